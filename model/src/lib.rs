@@ -1,0 +1,25 @@
+//! The vocabulary every room of Edgeway shares: identifiers, time, secrets and the world.
+//!
+//! This crate is rank 0 and pure: no socket, clock, thread, file, environment or randomness.
+//! [`world`] is the page to read first; it lists everything a node can learn and everything it
+//! can do.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod ids;
+pub mod limits;
+pub mod media;
+pub mod moment;
+pub mod notice;
+pub mod pii;
+pub mod random;
+pub mod secret;
+pub mod world;
+
+pub use ids::{FlowId, LinkId, NodeId, RelayId};
+pub use moment::Moment;
+pub use pii::Pii;
+pub use random::Random;
+pub use secret::Secret;
+pub use world::{Deadline, Input, Node, Output};

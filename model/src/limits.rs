@@ -1,0 +1,36 @@
+//! Every bound of the product that more than one room must know, each with its reason.
+//! Bounds that concern one engine alone live in that engine's own `limits.rs`.
+
+use std::time::Duration;
+
+/// Largest SIP message taken, head and body, bytes. Real ones stay below 8 KiB; multipart
+/// NOTIFY bodies reach some tens.
+pub const SIP_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest frame on the link, bytes: one SIP message and its header.
+pub const LINK_FRAME_BYTES_MAX: usize = SIP_MESSAGE_BYTES_MAX + 1024;
+
+/// Largest media datagram on the link, bytes, header included: what a QUIC datagram at the
+/// minimum MTU of 1200 carries for certain.
+pub const LINK_DATAGRAM_BYTES_MAX: usize = 1160;
+
+/// Flows one node holds. 20,000 file descriptors is a common hard limit; the rest is for others.
+pub const FLOWS_MAX: usize = 50_000;
+
+/// Bytes queued towards one flow before it is closed as too slow.
+pub const FLOW_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes queued towards one link before it is closed as stalled.
+pub const LINK_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a TLS handshake may take.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a flow may stay open without a registration and without a request in progress.
+pub const STRANGER_IDLE_MAX: Duration = Duration::from_secs(32);
+
+/// Handshakes and unregistered flows one address may hold at once.
+pub const STRANGER_FLOWS_PER_ADDRESS_MAX: usize = 1_000;
+
+/// Relay sessions one node carries at once; each takes two sockets.
+pub const RELAYS_MAX: usize = 4_000;

@@ -1,0 +1,176 @@
+//! What a node tells its operator: typed facts, rendered as log lines, counters and the lab's story.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
+
+/// Why something was refused or dropped. Each has a counter; the text names the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The bytes are no SIP message and the stream cannot be followed any further.
+    FramingLost,
+    /// A message larger than the stated bound.
+    TooLarge,
+    /// A message that parses but breaks a rule of RFC 3261; answered with 4xx.
+    Malformed,
+    /// A response that matches no transaction.
+    StrayResponse,
+    /// A request for a destination that is neither a configured registrar nor a registered flow.
+    NoRelay,
+    /// A request other than REGISTER or OPTIONS on a flow that has no registration.
+    NotRegistered,
+    /// A table, queue or per-stranger budget is full.
+    Overload,
+    /// A flow token that is not ours, or of a flow that is gone.
+    BadToken,
+    /// A peer broke the link protocol.
+    LinkProtocol,
+    /// A client offered media without encryption.
+    NoEncryption,
+    /// No media port was free.
+    NoPorts,
+}
+
+impl DropReason {
+    /// Every reason, for metrics.
+    pub const ALL: [Self; 11] = [
+        Self::FramingLost,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::StrayResponse,
+        Self::NoRelay,
+        Self::NotRegistered,
+        Self::Overload,
+        Self::BadToken,
+        Self::LinkProtocol,
+        Self::NoEncryption,
+        Self::NoPorts,
+    ];
+
+    /// The label used in metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::FramingLost => "framing_lost",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::StrayResponse => "stray_response",
+            Self::NoRelay => "no_relay",
+            Self::NotRegistered => "not_registered",
+            Self::Overload => "overload",
+            Self::BadToken => "bad_token",
+            Self::LinkProtocol => "link_protocol",
+            Self::NoEncryption => "no_encryption",
+            Self::NoPorts => "no_ports",
+        }
+    }
+}
+
+/// A fact an operator (or the lab) may want to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A link is up and the two nodes have agreed.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// The node at the other end.
+        peer: NodeId,
+        /// How far its clock is from ours, milliseconds (positive: theirs is ahead).
+        skew_ms: i64,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+        /// The node at the other end, once known.
+        peer: Option<NodeId>,
+        /// Why.
+        why: String,
+    },
+    /// The clocks of the two nodes differ by more than 30 s.
+    ClockSkew {
+        /// The node at the other end.
+        peer: NodeId,
+        /// How far its clock is from ours, milliseconds.
+        skew_ms: i64,
+    },
+    /// A device is registered for the first time.
+    Registered {
+        /// The address of record.
+        aor: Pii<String>,
+        /// The flow it is reachable on.
+        flow: FlowId,
+    },
+    /// A device is no longer registered.
+    Unregistered {
+        /// The address of record.
+        aor: Pii<String>,
+        /// Why: `"de-registered"`, `"expired"` or `"flow closed"`.
+        why: &'static str,
+    },
+    /// An INVITE reached us.
+    CallOffered {
+        /// Call-ID.
+        call: Pii<String>,
+    },
+    /// The callee is ringing.
+    CallRinging {
+        /// Call-ID.
+        call: Pii<String>,
+    },
+    /// A 2xx established the dialog.
+    CallAnswered {
+        /// Call-ID.
+        call: Pii<String>,
+    },
+    /// The call is over.
+    CallEnded {
+        /// Call-ID.
+        call: Pii<String>,
+        /// Why: `"hang-up"`, `"refused"`, `"cancelled"`, `"flow lost"`, `"timed out"`.
+        why: &'static str,
+    },
+    /// The client of a relay has not sent a packet: the call is one-way until it does.
+    OneWayMedia {
+        /// The relay.
+        relay: RelayId,
+    },
+    /// A registrar's health changed.
+    Registrar {
+        /// Its address.
+        address: SocketAddr,
+        /// Whether it answers.
+        alive: bool,
+    },
+    /// Something was refused or dropped.
+    Dropped {
+        /// Why, as counted.
+        reason: DropReason,
+        /// The cause in words; holds no secret and no identity.
+        detail: String,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkUp { peer, skew_ms, .. } => write!(f, "link up with {peer} (clock {skew_ms:+} ms)"),
+            Self::LinkDown { peer: Some(peer), why, .. } => write!(f, "link to {peer} down: {why}"),
+            Self::LinkDown { peer: None, why, .. } => write!(f, "link down: {why}"),
+            Self::ClockSkew { peer, skew_ms } => {
+                write!(f, "the clock of {peer} is {skew_ms:+} ms from ours: set up time synchronisation on both")
+            }
+            Self::Registered { aor, flow } => write!(f, "registered {aor} on {flow}"),
+            Self::Unregistered { aor, why } => write!(f, "unregistered {aor}: {why}"),
+            Self::CallOffered { call } => write!(f, "call {call}: offered"),
+            Self::CallRinging { call } => write!(f, "call {call}: ringing"),
+            Self::CallAnswered { call } => write!(f, "call {call}: answered"),
+            Self::CallEnded { call, why } => write!(f, "call {call}: ended, {why}"),
+            Self::OneWayMedia { relay } => write!(f, "{relay}: one-way, the client is silent"),
+            Self::Registrar { address, alive: true } => write!(f, "registrar {address} answers"),
+            Self::Registrar { address, alive: false } => write!(f, "registrar {address} does not answer"),
+            Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),
+        }
+    }
+}

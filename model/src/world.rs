@@ -1,0 +1,326 @@
+//! Everything a node can learn from the world ([`Input`]) and everything it can do to the world
+//! ([`Output`]).
+//!
+//! For a program that stands in a DMZ this page is the security statement: what is no variant of
+//! [`Output`], the node cannot do. Two drivers turn the crank: `runtime` (real sockets, real
+//! clock) and `testing/sim` (a fleet on one virtual clock).
+//!
+//! # Contract of the driver
+//!
+//! 1. After every [`Node::handle`], drain [`Node::poll`] until it returns `None`.
+//! 2. Then ask [`Node::next_deadline`]; when that moment has come, hand in [`Input::Tick`].
+//! 3. `now` never goes back.
+//! 4. After a turn, write once per flow and once per link, whatever was queued for it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::media::{MediaCommand, MediaEvent};
+use crate::notice::Notice;
+use crate::{FlowId, LinkId, Moment, NodeId};
+
+/// A whole edge, or a whole core, as a pure state machine.
+pub trait Node {
+    /// A fact, and when it became true.
+    fn handle(&mut self, input: Input, now: Moment);
+    /// The next thing to do; `None` when drained.
+    fn poll(&mut self) -> Option<Output>;
+    /// When the node next wants a [`Input::Tick`]. Must be O(1).
+    fn next_deadline(&self) -> Option<Deadline>;
+}
+
+/// A moment a node waits for, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Moment,
+    /// What for, in the words of the engine that asked.
+    pub why: &'static str,
+}
+
+impl Deadline {
+    /// The earlier of two optional deadlines.
+    #[must_use]
+    pub fn soonest(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+            (a, None) => a,
+            (None, b) => b,
+        }
+    }
+}
+
+/// The transport of a flow or datagram socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TLS over TCP.
+    Tls,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// As it stands in a Via header (RFC 3261 §20.42).
+    #[must_use]
+    pub const fn via(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// As it stands in a `transport=` URI parameter (RFC 3261 §19.1.1).
+    #[must_use]
+    pub const fn param(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Whether the transport itself retransmits.
+    #[must_use]
+    pub const fn is_reliable(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+}
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The moment asked for by [`Node::next_deadline`] has come.
+    Tick,
+    /// The wall clock, Unix time in milliseconds: at start, and again about every 10 s.
+    WallClock {
+        /// Milliseconds since 1970-01-01 UTC.
+        unix_ms: u64,
+    },
+    /// Something happened to a stream connection that carries SIP.
+    Flow {
+        /// The flow.
+        flow: FlowId,
+        /// What happened.
+        event: FlowEvent,
+    },
+    /// A SIP datagram arrived (core only: the inside may speak UDP).
+    Datagram {
+        /// The socket it arrived on.
+        local: SocketAddr,
+        /// Who sent it.
+        peer: SocketAddr,
+        /// One SIP message, or a keepalive.
+        bytes: Bytes,
+    },
+    /// Something happened to a link.
+    Link {
+        /// The link.
+        link: LinkId,
+        /// What happened.
+        event: LinkEvent,
+    },
+    /// A fact from the media threads.
+    Media(MediaEvent),
+}
+
+/// A fact about a flow.
+#[derive(Clone, Debug)]
+pub enum FlowEvent {
+    /// The connection stands (accepted: TLS handshake done; dialled: connected).
+    Opened {
+        /// The other end.
+        peer: SocketAddr,
+        /// Our end.
+        local: SocketAddr,
+        /// TLS or TCP.
+        transport: Transport,
+    },
+    /// Bytes arrived, cut anywhere.
+    Received {
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// The connection is gone, or could not be made. The last event of a flow.
+    Closed {
+        /// Why, for the log.
+        why: String,
+    },
+}
+
+/// A fact about a link. The runtime has authenticated both ends before `Opened`.
+#[derive(Clone, Debug)]
+pub enum LinkEvent {
+    /// Mutual TLS stands and the peer's certificate names `peer`.
+    Opened {
+        /// The node at the other end, from its certificate.
+        peer: NodeId,
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// Whole or partial link frames arrived, in order, on the signalling stream.
+    Received {
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A control datagram arrived on the UDP path (media datagrams stay in the media threads).
+    Datagram {
+        /// The datagram.
+        bytes: Bytes,
+    },
+    /// The UDP path of this link opened or closed.
+    DatagramPath {
+        /// Whether datagrams can be sent now.
+        open: bool,
+    },
+    /// The link is gone. The last event of a link.
+    Closed {
+        /// Why, for the log.
+        why: String,
+    },
+}
+
+/// A command.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Do something to a flow.
+    Flow {
+        /// The flow.
+        flow: FlowId,
+        /// What.
+        command: FlowCommand,
+    },
+    /// Send a SIP datagram (core only).
+    Datagram {
+        /// From this socket.
+        local: SocketAddr,
+        /// To this address.
+        peer: SocketAddr,
+        /// One SIP message.
+        bytes: Bytes,
+    },
+    /// Do something to a link.
+    Link {
+        /// The link.
+        link: LinkId,
+        /// What.
+        command: LinkCommand,
+    },
+    /// Tell the media threads.
+    Media(MediaCommand),
+    /// Tell the operator.
+    Notice(Notice),
+}
+
+/// A command to a flow.
+#[derive(Clone, Debug)]
+pub enum FlowCommand {
+    /// Dial (core only, towards registrars and inside parties). The node chose the id with
+    /// [`FlowId::dialled`]; the outcome is `Opened` or `Closed`. Bytes sent before are queued.
+    Dial {
+        /// Where to.
+        peer: SocketAddr,
+        /// TCP or TLS.
+        transport: Transport,
+    },
+    /// Queue bytes; written at the end of the turn.
+    Send {
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Write what is queued, then close. No `Closed` event follows.
+    Close {
+        /// Why, for the log.
+        why: &'static str,
+    },
+}
+
+/// A command to a link.
+#[derive(Clone, Debug)]
+pub enum LinkCommand {
+    /// Queue whole link frames on the signalling stream; written at the end of the turn.
+    Send {
+        /// The frames.
+        bytes: Bytes,
+    },
+    /// Send a control datagram on the UDP path, if it is open.
+    SendDatagram {
+        /// The datagram.
+        bytes: Bytes,
+    },
+    /// Close. The side that dials dials again after its own back-off. No `Closed` event follows.
+    Close {
+        /// Why, for the log and for the peer.
+        why: String,
+    },
+}
+
+/// What an operator reads: counted by the node, served by the runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// `"edge"` or `"core"`.
+    pub role: &'static str,
+    /// MRA registrations now, and the peak since start.
+    pub registrations: Gauge,
+    /// Calls now, and the peak since start.
+    pub calls: Gauge,
+    /// Client connections now, and the peak since start.
+    pub connections: Gauge,
+    /// The links, by peer name.
+    pub links: Vec<LinkStatus>,
+    /// The registrars (core only).
+    pub registrars: Vec<RegistrarStatus>,
+    /// Requests seen, by method.
+    pub requests: Vec<(&'static str, u64)>,
+    /// What was refused or dropped, by reason.
+    pub drops: Vec<(&'static str, u64)>,
+    /// Media packets relayed inwards and outwards since start.
+    pub media_packets: (u64, u64),
+}
+
+/// A count and its peak since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauge {
+    /// Now.
+    pub current: u64,
+    /// The highest since start.
+    pub peak: u64,
+}
+
+impl Gauge {
+    /// Sets the current value, and raises the peak if need be.
+    pub fn set(&mut self, current: u64) {
+        self.current = current;
+        self.peak = self.peak.max(current);
+    }
+}
+
+/// One link, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The node at the other end.
+    pub peer: String,
+    /// Whether hello has been exchanged.
+    pub up: bool,
+    /// Round-trip time of the last keepalive.
+    pub round_trip: Option<Duration>,
+    /// Clock skew, milliseconds (positive: the peer is ahead).
+    pub skew_ms: i64,
+    /// Whether the UDP path for media is open.
+    pub datagrams: bool,
+}
+
+/// One registrar, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrarStatus {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it answers OPTIONS (or any request).
+    pub alive: bool,
+}
