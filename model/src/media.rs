@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{LinkId, RelayId, Secret};
+use crate::{NodeId, RelayId, Secret};
 
 /// Which of the two packet streams of a relay (RFC 3550 §11): RTP on the even port, RTCP on the
 /// next one.
@@ -44,9 +44,9 @@ pub struct PortPair {
 /// What the edge must do for one relay: ciphertext between the client and the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutsideRelay {
-    /// The link whose core anchors this relay.
-    pub link: LinkId,
-    /// The core's number for it (unique per link).
+    /// The core that anchors this relay. A link may break and return meanwhile; the relay stays.
+    pub peer: NodeId,
+    /// The core's number for it (unique per core).
     pub relay: RelayId,
     /// The client-side ports, one of the pairs reported as bound.
     pub ports: PortPair,
@@ -63,8 +63,8 @@ pub struct OutsideRelay {
 /// What the core must do for one relay: SRTP from the link on one side, RTP inside on the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InsideRelay {
-    /// The link whose edge owns the client-side ports.
-    pub link: LinkId,
+    /// The edge that owns the client-side ports.
+    pub peer: NodeId,
     /// Our number for it.
     pub relay: RelayId,
     /// The inside ports, one of the pairs reported as bound.
@@ -90,8 +90,8 @@ pub enum MediaCommand {
     SetInside(InsideRelay),
     /// End a relay. Its ports stay bound and quiet, then come back as [`MediaEvent::PortsBound`].
     Close {
-        /// The link it belongs to.
-        link: LinkId,
+        /// The node at the other end of the link.
+        peer: NodeId,
         /// The relay.
         relay: RelayId,
     },
@@ -131,8 +131,8 @@ pub enum MediaEvent {
     },
     /// Counters, about once a second while a relay lives, and once when it is closed.
     Report {
-        /// The link.
-        link: LinkId,
+        /// The node at the other end of the link.
+        peer: NodeId,
         /// The relay.
         relay: RelayId,
         /// Counters since its start.
@@ -141,8 +141,8 @@ pub enum MediaEvent {
     /// No packet came from the client within 3 s of the relay being complete: the call is
     /// one-way until it sends.
     ClientSilent {
-        /// The link.
-        link: LinkId,
+        /// The node at the other end of the link.
+        peer: NodeId,
         /// The relay.
         relay: RelayId,
     },
