@@ -7,4 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod limits;
+pub mod rtcp;
+pub mod rtp;
 pub mod sdp;
+pub mod srtp;
