@@ -245,6 +245,7 @@ proptest! {
     /// Any bytes at all, and any damage to real packets, are survived and refused.
     #[test]
     fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..80), cut in 0usize..40) {
+        fuzz(&bytes);
         let mut receiver = SrtpReceiver::new(&rfc_key());
         let mut sender = SrtpSender::new(&rfc_key(), random(1));
         prop_assert!(receiver.unprotect_rtp(&mut bytes.clone()).is_err());
