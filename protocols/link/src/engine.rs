@@ -243,6 +243,7 @@ impl Link {
             | Frame::GrantPorts { .. }
             | Frame::SetRelay { .. }
             | Frame::CloseRelay { .. }
+            | Frame::Synchronised
             | Frame::ClientSilent { .. }) => {
                 if self.state == State::Up {
                     self.events.push_back(LinkEvent::Received(other));

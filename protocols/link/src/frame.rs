@@ -128,6 +128,9 @@ pub enum Frame {
         /// Its pair.
         ports: PortPair,
     },
+    /// Core to edge, after hello: every relay of mine has now been named by a `SetRelay`. The edge
+    /// ends the others and grants ports afresh; whatever a broken link swallowed is mended by it.
+    Synchronised,
     /// Edge to core: the client of this relay has sent nothing so far.
     ClientSilent {
         /// The core's number for the relay.
@@ -162,6 +165,7 @@ const GRANT_PORTS: u8 = 7;
 const SET_RELAY: u8 = 8;
 const CLOSE_RELAY: u8 = 9;
 const CLIENT_SILENT: u8 = 10;
+const SYNCHRONISED: u8 = 11;
 
 impl Frame {
     /// The frame as bytes, length included. Lists and strings longer than their bounds are cut:
@@ -186,6 +190,7 @@ impl Frame {
             | Self::GrantPorts { .. }
             | Self::SetRelay { .. }
             | Self::CloseRelay { .. }
+            | Self::Synchronised
             | Self::ClientSilent { .. } => 0,
         }
     }
@@ -242,6 +247,7 @@ impl Frame {
                 out.put_u32(relay.0);
                 out.put_u16(ports.rtp);
             }
+            Self::Synchronised => out.put_u8(SYNCHRONISED),
             Self::ClientSilent { relay } => {
                 out.put_u8(CLIENT_SILENT);
                 out.put_u32(relay.0);
@@ -273,6 +279,7 @@ impl Frame {
             GRANT_PORTS => Self::GrantPorts { address: reader.ip()?, pairs: reader.pairs()? },
             SET_RELAY => read_set_relay(&mut reader)?,
             CLOSE_RELAY => Self::CloseRelay { relay: RelayId(reader.u32()?), ports: reader.pair()? },
+            SYNCHRONISED => Self::Synchronised,
             CLIENT_SILENT => Self::ClientSilent { relay: RelayId(reader.u32()?) },
             unknown => return Err(FrameFault::UnknownKind(unknown)),
         };
@@ -547,6 +554,7 @@ mod tests {
                 srtp: false,
             },
             Frame::CloseRelay { relay: RelayId(5), ports: PortPair { rtp: 36_000 } },
+            Frame::Synchronised,
             Frame::ClientSilent { relay: RelayId(5) },
         ]
     }
@@ -616,7 +624,7 @@ mod tests {
         }
 
         #[test]
-        fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..11, at in 0_usize..200, value in any::<u8>()) {
+        fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..12, at in 0_usize..200, value in any::<u8>()) {
             let mut bytes = samples()[index].encode().slice(4..).to_vec();
             let len = bytes.len();
             bytes[at % len] = value;
