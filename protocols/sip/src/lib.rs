@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod bindings;
 pub mod edit;
 mod fault;
 pub mod framer;
@@ -23,6 +24,7 @@ pub mod header;
 pub mod limits;
 pub mod message;
 mod parse;
+pub mod proxy;
 mod respond;
 mod status;
 pub mod stun;
