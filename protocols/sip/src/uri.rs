@@ -30,7 +30,7 @@ impl<'a> Uri<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let colon = memchr::memchr(b':', text.as_bytes())?;
         let (scheme, rest) = (text.get(..colon)?, text.get(colon + 1..)?);
-        if !is_scheme(scheme.as_bytes()) || rest.is_empty() || !rest.bytes().all(is_uri_byte) {
+        if !is_scheme(scheme.as_bytes()) || rest.is_empty() || !value::is_uri_text(rest.as_bytes()) {
             return None;
         }
         let bare = Self {
@@ -143,11 +143,12 @@ pub(crate) fn host_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, rest) = match text.strip_prefix('[') {
         Some(inner) => inner.split_once(']')?,
         None => {
-            let end = text.find(|c: char| c == ':' || c.is_ascii_whitespace()).unwrap_or(text.len());
+            let ends = |&byte: &u8| byte == b':' || value::is_lws(byte);
+            let end = text.as_bytes().iter().position(ends).unwrap_or(text.len());
             text.split_at_checked(end)?
         }
     };
-    let valid = if text.starts_with('[') { is_ipv6_text(host) } else { is_host_name(host) };
+    let valid = if text.starts_with('[') { is_ipv6_text(host) } else { value::is_host_name(host.as_bytes()) };
     if !valid {
         return None;
     }
@@ -160,11 +161,6 @@ pub(crate) fn host_port(text: &str) -> Option<(&str, Option<u16>)> {
     Some((host, port))
 }
 
-/// Letters, digits, dots, hyphens; and the underscore, which no grammar allows and many sites use.
-fn is_host_name(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-}
-
 fn is_ipv6_text(host: &str) -> bool {
     host.len() >= 2
         && host.contains(':')
@@ -174,11 +170,6 @@ fn is_ipv6_text(host: &str) -> bool {
 fn is_scheme(scheme: &[u8]) -> bool {
     scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
-}
-
-/// Printable ASCII without the delimiters that could end the URI in a header or start line.
-const fn is_uri_byte(byte: u8) -> bool {
-    byte > b' ' && byte < 0x7f && !matches!(byte, b'<' | b'>' | b'"')
 }
 
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str>)> {
@@ -234,28 +225,34 @@ impl<'a> NameAddr<'a> {
     /// white space, a bare URI with `?` or `,`, empty parameters, a `sip:` URI that is none.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let address = Self::read(bytes)?;
+        let sound =
+            address.is_star() || (Uri::parse(address.uri).is_some() && value::params_valid(address.params.as_bytes()));
+        sound.then_some(address)
+    }
+
+    /// Takes a value apart without looking into URI and parameters: for values already parsed once.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let bytes = value::trim(bytes);
         if bytes == b"*" {
             return Some(Self { display: None, uri: "*", params: "" });
         }
-        let address = if bytes.first() == Some(&b'"') {
+        if bytes.first() == Some(&b'"') {
             let end = value::quoted_end(bytes, 0)?;
             let open = value::skip_lws(bytes, end);
             if bytes.get(open) != Some(&b'<') {
                 return None;
             }
-            Self::bracketed(bytes, &bytes[1..end - 1], open)?
-        } else if let Some(open) = memchr::memchr2(b'<', b';', bytes).filter(|&at| bytes[at] == b'<') {
-            let display = value::trim(&bytes[..open]);
-            if !display.iter().copied().all(is_display_byte) {
-                return None;
-            }
-            Self::bracketed(bytes, display, open)?
-        } else {
-            Self::bare(bytes)?
+            return Self::bracketed(bytes, &bytes[1..end - 1], open);
+        }
+        let Some(open) = memchr::memchr2(b'<', b';', bytes).filter(|&at| bytes[at] == b'<') else {
+            return Self::bare(bytes);
         };
-        let sound = Uri::parse(address.uri).is_some() && value::params_valid(address.params.as_bytes());
-        sound.then_some(address)
+        let display = value::trim(&bytes[..open]);
+        if !value::is_display_name(display) {
+            return None;
+        }
+        Self::bracketed(bytes, display, open)
     }
 
     fn bracketed(bytes: &'a [u8], display: &'a [u8], open: usize) -> Option<Self> {
@@ -316,12 +313,6 @@ impl<'a> NameAddr<'a> {
     }
 
     pub(crate) const NONE: NameAddr<'static> = NameAddr { display: None, uri: "", params: "" };
-}
-
-/// An unquoted display name is made of tokens. Accepted beyond the grammar: letters outside ASCII
-/// and punctuation that cannot be mistaken for structure.
-const fn is_display_byte(byte: u8) -> bool {
-    value::is_lws(byte) || (byte > b' ' && byte != 0x7f && !matches!(byte, b',' | b';' | b'"' | b'<' | b'>' | b'\\'))
 }
 
 #[cfg(test)]
