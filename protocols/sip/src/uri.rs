@@ -47,31 +47,32 @@ impl<'a> Uri<'a> {
             return bare.with_sip(rest);
         }
         if scheme.eq_ignore_ascii_case("tel") {
-            let end = rest.find(';').unwrap_or(rest.len());
-            return Some(Self { user: Some(rest.get(..end)?), params: rest.get(end..)?, ..bare });
+            let end = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
+            let (number, params) = rest.split_at_checked(end)?;
+            return Some(Self { user: Some(number), params, ..bare });
         }
         Some(bare)
     }
 
     fn with_sip(self, rest: &'a str) -> Option<Self> {
         // `@` is reserved in every part of the URI, so it can only end the user part.
-        let (userinfo, rest) = match rest.split_once('@') {
+        let (userinfo, rest) = match value::split_at_byte(rest, b'@') {
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
-        if rest.contains('@') || userinfo.is_some_and(str::is_empty) {
+        if userinfo.is_some_and(|info| info.is_empty() || memchr::memchr(b'@', rest.as_bytes()).is_some()) {
             return None;
         }
-        let (user, password) = match userinfo.and_then(|info| info.split_once(':')) {
+        let (user, password) = match userinfo.and_then(|info| value::split_at_byte(info, b':')) {
             Some((user, password)) => (Some(user), Some(password)),
             None => (userinfo, None),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let end = rest.find(';').unwrap_or(rest.len());
-        let authority = rest.get(..end)?;
+        let (rest, headers) = value::split_at_byte(rest, b'?').unwrap_or((rest, ""));
+        let end = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
+        let (authority, params) = rest.split_at_checked(end)?;
         let (host, port) = host_port(authority)?;
         let bracketed = authority.starts_with('[');
-        Some(Self { user, password, host, port, params: rest.get(end..)?, headers, bracketed, ..self })
+        Some(Self { user, password, host, port, params, headers, bracketed, ..self })
     }
 
     /// The value of a URI parameter: outer `None` if absent, inner `None` if it has no value.
@@ -141,24 +142,14 @@ pub(crate) fn host_ip(host: &str) -> Option<IpAddr> {
 /// comes back without brackets.
 pub(crate) fn host_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, rest) = match text.strip_prefix('[') {
-        Some(inner) => inner.split_once(']')?,
-        None => {
-            let ends = |&byte: &u8| byte == b':' || value::is_lws(byte);
-            let end = text.as_bytes().iter().position(ends).unwrap_or(text.len());
-            text.split_at_checked(end)?
-        }
+        Some(inner) => value::split_at_byte(inner, b']').filter(|(host, _)| is_ipv6_text(host))?,
+        None => text.split_at_checked(value::host_length(text.as_bytes())).filter(|(host, _)| !host.is_empty())?,
     };
-    let valid = if text.starts_with('[') { is_ipv6_text(host) } else { value::is_host_name(host.as_bytes()) };
-    if !valid {
-        return None;
+    if rest.is_empty() {
+        return Some((host, None));
     }
-    let rest = rest.trim_ascii();
-    let port = match rest.strip_prefix(':') {
-        Some(digits) => Some(u16::try_from(value::digits(digits.trim_ascii().as_bytes())?).ok()?),
-        None if rest.is_empty() => None,
-        None => return None,
-    };
-    Some((host, port))
+    let port = value::trim(rest.as_bytes()).strip_prefix(b":").map(value::trim)?;
+    Some((host, Some(u16::try_from(value::digits(port)?).ok()?)))
 }
 
 fn is_ipv6_text(host: &str) -> bool {

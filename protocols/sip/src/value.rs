@@ -106,10 +106,6 @@ pub(crate) fn is_uri_text(bytes: &[u8]) -> bool {
     all(bytes, URI)
 }
 
-pub(crate) fn is_host_name(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && all(bytes, HOST)
-}
-
 pub(crate) fn is_display_name(bytes: &[u8]) -> bool {
     all(bytes, DISPLAY)
 }
@@ -155,6 +151,19 @@ pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
         }
         at = found + 2;
     }
+}
+
+/// `str::split_once` for an ASCII byte; short strings are the rule here, and the general searcher
+/// is slow on them.
+pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    debug_assert!(byte.is_ascii());
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// How many bytes at the start are of a host name.
+pub(crate) fn host_length(bytes: &[u8]) -> usize {
+    skip(bytes, 0, HOST)
 }
 
 /// Decimal digits only, saturating at `u64::MAX`. No sign, no white space.

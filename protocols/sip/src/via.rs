@@ -31,8 +31,8 @@ impl<'a> Via<'a> {
     /// Takes a value apart without looking into its parameters: for values already parsed once.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(value::trim(bytes)).ok()?;
-        let (protocol, rest) = text.split_once('/')?;
-        let (version, rest) = rest.split_once('/')?;
+        let (protocol, rest) = value::split_at_byte(text, b'/')?;
+        let (version, rest) = value::split_at_byte(rest, b'/')?;
         let (version, rest) = (trim_lws(version), trim_lws(rest));
         if !trim_lws(protocol).eq_ignore_ascii_case("SIP") || !value::is_token(version.as_bytes()) {
             return None;

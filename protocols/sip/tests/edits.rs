@@ -210,3 +210,19 @@ fn faults_answer_requests_only() {
     let response = INVITE.replace("INVITE sip:bob@pbx.example SIP/2.0", "SIP/2.0 200 OK").replace("CSeq: 1", "CSeq: x");
     assert_eq!(Message::parse(Bytes::from(response)).expect_err("no number").reply, None);
 }
+
+#[test]
+fn bounds_hold_and_are_told() {
+    use edgeway_sip::limits::{HEADER_LINES_MAX, LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
+    let with = |extra: String| Message::parse(Bytes::from(INVITE.replace("s: Lunch\r\n", &extra)));
+    let own = message(INVITE).all_lines().count() - 1;
+    assert!(with("X: y\r\n".repeat(HEADER_LINES_MAX - own)).is_ok());
+    let fault = with("X: y\r\n".repeat(HEADER_LINES_MAX - own + 1)).expect_err("one line too many");
+    assert_eq!((fault.status, fault.detail), (400, "too many header lines"));
+    assert!(with(format!("X: {}\r\n", "y".repeat(LINE_BYTES_MAX - 10))).is_ok());
+    let fault = with(format!("X: {}\r\n", "y\r\n ".repeat(LINE_BYTES_MAX / 4))).expect_err("a folded line too long");
+    assert_eq!((fault.status, fault.detail), (400, "a line is too long"));
+    let fault = with("X: yyyyyyyyyyyyyyyyyyyy\r\n".repeat(MESSAGE_BYTES_MAX / 20)).expect_err("too large");
+    assert_eq!(fault.status, 413);
+    assert!(fault.reply.is_some());
+}

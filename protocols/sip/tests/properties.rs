@@ -1,8 +1,7 @@
 //! What must hold for any bytes, and for any edit of any message.
 
 use bytes::Bytes;
-use edgeway_sip::limits::MESSAGE_BYTES_MAX;
-use edgeway_sip::{Element, Framer, Message, Name, NameAddr, Stun, Uri, Via, check_request};
+use edgeway_sip::{Framer, Message, Name, Uri, fuzzing};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -103,46 +102,14 @@ fn apply(bytes: &mut Vec<u8>, change: Change) {
     }
 }
 
-/// Touches every accessor; they are promised not to panic on what parsed.
-fn read_everything(message: &Message) -> usize {
-    let mut sum = message.call_id().len() + message.cseq().1.len() + message.from().uri.len() + message.to().uri.len();
-    assert!(!message.call_id().is_empty() && !message.from().uri.is_empty() && !message.to().uri.is_empty());
-    assert!(!message.top_via().host.is_empty() && message.via_count() >= 1);
-    assert_eq!(message.vias().count(), message.via_count());
-    assert_eq!(message.is_request(), message.status().is_none());
-    for name in [Name::Via, Name::Contact, Name::Route, Name::Supported, Name::ContentType, Name::Other] {
-        sum += message.values(name).map(<[u8]>::len).sum::<usize>() + message.lines(name).count();
-    }
-    sum += message.contacts().filter_map(|contact| contact.expires()).count();
-    sum += message.routes().filter_map(|route| route.parsed_uri()).count();
-    sum += message.all_lines().count() + message.body().len() + usize::from(message.has_sdp());
-    sum + message.expires().map_or(0, |_| 1) + usize::from(check_request(message).is_ok())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Nothing panics; what is accepted is passed on byte-exact; the framer agrees on its length;
     /// what is refused is answered by a message of ours or not at all.
     #[test]
     fn any_bytes(bytes in prop_oneof![4 => mutated(), 1 => vec(any::<u8>(), 0..200)]) {
-        let bytes = Bytes::from(bytes);
-        match Message::parse(bytes.clone()) {
-            Ok(message) => {
-                read_everything(&message);
-                prop_assert!(bytes.starts_with(message.bytes()));
-                if message.header(Name::ContentLength).is_some() {
-                    prop_assert_eq!(&message.edit().finish(), message.bytes());
-                    let mut framer = Framer::new(MESSAGE_BYTES_MAX);
-                    framer.push(bytes.clone());
-                    prop_assert_eq!(framer.next().ok().flatten(), Some(Element::Message(message.bytes().clone())));
-                }
-            }
-            Err(fault) => {
-                let reply = fault.reply.unwrap_or_default();
-                prop_assert!(reply.is_empty() || reply.starts_with(b"SIP/2.0 4"));
-            }
-        }
+        fuzzing::sip_message(&bytes);
     }
 
     /// However a stream is cut, its elements are the same.
@@ -222,15 +189,13 @@ proptest! {
         prop_assert_eq!(answer.via_count(), message.via_count());
     }
 
-    /// The small parsers do not panic, and parse what they print.
+    /// The small parsers do not panic.
     #[test]
     fn any_text(text in any::<String>(), bytes in vec(any::<u8>(), 0..80)) {
-        if let Some(uri) = Uri::parse(&text) {
-            let _ = (uri.host_ip(), uri.host_text(), uri.param("lr"), uri.headers().count());
+        for input in [text.as_bytes(), &bytes] {
+            fuzzing::sip_uri(input);
+            fuzzing::stun(input);
         }
-        let _ = (NameAddr::parse(&bytes).map(|it| it.params().count()), Via::parse(&bytes).map(|it| it.rport()));
-        let _ = (NameAddr::parse(text.as_bytes()), Via::parse(text.as_bytes()), Stun::parse(&bytes));
-        let _ = (edgeway_sip::digest::Challenge::parse(&bytes), edgeway_sip::digest::Credentials::parse(text.as_bytes()));
     }
 
     /// What a SIP URI was made of comes back out.
@@ -248,5 +213,16 @@ proptest! {
         let uri = Uri::parse(&text).expect("a well-formed URI");
         prop_assert_eq!((uri.user, uri.host, uri.port), (user.as_deref(), host.as_str(), port));
         prop_assert_eq!(uri.params().count(), usize::from(param.is_some()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Mutations must not all be refused, or nothing above is tried.
+    #[test]
+    fn lightly_mutated_messages_often_parse(mutants in vec(mutated(), 200)) {
+        let parsed = mutants.iter().filter(|bytes| Message::parse(Bytes::copy_from_slice(bytes)).is_ok()).count();
+        prop_assert!((20..200).contains(&parsed), "{parsed} of 200");
     }
 }
