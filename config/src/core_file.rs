@@ -73,6 +73,7 @@ fn sip(
     let registrars = required_list(reader, "sip.registrars", values::registrar);
     let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
     let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
+    let stun_keepalive = reader.read("sip.stun_keepalive", values::boolean).or(true);
     Some(CoreSipSettings {
         listen: listen.or(vec![SIP_LISTEN]),
         advertise: advertise?,
@@ -80,6 +81,7 @@ fn sip(
         registrars: registrars?,
         options_interval,
         request_timeout,
+        stun_keepalive,
     })
 }
 

@@ -224,7 +224,7 @@ const EDGE: &[Setting] = &[
         example: "true",
         impact: RESTART,
         doc: "STUN keepalive: whether STUN binding requests on the SIP connection are answered (RFC 5626). Clients \
-              send one every 30 s and give the connection up after 3 s without answer.",
+              send one every 30 s and give the connection up after 3 s without answer. Cores must have the same.",
     },
     Setting {
         path: "link.listen",
@@ -358,6 +358,14 @@ const CORE: &[Setting] = &[
         example: "\"32s\"",
         impact: RESTART,
         doc: "How long a registrar may take over a request other than INVITE before the client gets 408.",
+    },
+    Setting {
+        path: "sip.stun_keepalive",
+        preset: Preset::Toml("true"),
+        unit: "true or false",
+        example: "true",
+        impact: RESTART,
+        doc: "STUN keepalive, as the edges have it. A core and an edge that differ here do not work together.",
     },
     Setting {
         path: "media.address",

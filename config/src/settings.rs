@@ -178,6 +178,8 @@ pub struct CoreSipSettings {
     pub options_interval: Duration,
     /// How long a registrar may take to answer a request other than INVITE. Default 32 s.
     pub request_timeout: Duration,
+    /// STUN keepalive, as the edges have it: the two must agree before a link is used. Default `true`.
+    pub stun_keepalive: bool,
 }
 
 /// One registrar inside.

@@ -77,7 +77,7 @@ fn the_files_of_the_howto_work_and_are_short() {
     assert_eq!(core.domains, ["example.com"]);
     assert_eq!(core.sip.advertise.to_string(), "10.0.0.4:5060");
     assert_eq!(core.sip.registrars[0].to_string(), "tcp:10.0.0.5:5060");
-    assert!(core.sip.path_headers && !core.media.allow_unencrypted);
+    assert!(core.sip.path_headers && core.sip.stun_keepalive && !core.media.allow_unencrypted);
     assert_eq!(core.sip.options_interval, Duration::from_secs(10));
     assert_eq!(core.sip.request_timeout, Duration::from_secs(32));
     assert_eq!(core.media.address.to_string(), "10.0.0.4");
