@@ -4,14 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+mod docs;
 mod fuzz;
 mod setup;
 mod steps;
 mod test;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -67,7 +68,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Bench { arguments } => run_release("edgeway-bench", &arguments),
         Task::Sim { arguments } => run_release("edgeway-sim", &arguments),
         Task::Fuzz(options) => fuzz::run(&options),
-        Task::Docs => write_docs().map(|()| true),
+        Task::Docs => docs::write().map(|()| true),
     }
 }
 
@@ -75,11 +76,6 @@ fn run_release(package: &str, arguments: &[String]) -> Result<bool> {
     let mut command = cargo();
     command.args(["run", "--quiet", "--release", "--package", package, "--"]).args(arguments);
     Ok(command.status().context("cargo cannot be run")?.success())
-}
-
-fn write_docs() -> Result<()> {
-    let page = root().join("docs/manual/settings.md");
-    fs::write(&page, edgeway_config::manual_page()).with_context(|| format!("{} cannot be written", page.display()))
 }
 
 /// Cargo itself, in the root of the repository. Found in PATH, so that rustup's `+nightly` works.
