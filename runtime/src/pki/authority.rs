@@ -128,7 +128,7 @@ impl Authority {
         params.subject_alt_names.push(SanType::URI(role.uri().try_into()?));
         name_subject(&mut params, node.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(self.sign(params, &key, NODE_VALIDITY)?)
+        self.sign(params, &key, NODE_VALIDITY)
     }
 
     /// A whole identity with a fresh key: for further cores (`pki issue`) and for labs.

@@ -195,7 +195,8 @@ impl Identity {
         authority: CertificateDer<'static>,
     ) -> Result<Self, PkiError> {
         let refused = |why: &str| PkiError::Certificate(why.to_owned());
-        let (node, role) = node_of(&[certificate.clone()]).ok_or_else(|| refused("it names no node and role"))?;
+        let (node, role) =
+            node_of(std::slice::from_ref(&certificate)).ok_or_else(|| refused("it names no node and role"))?;
         if key_hash_of(&certificate) != Some(key.key_hash()) {
             return Err(refused("it was issued for another key"));
         }

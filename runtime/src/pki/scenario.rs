@@ -95,8 +95,8 @@ fn wrong_authority_wrong_role_and_wrong_name_are_refused_in_words() {
     run(async {
         refused(&core, "edge1", &foreign_edge, "another CA than ours", "does not know our CA").await;
         refused(&core, "edge2", &edge, "another node answered", "refuse").await;
-        refused(&core, "edge1", &core_in_edge_place, "where a edge belongs", "refuses our certificate").await;
-        refused(&second_edge, "edge1", &edge, "refuses our certificate", "where a core belongs").await;
+        refused(&core, "edge1", &core_in_edge_place, "where the role of edge belongs", "refuses our certificate").await;
+        refused(&second_edge, "edge1", &edge, "refuses our certificate", "where the role of core belongs").await;
     });
 }
 

@@ -215,7 +215,7 @@ fn check_role(certificate: &CertificateDer<'_>, role: Role) -> Result<NodeId, Er
     match node_of(std::slice::from_ref(certificate)) {
         Some((node, is)) if is == role => Ok(node),
         Some((node, is)) => {
-            Err(wrong_peer(format!("the peer is {node}, by its certificate the role of {is}, where a {role} belongs")))
+            Err(wrong_peer(format!("the peer is {node} in the role of {is}, where the role of {role} belongs")))
         }
         None => {
             Err(wrong_peer("the peer's certificate names no node and role: issue it with `edgeway pki issue`".into()))
