@@ -1,1 +1,3 @@
-//! (being written)
+//! Sockets, TLS, files and clocks: what turns the crank of a node.
+
+pub mod pki;
