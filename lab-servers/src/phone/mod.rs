@@ -1,0 +1,4 @@
+//! phone
+mod rtp;
+mod sdp;
+mod tone;
