@@ -113,6 +113,7 @@ impl<'a> Echo<'a> {
         echo
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other field is copied into a response")]
     fn take(&mut self, line: &'a [u8]) {
         if !is_one_line(line) {
             return;
@@ -124,7 +125,6 @@ impl<'a> Echo<'a> {
             Name::To => &mut self.to,
             Name::CallId => &mut self.call_id,
             Name::CSeq => &mut self.cseq,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other field is copied into a response")]
             _ => return,
         };
         slot.get_or_insert(line);

@@ -269,7 +269,6 @@ impl Message {
 
     /// Starts a response to this request. Copies all Via lines, From, To, Call-ID and CSeq, and
     /// Timestamp into a 100 (RFC 3261 §8.2.6).
-    #[must_use]
     pub fn respond(&self, status: u16, reason: &str) -> ResponseBuilder<'_> {
         debug_assert!(self.is_request(), "a response answers a request");
         ResponseBuilder::new(self, status, reason)

@@ -99,13 +99,13 @@ impl<'a> Uri<'a> {
 
     /// Whether the scheme is `sips`.
     #[must_use]
-    pub const fn is_sips(&self) -> bool {
+    pub fn is_sips(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("sips")
     }
 
     /// Whether the scheme is `sip` or `sips`.
     #[must_use]
-    pub const fn is_sip(&self) -> bool {
+    pub fn is_sip(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("sip") || self.is_sips()
     }
 
