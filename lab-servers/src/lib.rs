@@ -16,5 +16,7 @@ mod transport;
 mod wire;
 
 pub use observe::{Observer, Seen};
-pub use phone::{Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound};
+pub use phone::{
+    Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
+};
 pub use registrar::{Registrar, RegistrarConfig};

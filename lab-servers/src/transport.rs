@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
 use edgeway_sip::{Element, Framer, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,8 +35,9 @@ impl Stream {
     pub(crate) fn start<S, E>(
         stream: S,
         socket: Option<std::net::TcpStream>,
+        framer: Framer,
         events: mpsc::Sender<E>,
-        wrap: impl Fn(Arrival) -> E + Send + 'static,
+        wrap: impl Fn(Arrival) -> E + Send + Sync + 'static,
     ) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -46,7 +46,7 @@ impl Stream {
         let (reader, writer) = tokio::io::split(stream);
         let (writes, queue) = mpsc::channel(WRITES_QUEUE_MAX);
         let reading = tokio::spawn(async move {
-            let why = read(reader, &events, &wrap).await;
+            let why = read(reader, framer, &events, &wrap).await;
             let _ = events.send(wrap(Arrival::Closed(why))).await;
         });
         let writing = tokio::spawn(write(writer, queue));
@@ -79,8 +79,12 @@ pub(crate) fn twin(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::T
     Ok((TcpStream::from_std(stream)?, twin))
 }
 
-async fn read<R: AsyncRead + Unpin, E>(mut reader: R, events: &mpsc::Sender<E>, wrap: &impl Fn(Arrival) -> E) -> String {
-    let mut framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
+async fn read<R: AsyncRead + Unpin, E>(
+    mut reader: R,
+    mut framer: Framer,
+    events: &mpsc::Sender<E>,
+    wrap: &impl Fn(Arrival) -> E,
+) -> String {
     loop {
         let mut chunk = BytesMut::with_capacity(8 * 1024);
         match reader.read_buf(&mut chunk).await {

@@ -232,7 +232,10 @@ impl Actor {
 
     /// Learns a challenge; `false` if the response carries none that can be answered.
     pub(super) fn challenged(&mut self, response: &Message) -> bool {
-        Challenge::of(response).is_some_and(|challenge| self.registration.credentials.learn(challenge))
+        let challenge = Challenge::of(response);
+        let answerable = challenge.is_some();
+        challenge.into_iter().for_each(|challenge| self.registration.credentials.learn(challenge));
+        answerable
     }
 
     /// Sends a message and tells the observer.
@@ -251,7 +254,13 @@ impl Actor {
     }
 
     /// Starts a client transaction.
-    pub(super) fn transact(&mut self, head: &Head, lines: &[String], body: Option<(&str, &str)>, purpose: Purpose) -> String {
+    pub(super) fn transact(
+        &mut self,
+        head: &Head,
+        lines: &[String],
+        body: Option<(&str, &str)>,
+        purpose: Purpose,
+    ) -> String {
         let (via, branch) = self.via();
         let bytes = head.write(&via, lines, body);
         self.transact_bytes(branch.clone(), bytes, purpose);
@@ -268,12 +277,9 @@ impl Actor {
         }
         let now = Instant::now();
         let reliable = self.connection.as_ref().is_none_or(|connection| connection.reliable);
-        let key = key(&branch, &request.cseq().1);
+        let key = key(&branch, request.cseq().1);
         let again = (!reliable).then_some((now + T1, 2 * T1));
-        self.pending.insert(
-            key,
-            Pending { purpose, request, bytes: bytes.clone(), again, deadline: now + ANSWER_MAX },
-        );
+        self.pending.insert(key, Pending { purpose, request, bytes: bytes.clone(), again, deadline: now + ANSWER_MAX });
         self.send(bytes);
     }
 
@@ -294,11 +300,11 @@ impl Actor {
     ) -> Bytes {
         let bytes = wire::response(request, status, reason, tag, lines, body);
         let (branch, method) = (wire::branch(request), request.cseq().1);
-        self.responses.retain(|(b, m, _)| (b, m) != (&branch, &method));
+        self.responses.retain(|(b, m, _)| *b != branch || m != method);
         if self.responses.len() == RESPONSES_KEPT {
             self.responses.pop_front();
         }
-        self.responses.push_back((branch, method, bytes.clone()));
+        self.responses.push_back((branch, method.to_owned(), bytes.clone()));
         self.send(bytes.clone());
         bytes
     }
@@ -314,7 +320,7 @@ impl Actor {
         let now = Instant::now();
         self.unacknowledged.push(Unacknowledged {
             call,
-            call_id: invite.call_id(),
+            call_id: invite.call_id().to_owned(),
             cseq: invite.cseq().0,
             bytes,
             next: now + T1,
@@ -327,17 +333,17 @@ impl Actor {
 
     async fn request(&mut self, request: &Message) {
         let (branch, method) = (wire::branch(request), request.cseq().1);
-        let seen = self.responses.iter().find(|(b, m, _)| (b, m) == (&branch, &method));
+        let seen = self.responses.iter().find(|(b, m, _)| *b == branch && m == method);
         if let (Some((_, _, bytes)), true) = (seen, method != "ACK") {
             let bytes = bytes.clone();
             return self.send(bytes);
         }
-        match method.as_str() {
+        match method {
             "INVITE" => self.invited(request).await,
             "ACK" => self.acknowledged(request),
             "CANCEL" => self.cancelled(request),
             "BYE" => self.bye(request),
-            _ => self.other(request, &method),
+            _ => self.other(request, method),
         }
     }
 
@@ -356,7 +362,7 @@ impl Actor {
     fn response(&mut self, response: &Message) {
         let (branch, method) = (wire::branch(response), response.cseq().1);
         let status = response.status().unwrap_or(0);
-        let key = key(&branch, &method);
+        let key = key(&branch, method);
         if status < 200 {
             let Some(pending) = self.pending.get_mut(&key) else { return };
             let invite = match &pending.purpose {
@@ -372,7 +378,7 @@ impl Actor {
             return;
         }
         let Some(pending) = self.pending.remove(&key) else {
-            return self.stray(response, &branch, &method, status);
+            return self.stray(response, &branch, method, status);
         };
         if method == "INVITE" && status >= 300 {
             let ack = wire::ack_refused(&pending.request, response);
@@ -467,13 +473,11 @@ impl Actor {
     /// The expiry of our own Contact in a 200 to REGISTER (RFC 3261 §10.2.4).
     fn granted(&self, response: &Message) -> Option<u32> {
         let user = format!("sip:{}@", self.config.user);
-        let contacts = wire::values(response, Name::Contact);
-        let ours = contacts.iter().filter(|contact| {
-            contact.contains(&self.registration.instance) || contact.contains(&user)
+        let ours = response.contacts().filter(|contact| {
+            let instance = contact.param("+sip.instance").flatten();
+            contact.uri.starts_with(&user) || instance.is_some_and(|id| id.contains(&self.registration.instance))
         });
-        ours.filter_map(|contact| wire::param(contact, "expires")?.parse().ok())
-            .max()
-            .or_else(|| wire::text(response, Name::Expires).parse().ok())
+        ours.filter_map(|contact| contact.expires()).max().or_else(|| response.expires())
     }
 
     fn set_registered(&mut self, on: bool) {
@@ -569,9 +573,11 @@ impl Actor {
                 tell(reply, Err(error.clone()));
             }
             Purpose::Invite { call, .. } => self.invite_unanswered(call, error),
-            other @ (Purpose::Plain { .. } | Purpose::Reinvite { .. } | Purpose::Bye { .. } | Purpose::Cancel) => {
-                fail(other, error);
+            Purpose::Reinvite { call, reply, hold } => {
+                self.reinvite_unanswered(call, hold);
+                tell(reply, Err(error.clone()));
             }
+            other @ (Purpose::Plain { .. } | Purpose::Bye { .. } | Purpose::Cancel) => fail(other, error),
         }
     }
 

@@ -79,7 +79,10 @@ impl Audio {
     }
 
     fn course(&self) -> Course {
-        let keys = self.key.zip(self.remote.as_ref().and_then(|remote| remote.crypto)).map(|(ours, (_, theirs))| (ours, theirs));
+        let keys = self
+            .key
+            .zip(self.remote.as_ref().and_then(|remote| remote.crypto))
+            .map(|(ours, (_, theirs))| (ours, theirs));
         Course {
             remote: self.remote.as_ref().map(|remote| (remote.rtp, remote.rtcp)),
             keys,
@@ -124,8 +127,7 @@ impl Actor {
             held_here: false,
         };
         let config = &self.config;
-        let stream =
-            MediaStream::start(ports, config.sound, config.expected_hz, config.probe, &mut self.random);
+        let stream = MediaStream::start(ports, config.sound, config.expected_hz, config.probe, &mut self.random);
         Ok((audio, stream))
     }
 
@@ -488,7 +490,10 @@ impl Actor {
     pub(super) fn hold(&mut self, call: u64, on: bool, reply: Reply<()>) {
         let entry = self.calls.get_mut(&call).filter(|entry| entry.state() == CallState::Established);
         let Some(entry) = entry.filter(|entry| !entry.reinviting) else {
-            return tell(Some(reply), Err(PhoneError::WrongState { why: "no established call, or a change under way" }));
+            return tell(
+                Some(reply),
+                Err(PhoneError::WrongState { why: "no established call, or a change under way" }),
+            );
         };
         entry.reinviting = true;
         entry.audio.held_here = on;

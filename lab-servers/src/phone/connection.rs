@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edgeway_sip::Message;
+use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
+use edgeway_sip::{Framer, Message};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -61,11 +62,8 @@ impl Connection {
         let server = transport.server();
         match transport {
             PhoneTransport::Udp { .. } => {
-                let any: SocketAddr = if server.is_ipv4() {
-                    ([0, 0, 0, 0], local_port).into()
-                } else {
-                    ([0_u16; 8], local_port).into()
-                };
+                let any: SocketAddr =
+                    if server.is_ipv4() { ([0, 0, 0, 0], local_port).into() } else { ([0_u16; 8], local_port).into() };
                 let socket = Arc::new(UdpSocket::bind(any).await?);
                 socket.connect(server).await?;
                 let local = socket.local_addr()?;
@@ -76,7 +74,7 @@ impl Connection {
             PhoneTransport::Tcp { .. } => {
                 let (stream, socket) = twin(connect(server, local_port).await?)?;
                 let local = stream.local_addr()?;
-                let wire = Wire::Stream(Stream::start(stream, Some(socket), events, wrap));
+                let wire = Wire::Stream(Stream::start(stream, Some(socket), framer(), events, wrap));
                 Ok(Self { generation, local, reliable: true, wire })
             }
             PhoneTransport::Tls { name, ca_pem, .. } => {
@@ -84,7 +82,7 @@ impl Connection {
                 let local = stream.local_addr()?;
                 let name = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
                 let tls = TlsConnector::from(Arc::new(trust(ca_pem)?)).connect(name, stream).await?;
-                let wire = Wire::Stream(Stream::start(tls, Some(socket), events, wrap));
+                let wire = Wire::Stream(Stream::start(tls, Some(socket), framer(), events, wrap));
                 Ok(Self { generation, local, reliable: true, wire })
             }
         }
@@ -116,6 +114,10 @@ impl Drop for Wire {
             reader.abort();
         }
     }
+}
+
+fn framer() -> Framer {
+    Framer::dialled(SIP_MESSAGE_BYTES_MAX)
 }
 
 async fn connect(server: SocketAddr, local_port: u16) -> io::Result<TcpStream> {

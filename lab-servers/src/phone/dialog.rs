@@ -27,7 +27,7 @@ impl Leg {
     /// RFC 3261 §12.1.1: the callee's side, from the INVITE.
     pub(super) fn answering(invite: &Message, local_tag: String) -> Self {
         Self {
-            call_id: invite.call_id(),
+            call_id: invite.call_id().to_owned(),
             local: format!("{};tag={local_tag}", wire::text(invite, Name::To)),
             local_tag,
             remote: wire::text(invite, Name::From),

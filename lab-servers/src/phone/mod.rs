@@ -518,7 +518,9 @@ impl Call {
         match view.state {
             CallState::Ended(Ending::Refused { status, reason }) => Err(PhoneError::Refused { status, reason }),
             CallState::Ended(Ending::TimedOut) => Err(PhoneError::TimedOut { what }),
-            CallState::Ended(Ending::ConnectionLost) => Err(PhoneError::ConnectionLost { why: "during the call".into() }),
+            CallState::Ended(Ending::ConnectionLost) => {
+                Err(PhoneError::ConnectionLost { why: "during the call".into() })
+            }
             CallState::Ended(Ending::NoMedia) => Err(PhoneError::Media { why: "not agreed".into() }),
             CallState::Ended(Ending::HungUpHere | Ending::HungUpThere | Ending::Cancelled) => {
                 Err(PhoneError::WrongState { why: "the call is over" })

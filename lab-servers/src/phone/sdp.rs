@@ -203,9 +203,7 @@ impl Local<'_> {
     fn head(&self) -> String {
         let Self { user, id, version, address, .. } = self;
         let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-        format!(
-            "v=0\r\no={user} {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
-        )
+        format!("v=0\r\no={user} {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n")
     }
 
     fn audio(&self, out: &mut String, direction: Direction, tag: u32) {
