@@ -19,6 +19,8 @@ pub mod digest;
 pub mod edit;
 mod fault;
 pub mod framer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod limits;

@@ -232,6 +232,9 @@ fn header_line(bytes: &[u8], start: usize, end: usize) -> Result<Line, Problem> 
 fn check_nul(bytes: &[u8], lines: &[Line]) -> Result<(), Problem> {
     for line in lines {
         let value = line.value.of(bytes);
+        if memchr::memchr(0, value).is_none() {
+            continue;
+        }
         let mut at = 0;
         while let Some(found) = memchr::memchr2(b'"', 0, &value[at..]).map(|found| at + found) {
             let end = if value[found] == b'"' { value::quoted_end(value, found) } else { None };
