@@ -20,3 +20,9 @@ pub use phone::{
     Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
 };
 pub use registrar::{Registrar, RegistrarConfig};
+
+/// A random password of `length` letters and digits.
+#[must_use]
+pub fn secret(length: usize) -> String {
+    wire::token(&mut wire::random(), length)
+}
