@@ -192,7 +192,7 @@ impl CoreNode {
                 quiet = false;
                 match transmit.hop {
                     Hop::Flow(flow) => self.send_stream(flow, transmit.bytes),
-                    Hop::Peer(edge) => self.send_edge(&edge, transmit.bytes),
+                    Hop::Peer(edge) | Hop::Client { edge, .. } => self.send_edge(&edge, transmit.bytes),
                     Hop::Datagram { local, peer } => {
                         self.outputs.push_back(Output::Datagram { local, peer, bytes: transmit.bytes });
                     }
@@ -306,10 +306,10 @@ impl Observable for CoreNode {
             skew_ms: link.skew_ms(),
             datagrams: link.has_datagrams(),
         });
-        let registrars = self.registrars.iter().map(|registrar| RegistrarStatus {
-            address: registrar.address,
-            alive: registrar.health.is_alive(),
-        });
+        let registrars = self
+            .registrars
+            .iter()
+            .map(|registrar| RegistrarStatus { address: registrar.address, alive: registrar.health.is_alive() });
         Status {
             node: self.settings.node.as_str().to_owned(),
             role: "core",

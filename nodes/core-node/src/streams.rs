@@ -10,9 +10,9 @@ use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{FlowCommand, FlowEvent, Gauge, Transport};
 use edgeway_model::{Deadline, FlowId, Moment, Output};
 use edgeway_policy::health::{Health, Probe};
+use edgeway_sip::Message;
 use edgeway_sip::framer::{Element, Framer};
 use edgeway_sip::proxy::{Hop, TransactionId};
-use edgeway_sip::Message;
 
 use crate::CoreNode;
 use crate::limits::{RETRIES_MAX, STREAMS_MAX};
@@ -189,7 +189,7 @@ impl CoreNode {
         let address = match hop {
             Hop::Flow(flow) => self.streams.streams.get(flow).map(|stream| stream.peer),
             Hop::Datagram { peer, .. } => Some(*peer),
-            Hop::Peer(_) => None,
+            Hop::Peer(_) | Hop::Client { .. } => None,
         };
         let Some(address) = address else { return };
         let Some(registrar) = self.registrars.iter_mut().find(|registrar| registrar.address == address) else { return };
@@ -210,7 +210,7 @@ impl CoreNode {
         let address = match self.proxy.downstream(id) {
             Some(Hop::Flow(flow)) => self.streams.streams.get(flow).map(|stream| stream.peer),
             Some(Hop::Datagram { peer, .. }) => Some(*peer),
-            Some(Hop::Peer(_)) | None => None,
+            Some(Hop::Peer(_) | Hop::Client { .. }) | None => None,
         };
         // An INVITE that rings too long says nothing about the registrar.
         if let Some(address) = address.filter(|_| !self.proxy.is_proceeding(id)) {
@@ -252,7 +252,7 @@ impl CoreNode {
         match hop {
             Hop::Flow(flow) => self.send_stream(flow, bytes),
             Hop::Datagram { local, peer } => self.outputs.push_back(Output::Datagram { local, peer, bytes }),
-            Hop::Peer(_) => {}
+            Hop::Peer(_) | Hop::Client { .. } => {}
         }
     }
 

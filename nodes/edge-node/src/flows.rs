@@ -13,7 +13,7 @@ use edgeway_model::world::FlowCommand;
 use edgeway_model::{FlowId, Moment, NodeId, Output};
 use edgeway_sip::framer::{Element, Framer};
 use edgeway_sip::proxy::Hop;
-use edgeway_sip::{Message, stun};
+use edgeway_sip::{Message, Stun, stun};
 
 use crate::EdgeNode;
 use crate::limits::FAULTS_MAX;
@@ -81,7 +81,7 @@ impl EdgeNode {
             Ok(message) if message.is_request() => self.request_from_client(flow, &message, now),
             Ok(message) => self.response_from_client(flow, &message, now),
             Err(fault) => {
-                self.dropped(DropReason::Malformed, fault.detail.to_string());
+                self.dropped(DropReason::Malformed, fault.to_string());
                 if let Some(reply) = fault.reply {
                     self.send_flow(flow, reply);
                 }
@@ -102,7 +102,10 @@ impl EdgeNode {
         if !self.settings.stun_keepalive {
             return;
         }
-        let Some(request) = stun::BindingRequest::parse(bytes) else { return };
+        let Ok(request) = Stun::parse(bytes) else { return };
+        if request.class != stun::Class::Request {
+            return;
+        }
         let path = match &state.core {
             Some(core) => self.is_up(core) || self.cores.values().any(Self::core_is_up),
             None => true,

@@ -13,7 +13,7 @@ impl EdgeNode {
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_core(core, &message, now),
             Ok(message) => self.response_from_core(core, &message, now),
-            Err(fault) => self.dropped(DropReason::LinkProtocol, format!("a core sent a bad message: {}", fault.detail)),
+            Err(fault) => self.dropped(DropReason::LinkProtocol, format!("a core sent a bad message: {fault}")),
         }
     }
 

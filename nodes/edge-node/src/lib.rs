@@ -165,7 +165,7 @@ impl EdgeNode {
                 match transmit.hop {
                     Hop::Flow(flow) => self.send_flow(flow, transmit.bytes),
                     Hop::Peer(core) => self.send_core(&core, transmit.flow, transmit.bytes),
-                    Hop::Datagram { .. } => debug_assert!(false, "an edge speaks no UDP SIP"),
+                    Hop::Client { .. } | Hop::Datagram { .. } => debug_assert!(false, "no hop of an edge"),
                 }
             }
             quiet &= !self.refill_ports();

@@ -182,7 +182,10 @@ impl EdgeNode {
             }
             Frame::CloseRelay { relay, ports } => self.close_relay(peer, relay, ports),
             Frame::Synchronised => self.synchronised(peer),
-            Frame::FromClient { .. } | Frame::FlowClosed { .. } | Frame::GrantPorts { .. } | Frame::ClientSilent { .. } => {
+            Frame::FromClient { .. }
+            | Frame::FlowClosed { .. }
+            | Frame::GrantPorts { .. }
+            | Frame::ClientSilent { .. } => {
                 self.dropped(DropReason::LinkProtocol, "a core sent what only an edge may send");
             }
             Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}

@@ -7,7 +7,7 @@ use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_policy::routing::{self, Candidate};
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
-use edgeway_sip::{Edit, Message, Name, check_request};
+use edgeway_sip::{Edit, Message, Name, RefusalKind, check_request, header};
 
 use crate::EdgeNode;
 use crate::flows::uri_host;
@@ -25,11 +25,15 @@ impl EdgeNode {
     pub(crate) fn request_from_client(&mut self, flow: FlowId, request: &Message, now: Moment) {
         self.count_request(request);
         if let Err(refusal) = check_request(request) {
-            self.dropped(DropReason::Malformed, refusal.warning.clone());
-            if request.method() != Some("ACK") {
-                self.send_flow(flow, self.refusal(request, &refusal));
+            let last_hop = refusal.kind == RefusalKind::MaxForwards && request.method() == Some("OPTIONS");
+            if !last_hop {
+                self.dropped(DropReason::Malformed, refusal.warning);
+                let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+                if let Some(reply) = refusal.respond(request, "ew", &agent) {
+                    self.send_flow(flow, reply);
+                }
+                return;
             }
-            return;
         }
         match self.proxy.receive_request(request, Hop::Flow(flow), now) {
             Received::Absorbed => {}
@@ -89,7 +93,8 @@ impl EdgeNode {
 
     /// Sends a client's request to a core; leaves it waiting while none is up.
     pub(crate) fn route(&mut self, id: TransactionId, now: Moment) {
-        let (Some(request), Some(Hop::Flow(flow))) = (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
+        let (Some(request), Some(Hop::Flow(flow))) =
+            (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
         else {
             return;
         };
@@ -208,16 +213,6 @@ impl EdgeNode {
         self.proxy.respond(id, 200, response, now);
     }
 
-    fn refusal(&self, request: &Message, refusal: &edgeway_sip::Refusal) -> bytes::Bytes {
-        let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
-        let mut response =
-            request.respond(refusal.status, refusal.reason).to_tag("ew").warning(399, &agent, &refusal.warning);
-        if let Some((name, value)) = &refusal.header {
-            response = response.header(*name, value);
-        }
-        response.build()
-    }
-
     /// A reply without a transaction.
     pub(crate) fn reply(&mut self, flow: FlowId, request: &Message, status: u16, reason: &str, text: Option<&str>) {
         let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
@@ -229,23 +224,7 @@ impl EdgeNode {
     }
 
     fn count_request(&mut self, request: &Message) {
-        let label = match request.method() {
-            Some("REGISTER") => "REGISTER",
-            Some("INVITE") => "INVITE",
-            Some("ACK") => "ACK",
-            Some("BYE") => "BYE",
-            Some("CANCEL") => "CANCEL",
-            Some("OPTIONS") => "OPTIONS",
-            Some("SUBSCRIBE") => "SUBSCRIBE",
-            Some("NOTIFY") => "NOTIFY",
-            Some("MESSAGE") => "MESSAGE",
-            Some("REFER") => "REFER",
-            Some("INFO") => "INFO",
-            Some("UPDATE") => "UPDATE",
-            Some("PRACK") => "PRACK",
-            Some("PUBLISH") => "PUBLISH",
-            _ => "other",
-        };
+        let label = header::method_label(request.method().unwrap_or_default());
         *self.counts.requests.entry(label).or_default() += 1;
     }
 }

@@ -219,7 +219,8 @@ fn granted(contact: &NameAddr<'_>, general: Option<u32>, response: &Message) -> 
     if asked == 0 {
         return 0;
     }
-    let answered = response.contacts().find(|answer| same_contact(answer, contact)).and_then(|answer| expires_param(&answer));
+    let answered =
+        response.contacts().find(|answer| same_contact(answer, contact)).and_then(|answer| expires_param(&answer));
     answered.or_else(|| response.expires()).unwrap_or(asked).min(EXPIRES_MAX)
 }
 

@@ -187,6 +187,29 @@ fn expand(name: &[u8]) -> &[u8] {
     }
 }
 
+/// The label a method is counted under: itself if it is one of the field's, else `other`, so that no
+/// stranger can invent labels.
+#[must_use]
+pub fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "REGISTER",
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "MESSAGE",
+        "REFER",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "PUBLISH",
+    ];
+    KNOWN.iter().find(|known| **known == method).copied().unwrap_or("other")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

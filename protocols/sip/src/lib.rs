@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod digest;
+pub mod bindings;
 pub mod edit;
 mod fault;
 pub mod framer;
@@ -26,6 +27,7 @@ pub mod header;
 pub mod limits;
 pub mod message;
 mod parse;
+pub mod proxy;
 mod respond;
 mod status;
 pub mod stun;

@@ -45,6 +45,14 @@ pub enum Hop {
     Flow(FlowId),
     /// Another node of ours, over whichever link to it is up.
     Peer(NodeId),
+    /// A client behind an edge of ours, at the core: told apart by its flow there, so that no client
+    /// can touch the transaction of another.
+    Client {
+        /// The edge.
+        edge: NodeId,
+        /// The flow at that edge.
+        flow: FlowId,
+    },
     /// A UDP socket of ours and the address at the other end.
     Datagram {
         /// Our socket.
@@ -59,6 +67,12 @@ impl Hop {
     #[must_use]
     pub const fn is_reliable(&self) -> bool {
         !matches!(self, Self::Datagram { .. })
+    }
+
+    /// Whether the hop is another node of ours: what a broken link lost is sent again.
+    #[must_use]
+    pub const fn is_node(&self) -> bool {
+        matches!(self, Self::Peer(_) | Self::Client { .. })
     }
 }
 
@@ -410,8 +424,7 @@ impl Proxy {
         let linger = linger(transaction, status);
         if let Some(linger) = linger {
             let again = !transaction.upstream.is_reliable() && transaction.invite && status >= 300;
-            transaction.state =
-                if transaction.invite && status < 300 { State::Accepted } else { State::Completed };
+            transaction.state = if transaction.invite && status < 300 { State::Accepted } else { State::Completed };
             transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
@@ -508,7 +521,7 @@ impl Proxy {
         if let Some(transaction) = self.transactions.get(&id)
             && let Some(answer) = &transaction.answer
             // RFC 6026 §7.1: a 2xx is repeated by the UAS, end to end, never by a proxy.
-            && (transaction.state != State::Accepted || matches!(transaction.upstream, Hop::Peer(_)))
+            && (transaction.state != State::Accepted || transaction.upstream.is_node())
         {
             self.transmits.push_back(transaction.upstream_transmit(answer.clone()));
         }
@@ -625,11 +638,11 @@ pub struct Stray;
 /// How long a finished transaction must still be remembered; `None`: not at all.
 fn linger(transaction: &Transaction, status: u16) -> Option<Duration> {
     if transaction.invite {
-        return Some(if status < 300 || !matches!(transaction.upstream, Hop::Peer(_)) { LINGER } else { LINGER_PEER });
+        return Some(if status < 300 || !transaction.upstream.is_node() { LINGER } else { LINGER_PEER });
     }
     match transaction.upstream {
         Hop::Flow(_) => None,
-        Hop::Peer(_) => Some(LINGER_PEER),
+        Hop::Peer(_) | Hop::Client { .. } => Some(LINGER_PEER),
         Hop::Datagram { .. } => Some(LINGER),
     }
 }
@@ -637,7 +650,7 @@ fn linger(transaction: &Transaction, status: u16) -> Option<Duration> {
 fn flow_of(hop: &Hop) -> Option<FlowId> {
     match hop {
         Hop::Flow(flow) => Some(*flow),
-        Hop::Peer(_) | Hop::Datagram { .. } => None,
+        Hop::Peer(_) | Hop::Client { .. } | Hop::Datagram { .. } => None,
     }
 }
 
