@@ -36,9 +36,5 @@ pub(super) fn make(name: &str, address: IpAddr) -> Result<Certificates, rcgen::E
     edge.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     let certificate = edge.signed_by(&key, &issuer)?;
-    Ok(Certificates {
-        ca_pem: ca_certificate.pem(),
-        chain_pem: certificate.pem(),
-        key_pem: key.serialize_pem(),
-    })
+    Ok(Certificates { ca_pem: ca_certificate.pem(), chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }

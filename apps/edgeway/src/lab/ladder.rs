@@ -95,7 +95,13 @@ fn arrow(from: usize, to: usize, lanes: usize) -> String {
         let on_lane = column.is_multiple_of(SPACING);
         let inside = column > left && column < right;
         match (on_lane, inside) {
-            _ if column == from * SPACING => if from < to { '├' } else { '┤' },
+            _ if column == from * SPACING => {
+                if from < to {
+                    '├'
+                } else {
+                    '┤'
+                }
+            }
             (false, true) if from < to && column == right - 1 => '▶',
             (false, true) if from > to && column == left + 1 => '◀',
             (true, true) => '┼',

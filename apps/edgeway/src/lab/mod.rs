@@ -151,7 +151,8 @@ async fn live(
         lab.show_ladder(&mut screen);
     }
     let passed = match outcome {
-        Ok(steps) => {
+        Ok(()) => {
+            let steps = screen.steps();
             screen.line(&format!("\nAll {steps} steps passed in {}.", screen::short(begun.elapsed())));
             true
         }

@@ -67,8 +67,10 @@ async fn forward(listener: TcpListener, acceptor: TlsAcceptor, registrar: Socket
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
+            stream.set_nodelay(true)?;
             let mut outside = acceptor.accept(stream).await?;
             let mut inside = TcpStream::connect(registrar).await?;
+            inside.set_nodelay(true)?;
             tokio::io::copy_bidirectional(&mut outside, &mut inside).await
         });
     }

@@ -8,11 +8,17 @@ pub(super) struct Screen {
     out: Box<dyn Write + Send>,
     colour: bool,
     started: Instant,
+    steps: u32,
 }
 
 impl Screen {
     pub(super) fn new(out: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { out, colour, started: Instant::now() }
+        Self { out, colour, started: Instant::now(), steps: 0 }
+    }
+
+    /// Steps taken so far.
+    pub(super) const fn steps(&self) -> u32 {
+        self.steps
     }
 
     pub(super) const fn started(&self) -> Instant {
@@ -28,6 +34,7 @@ impl Screen {
 
     /// A step that has been taken.
     pub(super) fn done(&mut self, text: &str) {
+        self.steps += 1;
         self.step("✓", "32", text);
     }
 

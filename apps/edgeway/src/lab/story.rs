@@ -143,15 +143,15 @@ impl Lab {
         })
     }
 
-    /// The story once; the number of steps taken.
-    pub(super) async fn story(&mut self, screen: &mut Screen) -> Result<u32, Failure> {
+    /// The story once.
+    pub(super) async fn story(&mut self, screen: &mut Screen) -> Result<(), Failure> {
         let link = self.nodes.link_up(screen.started()).await?;
         screen.done(&link);
         let (alice, bob) = self.register(screen).await?;
         self.refuse_a_stranger(screen).await?;
         let outcome = self.call(screen, &alice, &bob).await;
         self.phones = Some((alice, bob));
-        outcome.map(|steps| steps + 7)
+        outcome
     }
 
     /// A phone outside: TLS to the edge, SRTP.
@@ -207,7 +207,7 @@ impl Lab {
 
     // ── the call ─────────────────────────────────────────────────────────────────────────────
 
-    async fn call(&mut self, screen: &mut Screen, alice: &Phone, bob: &Phone) -> Result<u32, Failure> {
+    async fn call(&mut self, screen: &mut Screen, alice: &Phone, bob: &Phone) -> Result<(), Failure> {
         self.calls += 1;
         let (mut out, mut inward) = self.connect(screen, alice, bob).await?;
         tokio::time::sleep(TALK_TIME).await;
@@ -220,14 +220,16 @@ impl Lab {
             return Err(Failure::new("hang-up", format!("alice's call ended otherwise: {ending:?}")));
         }
         screen.done("bob hung up, alice's phone knows");
-        self.idle(screen).await?;
-        Ok(7)
+        self.idle(screen).await
     }
 
     async fn connect(&self, screen: &mut Screen, alice: &Phone, bob: &Phone) -> Result<(Call, Call), Failure> {
         let begun = Instant::now();
         let mut out = alice.dial(bob.aor()).await.step("call")?;
-        let mut inward = bob.next_call(STEP_MAX).await.step("call")?;
+        let mut inward = tokio::select! {
+            offered = bob.next_call(STEP_MAX) => offered.step("call")?,
+            ended = out.ended(STEP_MAX) => return Err(Failure::new("call", refusal(&ended.step("call")?))),
+        };
         out.ringing(STEP_MAX).await.step("ringing")?;
         screen.done(&format!("alice called, bob rings after {}", short(begun.elapsed())));
         inward.answer().await.step("answer")?;
@@ -314,6 +316,14 @@ fn port(screen: &mut Screen, address: IpAddr, what: &'static str, port: u16) -> 
     Ok(found)
 }
 
+/// How a call ended that should have rung.
+fn refusal(ending: &Ending) -> String {
+    match ending {
+        Ending::Refused { status, reason } => format!("refused before bob rang: {status} {reason}"),
+        other => format!("ended before bob rang: {other:?}"),
+    }
+}
+
 /// Judges one direction: what one side sent and the other heard.
 fn hear(screen: &mut Screen, way: &str, sender: &MediaStats, listener: &MediaStats) -> Result<(), Failure> {
     let MediaStats { received, lost, .. } = *listener;
@@ -325,11 +335,14 @@ fn hear(screen: &mut Screen, way: &str, sender: &MediaStats, listener: &MediaSta
         (Some(median), Some(longest)) => format!("delay {} median, {} longest", short(median), short(longest)),
         (_, _) => "delay not measured".to_owned(),
     };
-    let text = format!("media {way}: {received} packets, {lost} lost, {delay}, tone {}", match listener.heard_hz {
-        Some(hz) if listener.tone_ok => format!("of {hz} Hz heard"),
-        Some(hz) => format!("broken (last {hz} Hz)"),
-        None => "not heard".to_owned(),
-    });
+    let text = format!(
+        "media {way}: {received} packets, {lost} lost, {delay}, tone {}",
+        match listener.heard_hz {
+            Some(hz) if listener.tone_ok => format!("of {hz} Hz heard"),
+            Some(hz) => format!("broken (last {hz} Hz)"),
+            None => "not heard".to_owned(),
+        }
+    );
     if !listener.tone_ok || lost as f64 > LOSS_MAX * received as f64 || listener.refused > 0 {
         return Err(Failure::new("media", format!("{text}, {} refused", listener.refused)));
     }
@@ -371,7 +384,9 @@ impl Nodes {
                 keep(&mut self.recent, start, "core1", notice.clone());
                 if let Notice::LinkUp { peer, skew_ms, .. } = notice {
                     let took = short(begun.elapsed());
-                    return Some(format!("link up: core1 dialled {peer}, mutual TLS, in {took} (clocks {skew_ms:+} ms)"));
+                    return Some(format!(
+                        "link up: core1 dialled {peer}, mutual TLS, in {took} (clocks {skew_ms:+} ms)"
+                    ));
                 }
             }
             None
@@ -396,12 +411,7 @@ impl Nodes {
     }
 }
 
-fn keep(
-    recent: &mut VecDeque<(Duration, &'static str, Notice)>,
-    start: Instant,
-    node: &'static str,
-    notice: Notice,
-) {
+fn keep(recent: &mut VecDeque<(Duration, &'static str, Notice)>, start: Instant, node: &'static str, notice: Notice) {
     if recent.len() == NOTICES_KEPT {
         recent.pop_front();
     }
@@ -424,9 +434,13 @@ fn describe(status: &Status) -> Vec<String> {
         let state = if registrar.alive { "answers" } else { "does not answer" };
         format!("  registrar          {} {state}", registrar.address)
     }));
-    out.extend(status.drops.iter().filter(|(_, count)| *count > 0).map(|(why, count)| {
-        format!("  refused            {count} × {why}")
-    }));
+    out.extend(
+        status
+            .drops
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, count)| format!("  refused            {count} × {why}")),
+    );
     out
 }
 
