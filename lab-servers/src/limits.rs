@@ -67,3 +67,6 @@ pub const ECHO_PACKETS_MAX: usize = 50;
 
 /// Longest pause between two attempts to reconnect.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(4);
+
+/// Sources (SSRC) one media stream follows; a call transferred a few times may bring as many.
+pub const SOURCES_MAX: usize = 8;

@@ -412,7 +412,7 @@ impl Actor {
             }
             Purpose::Plain { reply } => tell(reply, Ok(status)),
             Purpose::Invite { call, answered_challenge } => {
-                self.invite_answered(call, answered_challenge, &pending.request, response, status);
+                self.invite_answered(call, answered_challenge, response, status);
             }
             Purpose::Reinvite { call, reply, hold } => self.reinvite_answered(call, reply, hold, response, status),
             Purpose::Bye { reply } => tell(reply, Ok(())),
@@ -460,6 +460,10 @@ impl Actor {
         }
         if !(200..300).contains(&status) {
             self.set_registered(false);
+            if self.registration.wanted && (status == 408 || status >= 500) {
+                // Not our fault: someone on the way is down or closing.
+                self.registration.refresh_at = Some(Instant::now() + RECONNECT_MAX);
+            }
             return tell(reply, Err(refused(response, status)));
         }
         let granted = if expires == 0 { 0 } else { self.granted(response).unwrap_or(expires) };
@@ -480,7 +484,7 @@ impl Actor {
         ours.filter_map(|contact| contact.expires()).max().or_else(|| response.expires())
     }
 
-    fn set_registered(&mut self, on: bool) {
+    fn set_registered(&self, on: bool) {
         self.registration.state.send_if_modified(|state| std::mem::replace(state, on) != on);
     }
 

@@ -237,14 +237,7 @@ impl Actor {
         self.transact_bytes(branch, cancel, Purpose::Cancel);
     }
 
-    pub(super) fn invite_answered(
-        &mut self,
-        call: u64,
-        answered_challenge: bool,
-        _invite: &Message,
-        response: &Message,
-        status: u16,
-    ) {
+    pub(super) fn invite_answered(&mut self, call: u64, answered_challenge: bool, response: &Message, status: u16) {
         let Some(entry) = self.calls.get_mut(&call) else { return };
         entry.dialling = None;
         if (200..300).contains(&status) {
@@ -313,10 +306,12 @@ impl Actor {
 
     pub(super) fn invite_unanswered(&mut self, call: u64, error: &PhoneError) {
         let giving_up = self.calls.get(&call).is_some_and(|entry| entry.giving_up);
-        let ending = match error {
-            PhoneError::ConnectionLost { .. } => Ending::ConnectionLost,
-            _ if giving_up => Ending::Cancelled,
-            _ => Ending::TimedOut,
+        let ending = if matches!(error, PhoneError::ConnectionLost { .. }) {
+            Ending::ConnectionLost
+        } else if giving_up {
+            Ending::Cancelled
+        } else {
+            Ending::TimedOut
         };
         self.end(call, ending);
     }

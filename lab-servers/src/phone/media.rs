@@ -15,7 +15,7 @@ use super::guard::Guard;
 use super::rtp;
 use super::sdp::Key;
 use super::tone::{SAMPLES, SILENT_PACKET, Tone, dominant_hz};
-use crate::limits::{DELAY_SAMPLES_MAX, ECHO_PACKETS_MAX, PORT_TRIES_MAX};
+use crate::limits::{DELAY_SAMPLES_MAX, ECHO_PACKETS_MAX, PORT_TRIES_MAX, SOURCES_MAX};
 
 /// Time between two packets.
 const PACKET_TIME: Duration = Duration::from_millis(20);
@@ -206,21 +206,20 @@ async fn run(ports: MediaPorts, mut inbox: mpsc::Receiver<Course>, mut speaker: 
                 tally.lock().report(opened.as_deref());
             }
             _ = clock.tick() => {
-                if let (true, Some((rtp, _))) = (course.sending, course.remote) {
-                    let packet = speaker.packet();
-                    if let Some(sealed) = guard.seal_rtp(&packet) {
-                        // A refused datagram (nobody listens there yet) is loss, not failure.
-                        let _ = ports.rtp.try_send_to(&sealed, rtp);
-                        tally.lock().sent += 1;
-                    }
+                if let (true, Some((rtp, _))) = (course.sending, course.remote)
+                    && let Some(sealed) = guard.seal_rtp(&speaker.packet())
+                {
+                    // A refused datagram (nobody listens there yet) is loss, not failure.
+                    let _ = ports.rtp.try_send_to(&sealed, rtp);
+                    tally.lock().sent += 1;
                 }
             }
             _ = reports.tick() => {
-                if let (true, Some((_, rtcp))) = (speaker.packets > 0, course.remote) {
-                    if let Some(sealed) = guard.seal_rtcp(&speaker.report()) {
-                        let _ = ports.rtcp.try_send_to(&sealed, rtcp);
-                        tally.lock().reports_sent += 1;
-                    }
+                if let (true, Some((_, rtcp))) = (speaker.packets > 0, course.remote)
+                    && let Some(sealed) = guard.seal_rtcp(&speaker.report())
+                {
+                    let _ = ports.rtcp.try_send_to(&sealed, rtcp);
+                    tally.lock().reports_sent += 1;
                 }
             }
         }
@@ -235,13 +234,14 @@ fn hear(packet: Option<&[u8]>, speaker: &mut Speaker, tally: &SharedTally) {
         return;
     };
     tally.packet(&read, now);
-    if speaker.tone.is_none() && read.payload_type == rtp::PCMU {
-        if let Ok(payload) = read.payload.try_into() {
-            if speaker.echo.len() == ECHO_PACKETS_MAX {
-                speaker.echo.pop_front();
-            }
-            speaker.echo.push_back(payload);
+    if speaker.tone.is_none()
+        && read.payload_type == rtp::PCMU
+        && let Ok(payload) = read.payload.try_into()
+    {
+        if speaker.echo.len() == ECHO_PACKETS_MAX {
+            speaker.echo.pop_front();
         }
+        speaker.echo.push_back(payload);
     }
 }
 
@@ -319,9 +319,6 @@ struct Reception {
     received: u64,
 }
 
-/// Sources one stream counts; a phone restarted by a transfer may bring a few.
-const SOURCES_MAX: usize = 8;
-
 impl Tally {
     fn packet(&mut self, read: &rtp::Received<'_>, now: u64) {
         self.received += 1;
@@ -329,7 +326,7 @@ impl Tally {
         if let (Some(sent_at), true) = (read.sent_at, self.delays_us.len() < DELAY_SAMPLES_MAX) {
             self.delays_us.push(u32::try_from(now.saturating_sub(sent_at)).unwrap_or(u32::MAX));
         }
-        if read.payload_type == rtp::PCMU && self.received % LISTEN_EVERY == 0 {
+        if read.payload_type == rtp::PCMU && self.received.is_multiple_of(LISTEN_EVERY) {
             self.heard_hz = dominant_hz(read.payload);
             self.listened += 1;
             let right = self.heard_hz.is_some() && (self.expected_hz.is_none() || self.expected_hz == self.heard_hz);

@@ -89,9 +89,10 @@ impl Location {
         };
         let method = request.method().unwrap_or_default();
         let right = self.users.get(&credentials.username).is_some_and(|ha1| credentials.verify(ha1, method));
-        // RFC 7616 §3.4.6: proxies on the way may rewrite the Request-URI in ways that do not matter;
-        // the host must be ours, or the credentials were made for another place.
-        let for_us = edgeway_sip::Uri::parse(&credentials.uri).is_some();
+        // RFC 7616 §3.4.6: a proxy on the way may have rewritten the Request-URI; what the credentials
+        // were made for must still be this place.
+        let for_us = request.request_uri() == Some(&credentials.uri)
+            || edgeway_sip::Uri::parse(&credentials.uri).is_some_and(|uri| uri.host.eq_ignore_ascii_case(&self.domain));
         if !right || !for_us {
             return Verdict::Nobody;
         }
@@ -272,4 +273,98 @@ fn uses_outbound(request: &Message, path: &[String]) -> bool {
         uri.is_some_and(|uri| uri.param("ob").is_some())
     });
     asks && first_hop_agrees
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use edgeway_sip::digest::Asked;
+
+    use super::*;
+
+    const HOP: Hop = Hop::Stream(1);
+
+    fn location() -> Location {
+        Location::new("lab.example", &[("alice".to_owned(), "secret".to_owned())])
+    }
+
+    fn random() -> Random {
+        Random::from_seed([1; 32])
+    }
+
+    fn register(cseq: u32, contact: &str, lines: &str) -> Message {
+        let text = format!(
+            "REGISTER sip:lab.example SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5;branch=z9hG4bKa\r\n\
+             From: <sip:alice@lab.example>;tag=1\r\nTo: <sip:alice@lab.example>\r\nCall-ID: c\r\n\
+             CSeq: {cseq} REGISTER\r\nMax-Forwards: 70\r\nContact: {contact}\r\n{lines}Content-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text)).expect("a REGISTER")
+    }
+
+    fn authorised(challenge: &str, password: &str, nc: u32) -> Message {
+        let challenge = Challenge::parse(challenge.as_bytes()).expect("our own challenge");
+        let asked = Asked { method: "REGISTER", uri: "sip:lab.example", cnonce: "c", nc };
+        let value = challenge.answer(&asked, "alice", password).to_value();
+        register(1, "<sip:alice@127.0.0.1:5>", &format!("Authorization: {value}\r\n"))
+    }
+
+    #[test]
+    fn a_nonce_serves_once_per_count_and_not_for_ever() {
+        let (mut location, mut random, now) = (location(), random(), Instant::now());
+        let challenge = location.challenge(false, &mut random, now);
+        let mut check = |message: &Message, now| location.check(message, Name::Authorization, now);
+        let first = authorised(&challenge, "secret", 1);
+        assert_eq!(check(&first, now), Verdict::User("alice".to_owned()));
+        assert_eq!(check(&first, now), Verdict::Stale, "a replay");
+        assert_eq!(check(&authorised(&challenge, "secret", 2), now), Verdict::User("alice".to_owned()));
+        let late = now + NONCE_LIFETIME + Duration::from_secs(1);
+        assert_eq!(check(&authorised(&challenge, "secret", 3), late), Verdict::Stale);
+        assert_eq!(check(&authorised(&challenge, "wrong", 4), now), Verdict::Nobody);
+        assert_eq!(check(&register(1, "<sip:a@b>", ""), now), Verdict::Nobody);
+    }
+
+    #[test]
+    fn an_instance_replaces_itself_and_a_late_copy_changes_nothing() {
+        let (mut location, now) = (location(), Instant::now());
+        let contact = |port| format!("<sip:alice@127.0.0.1:{port}>;+sip.instance=\"<urn:uuid:1>\";reg-id=1");
+        let path = "Path: <sip:token@10.0.0.1;lr;ob>\r\nExpires: 60\r\n";
+        let lines = location.register(&register(2, &contact(5), path), "alice", HOP, now).expect("bound");
+        assert!(lines[0].contains(";+sip.instance=\"<urn:uuid:1>\";reg-id=1;expires=60"), "{lines:?}");
+        assert!(lines.contains(&"Path: <sip:token@10.0.0.1;lr;ob>".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"Require: outbound".to_owned()), "{lines:?}");
+        location.register(&register(3, &contact(6), path), "alice", HOP, now).expect("bound");
+        let late = location.register(&register(3, &contact(5), path), "alice", HOP, now);
+        assert_eq!(late.err(), Some((500, "Out Of Order")));
+        let contacts = location.contacts("alice", now);
+        assert_eq!(contacts.len(), 1);
+        assert_eq!(contacts[0].uri, "sip:alice@127.0.0.1:6");
+        assert_eq!(contacts[0].path, ["<sip:token@10.0.0.1;lr;ob>"]);
+        assert!(location.contacts("alice", now + Duration::from_secs(61)).is_empty(), "expired");
+    }
+
+    #[test]
+    fn only_ones_own_contacts_are_changed_and_a_star_removes_them_all() {
+        let (mut location, now) = (location(), Instant::now());
+        let one = register(1, "<sip:alice@127.0.0.1:5>, <sip:alice@127.0.0.1:6>;expires=9", "");
+        assert_eq!(location.register(&one, "bob", HOP, now).err(), Some((403, "Forbidden")));
+        location.register(&one, "alice", HOP, now).expect("bound");
+        assert_eq!(location.contacts("alice", now).len(), 2);
+        let star = |expires: &str| register(2, "*", &format!("Expires: {expires}\r\n"));
+        assert!(location.register(&star("60"), "alice", HOP, now).is_err());
+        assert_eq!(location.contacts("alice", now).len(), 2);
+        location.register(&star("0"), "alice", HOP, now).expect("removed");
+        assert!(location.contacts("alice", now).is_empty());
+    }
+
+    #[test]
+    fn contacts_are_bounded() {
+        let (mut location, now) = (location(), Instant::now());
+        for port in 0..CONTACTS_PER_AOR_MAX {
+            let one = register(1, &format!("<sip:alice@127.0.0.1:{}>", port + 1), "");
+            location.register(&one, "alice", HOP, now).expect("bound");
+        }
+        let more = register(1, "<sip:alice@127.0.0.1:999>", "");
+        assert_eq!(location.register(&more, "alice", HOP, now).err(), Some((503, "Too Many Contacts")));
+        assert_eq!(location.contacts("alice", now).len(), CONTACTS_PER_AOR_MAX);
+    }
 }

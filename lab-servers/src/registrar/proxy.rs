@@ -154,7 +154,7 @@ impl Actor {
                 if method == "INVITE" && self.config.challenge_invite && !self.caller_is_known(hop, request) {
                     return;
                 }
-                self.to_user(hop, request, &user);
+                self.relay_to_user(hop, request, &user);
             }
         }
     }
@@ -191,7 +191,7 @@ impl Actor {
         }
     }
 
-    fn to_user(&mut self, hop: Hop, request: &Message, user: &str) {
+    fn relay_to_user(&mut self, hop: Hop, request: &Message, user: &str) {
         if !self.location.knows(user) {
             return self.refuse(hop, request, 404, "Not Found", &[]);
         }
@@ -481,13 +481,14 @@ impl Actor {
 
     /// RFC 3261 §18.2.2 and RFC 3581 §4: back the way the request came.
     fn answer_bytes(&mut self, hop: Hop, request: &Message, bytes: Bytes) {
-        let hop = match hop {
-            Hop::Datagram(peer) if request.top_via().rport().is_none() => {
-                Hop::Datagram(SocketAddr::new(peer.ip(), request.top_via().port.unwrap_or(5060)))
+        let via = request.top_via();
+        let back = match hop {
+            Hop::Datagram(peer) if via.rport().is_none() => {
+                Hop::Datagram(SocketAddr::new(peer.ip(), via.port.unwrap_or(5060)))
             }
-            other => other,
+            Hop::Datagram(_) | Hop::Stream(_) => hop,
         };
-        self.send(hop, bytes);
+        self.send(back, bytes);
     }
 
     // ── time and loss ────────────────────────────────────────────────────────────────────────
@@ -498,11 +499,10 @@ impl Actor {
         let mut cancels = Vec::new();
         for (id, transaction) in &mut self.transactions {
             let invite = transaction.invite();
-            if let (Some((at, pause)), Some(last)) = (transaction.again, &transaction.last) {
-                if at <= now {
-                    transaction.again = Some((now + (2 * pause).min(T2), (2 * pause).min(T2)));
-                    sends.push((transaction.from, last.clone()));
-                }
+            let due = transaction.again.filter(|(at, _)| *at <= now);
+            if let (Some((_, pause)), Some(last)) = (due, &transaction.last) {
+                transaction.again = Some((now + (2 * pause).min(T2), (2 * pause).min(T2)));
+                sends.push((transaction.from, last.clone()));
             }
             for branch in transaction.branches.iter_mut().filter(|branch| !branch.done) {
                 if let Some((at, pause)) = branch.again.filter(|(at, _)| *at <= now) {
