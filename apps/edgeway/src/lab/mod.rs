@@ -168,11 +168,12 @@ async fn live(
     if args.check || !passed {
         return passed;
     }
-    if args.listen.is_some() {
-        if let Err(failure) = lab.welcome_softphones(&mut screen).await {
-            failure.show(&mut screen);
-            return false;
-        }
+    let folder = std::env::current_dir().unwrap_or_else(|_| std::env::temp_dir());
+    if args.listen.is_some()
+        && let Err(failure) = lab.welcome_softphones(&mut screen, &folder).await
+    {
+        failure.show(&mut screen);
+        return false;
     }
     stay(&mut lab, &mut screen).await;
     true

@@ -45,10 +45,12 @@ pub(super) fn choose(address: IpAddr, wish: Wish) -> Result<(SocketAddr, Option<
 }
 
 fn reason(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has it",
-        io::ErrorKind::PermissionDenied => "it needs more rights",
-        _ => "the system refuses it",
+    if error.kind() == io::ErrorKind::AddrInUse {
+        "another program has it"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "it needs more rights"
+    } else {
+        "the system refuses it"
     }
 }
 

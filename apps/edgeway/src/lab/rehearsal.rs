@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edgeway_lab_servers::{Phone, Sound};
 use edgeway_model::notice::Notice;
 use edgeway_model::{LinkId, NodeId};
 use rustls::ServerConfig;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::screen::Screen;
+use super::story::Lab;
 use super::{LabArgs, NodePlan, RunningNode, RunningNodes, live};
 
 /// A screen that can be read afterwards.
@@ -135,4 +137,36 @@ async fn a_lab_whose_edge_shows_a_certificate_of_someone_else_fails() {
     .await;
     assert!(!passed);
     assert!(shown.contains("✗") && shown.contains("certificate"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_softphone_registers_as_told_and_hears_itself_and_the_tone() {
+    let folder = std::env::temp_dir().join(format!("edgeway-lab-listen-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let page = Page::default();
+    let mut screen = Screen::new(Box::new(page.clone()), false);
+    let here = [127, 0, 0, 1].into();
+    let mut lab = Lab::open(&mut screen, here, None, stand_in).await.expect("open");
+    lab.welcome_softphones(&mut screen, &folder).await.expect("welcome");
+
+    // What a person would type: the password from the screen, the CA from the file.
+    let shown = page.text();
+    let typed = shown.lines().find_map(|line| line.trim().strip_prefix("password")).expect("shown");
+    let password = typed.split_whitespace().next().expect("a password");
+    let ca = std::fs::read_to_string(folder.join("edgeway-lab-ca.pem")).expect("the CA file");
+    for (number, expected) in [("600", 800), ("601", 450)] {
+        let mut config = lab.phone("100", password);
+        let edgeway_lab_servers::PhoneTransport::Tls { ca_pem, .. } = &mut config.transport else {
+            panic!("outside is TLS");
+        };
+        ca_pem.clone_from(&ca);
+        (config.sound, config.expected_hz) = (Sound::Tone { hz: 800 }, Some(expected));
+        let softphone = Phone::register(config).await.expect("registered as told");
+        let call = softphone.call(&format!("sip:{number}@lab.example")).await.expect("answered");
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        let stats = call.stats();
+        assert_eq!(stats.heard_hz, Some(expected), "{number}: {stats:?}");
+        call.hang_up().await.expect("over");
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -13,8 +13,8 @@ use super::story::{DOMAIN, ECHO, EDGE_HOST, Failure, GUESTS, Lab, TONE};
 const CA_FILE: &str = "edgeway-lab-ca.pem";
 
 impl Lab {
-    /// Starts the answering numbers, writes the CA file and prints what to type.
-    pub(super) async fn welcome_softphones(&mut self, screen: &mut Screen) -> Result<(), Failure> {
+    /// Starts the answering numbers, writes the CA file into `folder` and prints what to type.
+    pub(super) async fn welcome_softphones(&mut self, screen: &mut Screen, folder: &Path) -> Result<(), Failure> {
         for (user, sound) in [(ECHO, Sound::Echo), (TONE, Sound::Tone { hz: 450 })] {
             let mut config = self.phone(user, self.password(user));
             (config.sound, config.probe) = (sound, false);
@@ -22,8 +22,7 @@ impl Lab {
             self.answering.push(phone);
         }
         self.answer_in_background();
-        let folder = std::env::current_dir().unwrap_or_else(|_| std::env::temp_dir());
-        let ca = write_ca(&folder, &self.certificates.ca_pem).map_err(|error| Failure::new("CA file", error))?;
+        let ca = write_ca(folder, &self.certificates.ca_pem).map_err(|error| Failure::new("CA file", error))?;
         for line in instructions(&Fields {
             server: self.edge.ip().to_string(),
             bracketed: if self.edge.is_ipv6() { format!("[{}]", self.edge.ip()) } else { self.edge.ip().to_string() },

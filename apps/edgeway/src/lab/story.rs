@@ -10,7 +10,6 @@ use edgeway_lab_servers::{
 };
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{LinkStatus, Status};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::certificates::{self, Certificates};
@@ -238,20 +237,18 @@ impl Lab {
         Ok((out, inward))
     }
 
-    /// After the call nobody may still count it.
-    async fn idle(&mut self, screen: &mut Screen) -> Result<(), Failure> {
+    /// After the call nobody may still count it, and both nodes count the two phones.
+    async fn idle(&self, screen: &mut Screen) -> Result<(), Failure> {
         let until = Instant::now() + STEP_MAX;
         loop {
             let statuses = self.nodes.statuses();
-            if statuses.iter().all(|status| status.calls.current == 0) {
-                let peaks: Vec<String> =
-                    statuses.iter().map(|s| format!("{} {} registrations", s.node, s.registrations.current)).collect();
-                let peaks = if peaks.is_empty() { "no node counts".to_owned() } else { peaks.join(", ") };
-                screen.done(&format!("no call left ({peaks})"));
+            if let Some(text) = settled(&statuses) {
+                screen.done(&text);
                 return Ok(());
             }
             if Instant::now() > until {
-                return Err(Failure::new("idle", "a node still counts the call that is over"));
+                let lines: Vec<String> = statuses.iter().map(counts).collect();
+                return Err(Failure::new("counts", format!("wrong after the call: {}", lines.join("; "))));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -286,7 +283,7 @@ impl Lab {
         }
     }
 
-    pub(super) fn show_status(&mut self, screen: &mut Screen) {
+    pub(super) fn show_status(&self, screen: &mut Screen) {
         let statuses = self.nodes.statuses();
         if statuses.is_empty() {
             screen.note("no node tells its status");
@@ -318,9 +315,10 @@ fn port(screen: &mut Screen, address: IpAddr, what: &'static str, port: u16) -> 
 
 /// How a call ended that should have rung.
 fn refusal(ending: &Ending) -> String {
-    match ending {
-        Ending::Refused { status, reason } => format!("refused before bob rang: {status} {reason}"),
-        other => format!("ended before bob rang: {other:?}"),
+    if let Ending::Refused { status, reason } = ending {
+        format!("refused before bob rang: {status} {reason}")
+    } else {
+        format!("ended before bob rang: {ending:?}")
     }
 }
 
@@ -418,6 +416,21 @@ fn keep(recent: &mut VecDeque<(Duration, &'static str, Notice)>, start: Instant,
     recent.push_back((start.elapsed(), node, notice));
 }
 
+/// The counts in words, once they are what they must be: two phones or more, no call left, one seen.
+fn settled(statuses: &[Status]) -> Option<String> {
+    let right = |s: &Status| s.registrations.current >= 2 && s.calls.current == 0 && s.calls.peak >= 1;
+    if !statuses.iter().all(right) {
+        return None;
+    }
+    let lines: Vec<String> = statuses.iter().map(counts).collect();
+    Some(if lines.is_empty() { "nobody counts here".to_owned() } else { lines.join("; ") })
+}
+
+fn counts(status: &Status) -> String {
+    let Status { node, registrations, calls, .. } = status;
+    format!("{node} counts {} MRA registrations, {} calls (peak {})", registrations.current, calls.current, calls.peak)
+}
+
 /// A node's counters in words.
 fn describe(status: &Status) -> Vec<String> {
     let Status { node, role, registrations, calls, connections, .. } = status;
@@ -449,4 +462,46 @@ fn link_text(link: &LinkStatus) -> String {
     let trip = link.round_trip.map_or_else(String::new, |trip| format!(", round trip {}", short(trip)));
     let path = if link.datagrams { "over UDP" } else { "over TCP (UDP path closed)" };
     format!("{} {state}{trip}, media {path}", link.peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeway_model::world::Gauge;
+
+    use super::*;
+
+    fn status(registrations: u64, calls: u64, calls_peak: u64) -> Status {
+        Status {
+            node: "edge1".to_owned(),
+            role: "edge",
+            registrations: Gauge { current: registrations, peak: 2 },
+            calls: Gauge { current: calls, peak: calls_peak },
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn counts_settle_only_when_the_call_is_over_and_both_phones_are_there() {
+        let right = [status(2, 0, 1)];
+        assert_eq!(settled(&right).as_deref(), Some("edge1 counts 2 MRA registrations, 0 calls (peak 1)"));
+        for wrong in [status(1, 0, 1), status(2, 1, 1), status(2, 0, 0)] {
+            assert_eq!(settled(&[status(2, 0, 1), wrong]), None);
+        }
+    }
+
+    #[test]
+    fn media_is_judged_by_what_was_heard() {
+        let mut screen = Screen::new(Box::new(std::io::sink()), false);
+        let sender = MediaStats { sent: 60, ..MediaStats::default() };
+        let good = MediaStats { received: 58, lost: 1, tone_ok: true, heard_hz: Some(450), ..MediaStats::default() };
+        assert!(hear(&mut screen, "way", &sender, &good).is_ok());
+        for bad in [
+            MediaStats { received: 0, ..good },
+            MediaStats { lost: 6, ..good },
+            MediaStats { tone_ok: false, ..good },
+            MediaStats { refused: 1, ..good },
+        ] {
+            assert!(hear(&mut screen, "way", &sender, &bad).is_err(), "{bad:?}");
+        }
+    }
 }
