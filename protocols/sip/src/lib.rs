@@ -15,8 +15,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod digest;
 pub mod bindings;
+pub mod digest;
 pub mod edit;
 mod fault;
 pub mod framer;

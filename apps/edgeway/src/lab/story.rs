@@ -416,9 +416,11 @@ fn keep(recent: &mut VecDeque<(Duration, &'static str, Notice)>, start: Instant,
     recent.push_back((start.elapsed(), node, notice));
 }
 
-/// The counts in words, once they are what they must be: two phones or more, no call left, one seen.
+/// The counts in words, once they are what they must be: two phones or more, no call left, one seen,
+/// and its media relayed here rather than from phone to phone.
 fn settled(statuses: &[Status]) -> Option<String> {
-    let right = |s: &Status| s.registrations.current >= 2 && s.calls.current == 0 && s.calls.peak >= 1;
+    let relayed = |s: &Status| s.media_packets.0 > 0 && s.media_packets.1 > 0;
+    let right = |s: &Status| s.registrations.current >= 2 && s.calls.current == 0 && s.calls.peak >= 1 && relayed(s);
     if !statuses.iter().all(right) {
         return None;
     }
@@ -472,6 +474,7 @@ mod tests {
 
     fn status(registrations: u64, calls: u64, calls_peak: u64) -> Status {
         Status {
+            media_packets: (60, 61),
             node: "edge1".to_owned(),
             role: "edge",
             registrations: Gauge { current: registrations, peak: 2 },
@@ -483,8 +486,12 @@ mod tests {
     #[test]
     fn counts_settle_only_when_the_call_is_over_and_both_phones_are_there() {
         let right = [status(2, 0, 1)];
-        assert_eq!(settled(&right).as_deref(), Some("edge1 counts 2 MRA registrations, 0 calls (peak 1)"));
-        for wrong in [status(1, 0, 1), status(2, 1, 1), status(2, 0, 0)] {
+        assert_eq!(
+            settled(&right).as_deref(),
+            Some("edge1 counts 2 MRA registrations, 0 calls (peak 1), 121 media packets")
+        );
+        let bypassed = Status { media_packets: (60, 0), ..status(2, 0, 1) };
+        for wrong in [status(1, 0, 1), status(2, 1, 1), status(2, 0, 0), bypassed] {
             assert_eq!(settled(&[status(2, 0, 1), wrong]), None);
         }
     }
