@@ -429,8 +429,12 @@ fn settled(statuses: &[Status]) -> Option<String> {
 }
 
 fn counts(status: &Status) -> String {
-    let Status { node, registrations, calls, .. } = status;
-    format!("{node} counts {} MRA registrations, {} calls (peak {})", registrations.current, calls.current, calls.peak)
+    let Status { node, registrations, calls, media_packets: (inwards, outwards), .. } = status;
+    let packets = inwards + outwards;
+    format!(
+        "{node} counts {} MRA registrations, {} calls (peak {}), {packets} media packets",
+        registrations.current, calls.current, calls.peak
+    )
 }
 
 /// A node's counters in words.
