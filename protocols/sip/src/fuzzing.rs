@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::digest::{Challenge, Credentials};
 use crate::framer::{Element, Framer};
 use crate::header::Name;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{ACCEPTED_BYTES_MAX, HEADER_LINES_MAX, MESSAGE_BYTES_MAX};
 use crate::message::Message;
 use crate::stun::Stun;
 use crate::uri::{NameAddr, Uri};
@@ -74,6 +74,10 @@ fn read_everything(message: &Message) {
 }
 
 fn edit_and_answer(message: &Message) {
+    // What an edit adds may carry a message over a bound; that is for the next node to refuse.
+    if message.bytes().len() > ACCEPTED_BYTES_MAX || message.all_lines().count() + 4 > HEADER_LINES_MAX {
+        return;
+    }
     let edited = message
         .edit()
         .set_top_via_param("received", Some("192.0.2.9"))

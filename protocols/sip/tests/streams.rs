@@ -99,12 +99,15 @@ fn cut_in_two_places() {
 #[test]
 fn faults_do_not_depend_on_the_cut() {
     let huge = [&b"OPTIONS sip:h SIP/2.0\r\nX: "[..], &[b'x'; 3000]].concat();
-    let cases: [(&[u8], FramingReason); 9] = [
+    // Found by fuzzing: a loose blank line behind the bound must not be seen before the bound is.
+    let huge_then_loose = [&huge[..], b"\n\n"].concat();
+    let cases: [(&[u8], FramingReason); 10] = [
         (include_bytes!("torture/bad-content-length-missing.sip"), FramingReason::NoContentLength),
         (include_bytes!("torture/bad-content-length-negative.sip"), FramingReason::BadContentLength),
         (include_bytes!("torture/bad-content-length-wraps.sip"), FramingReason::TooLarge),
         (include_bytes!("torture/bad-bare-lf-only.sip"), FramingReason::Garbage),
         (&huge, FramingReason::TooLarge),
+        (&huge_then_loose, FramingReason::TooLarge),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", FramingReason::Garbage),
         (b"\r\r\n", FramingReason::Garbage),
         (b"\x00\x01\x00\x00\x21\x12\xa4\x43", FramingReason::Garbage),

@@ -34,3 +34,6 @@ pub(super) const ANSWERED_CALL_LIFE: Duration = Duration::from_secs(3_600);
 
 /// Lines read ahead from the keyboard.
 pub(super) const KEYS_QUEUE_MAX: usize = 8;
+
+/// Attempts to start edge and core when another program is quicker to take a port.
+pub(super) const START_TRIES_MAX: u32 = 5;

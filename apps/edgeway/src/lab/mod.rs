@@ -114,8 +114,9 @@ pub(crate) struct RunningNodes {
 }
 
 /// Runs the lab to its end and returns the exit code of the program. `start` starts edge and core
-/// with their own threads and returns when their sockets are bound.
-pub(crate) fn run(args: &LabArgs, start: impl FnOnce(NodePlan) -> anyhow::Result<RunningNodes>) -> ExitCode {
+/// with their own threads and returns when their sockets are bound. It may be called again with other
+/// ports: an error whose chain holds an `io::Error` of kind `AddrInUse` means that one was taken.
+pub(crate) fn run(args: &LabArgs, start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>) -> ExitCode {
     let stdout = std::io::stdout();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let screen = Screen::new(Box::new(stdout), colour);
@@ -131,11 +132,7 @@ pub(crate) fn run(args: &LabArgs, start: impl FnOnce(NodePlan) -> anyhow::Result
 }
 
 /// The lab from start to end; whether the story passed.
-async fn live(
-    args: &LabArgs,
-    mut screen: Screen,
-    start: impl FnOnce(NodePlan) -> anyhow::Result<RunningNodes>,
-) -> bool {
+async fn live(args: &LabArgs, mut screen: Screen, start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>) -> bool {
     let begun = Instant::now();
     screen.line("Edgeway lab: an edge, a core, a registrar and two phones, all in this process.\n");
     let address = args.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |listen| listen.address);

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 pub(super) struct Wish {
     /// In words, for the message.
     pub(super) what: &'static str,
-    /// The usual number.
+    /// The usual number; 0 takes any.
     pub(super) port: u16,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum NoPort {
 pub(super) fn choose(address: IpAddr, wish: Wish) -> Result<(SocketAddr, Option<String>), NoPort> {
     let Wish { what, port } = wish;
     match is_free(SocketAddr::new(address, port)) {
-        Ok(usual) => Ok((usual, None)),
+        Ok(found) => Ok((found, None)),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Err(NoPort::NotOurs(address)),
         Err(why) => {
             let refused = |source| NoPort::Refused { what, address, source };

@@ -78,7 +78,7 @@ async fn forward(listener: TcpListener, acceptor: TlsAcceptor, registrar: Socket
     }
 }
 
-async fn check(args: &LabArgs, start: impl FnOnce(NodePlan) -> anyhow::Result<RunningNodes>) -> (bool, String) {
+async fn check(args: &LabArgs, start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>) -> (bool, String) {
     let page = Page::default();
     let screen = Screen::new(Box::new(page.clone()), false);
     let passed = tokio::time::timeout(Duration::from_secs(20), live(args, screen, start)).await;
@@ -127,11 +127,26 @@ async fn a_lab_whose_nodes_do_not_start_says_why_and_fails() {
 }
 
 #[tokio::test]
+async fn a_port_lost_between_choosing_and_binding_costs_one_more_attempt() {
+    let args = LabArgs { check: true, ..LabArgs::default() };
+    let thief = std::cell::RefCell::new(None);
+    let (passed, shown) = check(&args, |plan| {
+        if thief.borrow().is_none() {
+            *thief.borrow_mut() = Some(std::net::TcpListener::bind(plan.edge_sip)?);
+        }
+        stand_in(plan)
+    })
+    .await;
+    assert!(passed, "{shown}");
+    assert!(shown.contains("took one of the ports meanwhile"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_lab_whose_edge_shows_a_certificate_of_someone_else_fails() {
     let other = super::certificates::make("edge.other.example", [127, 0, 0, 1].into()).expect("certificates");
     let args = LabArgs { check: true, ..LabArgs::default() };
     let (passed, shown) = check(&args, |mut plan| {
-        (plan.chain_pem, plan.key_pem) = (other.chain_pem, other.key_pem);
+        (plan.chain_pem, plan.key_pem) = (other.chain_pem.clone(), other.key_pem.clone());
         stand_in(plan)
     })
     .await;

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use edgeway_lab_servers::{
-    Call, Ending, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig, Sound, secret,
+    Call, Ending, MediaStats, Observer, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig,
+    Sound, secret,
 };
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{LinkStatus, Status};
@@ -14,7 +16,7 @@ use tokio::time::timeout;
 
 use super::certificates::{self, Certificates};
 use super::ladder::{self, Ladder};
-use super::limits::{HOLD_TIME, LINK_UP_MAX, LOSS_MAX, NOTICES_KEPT, STEP_MAX, TALK_TIME};
+use super::limits::{HOLD_TIME, LINK_UP_MAX, LOSS_MAX, NOTICES_KEPT, START_TRIES_MAX, STEP_MAX, TALK_TIME};
 use super::ports::{self, Wish};
 use super::screen::{Screen, short};
 use super::{NodePlan, RunningNode, RunningNodes};
@@ -93,7 +95,7 @@ impl Lab {
         screen: &mut Screen,
         address: IpAddr,
         sip_port: Option<u16>,
-        start: impl FnOnce(NodePlan) -> anyhow::Result<RunningNodes>,
+        start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>,
     ) -> Result<Self, Failure> {
         let certificates = certificates::make(EDGE_HOST, address).step("certificates")?;
         screen.done(&format!("certificates made: a CA for this run, and one for {EDGE_HOST}"));
@@ -101,31 +103,10 @@ impl Lab {
         let names = ["alice", "bob", ECHO, TONE].into_iter().chain(GUESTS);
         let users: Vec<(String, String)> = names.map(|name| (name.to_owned(), secret(12))).collect();
 
-        let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let listen = port(screen, inside, "registrar", 5070)?;
-        let mut config = RegistrarConfig::new(DOMAIN, &[]);
-        (config.users, config.listen, config.observer) = (users.clone(), listen, ladder.watch("core"));
-        let registrar = Registrar::start(config).await.step("registrar")?;
+        let registrar = start_registrar(screen, &users, ladder.watch("core")).await?;
         screen.done(&format!("registrar for {DOMAIN} on {} (TCP and UDP)", registrar.address()));
-
-        let edge_sip = port(screen, address, "SIP over TLS", sip_port.unwrap_or(5061))?;
-        let plan = NodePlan {
-            edge: "edge1",
-            core: "core1",
-            domain: DOMAIN.to_owned(),
-            edge_sip,
-            edge_link: port(screen, inside, "link", 7001)?,
-            edge_media: 36_000..=47_999,
-            core_sip: port(screen, inside, "SIP inside", 5060)?,
-            core_media: 48_000..=59_999,
-            registrar: registrar.address(),
-            chain_pem: certificates.chain_pem.clone(),
-            key_pem: certificates.key_pem.clone(),
-        };
-        let (edge_link, core_sip) = (plan.edge_link, plan.core_sip);
-        let RunningNodes { edge, core } = start(plan).step("edge and core")?;
-        screen.done(&format!("edge1 listens on {edge_sip} (SIP over TLS) and {edge_link} (link)"));
-        screen.done(&format!("core1 listens on {core_sip} (SIP inside); nothing outside can reach it"));
+        let asked = Asked { address, sip_port, registrar: registrar.address() };
+        let (edge_sip, RunningNodes { edge, core }) = start_nodes(screen, &asked, &certificates, start)?;
         let ladder_start = screen.started();
         let nodes = Nodes { edge, core, recent: VecDeque::new() };
         Ok(Self {
@@ -305,8 +286,83 @@ async fn bounded<T>(step: &'static str, waiting: impl Future<Output = T>) -> Res
     timeout(STEP_MAX, waiting).await.step(step)
 }
 
-fn port(screen: &mut Screen, address: IpAddr, what: &'static str, port: u16) -> Result<SocketAddr, Failure> {
-    let (found, message) = ports::choose(address, Wish { what, port }).step("ports")?;
+async fn start_registrar(
+    screen: &mut Screen,
+    users: &[(String, String)],
+    observer: Observer,
+) -> Result<Registrar, Failure> {
+    let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut config = RegistrarConfig::new(DOMAIN, &[]);
+    (config.users, config.observer) = (users.to_vec(), observer);
+    config.listen = port(screen, inside, Wish { what: "registrar", port: 5070 })?;
+    match Registrar::start(config.clone()).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // Someone was quicker; a port of the system's choice cannot be lost that way.
+            config.listen.set_port(0);
+            Registrar::start(config).await.step("registrar")
+        }
+        started => started.step("registrar"),
+    }
+}
+
+/// What is settled before edge and core start.
+struct Asked {
+    address: IpAddr,
+    sip_port: Option<u16>,
+    registrar: SocketAddr,
+}
+
+/// Starts edge and core, and again with other ports if one was lost between choosing and binding.
+fn start_nodes(
+    screen: &mut Screen,
+    asked: &Asked,
+    certificates: &Certificates,
+    start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>,
+) -> Result<(SocketAddr, RunningNodes), Failure> {
+    for attempt in 1.. {
+        let plan = plan(screen, asked, certificates, attempt == 1)?;
+        let (edge_sip, edge_link, core_sip) = (plan.edge_sip, plan.edge_link, plan.core_sip);
+        match start(plan) {
+            Ok(nodes) => {
+                screen.done(&format!("edge1 listens on {edge_sip} (SIP over TLS) and {edge_link} (link)"));
+                screen.done(&format!("core1 listens on {core_sip} (SIP inside); nothing outside can reach it"));
+                return Ok((edge_sip, nodes));
+            }
+            Err(error) if attempt < START_TRIES_MAX && lost_a_port(&error) => {
+                screen.note("another program took one of the ports meanwhile: trying others");
+            }
+            Err(error) => return Err(Failure::new("edge and core", format!("{error:#}"))),
+        }
+    }
+    Err(Failure::new("edge and core", "no attempt was made"))
+}
+
+fn lost_a_port(error: &anyhow::Error) -> bool {
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(in_use))
+}
+
+fn plan(screen: &mut Screen, asked: &Asked, certificates: &Certificates, usual: bool) -> Result<NodePlan, Failure> {
+    let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut find =
+        |address, what, usual_port: u16| port(screen, address, Wish { what, port: if usual { usual_port } else { 0 } });
+    Ok(NodePlan {
+        edge: "edge1",
+        core: "core1",
+        domain: DOMAIN.to_owned(),
+        edge_sip: find(asked.address, "SIP over TLS", asked.sip_port.unwrap_or(5061))?,
+        edge_link: find(inside, "link", 7001)?,
+        edge_media: 36_000..=47_999,
+        core_sip: find(inside, "SIP inside", 5060)?,
+        core_media: 48_000..=59_999,
+        registrar: asked.registrar,
+        chain_pem: certificates.chain_pem.clone(),
+        key_pem: certificates.key_pem.clone(),
+    })
+}
+
+fn port(screen: &mut Screen, address: IpAddr, wish: Wish) -> Result<SocketAddr, Failure> {
+    let (found, message) = ports::choose(address, wish).step("ports")?;
     if let Some(message) = message {
         screen.note(&message);
     }
