@@ -31,6 +31,12 @@ pub trait Node {
     fn next_deadline(&self) -> Option<Deadline>;
 }
 
+/// A node an operator can look at.
+pub trait Observable: Node {
+    /// What it counts and whom it is connected to, now.
+    fn status(&self) -> Status;
+}
+
 /// A moment a node waits for, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {

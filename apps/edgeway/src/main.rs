@@ -1,2 +1,5 @@
 //! (being written)
+#[cfg(test)]
+mod lab;
+
 fn main() {}

@@ -1,1 +1,331 @@
-//! (being written)
+//! The core as a value: it decides, talks to the registrars and anchors media.
+//!
+//! Composes `protocols/sip`, `protocols/media` (session descriptions), `protocols/link` and
+//! `policy`. It trusts nothing an edge claims about identity or destination: outside requests reach
+//! configured registrars, or the other party of a dialog it has seen established, and nothing else.
+//!
+//! | file | what |
+//! |---|---|
+//! | `links.rs` | edges: hello, granted media ports, what they relay |
+//! | `outward.rs` | requests and responses towards clients |
+//! | `inward.rs` | requests and responses towards registrars and inside parties |
+//! | `streams.rs` | connections and datagrams inside, registrars and their health |
+//! | `calls.rs` | dialogs, their media relays and session descriptions |
+//! | `contact.rs` | the Contact rewriting of "Path headers Off" |
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod calls;
+mod contact;
+mod inward;
+pub mod limits;
+mod links;
+mod outward;
+mod streams;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_link::{Link, Load};
+use edgeway_model::media::MediaEvent;
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::{LinkStatus, Observable, RegistrarStatus, Status, Transport};
+use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_sip::bindings::{Bindings, Change};
+use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
+use edgeway_sip::{Message, Name};
+
+use crate::calls::Calls;
+use crate::links::Edge;
+use crate::streams::{Registrar, Streams};
+
+/// What a core must be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name, as in its certificate.
+    pub node: NodeId,
+    /// The SIP domains it serves, in lower case.
+    pub domains: Vec<String>,
+    /// The host registrars and inside parties reach it at.
+    pub host: String,
+    /// The port they reach it at.
+    pub port: u16,
+    /// The UDP sockets it listens on; the first of the right family sends.
+    pub datagrams: Vec<SocketAddr>,
+    /// "SIP Path headers": On adds Path, Off rewrites Contact.
+    pub path_headers: bool,
+    /// The registrars, best first.
+    pub registrars: Vec<(SocketAddr, Transport)>,
+    /// How often registrars are asked OPTIONS.
+    pub options_every: Duration,
+    /// How long a registrar may take to answer.
+    pub answer_within: Duration,
+    /// The address inside parties send media to.
+    pub media_address: IpAddr,
+    /// Whether clients may offer media without encryption.
+    pub allow_unencrypted: bool,
+    /// Must equal the edges' setting.
+    pub stun_keepalive: bool,
+}
+
+/// One core.
+#[derive(Debug)]
+pub struct CoreNode {
+    settings: Settings,
+    random: Random,
+    boot: u64,
+    wall: Option<(u64, Moment)>,
+    bindings: Bindings,
+    proxy: Proxy,
+    streams: Streams,
+    registrars: Vec<Registrar>,
+    links: BTreeMap<LinkId, (NodeId, Link)>,
+    edges: BTreeMap<NodeId, Edge>,
+    calls: Calls,
+    /// Requests tried at another registrar or on a new connection once already.
+    retried: HashMap<TransactionId, u8>,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: BTreeMap<&'static str, u64>,
+    drops: BTreeMap<DropReason, u64>,
+}
+
+impl CoreNode {
+    /// A core that has just started. `random` must be seeded from the operating system.
+    #[must_use]
+    pub fn new(settings: Settings, mut random: Random, now: Moment) -> Self {
+        let boot = random.next_u64();
+        let patience = Patience { answer: settings.answer_within, route: limits::ROUTE_WITHIN };
+        let registrars = settings.registrars.iter();
+        Self {
+            boot,
+            wall: None,
+            bindings: Bindings::default(),
+            proxy: Proxy::new(patience, random.next_u64() >> 32),
+            streams: Streams::default(),
+            registrars: registrars
+                .map(|(address, transport)| Registrar::new(*address, *transport, settings.options_every, now))
+                .collect(),
+            links: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            calls: Calls::new(&mut random),
+            retried: HashMap::new(),
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            random,
+            settings,
+        }
+    }
+
+    /// Devices registered through this core, for tests of what it believes.
+    #[must_use]
+    pub fn registrations(&self) -> u64 {
+        self.bindings.gauge().current
+    }
+
+    /// Calls up or being set up, for tests of what it believes.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.gauge.current
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn dropped(&mut self, reason: DropReason, detail: impl Into<String>) {
+        *self.counts.drops.entry(reason).or_default() += 1;
+        self.notice(Notice::Dropped { reason, detail: detail.into() });
+    }
+
+    /// `host:port` of this core, as it stands in Via, Path, Record-Route and Warning.
+    fn agent(&self) -> String {
+        let host = &self.settings.host;
+        let bracket = host.contains(':') && !host.starts_with('[');
+        if bracket { format!("[{host}]:{}", self.settings.port) } else { format!("{host}:{}", self.settings.port) }
+    }
+
+    fn report(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Registered { aor, flow } => self.notice(Notice::Registered { aor: Pii::new(aor), flow }),
+                Change::Unregistered { aor, why, .. } => self.notice(Notice::Unregistered { aor: Pii::new(aor), why }),
+            }
+        }
+        let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
+        let calls = u32::try_from(self.calls.gauge.current).unwrap_or(u32::MAX);
+        for (_, link) in self.links.values_mut() {
+            link.set_load(Load { registrations, calls });
+        }
+    }
+
+    fn run_timers(&mut self, now: Moment) {
+        self.proxy.handle_timeout(now);
+        let changes = self.bindings.expire(now);
+        if !changes.is_empty() {
+            self.report(changes);
+        }
+        self.probe_registrars(now);
+        self.end_lost_calls(now);
+        for (_, link) in self.links.values_mut() {
+            if link.next_deadline().is_some_and(|deadline| deadline.at <= now) {
+                link.handle_timeout(now);
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Moment) {
+        loop {
+            let mut quiet = true;
+            while let Some(event) = self.proxy.poll_event() {
+                quiet = false;
+                self.give_up(event, now);
+            }
+            while let Some(transmit) = self.proxy.poll_transmit() {
+                quiet = false;
+                match transmit.hop {
+                    Hop::Flow(flow) => self.send_stream(flow, transmit.bytes),
+                    Hop::Peer(edge) | Hop::Client { edge, .. } => self.send_edge(&edge, transmit.bytes),
+                    Hop::Datagram { local, peer } => {
+                        self.outputs.push_back(Output::Datagram { local, peer, bytes: transmit.bytes });
+                    }
+                }
+            }
+            quiet &= !self.settle_links(now);
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// No answer came in time. Towards a client the answer tells which hop failed (the clients' own
+    /// table: 408 with Warning 383 means "the call manager node", with 399 "the core waited in vain").
+    fn give_up(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::TimedOut(id) => {
+                if let Some(Hop::Flow(_) | Hop::Datagram { .. }) = self.proxy.downstream(id) {
+                    self.registrar_silent(id, now);
+                }
+                self.end_invite(id, "timed out");
+                self.answer(id, 408, "Request Timeout", Some((399, "Request Timeout")), now);
+            }
+            Event::Unroutable(id) => {
+                self.end_invite(id, "timed out");
+                self.answer(id, 503, "Service Unavailable", Some((399, "the edge is not connected")), now);
+            }
+        }
+    }
+
+    /// Answers a transaction ourselves.
+    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
+        let Some(request) = self.proxy.request(id).cloned() else { return };
+        let bytes = self.response(&request, status, reason, warning);
+        self.retried.remove(&id);
+        self.proxy.respond(id, status, bytes, now);
+    }
+
+    fn response(&mut self, request: &Message, status: u16, reason: &str, warning: Option<(u16, &str)>) -> Bytes {
+        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
+        if let Some((code, text)) = warning {
+            response = response.warning(code, &self.agent(), text);
+        }
+        if status == 503 {
+            // Jittered, so that a crowd does not come back at one moment.
+            let seconds = 5 + self.random.below(10);
+            response = response.header(Name::RetryAfter, &seconds.to_string());
+        }
+        response.build()
+    }
+
+    fn handle_media(&mut self, event: MediaEvent, now: Moment) {
+        match event {
+            MediaEvent::PortsBound { ports } => self.calls.ports_bound(ports),
+            MediaEvent::BindFailed { missing } => {
+                self.calls.bind_failed(missing);
+                self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
+            }
+            MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
+            MediaEvent::ClientSilent { relay, .. } => self.notice(Notice::OneWayMedia { relay }),
+        }
+    }
+
+    fn count_request(&mut self, request: &Message) {
+        let label = edgeway_sip::header::method_label(request.method().unwrap_or_default());
+        *self.counts.requests.entry(label).or_default() += 1;
+    }
+}
+
+impl Node for CoreNode {
+    fn handle(&mut self, input: Input, now: Moment) {
+        match input {
+            Input::Tick => {}
+            Input::WallClock { unix_ms } => {
+                self.wall = Some((unix_ms, now));
+                for (_, link) in self.links.values_mut() {
+                    link.handle_wall_clock(unix_ms, now);
+                }
+            }
+            Input::Flow { flow, event } => self.handle_stream(flow, event, now),
+            Input::Datagram { local, peer, bytes } => self.handle_datagram(local, peer, bytes, now),
+            Input::Link { link, event } => self.handle_link(link, event, now),
+            Input::Media(event) => self.handle_media(event, now),
+        }
+        self.run_timers(now);
+        self.settle(now);
+        self.refill_inside_ports();
+        #[cfg(debug_assertions)]
+        self.bindings.check_invariants();
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
+        let own = Deadline::soonest(own, self.calls.next_deadline());
+        let probes = self.registrars.iter().map(Registrar::next_deadline);
+        let links = self.links.values().map(|(_, link)| link.next_deadline());
+        Deadline::soonest(probes.chain(links).fold(None, Deadline::soonest), own)
+    }
+}
+
+impl Observable for CoreNode {
+    fn status(&self) -> Status {
+        let links = self.links.values().map(|(peer, link)| LinkStatus {
+            peer: peer.as_str().to_owned(),
+            up: link.is_up(),
+            round_trip: link.round_trip(),
+            skew_ms: link.skew_ms(),
+            datagrams: link.has_datagrams(),
+        });
+        let registrars = self
+            .registrars
+            .iter()
+            .map(|registrar| RegistrarStatus { address: registrar.address, alive: registrar.health.is_alive() });
+        Status {
+            node: self.settings.node.as_str().to_owned(),
+            role: "core",
+            registrations: self.bindings.gauge(),
+            calls: self.calls.gauge,
+            connections: self.streams.gauge(),
+            links: links.collect(),
+            registrars: registrars.collect(),
+            requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
+            drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            media_packets: (0, 0),
+        }
+    }
+}
+
+/// A flow of an edge, told apart from the same number at another edge.
+fn flow_at(edge_index: u8, flow: FlowId) -> FlowId {
+    FlowId(flow.0 ^ (u64::from(edge_index) << 48))
+}

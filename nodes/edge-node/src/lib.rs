@@ -1,1 +1,279 @@
-//! (being written)
+//! The edge as a value: it terminates client flows, proves nothing, decides little and relays.
+//!
+//! Composes `protocols/sip` (framing, transactions, bindings), `protocols/link` and
+//! `policy::routing`. It knows flows and cores; it holds no user secret, no media key and no
+//! configuration but its own addresses. It never dials: everything it sends goes to a client that
+//! connected or to a core that dialled in.
+//!
+//! | file | what |
+//! |---|---|
+//! | `flows.rs` | client connections: framing, tokens, keepalives, strangers |
+//! | `outside.rs` | requests and responses that come from clients |
+//! | `inside.rs` | requests and responses that come from cores |
+//! | `links.rs` | cores: hello, who is up, media ports granted to them |
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod flows;
+mod inside;
+pub mod limits;
+mod links;
+mod outside;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use edgeway_link::{Frame, Link};
+use edgeway_model::media::MediaEvent;
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::{FlowCommand, FlowEvent, LinkStatus, Observable, Status};
+use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_sip::bindings::{Bindings, Change};
+use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
+
+use crate::flows::Flow;
+use crate::links::{Core, Ports};
+
+/// What an edge must be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name, as in its certificate.
+    pub node: NodeId,
+    /// The name clients connect to; stands in Path, Record-Route and Via.
+    pub public_host: String,
+    /// The port clients connect to.
+    pub public_port: u16,
+    /// Whether STUN keepalives on SIP flows are answered ("STUN keepalive").
+    pub stun_keepalive: bool,
+    /// The address clients send media to.
+    pub media_address: IpAddr,
+}
+
+/// One edge.
+#[derive(Debug)]
+pub struct EdgeNode {
+    settings: Settings,
+    random: Random,
+    boot: u64,
+    wall: Option<(u64, Moment)>,
+    flows: HashMap<FlowId, Flow>,
+    strangers: BTreeSet<(Moment, FlowId)>,
+    bindings: Bindings,
+    proxy: Proxy,
+    links: BTreeMap<LinkId, (NodeId, Link)>,
+    cores: BTreeMap<NodeId, Core>,
+    ports: Ports,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: edgeway_model::world::Gauge,
+    calls: edgeway_model::world::Gauge,
+    requests: BTreeMap<&'static str, u64>,
+    drops: BTreeMap<DropReason, u64>,
+}
+
+impl EdgeNode {
+    /// An edge that has just started. `random` must be seeded from the operating system.
+    #[must_use]
+    pub fn new(settings: Settings, mut random: Random) -> Self {
+        let boot = random.next_u64();
+        Self {
+            settings,
+            boot,
+            wall: None,
+            flows: HashMap::new(),
+            strangers: BTreeSet::new(),
+            bindings: Bindings::default(),
+            proxy: Proxy::new(
+                Patience { answer: limits::ANSWER_WITHIN, route: limits::ROUTE_WITHIN },
+                random.next_u64() >> 32,
+            ),
+            links: BTreeMap::new(),
+            cores: BTreeMap::new(),
+            ports: Ports::default(),
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            random,
+        }
+    }
+
+    /// The flows that registered devices use, in order: for tests of what the edge believes.
+    #[must_use]
+    pub fn registered_flows(&self) -> Vec<FlowId> {
+        self.bindings.flows()
+    }
+
+    fn send_flow(&mut self, flow: FlowId, bytes: Bytes) {
+        self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Send { bytes } });
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn dropped(&mut self, reason: DropReason, detail: impl Into<String>) {
+        *self.counts.drops.entry(reason).or_default() += 1;
+        self.notice(Notice::Dropped { reason, detail: detail.into() });
+    }
+
+    fn report(&mut self, changes: Vec<Change>, now: Moment) {
+        for change in changes {
+            match change {
+                Change::Registered { aor, flow } => self.notice(Notice::Registered { aor: Pii::new(aor), flow }),
+                Change::Unregistered { aor, flow, why } => {
+                    self.watch(flow, now);
+                    self.notice(Notice::Unregistered { aor: Pii::new(aor), why });
+                }
+            }
+        }
+        let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
+        let calls = u32::try_from(self.counts.calls.current).unwrap_or(u32::MAX);
+        for (_, link) in self.links.values_mut() {
+            link.set_load(edgeway_link::Load { registrations, calls });
+        }
+    }
+
+    fn run_timers(&mut self, now: Moment) {
+        self.proxy.handle_timeout(now);
+        let changes = self.bindings.expire(now);
+        if !changes.is_empty() {
+            self.report(changes, now);
+        }
+        self.close_idle_strangers(now);
+        for (_, link) in self.links.values_mut() {
+            if link.next_deadline().is_some_and(|deadline| deadline.at <= now) {
+                link.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Turns what the engines want into outputs, until they want nothing more.
+    fn settle(&mut self, now: Moment) {
+        loop {
+            let mut quiet = true;
+            while let Some(event) = self.proxy.poll_event() {
+                quiet = false;
+                self.give_up(event, now);
+            }
+            while let Some(transmit) = self.proxy.poll_transmit() {
+                quiet = false;
+                match transmit.hop {
+                    Hop::Flow(flow) => self.send_flow(flow, transmit.bytes),
+                    Hop::Peer(core) => self.send_core(&core, transmit.flow, transmit.bytes),
+                    Hop::Client { .. } | Hop::Datagram { .. } => debug_assert!(false, "no hop of an edge"),
+                }
+            }
+            quiet &= !self.refill_ports();
+            quiet &= !self.settle_links(now);
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// No answer came from inside in time: say so, in the words of the field.
+    fn give_up(&mut self, event: Event, now: Moment) {
+        let (id, status, reason, code, text) = match event {
+            Event::TimedOut(id) => (id, 408, "Request Timeout", 399, "Request Timeout"),
+            Event::Unroutable(id) => (id, 503, "Service Unavailable", 399, "no core is connected"),
+        };
+        self.answer(id, status, reason, Some((code, text)), now);
+    }
+
+    /// Answers a transaction ourselves.
+    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
+        let Some(request) = self.proxy.request(id) else { return };
+        let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
+        if let Some((code, text)) = warning {
+            response = response.warning(code, &agent, text);
+        }
+        if status == 503 {
+            // Jittered, so that a crowd does not come back at one moment.
+            let seconds = 5 + self.random.below(10);
+            response = response.header(edgeway_sip::Name::RetryAfter, &seconds.to_string());
+        }
+        let bytes = response.build();
+        self.proxy.respond(id, status, bytes, now);
+    }
+
+    fn handle_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::PortsBound { ports } => self.ports_bound(ports),
+            MediaEvent::BindFailed { missing } => {
+                self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
+            }
+            MediaEvent::ClientSilent { peer, relay } => {
+                self.notice(Notice::OneWayMedia { relay });
+                self.send_frame(&peer, &Frame::ClientSilent { relay });
+            }
+            MediaEvent::Report { .. } => {}
+        }
+    }
+}
+
+impl Node for EdgeNode {
+    fn handle(&mut self, input: Input, now: Moment) {
+        match input {
+            Input::Tick => {}
+            Input::WallClock { unix_ms } => {
+                self.wall = Some((unix_ms, now));
+                for (_, link) in self.links.values_mut() {
+                    link.handle_wall_clock(unix_ms, now);
+                }
+            }
+            Input::Flow { flow, event } => match event {
+                FlowEvent::Opened { peer, local, .. } => self.flow_opened(flow, peer, local, now),
+                FlowEvent::Received { bytes } => self.flow_received(flow, bytes, now),
+                FlowEvent::Closed { .. } => self.flow_closed(flow, now),
+            },
+            Input::Datagram { .. } => self.dropped(DropReason::NoRelay, "an edge speaks no UDP SIP"),
+            Input::Link { link, event } => self.handle_link(link, event, now),
+            Input::Media(event) => self.handle_media(event),
+        }
+        self.run_timers(now);
+        self.settle(now);
+        #[cfg(debug_assertions)]
+        self.bindings.check_invariants();
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        let stranger = self.strangers.first().map(|(at, _)| Deadline { at: *at, why: "stranger idle" });
+        let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
+        let links = self.links.values().map(|(_, link)| link.next_deadline());
+        Deadline::soonest(own, links.fold(stranger, Deadline::soonest))
+    }
+}
+
+impl Observable for EdgeNode {
+    fn status(&self) -> Status {
+        let links = self.links.values().map(|(peer, link)| LinkStatus {
+            peer: peer.as_str().to_owned(),
+            up: link.is_up(),
+            round_trip: link.round_trip(),
+            skew_ms: link.skew_ms(),
+            datagrams: link.has_datagrams(),
+        });
+        Status {
+            node: self.settings.node.as_str().to_owned(),
+            role: "edge",
+            registrations: self.bindings.gauge(),
+            calls: self.counts.calls,
+            connections: self.counts.connections,
+            links: links.collect(),
+            registrars: Vec::new(),
+            requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
+            drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            media_packets: (0, 0),
+        }
+    }
+}

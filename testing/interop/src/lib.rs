@@ -1,1 +1,28 @@
-//! (being written)
+//! Real daemons and real phones around Edgeway, on a network that ends with the test.
+//!
+//! The parts, in the order a test uses them: [`requirement`] says what is not installed,
+//! [`network`] lays out internet, DMZ, firewall and inside as network namespaces, [`certificates`]
+//! makes a small public-style CA, [`kamailio`] is the registrar inside, [`product`] pairs and starts
+//! an edge and a core, [`baresip`] and [`wire_phone`] are the phones, [`tone`] listens to what they
+//! recorded. [`process`] starts every program and ends exactly what it started.
+//!
+//! It does not judge: what must be true is said in `tests/first_call` and in `testing/bench`.
+//! Creating namespaces needs root; traffic never leaves them.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod baresip;
+pub mod certificates;
+pub mod host;
+pub mod kamailio;
+pub mod network;
+pub mod process;
+pub mod product;
+pub mod requirement;
+pub mod tone;
+pub mod wire_phone;
+
+pub use host::Host;
+pub use network::Network;
+pub use process::Daemon;

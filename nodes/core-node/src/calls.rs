@@ -1,0 +1,642 @@
+//! Calls: the dialogs of clients, their relays, and the session descriptions on the way.
+//!
+//! A call here is one client's side of a call: two clients outside talking to each other are two
+//! calls, joined by the registrar. Each is known by Call-ID and the *client's* tag; until the client
+//! has shown a tag, by its INVITE's transaction. The core anchors media: SRTP with the client (over
+//! the edge), RTP with the inside party.
+//!
+//! Invariant: a relay lives exactly as long as its call, and a call ends by BYE, by failure of its
+//! INVITE, by the end of its edge, or when its client is gone and silent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use edgeway_link::Frame;
+use edgeway_media::sdp::{self, ClientMedia, Security};
+use edgeway_model::media::{InsideRelay, MediaCommand, OutsideSecurity, PortPair, RelayCounters, SrtpKey};
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::Gauge;
+use edgeway_model::{Deadline, FlowId, Moment, NodeId, Output, Pii, Random, RelayId, Secret};
+use edgeway_sip::proxy::TransactionId;
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Message, Name};
+
+use crate::limits::{CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
+use crate::{CoreNode, flow_at};
+
+/// Why a description is refused.
+#[derive(Clone, Debug)]
+pub(crate) struct MediaRefusal {
+    pub(crate) status: u16,
+    pub(crate) warning: u16,
+    pub(crate) text: String,
+    pub(crate) reason: DropReason,
+}
+
+impl From<sdp::Refusal> for MediaRefusal {
+    fn from(refusal: sdp::Refusal) -> Self {
+        let reason = match refusal {
+            sdp::Refusal::NoEncryption | sdp::Refusal::UnsupportedSuite => DropReason::NoEncryption,
+            sdp::Refusal::Malformed(_) | sdp::Refusal::UnsupportedProfile | sdp::Refusal::NoAudio => {
+                DropReason::Malformed
+            }
+        };
+        Self { status: refusal.status(), warning: refusal.warning(), text: refusal.to_string(), reason }
+    }
+}
+
+impl MediaRefusal {
+    fn no_ports(text: &str) -> Self {
+        Self { status: 503, warning: 399, text: text.to_owned(), reason: DropReason::NoPorts }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Outside,
+    Inside,
+}
+
+/// One transaction that belongs to a call.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    call: u32,
+    /// It opens the dialog: its failure ends the call.
+    initial: bool,
+    /// Its request carried an offer, so that its answers carry answers.
+    offered: bool,
+    /// It ends the dialog.
+    bye: bool,
+}
+
+#[derive(Debug)]
+struct Relay {
+    id: RelayId,
+    /// Client-side address and ports, the edge's.
+    outside: (IpAddr, PortPair),
+    /// Inside ports, ours.
+    inside: PortPair,
+    /// The key we send to the client with.
+    key: SrtpKey,
+    client: Option<ClientMedia>,
+    /// Where the inside party receives.
+    described: Option<(SocketAddr, SocketAddr)>,
+    published: Option<(InsideRelay, Frame)>,
+}
+
+#[derive(Debug)]
+struct Call {
+    id: String,
+    edge: NodeId,
+    /// The client's flow, as the edge numbers it, and told apart from other edges'.
+    flow: FlowId,
+    tagged: FlowId,
+    outside_tags: Vec<String>,
+    /// Where requests of this dialog go inside.
+    inside_party: Option<(String, u16)>,
+    established: bool,
+    /// Who owes an answer to an offer made outside of INVITE (PRACK, ACK).
+    owes: Option<Side>,
+    relay: Option<Relay>,
+    exchanges: Vec<TransactionId>,
+    lost: Option<Moment>,
+    inward: u64,
+    heard: Moment,
+}
+
+/// All calls of a core.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    calls: BTreeMap<u32, Call>,
+    by_dialog: HashMap<(String, String), u32>,
+    exchanges: HashMap<TransactionId, Exchange>,
+    by_relay: HashMap<RelayId, u32>,
+    lost: BTreeSet<(Moment, u32)>,
+    next: u32,
+    free: Vec<PortPair>,
+    asked: usize,
+    pub(crate) gauge: Gauge,
+}
+
+/// Transactions remembered per call: forks answer late, but not for ever.
+const EXCHANGES_MAX: usize = 16;
+
+impl Calls {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        Self {
+            calls: BTreeMap::new(),
+            by_dialog: HashMap::new(),
+            exchanges: HashMap::new(),
+            by_relay: HashMap::new(),
+            lost: BTreeSet::new(),
+            // Random, so that the relays of an earlier life of this core are never mistaken for ours.
+            next: (random.next_u64() >> 40) as u32,
+            free: Vec::new(),
+            asked: 0,
+            gauge: Gauge::default(),
+        }
+    }
+
+    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
+        self.asked = self.asked.saturating_sub(ports.len());
+        self.free.extend(ports);
+    }
+
+    pub(crate) fn bind_failed(&mut self, missing: u16) {
+        self.asked = self.asked.saturating_sub(usize::from(missing));
+    }
+
+    pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
+        let Some(call) = self.by_relay.get(&relay).and_then(|key| self.calls.get_mut(key)) else { return };
+        if counters.inward > call.inward {
+            call.inward = counters.inward;
+            call.heard = now;
+        }
+    }
+
+    /// Every relay of an edge, for after its link has come (back) up.
+    pub(crate) fn relay_frames(&self, edge: &NodeId) -> Vec<Frame> {
+        let relays = self.calls.values().filter(|call| call.edge == *edge).filter_map(|call| call.relay.as_ref());
+        relays.filter_map(|relay| relay.published.as_ref().map(|(_, frame)| frame.clone())).collect()
+    }
+
+    pub(crate) fn inside_party(&self, call_id: &str, outside_tag: &str) -> Option<&(String, u16)> {
+        self.of_dialog(call_id, outside_tag).and_then(|key| self.calls.get(&key)?.inside_party.as_ref())
+    }
+
+    pub(crate) fn flow_lost(&mut self, edge: &NodeId, flow: FlowId, now: Moment) {
+        for (key, call) in &mut self.calls {
+            if call.tagged == flow && call.edge == *edge && call.lost.is_none() {
+                call.lost = Some(now);
+                self.lost.insert((now + LOST_CALL_AFTER, *key));
+            }
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Deadline> {
+        self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" })
+    }
+
+    fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
+        self.by_dialog.get(&(call_id.to_owned(), outside_tag.to_owned())).copied()
+    }
+
+    fn add_tag(&mut self, key: u32, tag: &str) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if call.outside_tags.len() < TAGS_MAX && !call.outside_tags.iter().any(|known| known == tag) {
+            call.outside_tags.push(tag.to_owned());
+            self.by_dialog.insert((call.id.clone(), tag.to_owned()), key);
+        }
+    }
+
+    fn add_exchange(&mut self, id: TransactionId, exchange: Exchange) {
+        let Some(call) = self.calls.get_mut(&exchange.call) else { return };
+        if call.exchanges.len() >= EXCHANGES_MAX {
+            let oldest = call.exchanges.remove(0);
+            self.exchanges.remove(&oldest);
+        }
+        call.exchanges.push(id);
+        self.exchanges.insert(id, exchange);
+    }
+}
+
+impl CoreNode {
+    /// What the body of a client's request must become.
+    pub(crate) fn inward_body(
+        &mut self,
+        id: TransactionId,
+        edge: &NodeId,
+        flow: FlowId,
+        request: &Message,
+        now: Moment,
+    ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let tag = request.from_tag().unwrap_or_default();
+        let known = self.calls.of_dialog(request.call_id(), tag);
+        let key = match (request.method(), request.to_tag(), known) {
+            (Some("INVITE"), None, None) => {
+                let key = self.open_call(edge, flow, request, now)?;
+                self.calls.add_tag(key, tag);
+                key
+            }
+            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
+            _ => return Ok(None),
+        };
+        self.note_exchange(id, key, request);
+        self.request_body(key, Side::Outside, request)
+    }
+
+    /// What the body of a request from inside must become.
+    pub(crate) fn outward_body(
+        &mut self,
+        id: TransactionId,
+        edge: &NodeId,
+        request: &Message,
+        now: Moment,
+    ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let known = match request.to_tag() {
+            Some(tag) => self.calls.of_dialog(request.call_id(), tag),
+            None => self.calls.exchanges.get(&id).map(|exchange| exchange.call),
+        };
+        let key = match (request.method(), request.to_tag(), known) {
+            (Some("INVITE"), None, None) => {
+                let flow = flow_of_route(request).unwrap_or(FlowId(0));
+                let key = self.open_call(edge, flow, request, now)?;
+                if let Some(call) = self.calls.calls.get_mut(&key) {
+                    call.inside_party = party_behind(request);
+                }
+                key
+            }
+            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
+            _ => return Ok(None),
+        };
+        self.note_exchange(id, key, request);
+        self.request_body(key, Side::Inside, request)
+    }
+
+    /// What the body of an inside party's answer must become.
+    pub(crate) fn answered_by_inside(
+        &mut self,
+        id: TransactionId,
+        request: &Message,
+        response: &Message,
+    ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let status = response.status().unwrap_or(500);
+        if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
+            let party = self.party_ahead(response);
+            if let Some(call) = self.calls.calls.get_mut(&exchange.call) {
+                call.inside_party = party.or(call.inside_party.take());
+            }
+        }
+        self.response_body(exchange, Side::Inside, request, response, status)
+    }
+
+    /// What the body of a client's answer must become.
+    pub(crate) fn answered_by_client(
+        &mut self,
+        id: TransactionId,
+        request: &Message,
+        response: &Message,
+    ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let status = response.status().unwrap_or(500);
+        if let Some(tag) = response.to_tag().filter(|_| status < 300) {
+            self.calls.add_tag(exchange.call, tag);
+        }
+        self.response_body(exchange, Side::Outside, request, response, status)
+    }
+
+    /// An ACK from a client carries the answer to an offer in the 200.
+    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Vec<u8>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default())?;
+        self.acknowledged(key, Side::Outside, ack)
+    }
+
+    /// The same from inside.
+    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Vec<u8>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default())?;
+        self.acknowledged(key, Side::Inside, ack)
+    }
+
+    fn acknowledged(&mut self, key: u32, side: Side, ack: &Message) -> Option<Vec<u8>> {
+        if !ack.has_sdp() {
+            return None;
+        }
+        match self.media_answer(key, side, ack.body()) {
+            Ok(body) => Some(body),
+            Err(refusal) => {
+                self.dropped(refusal.reason, refusal.text);
+                None
+            }
+        }
+    }
+
+    /// An INVITE (or any transaction of a call) came to nothing.
+    pub(crate) fn end_invite(&mut self, id: TransactionId, why: &'static str) {
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return };
+        let established = self.calls.calls.get(&exchange.call).is_some_and(|call| call.established);
+        if (exchange.initial && !established) || exchange.bye {
+            self.end_call(exchange.call, why);
+        }
+    }
+
+    pub(crate) fn end_calls_of(&mut self, edge: &NodeId) {
+        let keys: Vec<_> =
+            self.calls.calls.iter().filter(|(_, call)| call.edge == *edge).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.end_call(key, "edge restarted");
+        }
+    }
+
+    pub(crate) fn end_lost_calls(&mut self, now: Moment) {
+        while let Some(&(at, key)) = self.calls.lost.first() {
+            if at > now {
+                return;
+            }
+            self.calls.lost.pop_first();
+            let Some(call) = self.calls.calls.get(&key) else { continue };
+            let silent_at = call.heard + LOST_CALL_AFTER;
+            if silent_at > now {
+                self.calls.lost.insert((silent_at, key));
+            } else {
+                self.end_call(key, "flow lost");
+            }
+        }
+    }
+
+    pub(crate) fn refill_inside_ports(&mut self) {
+        let missing = INSIDE_PAIRS.saturating_sub(self.calls.free.len() + self.calls.asked);
+        // In batches, so that a call costs no command of its own.
+        if missing >= INSIDE_PAIRS / 2 {
+            self.calls.asked += missing;
+            let pairs = u16::try_from(missing).unwrap_or(u16::MAX);
+            self.outputs.push_back(Output::Media(MediaCommand::BindPorts { pairs }));
+        }
+    }
+
+    fn open_call(&mut self, edge: &NodeId, flow: FlowId, request: &Message, now: Moment) -> Result<u32, MediaRefusal> {
+        if self.calls.calls.len() >= CALLS_MAX {
+            return Err(MediaRefusal {
+                status: 503,
+                warning: 399,
+                text: "the bound on calls is reached".to_owned(),
+                reason: DropReason::Overload,
+            });
+        }
+        let index = self.edges.get(edge).map_or(0, |edge| edge.index);
+        self.calls.next = self.calls.next.wrapping_add(1);
+        let key = self.calls.next;
+        let call = Call {
+            id: request.call_id().to_owned(),
+            edge: edge.clone(),
+            flow,
+            tagged: flow_at(index, flow),
+            outside_tags: Vec::new(),
+            inside_party: None,
+            established: false,
+            owes: None,
+            relay: None,
+            exchanges: Vec::new(),
+            lost: None,
+            inward: 0,
+            heard: now,
+        };
+        self.calls.calls.insert(key, call);
+        self.calls.gauge.set(self.calls.calls.len() as u64);
+        self.notice(Notice::CallOffered { call: Pii::new(request.call_id().to_owned()) });
+        Ok(key)
+    }
+
+    fn note_exchange(&mut self, id: TransactionId, key: u32, request: &Message) {
+        let exchange = Exchange {
+            call: key,
+            initial: request.method() == Some("INVITE") && request.to_tag().is_none(),
+            offered: request.has_sdp(),
+            bye: request.method() == Some("BYE"),
+        };
+        self.calls.add_exchange(id, exchange);
+    }
+
+    fn request_body(&mut self, key: u32, side: Side, request: &Message) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        if !request.has_sdp() || request.method() == Some("BYE") {
+            return Ok(None);
+        }
+        let owed = self.calls.calls.get(&key).and_then(|call| call.owes) == Some(side);
+        if request.method() == Some("PRACK") && owed {
+            return self.media_answer(key, side, request.body()).map(Some);
+        }
+        self.media_offer(key, side, request.body()).map(Some)
+    }
+
+    fn response_body(
+        &mut self,
+        exchange: Exchange,
+        side: Side,
+        request: &Message,
+        response: &Message,
+        status: u16,
+    ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        if request.method() == Some("INVITE") && exchange.initial {
+            let established = self.calls.calls.get(&exchange.call).is_some_and(|call| call.established);
+            if !established && response.cseq().1 == "INVITE" {
+                self.call_notice(status, request.call_id());
+            }
+            if (200..300).contains(&status)
+                && let Some(call) = self.calls.calls.get_mut(&exchange.call)
+            {
+                call.established = true;
+            }
+        }
+        let body = if response.has_sdp() && status < 300 && !exchange.bye {
+            let body = response.body();
+            let made = if exchange.offered {
+                self.media_answer(exchange.call, side, body)
+            } else {
+                self.media_offer(exchange.call, side, body)
+            };
+            Some(made?)
+        } else {
+            None
+        };
+        if status >= 300 && exchange.initial {
+            let established = self.calls.calls.get(&exchange.call).is_some_and(|call| call.established);
+            if !established {
+                self.end_call(exchange.call, if status == 487 { "cancelled" } else { "refused" });
+            }
+        }
+        // A BYE that is challenged has not ended anything yet.
+        if exchange.bye && status >= 200 && !matches!(status, 401 | 407) {
+            self.end_call(exchange.call, "hang-up");
+        }
+        Ok(body)
+    }
+
+    fn media_offer(&mut self, key: u32, side: Side, body: &[u8]) -> Result<Vec<u8>, MediaRefusal> {
+        self.ensure_relay(key)?;
+        let inside_address = self.settings.media_address;
+        let allow_plain = self.settings.allow_unencrypted;
+        let Some(call) = self.calls.calls.get_mut(&key) else { return Err(MediaRefusal::no_ports("no such call")) };
+        let Some(relay) = &mut call.relay else { return Err(MediaRefusal::no_ports("no relay")) };
+        call.owes = Some(match side {
+            Side::Outside => Side::Inside,
+            Side::Inside => Side::Outside,
+        });
+        let body = match side {
+            Side::Outside => {
+                let offer = sdp::offer_from_outside(body, (inside_address, relay.inside), allow_plain)?;
+                relay.client = Some(offer.client);
+                offer.body
+            }
+            Side::Inside => {
+                let offer = sdp::offer_to_outside(body, &relay.key, relay.outside, relay.security())?;
+                relay.described = offer.inside_described;
+                offer.body
+            }
+        };
+        self.publish(key);
+        Ok(body)
+    }
+
+    fn media_answer(&mut self, key: u32, side: Side, body: &[u8]) -> Result<Vec<u8>, MediaRefusal> {
+        self.ensure_relay(key)?;
+        let inside_address = self.settings.media_address;
+        let Some(call) = self.calls.calls.get_mut(&key) else { return Err(MediaRefusal::no_ports("no such call")) };
+        let Some(relay) = &mut call.relay else { return Err(MediaRefusal::no_ports("no relay")) };
+        call.owes = None;
+        let body = match side {
+            Side::Outside => {
+                let answer = sdp::answer_from_outside(body, (inside_address, relay.inside), relay.security())?;
+                relay.client = Some(answer.client);
+                answer.body
+            }
+            Side::Inside => {
+                let Some(client) = &relay.client else { return Err(MediaRefusal::no_ports("an answer to no offer")) };
+                let answer = sdp::answer_to_outside(body, client, &relay.key, relay.outside)?;
+                relay.described = answer.inside_described;
+                answer.body
+            }
+        };
+        self.publish(key);
+        Ok(body)
+    }
+
+    /// A call's relay: one pair of ports here, one at the edge, and a key of its own.
+    fn ensure_relay(&mut self, key: u32) -> Result<(), MediaRefusal> {
+        let Some(call) = self.calls.calls.get(&key) else { return Err(MediaRefusal::no_ports("no such call")) };
+        if call.relay.is_some() {
+            return Ok(());
+        }
+        let edge = self.edges.get_mut(&call.edge).ok_or_else(|| MediaRefusal::no_ports("no such edge"))?;
+        let (Some(address), Some(pair)) = (edge.media_address, edge.granted.front().copied()) else {
+            return Err(MediaRefusal::no_ports("no media port is free at the edge"));
+        };
+        let Some(inside) = self.calls.free.pop() else {
+            return Err(MediaRefusal::no_ports("no media port is free at the core"));
+        };
+        edge.granted.pop_front();
+        let id = RelayId(key);
+        let relay = Relay {
+            id,
+            outside: (address, pair),
+            inside,
+            key: SrtpKey(Secret::new(self.random.bytes())),
+            client: None,
+            described: None,
+            published: None,
+        };
+        self.calls.by_relay.insert(id, key);
+        if let Some(call) = self.calls.calls.get_mut(&key) {
+            call.relay = Some(relay);
+        }
+        Ok(())
+    }
+
+    /// Tells the media threads and the edge what has changed.
+    fn publish(&mut self, key: u32) {
+        let Some(call) = self.calls.calls.get_mut(&key) else { return };
+        let Some(relay) = &mut call.relay else { return };
+        let client = relay.client.as_ref();
+        let plain = client.is_some_and(|client| client.crypto.is_none() && client.described.is_some());
+        let outside = if plain {
+            OutsideSecurity::Plain
+        } else {
+            OutsideSecurity::Srtp { receive: client.and_then(ClientMedia::key).cloned(), send: relay.key.clone() }
+        };
+        let rule = InsideRelay {
+            peer: call.edge.clone(),
+            relay: relay.id,
+            ports: relay.inside,
+            described: relay.described,
+            outside,
+        };
+        let frame = Frame::SetRelay {
+            relay: relay.id,
+            ports: relay.outside.1,
+            flow: call.flow,
+            described: client.and_then(|client| client.described),
+            srtp: !plain,
+        };
+        let (new_rule, new_frame) = match &relay.published {
+            Some((old_rule, old_frame)) => (*old_rule != rule, *old_frame != frame),
+            None => (true, true),
+        };
+        relay.published = Some((rule.clone(), frame.clone()));
+        let edge = call.edge.clone();
+        if new_rule {
+            self.outputs.push_back(Output::Media(MediaCommand::SetInside(rule)));
+        }
+        if new_frame {
+            self.send_frame(&edge, &frame);
+        }
+    }
+
+    fn end_call(&mut self, key: u32, why: &'static str) {
+        let Some(call) = self.calls.calls.remove(&key) else { return };
+        for tag in &call.outside_tags {
+            self.calls.by_dialog.remove(&(call.id.clone(), tag.clone()));
+        }
+        for id in &call.exchanges {
+            self.calls.exchanges.remove(id);
+        }
+        self.calls.gauge.set(self.calls.calls.len() as u64);
+        if let Some(relay) = call.relay {
+            self.calls.by_relay.remove(&relay.id);
+            let frame = Frame::CloseRelay { relay: relay.id, ports: relay.outside.1 };
+            self.send_frame(&call.edge, &frame);
+            if relay.published.is_some() {
+                let command = MediaCommand::Close { peer: call.edge, relay: relay.id };
+                self.outputs.push_back(Output::Media(command));
+            } else {
+                self.calls.free.push(relay.inside);
+            }
+        }
+        self.notice(Notice::CallEnded { call: Pii::new(call.id), why });
+    }
+
+    /// Where requests of the client's dialog will go, out of the answer to its INVITE: the
+    /// Record-Route above our own, or the Contact (RFC 3261 §12.1.2).
+    fn party_ahead(&self, response: &Message) -> Option<(String, u16)> {
+        let routes: Vec<_> = response.addresses(Name::RecordRoute).map(|route| route.uri).collect();
+        let ours = routes.iter().rposition(|uri| Uri::parse(uri).is_some_and(|uri| self.is_own(&uri)))?;
+        match ours.checked_sub(1) {
+            Some(above) => host_port(routes[above]),
+            None => response.contacts().next().and_then(|contact| host_port(contact.uri)),
+        }
+    }
+}
+
+impl Relay {
+    /// What the client is offered, or has agreed to.
+    fn security(&self) -> Security {
+        match &self.client {
+            Some(client) if client.crypto.is_none() && client.described.is_some() => Security::Plain,
+            Some(_) | None => Security::Srtp,
+        }
+    }
+}
+
+/// Where requests of a dialog that the inside opened will go: its topmost Record-Route, or its
+/// Contact (RFC 3261 §12.1.1).
+fn party_behind(request: &Message) -> Option<(String, u16)> {
+    let route = request.addresses(Name::RecordRoute).next().map(|route| route.uri);
+    route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port)
+}
+
+fn host_port(uri: &str) -> Option<(String, u16)> {
+    let uri = Uri::parse(uri)?;
+    Some((uri.host.trim_matches(['[', ']']).to_owned(), uri.port.unwrap_or(5_060)))
+}
+
+/// The client's flow out of the edge's token in the Route, or in a rewritten Contact.
+fn flow_of_route(request: &Message) -> Option<FlowId> {
+    let in_routes = request.routes().find_map(|route| flow_of_user(Uri::parse(route.uri)?.user?));
+    in_routes.or_else(|| {
+        let (_, route) = crate::contact::restored(request.request_uri()?)?;
+        flow_of_user(&route)
+    })
+}
+
+fn flow_of_user(user: &str) -> Option<FlowId> {
+    let (_, token) = user.split_once('.')?;
+    u64::from_str_radix(token.get(..16)?, 16).ok().map(FlowId)
+}

@@ -1,0 +1,273 @@
+//! What comes from edges, on its way inside.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::Transport;
+use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_sip::proxy::{Hop, Received, TransactionId};
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Edit, Message, Name, check_request};
+
+use crate::{CoreNode, contact};
+
+/// Where a request may go inside, and why not.
+enum Decision {
+    To(SocketAddr, Transport),
+    Refuse(u16, &'static str, &'static str),
+}
+
+impl CoreNode {
+    pub(crate) fn message_from_edge(&mut self, edge: &NodeId, flow: FlowId, bytes: Bytes, now: Moment) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request_from_edge(edge, flow, &message, now),
+            Ok(message) => self.response_from_edge(edge, &message, now),
+            Err(fault) => {
+                self.dropped(DropReason::LinkProtocol, format!("an edge sent a bad message: {fault}"));
+                if let Some(reply) = fault.reply {
+                    self.send_edge(edge, reply);
+                }
+            }
+        }
+    }
+
+    fn request_from_edge(&mut self, edge: &NodeId, flow: FlowId, request: &Message, now: Moment) {
+        self.count_request(request);
+        if let Err(refusal) = check_request(request) {
+            self.dropped(DropReason::Malformed, refusal.warning);
+            if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
+                self.send_edge(edge, reply);
+            }
+            return;
+        }
+        match self.proxy.receive_request(request, Hop::Client { edge: edge.clone(), flow }, now) {
+            Received::Absorbed => {}
+            Received::Acknowledgement => self.acknowledge_inward(request),
+            Received::StrayCancel => {
+                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                self.send_edge(edge, response);
+            }
+            Received::Full => {
+                self.dropped(DropReason::Overload, "the bound on SIP transactions is reached");
+                let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
+                self.send_edge(edge, response);
+            }
+            Received::New(id) => self.route_inward(id, edge, flow, now),
+        }
+    }
+
+    fn route_inward(&mut self, id: TransactionId, edge: &NodeId, flow: FlowId, now: Moment) {
+        let Some(request) = self.proxy.request(id).cloned() else { return };
+        let (address, transport) = match self.decide(&request) {
+            Decision::To(address, transport) => (address, transport),
+            Decision::Refuse(status, reason, text) => {
+                self.dropped(DropReason::NoRelay, text);
+                return self.answer(id, status, reason, Some((399, text)), now);
+            }
+        };
+        let body = match self.inward_body(id, edge, flow, &request, now) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse_media(id, refusal, now),
+        };
+        self.send_inward(id, &request, body, address, transport, now);
+    }
+
+    /// Tries a request again after its connection broke: the body was rewritten before and is
+    /// rewritten the same way again.
+    pub(crate) fn route_inward_again(&mut self, id: TransactionId, now: Moment) {
+        match self.proxy.upstream(id).cloned() {
+            Some(Hop::Client { edge, flow }) => self.route_inward(id, &edge, flow, now),
+            // A request from inside that was on its way to another inside party.
+            Some(Hop::Flow(_) | Hop::Peer(_) | Hop::Datagram { .. }) | None => {
+                self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
+            }
+        }
+    }
+
+    fn send_inward(
+        &mut self,
+        id: TransactionId,
+        request: &Message,
+        body: Option<Vec<u8>>,
+        address: SocketAddr,
+        transport: Transport,
+        now: Moment,
+    ) {
+        let Some(hop) = self.hop_to(address, transport) else {
+            self.end_invite(id, "refused");
+            return self.answer(id, 503, "Service Unavailable", Some((399, "no way to the registrar")), now);
+        };
+        let agent = self.agent();
+        let mut edit = request.edit();
+        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        match request.method() {
+            Some("REGISTER") => self.edit_register(&mut edit, request, transport),
+            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+                edit.push(Name::RecordRoute, &self.own_uri(transport));
+            }
+            _ => {}
+        }
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        edit.push_via(&format!("SIP/2.0/{} {agent};branch={};rport", transport.via(), self.proxy.branch(id)));
+        let bytes = edit.finish();
+        self.proxy.forward(id, hop, bytes, now);
+    }
+
+    /// "SIP Path headers" On: our own Path before the edge's. Off: Contacts that lead to us.
+    fn edit_register(&self, edit: &mut Edit<'_>, request: &Message, transport: Transport) {
+        if self.settings.path_headers {
+            edit.push(Name::Path, &self.own_uri(transport));
+            let says_path = |value: &[u8]| value.eq_ignore_ascii_case(b"path");
+            if !request.values(Name::Supported).any(says_path) {
+                // RFC 3327 §5.1: registrars may insist that somebody says so.
+                edit.append(Name::Supported, "path");
+            }
+            return;
+        }
+        let route = request.values(Name::Path).next().and_then(edgeway_sip::NameAddr::parse);
+        let user = route.as_ref().and_then(|route| Uri::parse(route.uri)).and_then(|uri| uri.user.map(str::to_owned));
+        if let Some(user) = user {
+            contact::hide(edit, request, &self.agent(), transport.param(), &user);
+        }
+        edit.remove(Name::Path);
+    }
+
+    /// Our URI on the inside, for Path and Record-Route.
+    pub(crate) fn own_uri(&self, transport: Transport) -> String {
+        format!("<sip:{}@{};transport={};lr>", self.settings.node, self.agent(), transport.param())
+    }
+
+    /// The ACK of a 2xx follows its dialog.
+    fn acknowledge_inward(&mut self, ack: &Message) {
+        let Decision::To(address, transport) = self.decide(ack) else {
+            return self.dropped(DropReason::NoRelay, "an ACK that belongs to no call");
+        };
+        let body = self.acknowledged_inward(ack);
+        let Some(hop) = self.hop_to(address, transport) else { return };
+        let agent = self.agent();
+        let branch = self.proxy.stateless_branch();
+        let mut edit = ack.edit();
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport", transport.via()));
+        let bytes = edit.finish();
+        match hop {
+            Hop::Flow(flow) => self.send_stream(flow, bytes),
+            Hop::Datagram { local, peer } => {
+                self.outputs.push_back(edgeway_model::Output::Datagram { local, peer, bytes });
+            }
+            Hop::Peer(_) | Hop::Client { .. } => {}
+        }
+    }
+
+    /// New requests go to a registrar, if they concern a domain we serve. Requests within a dialog go
+    /// where the dialog was established to, and nowhere else.
+    fn decide(&self, request: &Message) -> Decision {
+        let uri = request.request_uri().and_then(Uri::parse);
+        if request.method() == Some("REGISTER") || request.to_tag().is_none() {
+            let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
+            return match self.registrar() {
+                _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
+                Some((address, transport)) => Decision::To(address, transport),
+                None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
+            };
+        }
+        let next = request.routes().next().map(|route| route.uri.to_owned());
+        let next = next.or_else(|| request.request_uri().map(str::to_owned)).unwrap_or_default();
+        let known = self.calls.inside_party(request.call_id(), request.from_tag().unwrap_or_default());
+        match known {
+            Some(party) if same_place(party, &next) => self.place(&next),
+            Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
+            None => match self.place(&next) {
+                Decision::To(address, transport) if self.is_registrar(address).is_some() => {
+                    Decision::To(address, transport)
+                }
+                Decision::To(..) | Decision::Refuse(..) => {
+                    Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here")
+                }
+            },
+        }
+    }
+
+    /// The address a URI leads to. Names are not looked up: what is no address goes to the registrar.
+    fn place(&self, uri: &str) -> Decision {
+        let Some(uri) = Uri::parse(uri) else {
+            return Decision::Refuse(400, "Bad Request", "a Route that cannot be read");
+        };
+        let Ok(ip) = uri.host.parse() else {
+            return match self.registrar() {
+                Some((address, transport)) => Decision::To(address, transport),
+                None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
+            };
+        };
+        let address = SocketAddr::new(ip, uri.port.unwrap_or(5_060));
+        let transport = match uri.param("transport").flatten() {
+            Some(transport) if transport.eq_ignore_ascii_case("tcp") => Transport::Tcp,
+            Some(transport) if transport.eq_ignore_ascii_case("udp") => Transport::Udp,
+            Some(_) => return Decision::Refuse(503, "Service Unavailable", "a transport we do not speak inside"),
+            // RFC 3263 §4.1: UDP where nobody says; a registrar we know by TCP keeps TCP.
+            None => self.is_registrar(address).unwrap_or(Transport::Udp),
+        };
+        Decision::To(address, transport)
+    }
+
+    fn serves(&self, host: &str) -> bool {
+        let host = host.trim_matches(['[', ']']);
+        self.settings.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
+            || host.eq_ignore_ascii_case(&self.settings.host)
+            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| self.settings.registrars.iter().any(|(address, _)| address.ip() == ip))
+    }
+
+    pub(crate) fn refuse_media(&mut self, id: TransactionId, refusal: crate::calls::MediaRefusal, now: Moment) {
+        self.dropped(refusal.reason, refusal.text.clone());
+        self.end_invite(id, "refused");
+        let reason = edgeway_sip::reason_phrase(refusal.status);
+        self.answer(id, refusal.status, reason, Some((refusal.warning, &refusal.text)), now);
+    }
+
+    /// A client answered a request from inside.
+    fn response_from_edge(&mut self, edge: &NodeId, response: &Message, now: Moment) {
+        let Ok(matched) = self.proxy.receive_response(response, &Hop::Peer(edge.clone()), now) else {
+            return self.dropped(DropReason::StrayResponse, "a response from outside that matches no request");
+        };
+        let Some(matched) = matched else { return };
+        let status = response.status().unwrap_or(500);
+        let body = match self.answered_by_client(matched.id, &matched.request, response) {
+            Ok(body) => body,
+            Err(refusal) => {
+                // The client took the call but will not encrypt: the inside learns that there is no
+                // common ground, the client is sent a BYE by nobody and hears nothing.
+                self.dropped(refusal.reason, refusal.text.clone());
+                self.proxy.abandon(matched.id);
+                return self.refuse_media(matched.id, refusal, now);
+            }
+        };
+        let mut edit = response.edit();
+        edit.pop_via();
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        let bytes = edit.finish();
+        self.proxy.respond(matched.id, status, bytes, now);
+    }
+
+    pub(crate) fn call_notice(&mut self, status: u16, call_id: &str) {
+        let call = Pii::new(call_id.to_owned());
+        match status {
+            180 | 183 => self.notice(Notice::CallRinging { call }),
+            200..=299 => self.notice(Notice::CallAnswered { call }),
+            _ => {}
+        }
+    }
+}
+
+/// Whether two URIs name the same host and port.
+fn same_place(party: &(String, u16), uri: &str) -> bool {
+    Uri::parse(uri).is_some_and(|uri| {
+        uri.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&party.0) && uri.port.unwrap_or(5_060) == party.1
+    })
+}

@@ -1,0 +1,223 @@
+//! The edges this core has dialled: links, hello, granted media ports.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use edgeway_link::engine::Transmit;
+use edgeway_link::{Frame, Hello, Link, LinkEvent as Said, Role};
+use edgeway_model::media::PortPair;
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::{LinkCommand, LinkEvent};
+use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output};
+use edgeway_sip::proxy::Hop;
+
+use crate::limits::EDGES_MAX;
+use crate::{CoreNode, flow_at};
+
+/// One edge, known by its certificate's name.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) link: Option<LinkId>,
+    pub(crate) hello: Hello,
+    /// Tells its flows from those of other edges.
+    pub(crate) index: u8,
+    /// Client-side ports it has granted and we have not used.
+    pub(crate) granted: VecDeque<PortPair>,
+    /// The address clients send media to.
+    pub(crate) media_address: Option<IpAddr>,
+    /// The clients' addresses, for logs only.
+    pub(crate) peers: BTreeMap<FlowId, SocketAddr>,
+}
+
+impl CoreNode {
+    pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
+        match event {
+            LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
+            LinkEvent::Received { bytes } => self.with_link(link, |link| link.handle_bytes(bytes, now)),
+            LinkEvent::Datagram { bytes } => self.with_link(link, |link| link.handle_datagram(&bytes, now)),
+            LinkEvent::DatagramPath { open } => self.with_link(link, |link| link.handle_datagram_path(open, now)),
+            LinkEvent::Closed { why } => self.link_gone(link, why, now),
+        }
+    }
+
+    fn with_link(&mut self, link: LinkId, act: impl FnOnce(&mut Link)) {
+        if let Some((_, link)) = self.links.get_mut(&link) {
+            act(link);
+        }
+    }
+
+    fn link_opened(&mut self, link: LinkId, peer: NodeId, now: Moment) {
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&peer) {
+            self.dropped(DropReason::Overload, "the bound on edges is reached");
+            let why = format!("this core already works with {EDGES_MAX} edges");
+            return self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why } });
+        }
+        let ours = Hello {
+            version: edgeway_link::limits::VERSION,
+            version_min: edgeway_link::limits::VERSION_MIN,
+            node: self.settings.node.clone(),
+            role: Role::Core,
+            boot: self.boot,
+            wall_ms: 0,
+            stun_keepalive: self.settings.stun_keepalive,
+            contact: self.agent(),
+            domains: self.settings.domains.clone(),
+        };
+        self.links.insert(link, (peer, Link::new(ours, self.wall, now)));
+    }
+
+    pub(crate) fn settle_links(&mut self, now: Moment) -> bool {
+        let mut happened = false;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            while let Some((peer, said)) = self.next_event(link) {
+                happened = true;
+                self.link_said(link, &peer, said, now);
+            }
+            while let Some(transmit) = self.links.get_mut(&link).and_then(|(_, link)| link.poll_transmit()) {
+                let command = match transmit {
+                    Transmit::Stream(bytes) => LinkCommand::Send { bytes },
+                    Transmit::Datagram(bytes) => LinkCommand::SendDatagram { bytes },
+                };
+                self.outputs.push_back(Output::Link { link, command });
+            }
+        }
+        happened
+    }
+
+    fn next_event(&mut self, link: LinkId) -> Option<(NodeId, Said)> {
+        let (peer, link) = self.links.get_mut(&link)?;
+        Some((peer.clone(), link.poll_event()?))
+    }
+
+    fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
+        match said {
+            Said::Up(hello) => self.edge_up(link, peer, hello, now),
+            Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
+            Said::Received(frame) => self.frame_from_edge(peer, frame, now),
+            Said::Failed(why) => {
+                self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
+                self.link_gone(link, why, now);
+            }
+        }
+    }
+
+    fn edge_up(&mut self, link: LinkId, peer: &NodeId, hello: Hello, now: Moment) {
+        if hello.node != *peer {
+            let why = format!("{peer} calls itself {}", hello.node);
+            self.dropped(DropReason::LinkProtocol, why.clone());
+            self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
+            return self.link_gone(link, why, now);
+        }
+        let skew_ms = self.links.get(&link).map_or(0, |(_, link)| link.skew_ms());
+        let index = u8::try_from(self.edges.len()).unwrap_or(u8::MAX);
+        let known_boot = self.edges.get(peer).map(|edge| edge.hello.boot);
+        let old = self.edges.get(peer).and_then(|edge| edge.link);
+        let boot = hello.boot;
+        let edge = self.edges.entry(peer.clone()).or_insert_with(|| Edge {
+            link: None,
+            hello: hello.clone(),
+            index,
+            granted: VecDeque::new(),
+            media_address: None,
+            peers: BTreeMap::new(),
+        });
+        edge.link = Some(link);
+        edge.hello = hello;
+        edge.granted.clear();
+        self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
+        if let Some(old) = old {
+            self.links.remove(&old);
+            let why = "replaced by a newer link".to_owned();
+            self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
+        }
+        if known_boot.is_some_and(|known| known != boot) {
+            self.edge_restarted(peer, now);
+        }
+        self.resume(peer, now);
+    }
+
+    /// An edge that restarted has lost every flow and every relay.
+    fn edge_restarted(&mut self, peer: &NodeId, now: Moment) {
+        let Some(edge) = self.edges.get_mut(peer) else { return };
+        let index = edge.index;
+        edge.peers.clear();
+        for flow in self.bindings.flows() {
+            if ((flow.0 >> 48) & 0xff) as u8 == index {
+                let changes = self.bindings.flow_closed(flow);
+                self.report(changes);
+            }
+        }
+        self.end_calls_of(peer);
+        for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
+            self.answer(id, 430, "Flow Failed", Some((399, "the edge restarted")), now);
+        }
+    }
+
+    /// A link is up (again): name our relays, send again what the broken one may have lost.
+    fn resume(&mut self, peer: &NodeId, now: Moment) {
+        for frame in self.calls.relay_frames(peer) {
+            self.send_frame(peer, &frame);
+        }
+        self.send_frame(peer, &Frame::Synchronised);
+        for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
+            self.proxy.resend(id);
+        }
+        for id in self.proxy.unrouted() {
+            self.route_outward(id, now);
+        }
+    }
+
+    fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
+        let Some((peer, _)) = self.links.remove(&link) else { return };
+        let Some(edge) = self.edges.get_mut(&peer).filter(|edge| edge.link == Some(link)) else {
+            return self.notice(Notice::LinkDown { link, peer: None, why });
+        };
+        edge.link = None;
+        edge.granted.clear();
+        self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
+        for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
+            self.proxy.hurry(id, now);
+        }
+    }
+
+    fn frame_from_edge(&mut self, peer: &NodeId, frame: Frame, now: Moment) {
+        match frame {
+            Frame::FromClient { flow, sip, .. } => self.message_from_edge(peer, flow, sip, now),
+            Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
+            Frame::GrantPorts { address, pairs } => {
+                if let Some(edge) = self.edges.get_mut(peer) {
+                    edge.media_address = Some(address);
+                    let room = edgeway_link::limits::GRANT_PAIRS_MAX.saturating_sub(edge.granted.len());
+                    edge.granted.extend(pairs.into_iter().take(room));
+                }
+            }
+            Frame::ClientSilent { relay } => self.notice(Notice::OneWayMedia { relay }),
+            Frame::ToClient { .. } | Frame::SetRelay { .. } | Frame::CloseRelay { .. } | Frame::Synchronised => {
+                self.dropped(DropReason::LinkProtocol, "an edge sent what only a core may send");
+            }
+            Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}
+        }
+    }
+
+    fn flow_closed(&mut self, peer: &NodeId, flow: FlowId, now: Moment) {
+        let Some(edge) = self.edges.get_mut(peer) else { return };
+        let flow = flow_at(edge.index, flow);
+        let changes = self.bindings.flow_closed(flow);
+        self.calls.flow_lost(peer, flow, now);
+        self.report(changes);
+    }
+
+    pub(crate) fn send_edge(&mut self, edge: &NodeId, sip: Bytes) {
+        self.send_frame(edge, &Frame::ToClient { sip });
+    }
+
+    /// Queues a frame for an edge. While its link is down the frame is lost; whatever must not be is
+    /// sent again by [`Self::resume`].
+    pub(crate) fn send_frame(&mut self, edge: &NodeId, frame: &Frame) {
+        let link = self.edges.get(edge).and_then(|edge| edge.link);
+        if let Some((_, link)) = link.and_then(|link| self.links.get_mut(&link)) {
+            link.send(frame);
+        }
+    }
+}

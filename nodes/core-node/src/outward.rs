@@ -1,0 +1,224 @@
+//! What comes from registrars and inside parties, on its way outside.
+
+use bytes::Bytes;
+use edgeway_model::notice::DropReason;
+use edgeway_model::world::Transport;
+use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::proxy::{Hop, Received, TransactionId};
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Message, Name, check_request};
+
+use crate::limits::OWN_ROUTES_MAX;
+use crate::{CoreNode, contact, flow_at};
+
+/// The way to a client.
+struct Way {
+    edge: NodeId,
+    /// Own Routes in front.
+    own: usize,
+    /// The edge's URI to put in front, where the registrar keeps no Path; and the client's own URI.
+    restored: Option<(String, String)>,
+}
+
+impl CoreNode {
+    pub(crate) fn message_from_inside(&mut self, hop: Hop, bytes: Bytes, now: Moment) {
+        self.registrar_heard(&hop, now);
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request_from_inside(hop, &message, now),
+            Ok(message) => self.response_from_inside(&hop, &message, now),
+            Err(fault) => {
+                self.dropped(DropReason::Malformed, format!("from inside: {fault}"));
+                if let Some(reply) = fault.reply {
+                    self.send_hop(&hop, reply);
+                }
+            }
+        }
+    }
+
+    fn send_hop(&mut self, hop: &Hop, bytes: Bytes) {
+        match hop {
+            Hop::Flow(flow) => self.send_stream(*flow, bytes),
+            Hop::Datagram { local, peer } => {
+                self.outputs.push_back(edgeway_model::Output::Datagram { local: *local, peer: *peer, bytes });
+            }
+            Hop::Peer(edge) | Hop::Client { edge, .. } => self.send_edge(&edge.clone(), bytes),
+        }
+    }
+
+    fn request_from_inside(&mut self, hop: Hop, request: &Message, now: Moment) {
+        self.count_request(request);
+        if let Err(refusal) = check_request(request) {
+            self.dropped(DropReason::Malformed, refusal.warning);
+            if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
+                self.send_hop(&hop, reply);
+            }
+            return;
+        }
+        match self.proxy.receive_request(request, hop.clone(), now) {
+            Received::Absorbed => {}
+            Received::Acknowledgement => self.acknowledge_outward(request),
+            Received::StrayCancel => {
+                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                self.send_hop(&hop, response);
+            }
+            Received::Full => {
+                self.dropped(DropReason::Overload, "the bound on SIP transactions is reached");
+                let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
+                self.send_hop(&hop, response);
+            }
+            Received::New(id) => {
+                if request.method() == Some("INVITE") {
+                    let trying = request.respond(100, "Trying").build();
+                    self.proxy.respond(id, 100, trying, now);
+                }
+                self.route_outward(id, now);
+            }
+        }
+    }
+
+    /// Sends a request from inside to the edge its Route (or rewritten Contact) names. Also called
+    /// again when a link is back.
+    pub(crate) fn route_outward(&mut self, id: TransactionId, now: Moment) {
+        let (Some(request), Some(upstream)) = (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
+        else {
+            return;
+        };
+        if upstream.is_node() {
+            return self.route_inward_again(id, now);
+        }
+        let Some(way) = self.way(&request) else {
+            if request.method() == Some("OPTIONS") {
+                let response = request.respond(200, "OK").to_tag("ew").header(Name::Supported, "path").build();
+                return self.proxy.respond(id, 200, response, now);
+            }
+            self.dropped(DropReason::NoRelay, "a request from inside that leads to no client");
+            return self.answer(id, 404, "Not Found", Some((399, "Policy Response")), now);
+        };
+        // While the link is down the request waits; it goes when the link is back.
+        if self.edges.get(&way.edge).is_none_or(|edge| edge.link.is_none()) {
+            return;
+        }
+        let body = match self.outward_body(id, &way.edge, &request, now) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse_media(id, refusal, now),
+        };
+        let mut edit = self.outward_edit(&request, &way);
+        match request.max_forwards() {
+            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
+            None => edit.set(Name::MaxForwards, "70"),
+        };
+        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE")) {
+            edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream)));
+        }
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
+        let bytes = edit.finish();
+        self.proxy.forward(id, Hop::Peer(way.edge), bytes, now);
+    }
+
+    fn outward_edit<'a>(&self, request: &'a Message, way: &Way) -> edgeway_sip::Edit<'a> {
+        let mut edit = request.edit();
+        for _ in 0..way.own {
+            edit.pop_value(Name::Route);
+        }
+        if let Some((route, uri)) = &way.restored {
+            edit.set_request_uri(uri);
+            edit.push(Name::Route, route);
+        }
+        edit
+    }
+
+    fn acknowledge_outward(&mut self, ack: &Message) {
+        let Some(way) = self.way(ack) else {
+            return self.dropped(DropReason::NoRelay, "an ACK from inside that leads to no client");
+        };
+        let body = self.acknowledged_outward(ack);
+        let branch = self.proxy.stateless_branch();
+        let mut edit = self.outward_edit(ack, &way);
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        edit.push_via(&format!("SIP/2.0/TLS {};branch={branch}", self.agent()));
+        let bytes = edit.finish();
+        self.send_edge(&way.edge, bytes);
+    }
+
+    /// By the Path the registrar kept (our own URI, then the edge's), or by a Contact of ours.
+    fn way(&self, request: &Message) -> Option<Way> {
+        let mut own = 0;
+        for route in request.routes().take(OWN_ROUTES_MAX) {
+            let uri = Uri::parse(route.uri)?;
+            if let Some(edge) = self.edge_named_by(uri.user) {
+                return Some(Way { edge, own, restored: None });
+            }
+            if !self.is_own(&uri) {
+                return None;
+            }
+            own += 1;
+        }
+        let (original, route) = contact::restored(request.request_uri()?)?;
+        let edge = self.edge_named_by(Some(&route))?;
+        let contact = &self.edges.get(&edge)?.hello.contact;
+        let route = format!("<sip:{route}@{contact};transport=tls;lr>");
+        Some(Way { edge, own, restored: Some((route, original)) })
+    }
+
+    /// The edge whose token a URI's user part is: `<edge>.<token>`.
+    fn edge_named_by(&self, user: Option<&str>) -> Option<NodeId> {
+        let (name, _) = user?.split_once('.')?;
+        self.edges.keys().find(|edge| edge.as_str() == name).cloned()
+    }
+
+    pub(crate) fn is_own(&self, uri: &Uri<'_>) -> bool {
+        let host = uri.host.trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case(self.settings.host.trim_matches(['[', ']']))
+            && uri.port.unwrap_or(5_060) == self.settings.port
+    }
+
+    /// A registrar or inside party answered a client's request.
+    fn response_from_inside(&mut self, hop: &Hop, response: &Message, now: Moment) {
+        if Self::is_probe_answer(response) {
+            return;
+        }
+        let Ok(matched) = self.proxy.receive_response(response, hop, now) else {
+            return self.dropped(DropReason::StrayResponse, "a response from inside that matches no request");
+        };
+        let Some(matched) = matched else { return };
+        let Hop::Client { edge, flow } = &matched.upstream else { return };
+        let status = response.status().unwrap_or(500);
+        let body = match self.answered_by_inside(matched.id, &matched.request, response) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse_media(matched.id, refusal, now),
+        };
+        let mut edit = response.edit();
+        edit.pop_via();
+        if matched.request.method() == Some("REGISTER") {
+            contact::reveal(&mut edit, response);
+        }
+        if let Some(body) = body {
+            edit.set_body(&body);
+        }
+        let bytes = edit.finish();
+        if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) {
+            self.registered(edge, *flow, &matched.request, &bytes, now);
+        }
+        if status >= 200 {
+            self.retried.remove(&matched.id);
+        }
+        self.proxy.respond(matched.id, status, bytes, now);
+    }
+
+    fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Bytes, now: Moment) {
+        let (Some(edge), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
+        let flow = flow_at(edge.index, flow);
+        let changes = self.bindings.accept(request, &answer, flow, now);
+        self.report(changes);
+    }
+}
+
+/// The transport inside parties must use to reach us again.
+fn transport_of(hop: &Hop) -> Transport {
+    if hop.is_reliable() { Transport::Tcp } else { Transport::Udp }
+}

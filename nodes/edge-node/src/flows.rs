@@ -1,0 +1,202 @@
+//! Client connections.
+//!
+//! A flow has a token, `<node>.<22 characters>`: its number and 64 random bits. The token stands in
+//! the Path and Record-Route the edge adds, and is the only way to reach a client from inside.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use edgeway_link::Frame;
+use edgeway_model::limits::{FLOWS_MAX, SIP_MESSAGE_BYTES_MAX, STRANGER_IDLE_MAX};
+use edgeway_model::notice::DropReason;
+use edgeway_model::world::FlowCommand;
+use edgeway_model::{FlowId, Moment, NodeId, Output};
+use edgeway_sip::framer::{Element, Framer};
+use edgeway_sip::proxy::Hop;
+use edgeway_sip::{Message, Stun, stun};
+
+use crate::EdgeNode;
+use crate::limits::FAULTS_MAX;
+
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) nonce: u64,
+    pub(crate) core: Option<NodeId>,
+    pub(crate) requests: u8,
+    framer: Framer,
+    faults: u8,
+    /// When this flow is looked at as a stranger; `None` while it is registered.
+    watched: Option<Moment>,
+}
+
+impl EdgeNode {
+    pub(crate) fn flow_opened(&mut self, flow: FlowId, peer: SocketAddr, local: SocketAddr, now: Moment) {
+        if self.flows.len() >= FLOWS_MAX {
+            self.dropped(DropReason::Overload, "the bound on connections is reached");
+            return self.close_flow(flow, "too many connections");
+        }
+        let nonce = self.random.next_u64();
+        let watched = now + STRANGER_IDLE_MAX;
+        self.strangers.insert((watched, flow));
+        let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
+        self.flows.insert(
+            flow,
+            Flow { peer, local, nonce, core: None, requests: 0, framer, faults: 0, watched: Some(watched) },
+        );
+        self.counts.connections.set(self.flows.len() as u64);
+    }
+
+    pub(crate) fn flow_received(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        state.framer.push(bytes);
+        loop {
+            let Some(state) = self.flows.get_mut(&flow) else { return };
+            match state.framer.next() {
+                Ok(None) => return,
+                Ok(Some(Element::Message(bytes))) => self.flow_message(flow, bytes, now),
+                // RFC 5626 §4.4.1: a double CRLF is a ping, a single one its pong.
+                Ok(Some(Element::Ping)) => self.send_flow(flow, Bytes::from_static(b"\r\n")),
+                Ok(Some(Element::Pong)) => {}
+                Ok(Some(Element::Stun(bytes))) => self.flow_stun(flow, &bytes),
+                Err(fault) => {
+                    if let Some(reply) = fault.reply {
+                        self.send_flow(flow, reply);
+                    }
+                    self.dropped(DropReason::FramingLost, fault.detail);
+                    self.forget_flow(flow, now);
+                    return self.close_flow(flow, "framing lost");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn flow_closed(&mut self, flow: FlowId, now: Moment) {
+        self.forget_flow(flow, now);
+    }
+
+    fn flow_message(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request_from_client(flow, &message, now),
+            Ok(message) => self.response_from_client(flow, &message, now),
+            Err(fault) => {
+                self.dropped(DropReason::Malformed, fault.to_string());
+                if let Some(reply) = fault.reply {
+                    self.send_flow(flow, reply);
+                }
+                let Some(state) = self.flows.get_mut(&flow) else { return };
+                state.faults += 1;
+                if state.faults >= FAULTS_MAX {
+                    self.forget_flow(flow, now);
+                    self.close_flow(flow, "too many malformed messages");
+                }
+            }
+        }
+    }
+
+    /// A STUN keepalive is answered for the whole path: success only while a core is there to carry
+    /// what this flow sends.
+    fn flow_stun(&mut self, flow: FlowId, bytes: &[u8]) {
+        let Some(state) = self.flows.get(&flow) else { return };
+        if !self.settings.stun_keepalive {
+            return;
+        }
+        let Ok(request) = Stun::parse(bytes) else { return };
+        if request.class != stun::Class::Request {
+            return;
+        }
+        let path = match &state.core {
+            Some(core) => self.is_up(core) || self.cores.values().any(Self::core_is_up),
+            None => true,
+        };
+        let reply = if path { request.success(state.peer) } else { request.error(500, "Path Failed") };
+        self.send_flow(flow, reply);
+    }
+
+    pub(crate) fn close_flow(&mut self, flow: FlowId, why: &'static str) {
+        self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Close { why } });
+    }
+
+    fn forget_flow(&mut self, flow: FlowId, now: Moment) {
+        let Some(state) = self.flows.remove(&flow) else { return };
+        if let Some(watched) = state.watched {
+            self.strangers.remove(&(watched, flow));
+        }
+        self.counts.connections.set(self.flows.len() as u64);
+        for id in self.proxy.hop_lost(&Hop::Flow(flow)) {
+            // RFC 5626 §5.3: the flow a request was sent over has failed.
+            self.answer(id, 430, "Flow Failed", Some((399, "the client's connection is gone")), now);
+        }
+        let changes = self.bindings.flow_closed(flow);
+        self.report(changes, now);
+        for core in self.connected_cores() {
+            self.send_frame(&core, &Frame::FlowClosed { flow });
+        }
+    }
+
+    /// Looks at a flow as a stranger from now on, unless a registration speaks for it.
+    pub(crate) fn watch(&mut self, flow: FlowId, now: Moment) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if let Some(old) = state.watched.take() {
+            self.strangers.remove(&(old, flow));
+        }
+        if !self.bindings.is_registered(flow) {
+            let at = now + STRANGER_IDLE_MAX;
+            state.watched = Some(at);
+            self.strangers.insert((at, flow));
+        }
+    }
+
+    pub(crate) fn close_idle_strangers(&mut self, now: Moment) {
+        while let Some(&(at, flow)) = self.strangers.first() {
+            if at > now {
+                return;
+            }
+            self.strangers.pop_first();
+            if let Some(state) = self.flows.get_mut(&flow) {
+                state.watched = None;
+            }
+            if self.bindings.is_registered(flow) {
+                continue;
+            }
+            if self.proxy.is_busy(flow) {
+                self.watch(flow, now);
+            } else {
+                self.forget_flow(flow, now);
+                self.close_flow(flow, "idle without a registration");
+            }
+        }
+    }
+
+    /// The user part of the URIs that lead to this flow.
+    pub(crate) fn token(&self, flow: FlowId) -> Option<String> {
+        let state = self.flows.get(&flow)?;
+        Some(format!("{}.{:016x}{:016x}", self.settings.node, flow.0, state.nonce))
+    }
+
+    /// The flow a token leads to: ours, alive, and of exactly this value.
+    pub(crate) fn flow_of_token(&self, user: &str) -> Option<FlowId> {
+        let token = user.strip_prefix(self.settings.node.as_str())?.strip_prefix('.')?;
+        if token.len() != 32 || !token.is_ascii() {
+            return None;
+        }
+        let flow = FlowId(u64::from_str_radix(&token[..16], 16).ok()?);
+        let nonce = u64::from_str_radix(&token[16..], 16).ok()?;
+        // Not constant time on purpose: only cores, which have proven themselves, can ask.
+        (self.flows.get(&flow)?.nonce == nonce).then_some(flow)
+    }
+
+    /// Our own URI that leads to `flow`, for Path and Record-Route.
+    pub(crate) fn flow_uri(&self, flow: FlowId, outbound: bool) -> Option<String> {
+        let token = self.token(flow)?;
+        let ob = if outbound { ";ob" } else { "" };
+        let (host, port) = (uri_host(&self.settings.public_host), self.settings.public_port);
+        Some(format!("<sip:{token}@{host}:{port};transport=tls;lr{ob}>"))
+    }
+}
+
+/// A host as it stands in a URI: IPv6 literals in brackets.
+pub(crate) fn uri_host(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}

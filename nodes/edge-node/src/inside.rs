@@ -1,0 +1,116 @@
+//! What comes from cores. A core may reach clients by the edge's own tokens and in no other way.
+
+use edgeway_model::notice::DropReason;
+use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::proxy::{Hop, Received, TransactionId};
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Message, Name};
+
+use crate::EdgeNode;
+
+impl EdgeNode {
+    pub(crate) fn message_from_core(&mut self, core: &NodeId, bytes: bytes::Bytes, now: Moment) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request_from_core(core, &message, now),
+            Ok(message) => self.response_from_core(core, &message, now),
+            Err(fault) => self.dropped(DropReason::LinkProtocol, format!("a core sent a bad message: {fault}")),
+        }
+    }
+
+    fn response_from_core(&mut self, core: &NodeId, response: &Message, now: Moment) {
+        let Ok(matched) = self.proxy.receive_response(response, &Hop::Peer(core.clone()), now) else {
+            return self.dropped(DropReason::StrayResponse, "a response from inside that matches no request");
+        };
+        let Some(matched) = matched else { return };
+        let status = response.status().unwrap_or(500);
+        if let Hop::Flow(flow) = matched.upstream
+            && matched.request.method() == Some("REGISTER")
+            && (200..300).contains(&status)
+        {
+            self.registered(&matched.request, response, flow, now);
+        }
+        let mut edit = response.edit();
+        edit.pop_via();
+        let bytes = edit.finish();
+        self.proxy.respond(matched.id, status, bytes, now);
+    }
+
+    fn registered(&mut self, request: &Message, response: &Message, flow: FlowId, now: Moment) {
+        if !self.flows.contains_key(&flow) {
+            return;
+        }
+        let changes = self.bindings.accept(request, response, flow, now);
+        self.watch(flow, now);
+        self.report(changes, now);
+    }
+
+    fn request_from_core(&mut self, core: &NodeId, request: &Message, now: Moment) {
+        let hop = Hop::Peer(core.clone());
+        match self.proxy.receive_request(request, hop, now) {
+            Received::Absorbed => {}
+            Received::Acknowledgement => self.acknowledge_from_core(request),
+            Received::StrayCancel => {
+                let response = request.respond(481, "Call/Transaction Does Not Exist").to_tag("ew").build();
+                self.send_core(core, None, response);
+            }
+            Received::Full => {
+                let response = request.respond(503, "Service Unavailable").to_tag("ew").build();
+                self.send_core(core, None, response);
+            }
+            Received::New(id) => self.deliver(id, request, now),
+        }
+    }
+
+    fn deliver(&mut self, id: TransactionId, request: &Message, now: Moment) {
+        let Some(flow) = self.target(request) else {
+            self.dropped(DropReason::BadToken, "a request from inside for a connection that is gone");
+            return self.answer(id, 430, "Flow Failed", Some((399, "the client's connection is gone")), now);
+        };
+        let mut edit = request.edit();
+        self.pop_own(&mut edit, request);
+        match request.max_forwards() {
+            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
+            None => edit.set(Name::MaxForwards, "70"),
+        };
+        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE"))
+            && let Some(uri) = self.flow_uri(flow, false)
+        {
+            edit.push(Name::RecordRoute, &uri);
+        }
+        edit.push_via(&self.via(&self.proxy.branch(id)));
+        let bytes = edit.finish();
+        self.proxy.forward(id, Hop::Flow(flow), bytes, now);
+    }
+
+    fn acknowledge_from_core(&mut self, ack: &Message) {
+        let Some(flow) = self.target(ack) else {
+            return self.dropped(DropReason::BadToken, "an ACK from inside for a connection that is gone");
+        };
+        let mut edit = ack.edit();
+        self.pop_own(&mut edit, ack);
+        let branch = self.proxy.stateless_branch();
+        edit.push_via(&self.via(&branch));
+        let bytes = edit.finish();
+        self.send_flow(flow, bytes);
+    }
+
+    /// The flow our own token in the topmost Route leads to.
+    fn target(&self, request: &Message) -> Option<FlowId> {
+        let route = request.routes().next()?;
+        self.flow_of_token(Uri::parse(route.uri)?.user?)
+    }
+
+    /// Takes off the leading Routes that are ours: where a dialog's two parties share this edge, or
+    /// a client sits behind several of our URIs, there may be more than one.
+    fn pop_own(&self, edit: &mut edgeway_sip::Edit<'_>, request: &Message) {
+        let ours = |uri: &str| {
+            let uri = Uri::parse(uri)?;
+            self.flow_of_token(uri.user?)
+        };
+        let first = request.routes().next().and_then(|route| ours(route.uri));
+        let same = request.routes().take_while(|route| ours(route.uri) == first && first.is_some()).count();
+        for _ in 0..same {
+            edit.pop_value(Name::Route);
+        }
+    }
+}

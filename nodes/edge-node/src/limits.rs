@@ -1,0 +1,28 @@
+//! Bounds of an edge, each with its reason.
+
+use std::time::Duration;
+
+/// How long an answer from inside may take: a little longer than the core waits for the registrar,
+/// so that the core's own answer comes first.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(33);
+
+/// How long a request waits for a core while none is connected: a link that broke is back by then.
+pub const ROUTE_WITHIN: Duration = Duration::from_secs(4);
+
+/// Requests a flow may send before its first registration is accepted.
+pub const STRANGER_REQUESTS_MAX: u8 = 40;
+
+/// Malformed messages after which a flow is closed.
+pub const FAULTS_MAX: u8 = 20;
+
+/// Route values of our own taken off one request.
+pub const OWN_ROUTES_MAX: usize = 8;
+
+/// Port pairs a core holds unused; each call takes one at once.
+pub const GRANT_PAIRS: usize = 32;
+
+/// Cores one edge works with: twice the largest cluster.
+pub const CORES_MAX: usize = 12;
+
+/// Relays one core may hold.
+pub const RELAYS_PER_CORE_MAX: usize = edgeway_model::limits::RELAYS_MAX;

@@ -1,0 +1,345 @@
+//! The cores this edge serves: links, hello, and the media ports granted to them.
+//!
+//! Each core holds some bound port pairs in advance, so that it can write an SDP without asking. A
+//! link that breaks may swallow frames; the core therefore names all its relays again after each
+//! hello and says `Synchronised`, whereupon the edge ends the unnamed ones and grants anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use edgeway_link::engine::Transmit;
+use edgeway_link::{Frame, Hello, Link, LinkEvent as Said, Role};
+use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
+use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::world::{LinkCommand, LinkEvent};
+use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output, RelayId};
+use edgeway_sip::proxy::Hop;
+use edgeway_sip::uri::Uri;
+
+use crate::EdgeNode;
+use crate::limits::{CORES_MAX, GRANT_PAIRS, RELAYS_PER_CORE_MAX};
+
+/// One core, known by its certificate's name.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// Its link, while it is up.
+    link: Option<LinkId>,
+    hello: Hello,
+    /// Pairs it holds and does not use.
+    granted: BTreeSet<PortPair>,
+    relays: BTreeMap<RelayId, PortPair>,
+    /// Relays named since its last hello; `None` once it has said `Synchronised`.
+    named: Option<BTreeSet<RelayId>>,
+}
+
+/// Port pairs that are bound and belong to nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    free: Vec<PortPair>,
+    asked: usize,
+}
+
+impl EdgeNode {
+    pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
+        match event {
+            LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
+            LinkEvent::Received { bytes } => self.with_link(link, |link| link.handle_bytes(bytes, now)),
+            LinkEvent::Datagram { bytes } => self.with_link(link, |link| link.handle_datagram(&bytes, now)),
+            LinkEvent::DatagramPath { open } => self.with_link(link, |link| link.handle_datagram_path(open, now)),
+            LinkEvent::Closed { why } => self.link_gone(link, why, now),
+        }
+    }
+
+    fn with_link(&mut self, link: LinkId, act: impl FnOnce(&mut Link)) {
+        if let Some((_, link)) = self.links.get_mut(&link) {
+            act(link);
+        }
+    }
+
+    fn link_opened(&mut self, link: LinkId, peer: NodeId, now: Moment) {
+        if self.cores.len() >= CORES_MAX && !self.cores.contains_key(&peer) {
+            self.dropped(DropReason::Overload, "the bound on cores is reached");
+            let why = format!("this edge already works with {CORES_MAX} cores");
+            return self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why } });
+        }
+        let ours = Hello {
+            version: edgeway_link::limits::VERSION,
+            version_min: edgeway_link::limits::VERSION_MIN,
+            node: self.settings.node.clone(),
+            role: Role::Edge,
+            boot: self.boot,
+            wall_ms: 0,
+            stun_keepalive: self.settings.stun_keepalive,
+            contact: format!("{}:{}", self.settings.public_host, self.settings.public_port),
+            domains: Vec::new(),
+        };
+        self.links.insert(link, (peer, Link::new(ours, self.wall, now)));
+    }
+
+    /// Moves what links want into outputs and reacts to what they say. Returns whether anything
+    /// happened.
+    pub(crate) fn settle_links(&mut self, now: Moment) -> bool {
+        let mut happened = false;
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            while let Some((peer, said)) = self.next_event(link) {
+                happened = true;
+                self.link_said(link, &peer, said, now);
+            }
+            while let Some(transmit) = self.links.get_mut(&link).and_then(|(_, link)| link.poll_transmit()) {
+                let command = match transmit {
+                    Transmit::Stream(bytes) => LinkCommand::Send { bytes },
+                    Transmit::Datagram(bytes) => LinkCommand::SendDatagram { bytes },
+                };
+                self.outputs.push_back(Output::Link { link, command });
+            }
+        }
+        happened
+    }
+
+    fn next_event(&mut self, link: LinkId) -> Option<(NodeId, Said)> {
+        let (peer, link) = self.links.get_mut(&link)?;
+        Some((peer.clone(), link.poll_event()?))
+    }
+
+    fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
+        match said {
+            Said::Up(hello) => self.core_up(link, peer, hello, now),
+            Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
+            Said::Received(frame) => self.frame_from_core(peer, frame, now),
+            Said::Failed(why) => {
+                self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
+                self.link_gone(link, why, now);
+            }
+        }
+    }
+
+    fn core_up(&mut self, link: LinkId, peer: &NodeId, hello: Hello, now: Moment) {
+        if hello.node != *peer {
+            let why = format!("{peer} calls itself {}", hello.node);
+            self.dropped(DropReason::LinkProtocol, why.clone());
+            self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
+            return self.link_gone(link, why, now);
+        }
+        let skew_ms = self.links.get(&link).map_or(0, |(_, link)| link.skew_ms());
+        let same_boot = self.cores.get(peer).is_some_and(|core| core.hello.boot == hello.boot);
+        let old = self.cores.get(peer).and_then(|core| core.link);
+        let core = self.cores.entry(peer.clone()).or_insert_with(|| Core {
+            link: None,
+            hello: hello.clone(),
+            granted: BTreeSet::new(),
+            relays: BTreeMap::new(),
+            named: None,
+        });
+        core.link = Some(link);
+        core.hello = hello;
+        core.named = Some(BTreeSet::new());
+        self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
+        if let Some(old) = old {
+            self.links.remove(&old);
+            let why = "replaced by a newer link".to_owned();
+            self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
+        }
+        self.resume(peer, same_boot, now);
+    }
+
+    /// A link is back: what was sent on the old one may be lost, so it is sent again. The core knows
+    /// what it has seen already, unless it has restarted.
+    fn resume(&mut self, peer: &NodeId, same_boot: bool, now: Moment) {
+        for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
+            if same_boot || !self.proxy.is_proceeding(id) {
+                self.proxy.resend(id);
+            } else {
+                self.answer(id, 503, "Service Unavailable", Some((399, "the core restarted")), now);
+            }
+        }
+        for id in self.proxy.unrouted() {
+            self.route(id, now);
+        }
+    }
+
+    fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
+        let Some((peer, _)) = self.links.remove(&link) else { return };
+        let Some(core) = self.cores.get_mut(&peer).filter(|core| core.link == Some(link)) else {
+            return self.notice(Notice::LinkDown { link, peer: None, why });
+        };
+        core.link = None;
+        self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
+        for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
+            if self.proxy.is_proceeding(id) {
+                self.proxy.hurry(id, now);
+            } else {
+                self.proxy.park(id, now);
+                self.route(id, now);
+            }
+        }
+    }
+
+    fn frame_from_core(&mut self, peer: &NodeId, frame: Frame, now: Moment) {
+        match frame {
+            Frame::ToClient { sip } => self.message_from_core(peer, sip, now),
+            Frame::SetRelay { relay, ports, flow, described, srtp } => {
+                self.set_relay(peer, relay, ports, flow, described, srtp);
+            }
+            Frame::CloseRelay { relay, ports } => self.close_relay(peer, relay, ports),
+            Frame::Synchronised => self.synchronised(peer),
+            Frame::FromClient { .. }
+            | Frame::FlowClosed { .. }
+            | Frame::GrantPorts { .. }
+            | Frame::ClientSilent { .. } => {
+                self.dropped(DropReason::LinkProtocol, "a core sent what only an edge may send");
+            }
+            Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}
+        }
+    }
+
+    fn set_relay(
+        &mut self,
+        peer: &NodeId,
+        relay: RelayId,
+        ports: PortPair,
+        flow: FlowId,
+        described: Option<(SocketAddr, SocketAddr)>,
+        srtp: bool,
+    ) {
+        let Some(core) = self.cores.get_mut(peer) else { return };
+        match core.relays.get(&relay) {
+            Some(known) if *known == ports => {}
+            Some(_) => return self.dropped(DropReason::LinkProtocol, "a core moved a relay to other ports"),
+            None if core.relays.len() >= RELAYS_PER_CORE_MAX => {
+                return self.dropped(DropReason::Overload, "the bound on relays is reached");
+            }
+            None if !core.granted.remove(&ports) => {
+                return self.dropped(DropReason::LinkProtocol, "a core used ports it does not hold");
+            }
+            None => {
+                core.relays.insert(relay, ports);
+            }
+        }
+        if let Some(named) = &mut core.named {
+            named.insert(relay);
+        }
+        // A flow that is gone leaves no address to trust: only an authenticated packet opens the way.
+        let signalling_peer =
+            self.flows.get(&flow).map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |flow| flow.peer.ip());
+        let rule = OutsideRelay { peer: peer.clone(), relay, ports, signalling_peer, described, srtp };
+        self.outputs.push_back(Output::Media(MediaCommand::SetOutside(rule)));
+        self.count_calls();
+    }
+
+    fn close_relay(&mut self, peer: &NodeId, relay: RelayId, ports: PortPair) {
+        let Some(core) = self.cores.get_mut(peer) else { return };
+        if core.relays.remove(&relay).is_some() {
+            self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
+        } else if core.granted.remove(&ports) {
+            self.ports.free.push(ports);
+        }
+        self.count_calls();
+    }
+
+    fn synchronised(&mut self, peer: &NodeId) {
+        let Some(core) = self.cores.get_mut(peer) else { return };
+        let Some(named) = core.named.take() else { return };
+        let ended: Vec<_> = core.relays.keys().filter(|relay| !named.contains(relay)).copied().collect();
+        for relay in ended {
+            core.relays.remove(&relay);
+            self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
+        }
+        self.ports.free.extend(std::mem::take(&mut core.granted));
+        self.count_calls();
+    }
+
+    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
+        self.ports.asked = self.ports.asked.saturating_sub(ports.len());
+        self.ports.free.extend(ports);
+    }
+
+    /// Keeps every core supplied, and enough pairs bound to do so. Returns whether it granted any.
+    pub(crate) fn refill_ports(&mut self) -> bool {
+        let mut granted = false;
+        let mut missing = 0;
+        let address = self.settings.media_address;
+        for core in self.cores.values_mut() {
+            let Some(link) = core.link.filter(|_| core.named.is_none()) else { continue };
+            let room = RELAYS_PER_CORE_MAX.saturating_sub(core.relays.len());
+            let want = GRANT_PAIRS.min(room).saturating_sub(core.granted.len());
+            // Granted in batches, so that a call costs no frame of its own.
+            if want < GRANT_PAIRS / 2 {
+                continue;
+            }
+            let take = want.min(self.ports.free.len());
+            missing += want - take;
+            if take == 0 {
+                continue;
+            }
+            let pairs: Vec<_> = self.ports.free.drain(..take).collect();
+            core.granted.extend(&pairs);
+            if let Some((_, link)) = self.links.get_mut(&link) {
+                link.send(&Frame::GrantPorts { address, pairs });
+                granted = true;
+            }
+        }
+        if missing > self.ports.asked {
+            let pairs = u16::try_from(missing - self.ports.asked).unwrap_or(u16::MAX);
+            self.ports.asked = missing;
+            self.outputs.push_back(Output::Media(MediaCommand::BindPorts { pairs }));
+        }
+        granted
+    }
+
+    fn count_calls(&mut self) {
+        let calls = self.cores.values().map(|core| core.relays.len() as u64).sum();
+        self.counts.calls.set(calls);
+    }
+
+    pub(crate) fn core_is_up(core: &Core) -> bool {
+        core.link.is_some()
+    }
+
+    pub(crate) fn is_up(&self, core: &NodeId) -> bool {
+        self.cores.get(core).is_some_and(Self::core_is_up)
+    }
+
+    pub(crate) fn connected_cores(&self) -> Vec<NodeId> {
+        self.cores.iter().filter(|(_, core)| core.link.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The cores that are up, with their registrations.
+    pub(crate) fn candidates(&self) -> Vec<(NodeId, u32)> {
+        let up = self.cores.iter().filter_map(|(name, core)| {
+            let (_, link) = self.links.get(&core.link?)?;
+            Some((name.clone(), link.peer_load().registrations))
+        });
+        up.collect()
+    }
+
+    /// The core a client's Route names: by name, or by the address it announced.
+    pub(crate) fn core_named_by(&self, uri: &Uri<'_>) -> Option<NodeId> {
+        let by_name = uri.user.and_then(|user| self.cores.keys().find(|core| core.as_str() == user));
+        let by_address = || {
+            let announced = |core: &Core| {
+                let (host, port) = core.hello.contact.rsplit_once(':')?;
+                let port: u16 = port.parse().ok()?;
+                let same_host = host.trim_matches(['[', ']']).eq_ignore_ascii_case(uri.host);
+                // The vendor's form names the core's TLS port whatever it really listens on.
+                (same_host && (uri.port == Some(port) || uri.param("directed").is_some())).then_some(())
+            };
+            self.cores.iter().find(|(_, core)| announced(core).is_some()).map(|(name, _)| name)
+        };
+        by_name.or_else(by_address).cloned()
+    }
+
+    pub(crate) fn send_core(&mut self, core: &NodeId, flow: Option<FlowId>, sip: bytes::Bytes) {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let peer = flow.and_then(|flow| self.flows.get(&flow)).map_or(unknown, |flow| flow.peer);
+        self.send_frame(core, &Frame::FromClient { flow: flow.unwrap_or(FlowId(0)), peer, sip });
+    }
+
+    /// Queues a frame for a core. While its link is down the frame is lost; whatever must not be is
+    /// sent again by [`Self::resume`].
+    pub(crate) fn send_frame(&mut self, core: &NodeId, frame: &Frame) {
+        let link = self.cores.get(core).and_then(|core| core.link);
+        if let Some((_, link)) = link.and_then(|link| self.links.get_mut(&link)) {
+            link.send(frame);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What comes from clients.
+
+use std::net::SocketAddr;
+
+use edgeway_model::notice::DropReason;
+use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_policy::routing::{self, Candidate};
+use edgeway_sip::proxy::{Hop, Received, TransactionId};
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Edit, Message, Name, RefusalKind, check_request, header};
+
+use crate::EdgeNode;
+use crate::flows::uri_host;
+use crate::limits::{OWN_ROUTES_MAX, STRANGER_REQUESTS_MAX};
+
+/// The Route values a client put in front that were meant for us.
+struct OwnRoutes {
+    /// How many.
+    count: usize,
+    /// The core the next one names, if it names one; it is taken off too.
+    core: Option<NodeId>,
+}
+
+impl EdgeNode {
+    pub(crate) fn request_from_client(&mut self, flow: FlowId, request: &Message, now: Moment) {
+        self.count_request(request);
+        if let Err(refusal) = check_request(request) {
+            let last_hop = refusal.kind == RefusalKind::MaxForwards && request.method() == Some("OPTIONS");
+            if !last_hop {
+                self.dropped(DropReason::Malformed, refusal.warning);
+                let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+                if let Some(reply) = refusal.respond(request, "ew", &agent) {
+                    self.send_flow(flow, reply);
+                }
+                return;
+            }
+        }
+        match self.proxy.receive_request(request, Hop::Flow(flow), now) {
+            Received::Absorbed => {}
+            Received::Acknowledgement => self.acknowledge_from_client(flow, request),
+            Received::StrayCancel => self.reply(flow, request, 481, "Call/Transaction Does Not Exist", None),
+            Received::Full => {
+                self.dropped(DropReason::Overload, "the bound on SIP transactions is reached");
+                self.reply(flow, request, 503, "Service Unavailable", Some("overloaded"));
+            }
+            Received::New(id) => self.admit(id, flow, request, now),
+        }
+    }
+
+    pub(crate) fn response_from_client(&mut self, flow: FlowId, response: &Message, now: Moment) {
+        let Ok(matched) = self.proxy.receive_response(response, &Hop::Flow(flow), now) else {
+            return self.dropped(DropReason::StrayResponse, "a response that matches no request");
+        };
+        let Some(matched) = matched else { return };
+        let status = response.status().unwrap_or(500);
+        if matches!(status, 401 | 407) {
+            // A challenge from outside is never carried to the call manager, which might answer it.
+            return self.answer(matched.id, 403, "Forbidden", Some((399, "a client may not challenge")), now);
+        }
+        let mut edit = response.edit();
+        edit.pop_via();
+        let bytes = edit.finish();
+        self.proxy.respond(matched.id, status, bytes, now);
+    }
+
+    /// Who may send what: a stranger may register and ask OPTIONS, a registered flow everything.
+    fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) {
+        let registered = self.bindings.is_registered(flow);
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if registered {
+            state.requests = 0;
+        } else {
+            state.requests = state.requests.saturating_add(1);
+            if state.requests > STRANGER_REQUESTS_MAX {
+                self.dropped(DropReason::Overload, "a stranger asked too often without registering");
+                self.answer(id, 503, "Service Unavailable", Some((399, "too many requests")), now);
+                return self.close_flow(flow, "too many requests without a registration");
+            }
+        }
+        if self.is_for_us(request) {
+            return self.answer_options(id, request, now);
+        }
+        if request.method() != Some("REGISTER") && !registered {
+            self.dropped(DropReason::NotRegistered, "a request on a connection without a registration");
+            return self.answer(id, 403, "Forbidden", Some((399, "register on this connection first")), now);
+        }
+        if request.method() == Some("INVITE") {
+            let trying = request.respond(100, "Trying").build();
+            self.proxy.respond(id, 100, trying, now);
+        }
+        self.route(id, now);
+    }
+
+    /// Sends a client's request to a core; leaves it waiting while none is up.
+    pub(crate) fn route(&mut self, id: TransactionId, now: Moment) {
+        let (Some(request), Some(Hop::Flow(flow))) =
+            (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
+        else {
+            return;
+        };
+        let Some(state) = self.flows.get(&flow) else { return };
+        let own = self.own_routes(&request, state.local);
+        let up: Vec<_> = self.candidates();
+        let candidates: Vec<_> =
+            up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
+        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
+        let bytes = self.outgoing(id, &request, flow, &own);
+        if let Some(state) = self.flows.get_mut(&flow) {
+            state.core = Some(core.clone());
+        }
+        self.proxy.forward(id, Hop::Peer(core), bytes, now);
+    }
+
+    fn outgoing(&self, id: TransactionId, request: &Message, flow: FlowId, own: &OwnRoutes) -> bytes::Bytes {
+        let mut edit = request.edit();
+        self.received(&mut edit, flow);
+        self.take_own_routes(&mut edit, own);
+        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        match request.method() {
+            Some("REGISTER") => {
+                if let Some(uri) = self.flow_uri(flow, true) {
+                    edit.push(Name::Path, &uri);
+                }
+            }
+            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+                if let Some(uri) = self.flow_uri(flow, false) {
+                    edit.push(Name::RecordRoute, &uri);
+                }
+            }
+            _ => {}
+        }
+        edit.push_via(&self.via(&self.proxy.branch(id)));
+        edit.finish()
+    }
+
+    /// The ACK of a 2xx has no transaction: it follows the dialog's route to the core.
+    fn acknowledge_from_client(&mut self, flow: FlowId, ack: &Message) {
+        if !self.bindings.is_registered(flow) {
+            return self.dropped(DropReason::NotRegistered, "an ACK on a connection without a registration");
+        }
+        let Some(state) = self.flows.get(&flow) else { return };
+        let own = self.own_routes(ack, state.local);
+        let up = self.candidates();
+        let candidates: Vec<_> =
+            up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
+        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
+        let mut edit = ack.edit();
+        self.received(&mut edit, flow);
+        self.take_own_routes(&mut edit, &own);
+        let branch = self.proxy.stateless_branch();
+        edit.push_via(&self.via(&branch));
+        let bytes = edit.finish();
+        self.send_core(&core, Some(flow), bytes);
+    }
+
+    /// RFC 3261 §18.2.1 and RFC 3581 §4: where the request really came from.
+    fn received(&self, edit: &mut Edit<'_>, flow: FlowId) {
+        if let Some(state) = self.flows.get(&flow) {
+            edit.set_top_via_param("received", Some(&state.peer.ip().to_string()));
+            edit.set_top_via_param("rport", Some(&state.peer.port().to_string()));
+        }
+    }
+
+    fn take_own_routes(&self, edit: &mut Edit<'_>, own: &OwnRoutes) {
+        for _ in 0..own.count + usize::from(own.core.is_some()) {
+            edit.pop_value(Name::Route);
+        }
+    }
+
+    pub(crate) fn via(&self, branch: &str) -> String {
+        let (host, port) = (uri_host(&self.settings.public_host), self.settings.public_port);
+        format!("SIP/2.0/TLS {host}:{port};branch={branch}")
+    }
+
+    fn own_routes(&self, request: &Message, local: SocketAddr) -> OwnRoutes {
+        let mut own = OwnRoutes { count: 0, core: None };
+        for route in request.routes().take(OWN_ROUTES_MAX) {
+            let Some(uri) = Uri::parse(route.uri) else { break };
+            if self.is_own_uri(&uri, local) {
+                own.count += 1;
+                continue;
+            }
+            own.core = self.core_named_by(&uri);
+            break;
+        }
+        own
+    }
+
+    pub(crate) fn is_own_uri(&self, uri: &Uri<'_>, local: SocketAddr) -> bool {
+        let host_is_ours = uri.host.eq_ignore_ascii_case(self.settings.public_host.trim_matches(['[', ']']))
+            || uri.host.parse() == Ok(local.ip());
+        let port = uri.port.unwrap_or(5_061);
+        host_is_ours && (port == self.settings.public_port || port == local.port())
+    }
+
+    /// An OPTIONS for the edge itself: addressed to us, or at the end of its hops (RFC 3261 §11).
+    fn is_for_us(&self, request: &Message) -> bool {
+        if request.method() != Some("OPTIONS") {
+            return false;
+        }
+        let Some(uri) = request.request_uri().and_then(Uri::parse) else { return false };
+        request.max_forwards() == Some(0)
+            || (uri.user.is_none() && uri.host.eq_ignore_ascii_case(&self.settings.public_host))
+    }
+
+    fn answer_options(&mut self, id: TransactionId, request: &Message, now: Moment) {
+        let response = request
+            .respond(200, "OK")
+            .to_tag(&format!("ew{:x}", self.random.next_u64()))
+            .header(Name::Accept, "application/sdp")
+            .header(Name::Supported, "path, outbound")
+            .build();
+        self.proxy.respond(id, 200, response, now);
+    }
+
+    /// A reply without a transaction.
+    pub(crate) fn reply(&mut self, flow: FlowId, request: &Message, status: u16, reason: &str, text: Option<&str>) {
+        let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
+        if let Some(text) = text {
+            response = response.warning(399, &agent, text);
+        }
+        self.send_flow(flow, response.build());
+    }
+
+    fn count_request(&mut self, request: &Message) {
+        let label = header::method_label(request.method().unwrap_or_default());
+        *self.counts.requests.entry(label).or_default() += 1;
+    }
+}

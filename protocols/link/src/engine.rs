@@ -1,0 +1,542 @@
+//! One link as a state machine: hello, keepalive, liveness.
+//!
+//! ```text
+//!   new ──► Greeting ──peer's hello──► Up ──┐
+//!              │ no hello in 5 s            │ quiet on stream and datagrams for 3 s,
+//!              ▼                            ▼ or a broken frame
+//!            Failed ◄──────────────────── Failed
+//! ```
+//! Contract: after every `handle_*` drain [`Link::poll_transmit`] and [`Link::poll_event`], then ask
+//! [`Link::next_deadline`]. After [`LinkEvent::Failed`] the link says nothing more; its owner closes
+//! it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use edgeway_model::{Deadline, Moment};
+
+use crate::frame::{Decoder, Frame, Hello, Load};
+use crate::limits::{HELLO_WITHIN, KEEPALIVE_EVERY, PROBE_EVERY, SILENT_AFTER, SKEW_REPORTED_MS, VERSION, VERSION_MIN};
+
+/// What a link tells its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The peer has said hello and can be worked with.
+    Up(Hello),
+    /// A frame that concerns the node: everything but hello and keepalives.
+    Received(Frame),
+    /// The clocks differ by more than the reported bound; milliseconds, positive when the peer is
+    /// ahead. Said once per link.
+    ClockSkew(i64),
+    /// The link is of no more use; the reason for the log and for the peer.
+    Failed(String),
+}
+
+/// What a link wants sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// Whole frames on the stream.
+    Stream(Bytes),
+    /// A control datagram.
+    Datagram(Bytes),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Greeting,
+    Up,
+    Failed,
+}
+
+/// The conversation of one link, on either side.
+#[derive(Debug)]
+pub struct Link {
+    state: State,
+    ours: Hello,
+    peer: Option<Hello>,
+    load: Load,
+    peer_load: Load,
+    decoder: Decoder,
+    opened_at: Moment,
+    heard_at: Moment,
+    datagrams: bool,
+    sequence: u32,
+    asked: Option<(u32, Moment)>,
+    keepalive_at: Moment,
+    probe_at: Moment,
+    round_trip: Option<Duration>,
+    skew_ms: i64,
+    skew_reported: bool,
+    wall: Option<(u64, Moment)>,
+    events: VecDeque<LinkEvent>,
+    transmits: VecDeque<Transmit>,
+}
+
+impl Link {
+    /// A link whose stream has just been authenticated. Queues our hello. `wall` is the wall clock
+    /// (Unix ms) and the moment it was read, if known.
+    #[must_use]
+    pub fn new(mut ours: Hello, wall: Option<(u64, Moment)>, now: Moment) -> Self {
+        ours.wall_ms = wall_at(wall, now);
+        let hello = Frame::Hello(ours.clone()).encode();
+        Self {
+            state: State::Greeting,
+            ours,
+            peer: None,
+            load: Load::default(),
+            peer_load: Load::default(),
+            decoder: Decoder::default(),
+            opened_at: now,
+            heard_at: now,
+            datagrams: false,
+            sequence: 0,
+            asked: None,
+            keepalive_at: now + KEEPALIVE_EVERY,
+            probe_at: now,
+            round_trip: None,
+            skew_ms: 0,
+            skew_reported: false,
+            wall,
+            events: VecDeque::new(),
+            transmits: VecDeque::from([Transmit::Stream(hello)]),
+        }
+    }
+
+    /// Whether the peer has said hello and has not been given up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// The peer's hello, once it came.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// The peer's load, as of its last keepalive.
+    #[must_use]
+    pub fn peer_load(&self) -> Load {
+        self.peer_load
+    }
+
+    /// Round-trip time of the last answered keepalive.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Clock skew in milliseconds; positive when the peer is ahead.
+    #[must_use]
+    pub fn skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+
+    /// Whether the datagram path is open.
+    #[must_use]
+    pub fn has_datagrams(&self) -> bool {
+        self.datagrams
+    }
+
+    /// Sets the load carried by the next keepalives.
+    pub fn set_load(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// Queues a frame. Frames sent before the peer's hello are legal: order is kept.
+    pub fn send(&mut self, frame: &Frame) {
+        if self.state != State::Failed {
+            self.transmits.push_back(Transmit::Stream(frame.encode()));
+        }
+    }
+
+    /// The wall clock was read: Unix milliseconds.
+    pub fn handle_wall_clock(&mut self, unix_ms: u64, now: Moment) {
+        self.wall = Some((unix_ms, now));
+    }
+
+    /// The datagram path opened or closed.
+    pub fn handle_datagram_path(&mut self, open: bool, now: Moment) {
+        self.datagrams = open;
+        self.probe_at = now;
+        if open {
+            self.heard_at = now;
+        }
+    }
+
+    /// A control datagram arrived: it proves the peer alive, nothing else.
+    pub fn handle_datagram(&mut self, bytes: &[u8], now: Moment) {
+        if bytes.len() == PROBE_BYTES && bytes.starts_with(PROBE_MAGIC) {
+            self.heard_at = now;
+        }
+    }
+
+    /// Bytes arrived on the stream.
+    pub fn handle_bytes(&mut self, bytes: Bytes, now: Moment) {
+        if self.state == State::Failed {
+            return;
+        }
+        self.heard_at = now;
+        self.decoder.push(bytes);
+        loop {
+            match self.decoder.poll_frame() {
+                Ok(Some(frame)) => self.handle_frame(frame, now),
+                Ok(None) => return,
+                Err(fault) => return self.fail(format!("the peer sent {fault}")),
+            }
+            if self.state == State::Failed {
+                return;
+            }
+        }
+    }
+
+    /// The moment asked for by [`Self::next_deadline`] has come.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        match self.state {
+            State::Failed => {}
+            State::Greeting if now >= self.opened_at + HELLO_WITHIN => {
+                self.fail(format!("no hello within {} s", HELLO_WITHIN.as_secs()));
+            }
+            State::Up if now >= self.heard_at + SILENT_AFTER => {
+                self.fail(format!("silent for {} s", SILENT_AFTER.as_secs()));
+            }
+            State::Greeting | State::Up => self.send_what_is_due(now),
+        }
+    }
+
+    /// When [`Self::handle_timeout`] should next be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let judged = match self.state {
+            State::Failed => return None,
+            State::Greeting => Deadline { at: self.opened_at + HELLO_WITHIN, why: "link hello" },
+            State::Up => Deadline { at: self.heard_at + SILENT_AFTER, why: "link silence" },
+        };
+        let keepalive = Deadline { at: self.keepalive_at, why: "link keepalive" };
+        let probe = self.datagrams.then_some(Deadline { at: self.probe_at, why: "link probe" });
+        Deadline::soonest(Deadline::soonest(Some(judged), Some(keepalive)), probe)
+    }
+
+    /// The next thing to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing the node should know.
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    fn handle_frame(&mut self, frame: Frame, now: Moment) {
+        match frame {
+            Frame::Hello(hello) => self.handle_hello(hello, now),
+            Frame::Keepalive { sequence, load, .. } => {
+                self.peer_load = load;
+                let answer = Frame::KeepaliveAnswer { sequence, wall_ms: wall_at(self.wall, now) };
+                self.send(&answer);
+            }
+            Frame::KeepaliveAnswer { sequence, wall_ms } => self.handle_answer(sequence, wall_ms, now),
+            other @ (Frame::FromClient { .. }
+            | Frame::ToClient { .. }
+            | Frame::FlowClosed { .. }
+            | Frame::GrantPorts { .. }
+            | Frame::SetRelay { .. }
+            | Frame::CloseRelay { .. }
+            | Frame::Synchronised
+            | Frame::ClientSilent { .. }) => {
+                if self.state == State::Up {
+                    self.events.push_back(LinkEvent::Received(other));
+                } else {
+                    self.fail("the peer spoke before its hello".into());
+                }
+            }
+        }
+    }
+
+    fn handle_hello(&mut self, hello: Hello, now: Moment) {
+        if self.state != State::Greeting {
+            return self.fail("a second hello".into());
+        }
+        if hello.version < VERSION_MIN || hello.version_min > VERSION {
+            return self.fail(format!(
+                "{} speaks link versions {} to {}, we speak {VERSION_MIN} to {VERSION}: upgrade the older node",
+                hello.node, hello.version_min, hello.version
+            ));
+        }
+        if hello.role == self.ours.role {
+            return self.fail(format!("{} has the same role as we have", hello.node));
+        }
+        if hello.stun_keepalive != self.ours.stun_keepalive {
+            return self.fail(format!(
+                "the STUN keepalive setting differs: set it alike on {} and {}",
+                self.ours.node, hello.node
+            ));
+        }
+        self.state = State::Up;
+        self.keepalive_at = now;
+        self.judge_clock(hello.wall_ms, Duration::ZERO, now);
+        self.events.push_back(LinkEvent::Up(hello.clone()));
+        self.peer = Some(hello);
+        self.send_what_is_due(now);
+    }
+
+    fn handle_answer(&mut self, sequence: u32, wall_ms: u64, now: Moment) {
+        let Some((asked, at)) = self.asked else { return };
+        if asked != sequence {
+            return;
+        }
+        self.asked = None;
+        let round_trip = now.since(at);
+        self.round_trip = Some(round_trip);
+        self.judge_clock(wall_ms, round_trip, now);
+    }
+
+    fn judge_clock(&mut self, peer_wall_ms: u64, round_trip: Duration, now: Moment) {
+        if self.wall.is_none() || peer_wall_ms == 0 {
+            return;
+        }
+        let halfway = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
+        let ours = i64::try_from(wall_at(self.wall, now)).unwrap_or(i64::MAX);
+        let theirs = i64::try_from(peer_wall_ms).unwrap_or(i64::MAX).saturating_add(halfway);
+        self.skew_ms = theirs.saturating_sub(ours);
+        if self.skew_ms.saturating_abs() > SKEW_REPORTED_MS && !self.skew_reported {
+            self.skew_reported = true;
+            self.events.push_back(LinkEvent::ClockSkew(self.skew_ms));
+        }
+    }
+
+    fn send_what_is_due(&mut self, now: Moment) {
+        if now >= self.keepalive_at {
+            self.keepalive_at = now + KEEPALIVE_EVERY;
+            self.sequence = self.sequence.wrapping_add(1);
+            self.asked = Some((self.sequence, now));
+            let wall_ms = wall_at(self.wall, now);
+            self.send(&Frame::Keepalive { sequence: self.sequence, wall_ms, load: self.load });
+        }
+        if self.datagrams && now >= self.probe_at {
+            self.probe_at = now + PROBE_EVERY;
+            self.transmits.push_back(Transmit::Datagram(probe(self.sequence)));
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        self.state = State::Failed;
+        self.transmits.clear();
+        self.events.push_back(LinkEvent::Failed(why));
+    }
+}
+
+const PROBE_MAGIC: &[u8; 4] = b"ewp1";
+const PROBE_BYTES: usize = 8;
+
+fn probe(sequence: u32) -> Bytes {
+    let mut out = BytesMut::with_capacity(PROBE_BYTES);
+    out.put_slice(PROBE_MAGIC);
+    out.put_u32(sequence);
+    out.freeze()
+}
+
+/// The wall clock now, extrapolated from when it was last read; 0 while unknown.
+fn wall_at(wall: Option<(u64, Moment)>, now: Moment) -> u64 {
+    wall.map_or(0, |(unix_ms, at)| unix_ms.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Role;
+    use edgeway_model::{FlowId, NodeId};
+
+    fn hello(name: &str, role: Role) -> Hello {
+        Hello {
+            version: VERSION,
+            version_min: VERSION_MIN,
+            node: NodeId::new(name).expect("legal"),
+            role,
+            boot: 1,
+            wall_ms: 0,
+            stun_keepalive: true,
+            contact: String::new(),
+            domains: Vec::new(),
+        }
+    }
+
+    struct Pair {
+        edge: Link,
+        core: Link,
+        now: Moment,
+        stream_open: bool,
+        datagrams_open: bool,
+        edge_events: Vec<LinkEvent>,
+        core_events: Vec<LinkEvent>,
+    }
+
+    impl Pair {
+        fn new(edge: Hello, core: Hello) -> Self {
+            let now = Moment::from_secs(1);
+            let wall = Some((1_000_000, now));
+            let mut pair = Self {
+                edge: Link::new(edge, wall, now),
+                core: Link::new(core, wall, now),
+                now,
+                stream_open: true,
+                datagrams_open: true,
+                edge_events: Vec::new(),
+                core_events: Vec::new(),
+            };
+            pair.settle();
+            pair
+        }
+
+        fn usual() -> Self {
+            Self::new(hello("edge1", Role::Edge), hello("core1", Role::Core))
+        }
+
+        fn settle(&mut self) {
+            loop {
+                let mut quiet = true;
+                while let Some(transmit) = self.edge.poll_transmit() {
+                    quiet = false;
+                    Self::deliver(transmit, &mut self.core, self.stream_open, self.datagrams_open, self.now);
+                }
+                while let Some(transmit) = self.core.poll_transmit() {
+                    quiet = false;
+                    Self::deliver(transmit, &mut self.edge, self.stream_open, self.datagrams_open, self.now);
+                }
+                self.edge_events.extend(std::iter::from_fn(|| self.edge.poll_event()));
+                self.core_events.extend(std::iter::from_fn(|| self.core.poll_event()));
+                if quiet {
+                    return;
+                }
+            }
+        }
+
+        fn deliver(transmit: Transmit, to: &mut Link, stream: bool, datagrams: bool, now: Moment) {
+            match transmit {
+                Transmit::Stream(bytes) if stream => to.handle_bytes(bytes, now),
+                Transmit::Datagram(bytes) if datagrams => to.handle_datagram(&bytes, now),
+                Transmit::Stream(_) | Transmit::Datagram(_) => {}
+            }
+        }
+
+        fn run(&mut self, span: Duration) {
+            let end = self.now + span;
+            while let Some(deadline) = Deadline::soonest(self.edge.next_deadline(), self.core.next_deadline()) {
+                if deadline.at > end {
+                    break;
+                }
+                self.now = self.now.max(deadline.at);
+                self.edge.handle_timeout(self.now);
+                self.core.handle_timeout(self.now);
+                self.settle();
+            }
+            self.now = end;
+        }
+
+        fn failed(events: &[LinkEvent]) -> Option<&str> {
+            events.iter().find_map(|event| match event {
+                LinkEvent::Failed(why) => Some(why.as_str()),
+                LinkEvent::Up(_) | LinkEvent::Received(_) | LinkEvent::ClockSkew(_) => None,
+            })
+        }
+    }
+
+    #[test]
+    fn two_sides_come_up_and_stay_up() {
+        let mut pair = Pair::usual();
+        assert!(pair.edge.is_up() && pair.core.is_up());
+        pair.edge.set_load(Load { registrations: 12, calls: 3 });
+        pair.run(Duration::from_secs(600));
+        assert!(pair.edge.is_up() && pair.core.is_up());
+        assert_eq!(pair.core.peer_load(), Load { registrations: 12, calls: 3 });
+        assert_eq!(pair.core.round_trip(), Some(Duration::ZERO));
+        assert_eq!(pair.core.skew_ms(), 0);
+    }
+
+    #[test]
+    fn a_stream_that_stalls_is_no_death_while_datagrams_pass() {
+        let mut pair = Pair::usual();
+        pair.edge.handle_datagram_path(true, pair.now);
+        pair.core.handle_datagram_path(true, pair.now);
+        pair.stream_open = false;
+        pair.run(Duration::from_secs(20));
+        assert!(pair.edge.is_up() && pair.core.is_up());
+        pair.datagrams_open = false;
+        pair.run(Duration::from_millis(2_500));
+        assert!(pair.edge.is_up(), "2.5 s of silence is not yet death");
+        pair.run(Duration::from_millis(1_000));
+        assert_eq!(Pair::failed(&pair.edge_events), Some("silent for 3 s"));
+        assert_eq!(Pair::failed(&pair.core_events), Some("silent for 3 s"));
+        assert_eq!(pair.edge.next_deadline(), None, "a failed link asks for nothing more");
+    }
+
+    #[test]
+    fn a_cut_of_two_seconds_is_survived_without_datagrams_too() {
+        let mut pair = Pair::usual();
+        pair.stream_open = false;
+        pair.run(Duration::from_secs(2));
+        pair.stream_open = true;
+        pair.run(Duration::from_secs(10));
+        assert!(pair.edge.is_up() && pair.core.is_up());
+    }
+
+    #[test]
+    fn a_peer_that_says_nothing_is_given_up() {
+        let mut link = Link::new(hello("edge1", Role::Edge), None, Moment::ZERO);
+        link.handle_timeout(Moment::from_secs(5));
+        assert_eq!(link.poll_event(), Some(LinkEvent::Failed("no hello within 5 s".into())));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_said_in_words() {
+        let mut old = hello("core1", Role::Core);
+        (old.version, old.version_min) = (0, 0);
+        let mut other_keepalive = hello("core1", Role::Core);
+        other_keepalive.stun_keepalive = false;
+        for (core, words) in [
+            (old, "upgrade the older node"),
+            (other_keepalive, "STUN keepalive setting differs"),
+            (hello("edge2", Role::Edge), "same role"),
+        ] {
+            let pair = Pair::new(hello("edge1", Role::Edge), core);
+            // The first to notice closes the link; the other may never see the cause.
+            let why = Pair::failed(&pair.edge_events).or(Pair::failed(&pair.core_events)).expect("refused");
+            assert!(why.contains(words), "{why}");
+        }
+    }
+
+    #[test]
+    fn skewed_clocks_are_measured_and_reported_once() {
+        let now = Moment::from_secs(1);
+        let mut pair = Pair::usual();
+        pair.core = Link::new(hello("core1", Role::Core), Some((1_000_000 + 45_000, now)), now);
+        pair.edge = Link::new(hello("edge1", Role::Edge), Some((1_000_000, now)), now);
+        pair.settle();
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.edge.skew_ms(), 45_000);
+        assert_eq!(pair.core.skew_ms(), -45_000);
+        let reports = |events: &[LinkEvent]| events.iter().filter(|e| matches!(e, LinkEvent::ClockSkew(_))).count();
+        assert_eq!((reports(&pair.edge_events), reports(&pair.core_events)), (1, 1));
+    }
+
+    #[test]
+    fn frames_arrive_in_order_and_a_broken_one_ends_the_link() {
+        let mut pair = Pair::usual();
+        for n in 0..3 {
+            pair.edge.send(&Frame::FlowClosed { flow: FlowId(n) });
+        }
+        pair.settle();
+        let flows: Vec<_> = pair
+            .core_events
+            .iter()
+            .filter_map(
+                |event| if let LinkEvent::Received(Frame::FlowClosed { flow }) = event { Some(flow.0) } else { None },
+            )
+            .collect();
+        assert_eq!(flows, [0, 1, 2]);
+        pair.core.handle_bytes(Bytes::from_static(&[0, 0, 0, 1, 99]), pair.now);
+        pair.settle();
+        assert!(Pair::failed(&pair.core_events).is_some_and(|why| why.contains("unknown kind 99")));
+    }
+}

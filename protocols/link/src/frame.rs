@@ -1,0 +1,637 @@
+//! The frames of the link and their bytes.
+//!
+//! ```text
+//!  0        4      5
+//!  +--------+------+---------
+//!  | length | kind | payload      length: u32, big endian, of kind and payload together
+//!  +--------+------+---------
+//! ```
+//! Integers are big endian; a string is a u16 length and UTF-8 bytes. Everything a peer sends is
+//! bounded before it is kept, and nothing here can panic on it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
+use edgeway_model::media::PortPair;
+use edgeway_model::{FlowId, NodeId, RelayId};
+
+use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX, STRING_BYTES_MAX};
+
+/// Which side of the inner firewall a node stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// In the DMZ.
+    Edge,
+    /// Inside.
+    Core,
+}
+
+/// The first frame of each side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The newest protocol version the sender speaks.
+    pub version: u16,
+    /// The oldest one it understands.
+    pub version_min: u16,
+    /// The sender's name; must equal the one in its certificate.
+    pub node: NodeId,
+    /// The sender's role.
+    pub role: Role,
+    /// A random number per process start: a changed one means the peer lost its memory.
+    pub boot: u64,
+    /// The sender's wall clock, Unix milliseconds.
+    pub wall_ms: u64,
+    /// The STUN keepalive setting; both sides must agree.
+    pub stun_keepalive: bool,
+    /// Edge: the name and port clients connect to, `host:port`. Core: the address registrars reach
+    /// it at, `host:port`.
+    pub contact: String,
+    /// Core: the SIP domains it serves. Edge: empty.
+    pub domains: Vec<String>,
+}
+
+/// How busy a node is, as carried in its keepalives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Current registrations.
+    pub registrations: u32,
+    /// Current calls.
+    pub calls: u32,
+}
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Who speaks, and what it needs the other to know.
+    Hello(Hello),
+    /// "I am here", with load and clock.
+    Keepalive {
+        /// Number of this keepalive.
+        sequence: u32,
+        /// The sender's wall clock, Unix milliseconds.
+        wall_ms: u64,
+        /// The sender's load.
+        load: Load,
+    },
+    /// Answer to a keepalive.
+    KeepaliveAnswer {
+        /// The number answered.
+        sequence: u32,
+        /// The answering side's wall clock, Unix milliseconds.
+        wall_ms: u64,
+    },
+    /// Edge to core: a SIP message that came from a client.
+    FromClient {
+        /// The client's flow.
+        flow: FlowId,
+        /// Its address, for `received` and logs; never an authorisation.
+        peer: SocketAddr,
+        /// The message.
+        sip: Bytes,
+    },
+    /// Core to edge: a SIP message for a client. A request names its flow by the edge's own token
+    /// in the topmost Route, a response by the edge's own branch in the topmost Via.
+    ToClient {
+        /// The message.
+        sip: Bytes,
+    },
+    /// Edge to core: a client's connection is gone.
+    FlowClosed {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// Edge to core: these port pairs are bound and yours to use, at this public address.
+    GrantPorts {
+        /// The address clients send media to.
+        address: IpAddr,
+        /// The pairs.
+        pairs: Vec<PortPair>,
+    },
+    /// Core to edge: start or change a relay on a granted pair.
+    SetRelay {
+        /// The core's number for it.
+        relay: RelayId,
+        /// The granted pair.
+        ports: PortPair,
+        /// The client's flow, whose address decides where media may be sent before the latch.
+        flow: FlowId,
+        /// Where the client's SDP says it receives: RTP and RTCP.
+        described: Option<(SocketAddr, SocketAddr)>,
+        /// Whether the client speaks SRTP.
+        srtp: bool,
+    },
+    /// Core to edge: end a relay, or give an unused pair back.
+    CloseRelay {
+        /// The core's number for it.
+        relay: RelayId,
+        /// Its pair.
+        ports: PortPair,
+    },
+    /// Core to edge, after hello: every relay of mine has now been named by a `SetRelay`. The edge
+    /// ends the others and grants ports afresh; whatever a broken link swallowed is mended by it.
+    Synchronised,
+    /// Edge to core: the client of this relay has sent nothing so far.
+    ClientSilent {
+        /// The core's number for the relay.
+        relay: RelayId,
+    },
+}
+
+/// How a peer broke the framing. The link is closed; nothing of the frame is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameFault {
+    /// Longer than any frame may be.
+    #[error("a frame of {0} bytes, more than the bound of {LINK_FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    /// A kind this version does not know.
+    #[error("a frame of unknown kind {0}")]
+    UnknownKind(u8),
+    /// Shorter than its fields need, or with bytes left over.
+    #[error("a frame of kind {0} whose length does not fit its fields")]
+    Length(u8),
+    /// A field outside its range.
+    #[error("a frame with an illegal {0}")]
+    Field(&'static str),
+}
+
+const HELLO: u8 = 1;
+const KEEPALIVE: u8 = 2;
+const KEEPALIVE_ANSWER: u8 = 3;
+const FROM_CLIENT: u8 = 4;
+const TO_CLIENT: u8 = 5;
+const FLOW_CLOSED: u8 = 6;
+const GRANT_PORTS: u8 = 7;
+const SET_RELAY: u8 = 8;
+const CLOSE_RELAY: u8 = 9;
+const CLIENT_SILENT: u8 = 10;
+const SYNCHRONISED: u8 = 11;
+
+impl Frame {
+    /// The frame as bytes, length included. Lists and strings longer than their bounds are cut:
+    /// the sender checks its own settings long before.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(64 + self.sip_len());
+        out.put_u32(0);
+        self.write(&mut out);
+        let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        out.freeze()
+    }
+
+    fn sip_len(&self) -> usize {
+        match self {
+            Self::FromClient { sip, .. } | Self::ToClient { sip } => sip.len(),
+            Self::Hello(_)
+            | Self::Keepalive { .. }
+            | Self::KeepaliveAnswer { .. }
+            | Self::FlowClosed { .. }
+            | Self::GrantPorts { .. }
+            | Self::SetRelay { .. }
+            | Self::CloseRelay { .. }
+            | Self::Synchronised
+            | Self::ClientSilent { .. } => 0,
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello(hello) => write_hello(hello, out),
+            Self::Keepalive { sequence, wall_ms, load } => {
+                out.put_u8(KEEPALIVE);
+                out.put_u32(*sequence);
+                out.put_u64(*wall_ms);
+                out.put_u32(load.registrations);
+                out.put_u32(load.calls);
+            }
+            Self::KeepaliveAnswer { sequence, wall_ms } => {
+                out.put_u8(KEEPALIVE_ANSWER);
+                out.put_u32(*sequence);
+                out.put_u64(*wall_ms);
+            }
+            Self::FromClient { flow, peer, sip } => {
+                out.put_u8(FROM_CLIENT);
+                out.put_u64(flow.0);
+                write_address(*peer, out);
+                out.put_slice(sip);
+            }
+            Self::ToClient { sip } => {
+                out.put_u8(TO_CLIENT);
+                out.put_slice(sip);
+            }
+            Self::FlowClosed { flow } => {
+                out.put_u8(FLOW_CLOSED);
+                out.put_u64(flow.0);
+            }
+            Self::GrantPorts { address, pairs } => {
+                out.put_u8(GRANT_PORTS);
+                write_ip(*address, out);
+                for pair in pairs.iter().take(GRANT_PAIRS_MAX) {
+                    out.put_u16(pair.rtp);
+                }
+            }
+            Self::SetRelay { relay, ports, flow, described, srtp } => {
+                out.put_u8(SET_RELAY);
+                out.put_u32(relay.0);
+                out.put_u16(ports.rtp);
+                out.put_u64(flow.0);
+                out.put_u8(u8::from(*srtp) | u8::from(described.is_some()) << 1);
+                if let Some((rtp, rtcp)) = described {
+                    write_address(*rtp, out);
+                    write_address(*rtcp, out);
+                }
+            }
+            Self::CloseRelay { relay, ports } => {
+                out.put_u8(CLOSE_RELAY);
+                out.put_u32(relay.0);
+                out.put_u16(ports.rtp);
+            }
+            Self::Synchronised => out.put_u8(SYNCHRONISED),
+            Self::ClientSilent { relay } => {
+                out.put_u8(CLIENT_SILENT);
+                out.put_u32(relay.0);
+            }
+        }
+    }
+
+    /// Reads one frame from its kind and payload (the length already taken off).
+    ///
+    /// # Errors
+    /// [`FrameFault`] when the peer broke the format.
+    pub fn decode(bytes: Bytes) -> Result<Self, FrameFault> {
+        let mut reader = Reader { kind: 0, rest: bytes };
+        let kind = reader.u8()?;
+        reader.kind = kind;
+        let frame = match kind {
+            HELLO => Self::Hello(read_hello(&mut reader)?),
+            KEEPALIVE => Self::Keepalive {
+                sequence: reader.u32()?,
+                wall_ms: reader.u64()?,
+                load: Load { registrations: reader.u32()?, calls: reader.u32()? },
+            },
+            KEEPALIVE_ANSWER => Self::KeepaliveAnswer { sequence: reader.u32()?, wall_ms: reader.u64()? },
+            FROM_CLIENT => {
+                Self::FromClient { flow: FlowId(reader.u64()?), peer: reader.address()?, sip: reader.everything() }
+            }
+            TO_CLIENT => Self::ToClient { sip: reader.everything() },
+            FLOW_CLOSED => Self::FlowClosed { flow: FlowId(reader.u64()?) },
+            GRANT_PORTS => Self::GrantPorts { address: reader.ip()?, pairs: reader.pairs()? },
+            SET_RELAY => read_set_relay(&mut reader)?,
+            CLOSE_RELAY => Self::CloseRelay { relay: RelayId(reader.u32()?), ports: reader.pair()? },
+            SYNCHRONISED => Self::Synchronised,
+            CLIENT_SILENT => Self::ClientSilent { relay: RelayId(reader.u32()?) },
+            unknown => return Err(FrameFault::UnknownKind(unknown)),
+        };
+        if reader.rest.is_empty() { Ok(frame) } else { Err(FrameFault::Length(kind)) }
+    }
+}
+
+fn write_hello(hello: &Hello, out: &mut BytesMut) {
+    out.put_u8(HELLO);
+    out.put_u16(hello.version);
+    out.put_u16(hello.version_min);
+    out.put_u8(match hello.role {
+        Role::Edge => 0,
+        Role::Core => 1,
+    });
+    out.put_u64(hello.boot);
+    out.put_u64(hello.wall_ms);
+    out.put_u8(u8::from(hello.stun_keepalive));
+    write_string(hello.node.as_str(), out);
+    write_string(&hello.contact, out);
+    let domains = &hello.domains[..hello.domains.len().min(DOMAINS_MAX)];
+    out.put_u16(u16::try_from(domains.len()).unwrap_or(0));
+    for domain in domains {
+        write_string(domain, out);
+    }
+}
+
+fn read_hello(reader: &mut Reader) -> Result<Hello, FrameFault> {
+    let version = reader.u16()?;
+    let version_min = reader.u16()?;
+    let role = match reader.u8()? {
+        0 => Role::Edge,
+        1 => Role::Core,
+        _ => return Err(FrameFault::Field("role")),
+    };
+    let boot = reader.u64()?;
+    let wall_ms = reader.u64()?;
+    let stun_keepalive = reader.flag()?;
+    let node = NodeId::new(&reader.string()?).ok_or(FrameFault::Field("node name"))?;
+    let contact = reader.string()?;
+    let count = usize::from(reader.u16()?);
+    if count > DOMAINS_MAX {
+        return Err(FrameFault::Field("number of domains"));
+    }
+    let mut domains = Vec::with_capacity(count);
+    for _ in 0..count {
+        domains.push(reader.string()?);
+    }
+    // A later version may say more: what follows is skipped, so that N and N−1 understand each other.
+    if version > crate::limits::VERSION {
+        reader.everything();
+    }
+    Ok(Hello { version, version_min, node, role, boot, wall_ms, stun_keepalive, contact, domains })
+}
+
+fn read_set_relay(reader: &mut Reader) -> Result<Frame, FrameFault> {
+    let relay = RelayId(reader.u32()?);
+    let ports = reader.pair()?;
+    let flow = FlowId(reader.u64()?);
+    let flags = reader.u8()?;
+    if flags > 3 {
+        return Err(FrameFault::Field("relay flags"));
+    }
+    let described = if flags & 2 != 0 { Some((reader.address()?, reader.address()?)) } else { None };
+    Ok(Frame::SetRelay { relay, ports, flow, described, srtp: flags & 1 != 0 })
+}
+
+fn write_string(text: &str, out: &mut BytesMut) {
+    let mut end = text.len().min(STRING_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.put_u16(u16::try_from(end).unwrap_or(0));
+    out.put_slice(&text.as_bytes()[..end]);
+}
+
+fn write_ip(ip: IpAddr, out: &mut BytesMut) {
+    match ip {
+        IpAddr::V4(v4) => {
+            out.put_u8(4);
+            out.put_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            out.put_u8(6);
+            out.put_slice(&v6.octets());
+        }
+    }
+}
+
+fn write_address(address: SocketAddr, out: &mut BytesMut) {
+    write_ip(address.ip(), out);
+    out.put_u16(address.port());
+}
+
+/// Bounded reading of one frame's fields.
+struct Reader {
+    kind: u8,
+    rest: Bytes,
+}
+
+impl Reader {
+    fn need(&self, bytes: usize) -> Result<(), FrameFault> {
+        if self.rest.len() < bytes { Err(FrameFault::Length(self.kind)) } else { Ok(()) }
+    }
+
+    fn u8(&mut self) -> Result<u8, FrameFault> {
+        self.need(1)?;
+        Ok(self.rest.get_u8())
+    }
+
+    fn u16(&mut self) -> Result<u16, FrameFault> {
+        self.need(2)?;
+        Ok(self.rest.get_u16())
+    }
+
+    fn u32(&mut self) -> Result<u32, FrameFault> {
+        self.need(4)?;
+        Ok(self.rest.get_u32())
+    }
+
+    fn u64(&mut self) -> Result<u64, FrameFault> {
+        self.need(8)?;
+        Ok(self.rest.get_u64())
+    }
+
+    fn flag(&mut self) -> Result<bool, FrameFault> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(FrameFault::Field("flag")),
+        }
+    }
+
+    fn string(&mut self) -> Result<String, FrameFault> {
+        let length = usize::from(self.u16()?);
+        if length > STRING_BYTES_MAX {
+            return Err(FrameFault::Field("string length"));
+        }
+        self.need(length)?;
+        let text = self.rest.split_to(length);
+        String::from_utf8(text.to_vec()).map_err(|_| FrameFault::Field("string"))
+    }
+
+    fn ip(&mut self) -> Result<IpAddr, FrameFault> {
+        match self.u8()? {
+            4 => Ok(IpAddr::V4(Ipv4Addr::from(self.u32()?))),
+            6 => {
+                self.need(16)?;
+                Ok(IpAddr::V6(Ipv6Addr::from(self.rest.get_u128())))
+            }
+            _ => Err(FrameFault::Field("address family")),
+        }
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, FrameFault> {
+        Ok(SocketAddr::new(self.ip()?, self.u16()?))
+    }
+
+    fn pair(&mut self) -> Result<PortPair, FrameFault> {
+        let rtp = self.u16()?;
+        if rtp == 0 || rtp % 2 != 0 { Err(FrameFault::Field("port pair")) } else { Ok(PortPair { rtp }) }
+    }
+
+    fn pairs(&mut self) -> Result<Vec<PortPair>, FrameFault> {
+        if self.rest.len() > GRANT_PAIRS_MAX * 2 || !self.rest.len().is_multiple_of(2) {
+            return Err(FrameFault::Field("number of port pairs"));
+        }
+        let mut pairs = Vec::with_capacity(self.rest.len() / 2);
+        while !self.rest.is_empty() {
+            pairs.push(self.pair()?);
+        }
+        Ok(pairs)
+    }
+
+    fn everything(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
+    }
+}
+
+/// Cuts a byte stream into frames. Holds at most one frame that is not yet whole.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: BytesMut,
+    whole: Bytes,
+}
+
+impl Decoder {
+    /// Takes bytes as they came, cut anywhere.
+    pub fn push(&mut self, bytes: Bytes) {
+        if self.partial.is_empty() && self.whole.is_empty() {
+            self.whole = bytes;
+        } else {
+            if !self.whole.is_empty() {
+                let rest = std::mem::take(&mut self.whole);
+                self.partial.extend_from_slice(&rest);
+            }
+            self.partial.extend_from_slice(&bytes);
+        }
+    }
+
+    /// The next whole frame, without copying it where it lies whole in what was pushed.
+    ///
+    /// # Errors
+    /// [`FrameFault`]; the stream cannot be followed any further.
+    pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameFault> {
+        let buffered: &[u8] = if self.partial.is_empty() { &self.whole } else { &self.partial };
+        let Some(head) = buffered.first_chunk::<4>() else { return Ok(self.keep_partial()) };
+        let length = u32::from_be_bytes(*head) as usize;
+        if length > LINK_FRAME_BYTES_MAX {
+            return Err(FrameFault::TooLong(length));
+        }
+        if buffered.len() < 4 + length {
+            return Ok(self.keep_partial());
+        }
+        let mut frame = if self.partial.is_empty() {
+            self.whole.split_to(4 + length)
+        } else {
+            self.partial.split_to(4 + length).freeze()
+        };
+        frame.advance(4);
+        Frame::decode(frame).map(Some)
+    }
+
+    /// Copies an unfinished frame out of the received chunk, so that the chunk can be freed.
+    fn keep_partial(&mut self) -> Option<Frame> {
+        if !self.whole.is_empty() {
+            self.partial.extend_from_slice(&self.whole);
+            self.whole = Bytes::new();
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn samples() -> Vec<Frame> {
+        let v4 = SocketAddr::from(([203, 0, 113, 7], 5_061));
+        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 40_000);
+        vec![
+            Frame::Hello(Hello {
+                version: 1,
+                version_min: 1,
+                node: NodeId::new("core1").expect("legal"),
+                role: Role::Core,
+                boot: 7,
+                wall_ms: 1_700_000_000_000,
+                stun_keepalive: true,
+                contact: "10.0.0.5:5060".into(),
+                domains: vec!["example.com".into(), "例え.jp".into()],
+            }),
+            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1 } },
+            Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 },
+            Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") },
+            Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },
+            Frame::FlowClosed { flow: FlowId(77) },
+            Frame::GrantPorts { address: v4.ip(), pairs: vec![PortPair { rtp: 36_000 }, PortPair { rtp: 36_002 }] },
+            Frame::SetRelay {
+                relay: RelayId(5),
+                ports: PortPair { rtp: 36_000 },
+                flow: FlowId(77),
+                described: Some((v4, v6)),
+                srtp: true,
+            },
+            Frame::SetRelay {
+                relay: RelayId(6),
+                ports: PortPair { rtp: 36_002 },
+                flow: FlowId(78),
+                described: None,
+                srtp: false,
+            },
+            Frame::CloseRelay { relay: RelayId(5), ports: PortPair { rtp: 36_000 } },
+            Frame::Synchronised,
+            Frame::ClientSilent { relay: RelayId(5) },
+        ]
+    }
+
+    #[test]
+    fn every_frame_survives_the_wire_cut_at_every_byte() {
+        let all: Vec<u8> = samples().iter().flat_map(|frame| frame.encode().to_vec()).collect();
+        for cut in 0..all.len() {
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for part in [&all[..cut], &all[cut..]] {
+                decoder.push(Bytes::copy_from_slice(part));
+                while let Some(frame) = decoder.poll_frame().expect("our own frames are legal") {
+                    got.push(frame);
+                }
+            }
+            assert_eq!(got, samples(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_bound_is_refused_before_it_is_kept() {
+        let mut decoder = Decoder::default();
+        decoder.push(Bytes::from_static(&[0xff, 0, 0, 0, 1]));
+        assert!(matches!(decoder.poll_frame(), Err(FrameFault::TooLong(_))));
+    }
+
+    #[test]
+    fn illegal_fields_are_named() {
+        let cases: [(&[u8], FrameFault); 5] = [
+            (&[99], FrameFault::UnknownKind(99)),
+            (&[FLOW_CLOSED, 0], FrameFault::Length(FLOW_CLOSED)),
+            (&[CLIENT_SILENT, 0, 0, 0, 1, 9], FrameFault::Length(CLIENT_SILENT)),
+            (&[CLOSE_RELAY, 0, 0, 0, 1, 0, 3], FrameFault::Field("port pair")),
+            (&[GRANT_PORTS, 5], FrameFault::Field("address family")),
+        ];
+        for (bytes, fault) in cases {
+            assert_eq!(Frame::decode(Bytes::from_static(bytes)), Err(fault));
+        }
+    }
+
+    #[test]
+    fn a_hello_of_a_later_version_may_say_more() {
+        let Frame::Hello(mut hello) = samples().remove(0) else { unreachable!() };
+        hello.version = 2;
+        let mut bytes = Frame::Hello(hello.clone()).encode().slice(4..).to_vec();
+        bytes.extend_from_slice(b"something new");
+        assert_eq!(Frame::decode(Bytes::from(bytes)), Ok(Frame::Hello(hello)));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic_and_never_grow(chunks in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 0..300), 0..20)) {
+            let mut decoder = Decoder::default();
+            for chunk in chunks {
+                decoder.push(Bytes::from(chunk));
+                loop {
+                    match decoder.poll_frame() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(_) => return Ok(()),
+                    }
+                }
+                prop_assert!(decoder.partial.len() <= LINK_FRAME_BYTES_MAX + 4);
+            }
+        }
+
+        #[test]
+        fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..12, at in 0_usize..200, value in any::<u8>()) {
+            let mut bytes = samples()[index].encode().slice(4..).to_vec();
+            let len = bytes.len();
+            bytes[at % len] = value;
+            if let Ok(frame) = Frame::decode(Bytes::from(bytes)) {
+                let again = Frame::decode(frame.encode().slice(4..));
+                prop_assert_eq!(again, Ok(frame));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Bounds of the link conversation, each with its reason.
+
+use std::time::Duration;
+
+/// Version of the link protocol this build speaks.
+pub const VERSION: u16 = 1;
+
+/// Oldest version this build understands.
+pub const VERSION_MIN: u16 = 1;
+
+/// Longest string in a frame, bytes: a DNS name fits.
+pub const STRING_BYTES_MAX: usize = 255;
+
+/// Most domains a core may announce.
+pub const DOMAINS_MAX: usize = 256;
+
+/// Most port pairs in one grant.
+pub const GRANT_PAIRS_MAX: usize = 256;
+
+/// How often each side sends a keepalive on the stream: often enough that a cut of two seconds
+/// does not look like death even where datagrams are blocked.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often each side probes the datagram path while it is open.
+pub const PROBE_EVERY: Duration = Duration::from_millis(200);
+
+/// Silence on stream *and* datagrams after which the link counts as dead.
+pub const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// How long the peer may take to say hello.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Clock skew that is reported, milliseconds.
+pub const SKEW_REPORTED_MS: i64 = 30_000;

@@ -1,0 +1,724 @@
+//! The transactions of a proxy (RFC 3261 §16, §17 with RFC 6026 and RFC 4320), without its routing.
+//!
+//! One entry joins a server transaction (towards upstream, where the request came from) and a client
+//! transaction (towards downstream, where it went). The engine recognises retransmissions, answers
+//! and forwards CANCEL, acknowledges failed INVITEs hop by hop, retransmits over UDP and gives up in
+//! time. It does *not* choose where a request goes and edits no message: the node does, between
+//! [`Proxy::receive_request`] and [`Proxy::forward`], and between [`Proxy::receive_response`] and
+//! [`Proxy::respond`].
+//!
+//! ```text
+//!  receive_request ─► Waiting ─forward─► Trying ─1xx─► Proceeding ─2xx (INVITE)─► Accepted ─► gone
+//!                        │                 │               │
+//!                        └──── respond ────┴───────────────┴──► Completed ─ACK / time─► gone
+//! ```
+//! There is no forking: one request has one downstream at a time; [`Proxy::forward`] again moves it.
+//! On reliable hops nothing is retransmitted by a timer.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_model::{Deadline, FlowId, Moment, NodeId};
+
+use crate::header::Name;
+use crate::message::Message;
+
+/// RFC 3261 T1: the round-trip estimate that starts retransmission over UDP.
+const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 T2: the longest retransmission interval.
+const T2: Duration = Duration::from_secs(4);
+/// RFC 3261 timers H, J, L: how long a finished transaction absorbs retransmissions.
+const LINGER: Duration = Duration::from_secs(32);
+/// The same towards another node of ours: long enough to repeat an answer lost with a broken link.
+const LINGER_PEER: Duration = Duration::from_secs(2);
+/// RFC 3261 timer C: how long a callee may ring without a word.
+const RINGING_MAX: Duration = Duration::from_secs(181);
+/// Transactions held at once; more are refused with 503.
+pub const TRANSACTIONS_MAX: usize = 200_000;
+
+/// Where a message came from or goes to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Hop {
+    /// A TLS or TCP connection.
+    Flow(FlowId),
+    /// Another node of ours, over whichever link to it is up.
+    Peer(NodeId),
+    /// A client behind an edge of ours, at the core: told apart by its flow there, so that no client
+    /// can touch the transaction of another.
+    Client {
+        /// The edge.
+        edge: NodeId,
+        /// The flow at that edge.
+        flow: FlowId,
+    },
+    /// A UDP socket of ours and the address at the other end.
+    Datagram {
+        /// Our socket.
+        local: SocketAddr,
+        /// The other end.
+        peer: SocketAddr,
+    },
+}
+
+impl Hop {
+    /// Whether the transport itself retransmits.
+    #[must_use]
+    pub const fn is_reliable(&self) -> bool {
+        !matches!(self, Self::Datagram { .. })
+    }
+
+    /// Whether the hop is another node of ours: what a broken link lost is sent again.
+    #[must_use]
+    pub const fn is_node(&self) -> bool {
+        matches!(self, Self::Peer(_) | Self::Client { .. })
+    }
+}
+
+/// One transaction pair of a [`Proxy`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TransactionId(u64);
+
+/// What a request turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// A new request: route it with [`Proxy::forward`] or answer it with [`Proxy::respond`].
+    New(TransactionId),
+    /// A retransmission, a CANCEL or the ACK of a failed INVITE: dealt with, nothing to do.
+    Absorbed,
+    /// The ACK of a 2xx: forward it without a transaction (RFC 3261 §16.7).
+    Acknowledgement,
+    /// A CANCEL that matches no INVITE: answer 481.
+    StrayCancel,
+    /// The table is full: answer 503.
+    Full,
+}
+
+/// A response that belongs to a transaction of ours.
+#[derive(Clone, Debug)]
+pub struct Matched {
+    /// The transaction.
+    pub id: TransactionId,
+    /// Where the request came from.
+    pub upstream: Hop,
+    /// The request as it was received from upstream.
+    pub request: Message,
+}
+
+/// Something to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub hop: Hop,
+    /// The flow at the other side of the transaction, where there is one: whose message this is.
+    pub flow: Option<FlowId>,
+    /// One message.
+    pub bytes: Bytes,
+}
+
+/// Something that happened by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// No final answer came in time: answer 408.
+    TimedOut(TransactionId),
+    /// A transaction that had not been forwarded yet ran out of time: answer 503.
+    Unroutable(TransactionId),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Waiting,
+    Trying,
+    Proceeding,
+    /// A 2xx to an INVITE has gone upstream (RFC 6026).
+    Accepted,
+    Completed,
+}
+
+#[derive(Debug)]
+struct Downstream {
+    hop: Hop,
+    sent: Bytes,
+}
+
+#[derive(Debug)]
+struct Resend {
+    at: Moment,
+    interval: Duration,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    key: Key,
+    upstream: Hop,
+    request: Message,
+    invite: bool,
+    state: State,
+    downstream: Option<Downstream>,
+    /// The last response sent upstream, repeated for retransmitted requests.
+    answer: Option<Bytes>,
+    cancelled: bool,
+    resend: Option<Resend>,
+    expires: Moment,
+    armed: Moment,
+}
+
+impl Transaction {
+    fn upstream_transmit(&self, bytes: Bytes) -> Transmit {
+        let flow = self.downstream.as_ref().and_then(|downstream| flow_of(&downstream.hop));
+        Transmit { hop: self.upstream.clone(), flow, bytes }
+    }
+}
+
+/// What makes two requests the same transaction (RFC 3261 §17.2.3), per hop, so that no client can
+/// touch the transaction of another.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Key {
+    hop: Hop,
+    text: Box<str>,
+    invite: bool,
+}
+
+/// How long the engine waits for answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the final answer of a non-INVITE, and for the first answer of an INVITE.
+    pub answer: Duration,
+    /// For a route, before a request is given up as unroutable.
+    pub route: Duration,
+}
+
+/// The transactions of one node.
+#[derive(Debug)]
+pub struct Proxy {
+    patience: Patience,
+    branch_prefix: String,
+    next_id: u64,
+    transactions: HashMap<TransactionId, Transaction>,
+    by_key: HashMap<Key, TransactionId>,
+    per_flow: HashMap<FlowId, u32>,
+    timers: BTreeSet<(Moment, TransactionId)>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Proxy {
+    /// An engine whose branches start with a number that is different after each restart.
+    #[must_use]
+    pub fn new(patience: Patience, boot: u64) -> Self {
+        Self {
+            patience,
+            branch_prefix: format!("z9hG4bKew{boot:x}."),
+            next_id: 0,
+            transactions: HashMap::new(),
+            by_key: HashMap::new(),
+            per_flow: HashMap::new(),
+            timers: BTreeSet::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Transactions held now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether no transaction is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    /// Whether this flow has a transaction in progress, on either side.
+    #[must_use]
+    pub fn is_busy(&self, flow: FlowId) -> bool {
+        self.per_flow.contains_key(&flow)
+    }
+
+    /// The request of a transaction, as received.
+    #[must_use]
+    pub fn request(&self, id: TransactionId) -> Option<&Message> {
+        self.transactions.get(&id).map(|transaction| &transaction.request)
+    }
+
+    /// Where a transaction's request came from.
+    #[must_use]
+    pub fn upstream(&self, id: TransactionId) -> Option<&Hop> {
+        self.transactions.get(&id).map(|transaction| &transaction.upstream)
+    }
+
+    /// Where a transaction's request went, if it has gone.
+    #[must_use]
+    pub fn downstream(&self, id: TransactionId) -> Option<&Hop> {
+        self.transactions.get(&id)?.downstream.as_ref().map(|downstream| &downstream.hop)
+    }
+
+    /// Whether a provisional answer has come from downstream.
+    #[must_use]
+    pub fn is_proceeding(&self, id: TransactionId) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| transaction.state == State::Proceeding)
+    }
+
+    /// The branch to put in our Via for this transaction.
+    #[must_use]
+    pub fn branch(&self, id: TransactionId) -> String {
+        format!("{}{:x}", self.branch_prefix, id.0)
+    }
+
+    /// A branch for a message that has no transaction (the ACK of a 2xx).
+    pub fn stateless_branch(&mut self) -> String {
+        self.next_id += 1;
+        self.branch(TransactionId(self.next_id))
+    }
+
+    /// A request arrived.
+    pub fn receive_request(&mut self, request: &Message, from: Hop, now: Moment) -> Received {
+        let method = request.method().unwrap_or_default();
+        let invite = matches!(method, "INVITE" | "ACK" | "CANCEL");
+        let key = Key { hop: from, text: transaction_text(request, invite), invite };
+        let known = self.by_key.get(&key).copied();
+        match method {
+            "ACK" => self.receive_ack(known),
+            "CANCEL" => self.receive_cancel(known, request, now),
+            _ => match known {
+                Some(id) => self.repeat(id),
+                None => self.open(key, request, method == "INVITE", now),
+            },
+        }
+    }
+
+    /// Sends the request of `id`, already carrying our Via with [`Self::branch`], to `hop`. Called
+    /// again, it moves the request to another hop (a dead core's requests to a living one).
+    pub fn forward(&mut self, id: TransactionId, hop: Hop, bytes: Bytes, now: Moment) {
+        let patience = self.patience.answer;
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        if matches!(transaction.state, State::Accepted | State::Completed) {
+            return;
+        }
+        if let Some(old) = transaction.downstream.take() {
+            release(&mut self.per_flow, &old.hop);
+        }
+        hold(&mut self.per_flow, &hop);
+        transaction.state = State::Trying;
+        transaction.expires = now + patience;
+        transaction.resend = (!hop.is_reliable()).then(|| Resend { at: now + T1, interval: T1 });
+        transaction.downstream = Some(Downstream { hop: hop.clone(), sent: bytes.clone() });
+        let flow = flow_of(&transaction.upstream);
+        self.transmits.push_back(Transmit { hop, flow, bytes });
+        self.arm(id);
+    }
+
+    /// Sends the request of `id` once more to the hop it went to: the link that carried it broke.
+    pub fn resend(&mut self, id: TransactionId) {
+        let Some(transaction) = self.transactions.get(&id) else { return };
+        if let (State::Trying | State::Proceeding, Some(downstream)) = (transaction.state, &transaction.downstream) {
+            let flow = flow_of(&transaction.upstream);
+            self.transmits.push_back(Transmit { hop: downstream.hop.clone(), flow, bytes: downstream.sent.clone() });
+        }
+    }
+
+    /// Takes the request of `id` back from a hop that cannot be reached now. It waits for a route again
+    /// ([`Self::forward`]), as long as any request may.
+    pub fn park(&mut self, id: TransactionId, now: Moment) {
+        let patience = self.patience.route;
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        if !matches!(transaction.state, State::Trying | State::Waiting) {
+            return;
+        }
+        if let Some(old) = transaction.downstream.take() {
+            release(&mut self.per_flow, &old.hop);
+        }
+        transaction.state = State::Waiting;
+        transaction.resend = None;
+        transaction.expires = now + patience;
+        self.arm(id);
+    }
+
+    /// Shortens the wait for an answer to `id`: the hop it went to may be dead.
+    pub fn hurry(&mut self, id: TransactionId, now: Moment) {
+        let patience = self.patience.route;
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        if matches!(transaction.state, State::Trying | State::Proceeding) {
+            transaction.expires = transaction.expires.min(now + patience);
+            self.arm(id);
+        }
+    }
+
+    /// Transactions that still want an answer from `hop`.
+    #[must_use]
+    pub fn waiting_for(&self, hop: &Hop) -> Vec<TransactionId> {
+        let mut ids: Vec<_> = self
+            .transactions
+            .iter()
+            .filter(|(_, transaction)| {
+                matches!(transaction.state, State::Trying | State::Proceeding)
+                    && transaction.downstream.as_ref().is_some_and(|downstream| downstream.hop == *hop)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Transactions not forwarded yet.
+    #[must_use]
+    pub fn unrouted(&self) -> Vec<TransactionId> {
+        let waiting = self.transactions.iter().filter(|(_, transaction)| transaction.state == State::Waiting);
+        let mut ids: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A response arrived from `from`. `None`: it matches nothing of ours, or it is one the proxy
+    /// itself deals with (100, answers to our CANCEL, retransmitted failures).
+    pub fn receive_response(&mut self, response: &Message, from: &Hop, now: Moment) -> Result<Option<Matched>, Stray> {
+        let id = self.id_of(response.top_via().branch().unwrap_or_default()).ok_or(Stray)?;
+        let (Some(transaction), Some(status)) = (self.transactions.get_mut(&id), response.status()) else {
+            return Err(Stray);
+        };
+        let Some(downstream) = transaction.downstream.as_ref().filter(|downstream| downstream.hop == *from) else {
+            return Err(Stray);
+        };
+        if response.cseq().1 == "CANCEL" {
+            return Ok(None);
+        }
+        if transaction.invite && status >= 300 {
+            let flow = flow_of(&transaction.upstream);
+            let ack = acknowledge(&downstream.sent, response);
+            self.transmits.extend(ack.map(|bytes| Transmit { hop: from.clone(), flow, bytes }));
+        }
+        match transaction.state {
+            State::Trying | State::Proceeding => {}
+            State::Accepted if (200..300).contains(&status) => {}
+            State::Accepted | State::Completed | State::Waiting => return Ok(None),
+        }
+        if status < 200 {
+            transaction.state = State::Proceeding;
+            if transaction.invite {
+                transaction.resend = None;
+                transaction.expires = now + RINGING_MAX;
+                if transaction.cancelled {
+                    self.cancel_downstream(id);
+                }
+                self.arm(id);
+            }
+            if status == 100 {
+                return Ok(None);
+            }
+        }
+        let Some(transaction) = self.transactions.get(&id) else { return Err(Stray) };
+        Ok(Some(Matched { id, upstream: transaction.upstream.clone(), request: transaction.request.clone() }))
+    }
+
+    /// Sends a response upstream: one the node made, or one from downstream, edited.
+    pub fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        self.transmits.push_back(transaction.upstream_transmit(bytes.clone()));
+        if status < 200 {
+            transaction.answer = Some(bytes);
+            return;
+        }
+        let linger = linger(transaction, status);
+        if let Some(linger) = linger {
+            let again = !transaction.upstream.is_reliable() && transaction.invite && status >= 300;
+            transaction.state = if transaction.invite && status < 300 { State::Accepted } else { State::Completed };
+            transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
+            transaction.answer = Some(bytes);
+            transaction.expires = now + linger;
+            self.arm(id);
+        } else {
+            self.remove(id);
+        }
+    }
+
+    /// Gives up on downstream: a CANCEL goes after an INVITE that rings. The node answers upstream.
+    pub fn abandon(&mut self, id: TransactionId) {
+        if self.transactions.get(&id).is_some_and(|transaction| transaction.invite) {
+            self.cancel_downstream(id);
+        }
+    }
+
+    /// A hop is gone for good. Returns the transactions whose answer was awaited from it; those whose
+    /// request came from it are cancelled downstream and forgotten.
+    pub fn hop_lost(&mut self, hop: &Hop) -> Vec<TransactionId> {
+        if let Hop::Flow(flow) = hop
+            && !self.per_flow.contains_key(flow)
+        {
+            return Vec::new();
+        }
+        let orphaned: Vec<_> =
+            self.transactions.iter().filter(|(_, t)| t.upstream == *hop).map(|(id, _)| *id).collect();
+        for id in orphaned {
+            self.abandon(id);
+            self.remove(id);
+        }
+        self.waiting_for(hop)
+    }
+
+    /// The moment asked for by [`Self::next_deadline`] has come.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.pop_first();
+            self.fire(id, now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] should next be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.first().map(|(at, _)| Deadline { at: *at, why: "SIP transaction" })
+    }
+
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing that happened by itself.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn id_of(&self, branch: &str) -> Option<TransactionId> {
+        let digits = branch.strip_prefix(self.branch_prefix.as_str())?;
+        u64::from_str_radix(digits, 16).ok().map(TransactionId)
+    }
+
+    fn open(&mut self, key: Key, request: &Message, invite: bool, now: Moment) -> Received {
+        if self.transactions.len() >= TRANSACTIONS_MAX {
+            return Received::Full;
+        }
+        self.next_id += 1;
+        let id = TransactionId(self.next_id);
+        hold(&mut self.per_flow, &key.hop);
+        self.by_key.insert(key.clone(), id);
+        let expires = now + self.patience.route;
+        let transaction = Transaction {
+            upstream: key.hop.clone(),
+            key,
+            request: request.clone(),
+            invite,
+            state: State::Waiting,
+            downstream: None,
+            answer: None,
+            cancelled: false,
+            resend: None,
+            expires,
+            armed: expires,
+        };
+        self.transactions.insert(id, transaction);
+        self.timers.insert((expires, id));
+        Received::New(id)
+    }
+
+    fn repeat(&mut self, id: TransactionId) -> Received {
+        if let Some(transaction) = self.transactions.get(&id)
+            && let Some(answer) = &transaction.answer
+            // RFC 6026 §7.1: a 2xx is repeated by the UAS, end to end, never by a proxy.
+            && (transaction.state != State::Accepted || transaction.upstream.is_node())
+        {
+            self.transmits.push_back(transaction.upstream_transmit(answer.clone()));
+        }
+        Received::Absorbed
+    }
+
+    fn receive_ack(&mut self, known: Option<TransactionId>) -> Received {
+        let Some(id) = known else { return Received::Acknowledgement };
+        let Some(transaction) = self.transactions.get(&id) else { return Received::Acknowledgement };
+        match transaction.state {
+            State::Completed => {
+                self.remove(id);
+                Received::Absorbed
+            }
+            State::Accepted => Received::Acknowledgement,
+            State::Waiting | State::Trying | State::Proceeding => Received::Absorbed,
+        }
+    }
+
+    fn receive_cancel(&mut self, known: Option<TransactionId>, cancel: &Message, now: Moment) -> Received {
+        let Some((id, transaction)) = known.and_then(|id| Some((id, self.transactions.get_mut(&id)?))) else {
+            return Received::StrayCancel;
+        };
+        let bytes = cancel.respond(200, "OK").to_tag("c").build();
+        self.transmits.push_back(transaction.upstream_transmit(bytes));
+        match transaction.state {
+            State::Waiting => {
+                let terminated = transaction.request.respond(487, "Request Terminated").to_tag("c").build();
+                self.respond(id, 487, terminated, now);
+            }
+            // RFC 3261 §9.1: no CANCEL before a provisional answer has come.
+            State::Trying => transaction.cancelled = true,
+            State::Proceeding => {
+                transaction.cancelled = true;
+                self.cancel_downstream(id);
+            }
+            State::Accepted | State::Completed => {}
+        }
+        Received::Absorbed
+    }
+
+    fn cancel_downstream(&mut self, id: TransactionId) {
+        let Some(transaction) = self.transactions.get(&id) else { return };
+        if transaction.state != State::Proceeding {
+            return;
+        }
+        if let Some(downstream) = &transaction.downstream
+            && let Some(bytes) = derive(&downstream.sent, "CANCEL", None)
+        {
+            let flow = flow_of(&transaction.upstream);
+            self.transmits.push_back(Transmit { hop: downstream.hop.clone(), flow, bytes });
+        }
+    }
+
+    fn fire(&mut self, id: TransactionId, now: Moment) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        if now < transaction.expires {
+            if let Some(resend) = &mut transaction.resend
+                && now >= resend.at
+            {
+                let limit = if transaction.invite && transaction.state == State::Trying { LINGER } else { T2 };
+                resend.interval = (resend.interval * 2).min(limit);
+                resend.at = now + resend.interval;
+                let again = match transaction.state {
+                    State::Trying | State::Proceeding => transaction.downstream.as_ref().map(|downstream| {
+                        let flow = flow_of(&transaction.upstream);
+                        Transmit { hop: downstream.hop.clone(), flow, bytes: downstream.sent.clone() }
+                    }),
+                    State::Waiting | State::Accepted | State::Completed => {
+                        transaction.answer.clone().map(|bytes| transaction.upstream_transmit(bytes))
+                    }
+                };
+                self.transmits.extend(again);
+            }
+            return self.arm(id);
+        }
+        match transaction.state {
+            State::Waiting => self.events.push_back(Event::Unroutable(id)),
+            State::Trying => self.events.push_back(Event::TimedOut(id)),
+            State::Proceeding => {
+                self.abandon(id);
+                self.events.push_back(Event::TimedOut(id));
+            }
+            State::Accepted | State::Completed => self.remove(id),
+        }
+    }
+
+    fn arm(&mut self, id: TransactionId) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        self.timers.remove(&(transaction.armed, id));
+        transaction.armed = match &transaction.resend {
+            Some(resend) => resend.at.min(transaction.expires),
+            None => transaction.expires,
+        };
+        self.timers.insert((transaction.armed, id));
+    }
+
+    fn remove(&mut self, id: TransactionId) {
+        let Some(transaction) = self.transactions.remove(&id) else { return };
+        self.by_key.remove(&transaction.key);
+        self.timers.remove(&(transaction.armed, id));
+        release(&mut self.per_flow, &transaction.upstream);
+        if let Some(downstream) = &transaction.downstream {
+            release(&mut self.per_flow, &downstream.hop);
+        }
+    }
+}
+
+/// A response that belongs to no transaction of ours, or came from a hop the request never went to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a response that matches no request of ours")]
+pub struct Stray;
+
+/// How long a finished transaction must still be remembered; `None`: not at all.
+fn linger(transaction: &Transaction, status: u16) -> Option<Duration> {
+    if transaction.invite {
+        return Some(if status < 300 || !transaction.upstream.is_node() { LINGER } else { LINGER_PEER });
+    }
+    match transaction.upstream {
+        Hop::Flow(_) => None,
+        Hop::Peer(_) | Hop::Client { .. } => Some(LINGER_PEER),
+        Hop::Datagram { .. } => Some(LINGER),
+    }
+}
+
+fn flow_of(hop: &Hop) -> Option<FlowId> {
+    match hop {
+        Hop::Flow(flow) => Some(*flow),
+        Hop::Peer(_) | Hop::Client { .. } | Hop::Datagram { .. } => None,
+    }
+}
+
+fn hold(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
+    if let Hop::Flow(flow) = hop {
+        *per_flow.entry(*flow).or_default() += 1;
+    }
+}
+
+fn release(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
+    if let Hop::Flow(flow) = hop
+        && let Some(count) = per_flow.get_mut(flow)
+    {
+        *count -= 1;
+        if *count == 0 {
+            per_flow.remove(flow);
+        }
+    }
+}
+
+/// RFC 3261 §17.2.3: the branch (unique by its magic cookie) and sent-by; for elements of RFC 2543,
+/// which have no cookie, the fields that stand in for it.
+fn transaction_text(request: &Message, invite: bool) -> Box<str> {
+    let via = request.top_via();
+    match via.branch() {
+        Some(branch) if branch.starts_with("z9hG4bK") => {
+            let method = if invite { "" } else { request.method().unwrap_or_default() };
+            format!("{branch} {} {} {method}", via.host, via.port.unwrap_or(0)).into_boxed_str()
+        }
+        _ => {
+            let (number, method) = request.cseq();
+            let method = if invite { "INVITE" } else { method };
+            format!("{} {} {number} {method}", request.call_id(), request.from_tag().unwrap_or_default())
+                .into_boxed_str()
+        }
+    }
+}
+
+/// The ACK for a failed INVITE (RFC 3261 §17.1.1.3): like the request, with the To of the response.
+fn acknowledge(sent: &Bytes, response: &Message) -> Option<Bytes> {
+    let to = std::str::from_utf8(response.header(Name::To)?).ok()?;
+    derive(sent, "ACK", Some(to))
+}
+
+/// A request that goes the way of `sent` (RFC 3261 §9.1, §17.1.1.3): same Request-URI, top Via,
+/// Route, From, Call-ID and CSeq number.
+fn derive(sent: &Bytes, method: &str, to: Option<&str>) -> Option<Bytes> {
+    let sent = Message::parse(sent.clone()).ok()?;
+    let text = |name| sent.header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let mut out = format!("{method} {} SIP/2.0\r\n", sent.request_uri()?);
+    let via = sent.values(Name::Via).next().and_then(|value| std::str::from_utf8(value).ok())?;
+    line(&mut out, "Via", via);
+    line(&mut out, "Max-Forwards", "70");
+    for route in sent.values(Name::Route) {
+        line(&mut out, "Route", std::str::from_utf8(route).ok()?);
+    }
+    line(&mut out, "From", text(Name::From)?);
+    line(&mut out, "To", to.or_else(|| text(Name::To))?);
+    line(&mut out, "Call-ID", sent.call_id());
+    line(&mut out, "CSeq", &format!("{} {method}", sent.cseq().0));
+    line(&mut out, "Content-Length", "0");
+    out.push_str("\r\n");
+    Some(Bytes::from(out))
+}
+
+fn line(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push_str(": ");
+    out.push_str(value);
+    out.push_str("\r\n");
+}

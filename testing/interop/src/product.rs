@@ -1,0 +1,276 @@
+//! Edgeway itself: the settings files, pairing, and both services, started as an operator would.
+
+use crate::Host;
+use crate::certificates::Certificate;
+use crate::process::{Daemon, Usage};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Names the folder that holds `edgeway`, `edgeway-edge` and `edgeway-core`.
+pub const BINARIES: &str = "EDGEWAY_BIN_DIR";
+/// The name clients connect to, and the certificate's.
+pub const EDGE_NAME: &str = "edge.example.test";
+/// A second name the edge has a certificate for.
+pub const SECOND_NAME: &str = "sip.example.net";
+
+/// How long the services may take until the link between them is up.
+const LINK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How the core reaches a registrar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// SIP over TCP.
+    Tcp,
+    /// SIP over UDP.
+    Udp,
+}
+
+impl Transport {
+    /// As the settings and URIs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Where edge and core run and what they are told.
+#[derive(Clone, Debug)]
+pub struct ProductSetup<'a> {
+    /// Where the edge runs.
+    pub dmz: Host,
+    /// Where the core runs.
+    pub inside: Host,
+    /// The edge's SIP listener, which is also its public media address.
+    pub edge: SocketAddr,
+    /// Where the core dials the edge.
+    pub link: SocketAddr,
+    /// The core's SIP listener.
+    pub core: SocketAddr,
+    /// The registrar.
+    pub registrar: (Transport, SocketAddr),
+    /// SIP Path headers On or Off.
+    pub path_headers: bool,
+    /// Certificates by name; the first is the default.
+    pub certificates: &'a [Certificate],
+    /// The domain served.
+    pub domain: &'a str,
+    /// `sip.public_host` of the edge.
+    pub public_host: &'a str,
+    /// Media ports of the edge and of the core; they may share a machine in benches.
+    pub media_ports: (&'a str, &'a str),
+    /// `log.level` of both.
+    pub log_level: &'a str,
+    /// `limits.strangers_per_address`: benches connect many phones from one address.
+    pub strangers_per_address: u32,
+}
+
+/// A paired and running edge and core.
+#[derive(Debug)]
+pub struct Product {
+    binaries: PathBuf,
+    edge: Node,
+    core: Node,
+}
+
+#[derive(Debug)]
+struct Node {
+    host: Host,
+    config: PathBuf,
+    daemon: Option<Daemon>,
+}
+
+/// Current and peak of something counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Now.
+    pub current: u64,
+    /// The most since the node started.
+    pub peak: u64,
+}
+
+/// The folder with the binaries, or what to do about it.
+pub fn binaries() -> Result<PathBuf> {
+    let directory = std::env::var_os(BINARIES)
+        .map(PathBuf::from)
+        .with_context(|| format!("{BINARIES} must name the folder with edgeway, edgeway-edge and edgeway-core"))?;
+    for name in ["edgeway", "edgeway-edge", "edgeway-core"] {
+        if !directory.join(name).exists() {
+            bail!("{BINARIES}: there is no {name} in {}", directory.display());
+        }
+    }
+    // Daemons may be started from elsewhere.
+    Ok(fs::canonicalize(directory)?)
+}
+
+impl Product {
+    /// Writes both files, pairs the nodes, starts the services and waits until the core is linked to the edge.
+    pub fn start(setup: &ProductSetup<'_>, directory: &Path) -> Result<Self> {
+        let binaries = binaries()?;
+        let edge = Node::prepare(&setup.dmz, directory, "edge", &setup.edge_file(directory)?)?;
+        let core = Node::prepare(&setup.inside, directory, "core", &setup.core_file(directory)?)?;
+        let mut product = Self { binaries, edge, core };
+        product.pair()?;
+        product.edge.daemon = Some(product.spawn(&product.edge, "edgeway-edge", directory)?);
+        product.core.daemon = Some(product.spawn(&product.core, "edgeway-core", directory)?);
+        product.wait_linked()?;
+        Ok(product)
+    }
+
+    /// CPU and memory of the edge.
+    pub fn edge_usage(&self) -> Result<Usage> {
+        self.edge.daemon.as_ref().context("the edge runs")?.usage()
+    }
+
+    /// CPU and memory of the core.
+    pub fn core_usage(&self) -> Result<Usage> {
+        self.core.daemon.as_ref().context("the core runs")?.usage()
+    }
+
+    /// Process ids of edge and core, for profilers.
+    pub fn pids(&self) -> Vec<u32> {
+        [&self.edge, &self.core].into_iter().filter_map(|node| node.daemon.as_ref()).map(Daemon::pid).collect()
+    }
+
+    /// `edgeway status` of the edge.
+    pub fn edge_status(&self) -> Result<Value> {
+        self.status(&self.edge)
+    }
+
+    /// `edgeway status` of the core.
+    pub fn core_status(&self) -> Result<Value> {
+        self.status(&self.core)
+    }
+
+    /// Registrations the core counts.
+    pub fn registrations(&self) -> Result<Count> {
+        count(&self.core_status()?, "registrations")
+    }
+
+    /// Calls the core counts.
+    pub fn calls(&self) -> Result<Count> {
+        count(&self.core_status()?, "calls")
+    }
+
+    /// Whether the core says the link to its edge is up.
+    pub fn is_linked(&self) -> bool {
+        let is_up = |link: &Value| link.get("state").and_then(Value::as_str) == Some("up");
+        let status = self.core_status().unwrap_or_default();
+        status.get("links").and_then(Value::as_array).is_some_and(|links| links.iter().any(is_up))
+    }
+
+    /// The end of both logs, for error messages.
+    pub fn log_tails(&self) -> String {
+        let tail = |node: &Node| node.daemon.as_ref().map(Daemon::log_tail).unwrap_or_default();
+        format!("edge:\n{}\ncore:\n{}", tail(&self.edge), tail(&self.core))
+    }
+
+    /// Both logs.
+    pub fn logs(&self) -> String {
+        let log = |node: &Node| node.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+        log(&self.edge) + &log(&self.core)
+    }
+
+    /// The invite goes from one command to the other as an operator would carry it: never as an argument.
+    fn pair(&self) -> Result<()> {
+        let tool = self.binaries.join("edgeway");
+        let mut invite = self.edge.host.command(&tool);
+        let invite = crate::host::run(invite.args(["edge", "invite", "--config"]).arg(&self.edge.config))?;
+        let token = invite.split_whitespace().last().context("edge invite printed nothing")?;
+        let mut join = self.core.host.command(&tool);
+        feed(join.args(["core", "join", "--config"]).arg(&self.core.config), token)
+    }
+
+    fn spawn(&self, node: &Node, program: &str, directory: &Path) -> Result<Daemon> {
+        let mut command = node.host.command(self.binaries.join(program));
+        Daemon::start(program, command.arg("--config").arg(&node.config), directory)
+    }
+
+    fn wait_linked(&mut self) -> Result<()> {
+        let linked = crate::process::wait_for("link between edge and core", LINK_PATIENCE, || self.is_linked());
+        linked.with_context(|| self.log_tails())
+    }
+
+    fn status(&self, node: &Node) -> Result<Value> {
+        let mut command = node.host.command(self.binaries.join("edgeway"));
+        command.args(["status", "--output", "json", "--config"]).arg(&node.config);
+        Ok(serde_json::from_str(&crate::host::run(&mut command)?)?)
+    }
+}
+
+impl Node {
+    fn prepare(host: &Host, directory: &Path, name: &str, text: &str) -> Result<Self> {
+        let config = directory.join(format!("{name}.toml"));
+        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+        fs::create_dir_all(directory.join(format!("{name}.state")))?;
+        Ok(Self { host: host.clone(), config, daemon: None })
+    }
+}
+
+impl ProductSetup<'_> {
+    fn edge_file(&self, directory: &Path) -> Result<String> {
+        let mut file = self.node_lines(directory, "edge");
+        let (edge, link) = (self.edge, self.link);
+        writeln!(file, "[sip]\nlisten = [\"{edge}\"]\npublic_host = \"{}\"", self.public_host)?;
+        for certificate in self.certificates {
+            let (chain, key) = (certificate.certificate.display(), certificate.key.display());
+            writeln!(file, "[[sip.certificates]]\nchain = \"{chain}\"\nkey = \"{key}\"")?;
+        }
+        writeln!(file, "[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
+        writeln!(file, "[media]\naddress = \"{}\"\nports = \"{}\"", edge.ip(), self.media_ports.0)?;
+        writeln!(file, "[limits]\nstrangers_per_address = {}", self.strangers_per_address)?;
+        Ok(file)
+    }
+
+    fn core_file(&self, directory: &Path) -> Result<String> {
+        let mut file = self.node_lines(directory, "core");
+        let (transport, registrar) = self.registrar;
+        let media: IpAddr = self.core.ip();
+        writeln!(file, "[sip]\nlisten = [\"{}\"]\npath_headers = {}", self.core, self.path_headers)?;
+        writeln!(file, "registrars = [\"{}:{registrar}\"]", transport.name())?;
+        writeln!(file, "[media]\naddress = \"{media}\"\nports = \"{}\"", self.media_ports.1)?;
+        Ok(file)
+    }
+
+    /// What both files begin with; keys before the first table.
+    fn node_lines(&self, directory: &Path, name: &str) -> String {
+        let state = directory.join(format!("{name}.state"));
+        let domains = if name == "core" { format!("domains = [\"{}\"]\n", self.domain) } else { String::new() };
+        format!(
+            "node = \"{name}1\"\nstate_dir = \"{}\"\ncontrol_socket = \"{}\"\n{domains}[log]\nlevel = \"{}\"\n",
+            state.display(),
+            directory.join(format!("{name}.sock")).display(),
+            self.log_level,
+        )
+    }
+}
+
+/// Runs a command with `text` on its standard input.
+fn feed(command: &mut Command, text: &str) -> Result<()> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut input = child.stdin.take().context("standard input is piped")?;
+    writeln!(input, "{text}")?;
+    drop(input);
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn count(status: &Value, what: &str) -> Result<Count> {
+    let number = |name: &str| status.pointer(&format!("/{what}/{name}")).and_then(Value::as_u64);
+    let (current, peak) = (number("current"), number("peak"));
+    Ok(Count {
+        current: current.with_context(|| format!("{what}.current in {status}"))?,
+        peak: peak.with_context(|| format!("{what}.peak in {status}"))?,
+    })
+}

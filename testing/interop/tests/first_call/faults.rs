@@ -1,0 +1,158 @@
+//! Cuts, resets and refusals.
+
+use crate::Report;
+use crate::calls::{Plan, Side, call};
+use crate::world::{World, edge_address, outside_phone, outside_phone_with_password};
+use anyhow::{Context, Result, ensure};
+use edgeway_interop::kamailio::{self, PATIENCE};
+use edgeway_interop::product::EDGE_NAME;
+use edgeway_interop::wire_phone::WirePhone;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the link is cut.
+const CUT: Duration = Duration::from_secs(2);
+/// baresip waits before it connects again; this is its pace, not ours.
+const BARESIP_RETURN: Duration = Duration::from_secs(60);
+/// A phone that is back gets its call within this time.
+const RING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A phone that offers no encryption is refused, and told so.
+pub(crate) fn no_encryption(report: &Report, world: &World) -> Result<()> {
+    let mut erin = outside_phone(&world.network, &world.scratch, "erin", 3, 1200.0, false)?;
+    report.scenario("an offer without encryption gets 488", || {
+        erin.wait_registered()?;
+        let mark = erin.mark();
+        erin.dial("alice")?;
+        let closed = erin.wait_event(mark, &["CALL_CLOSED", "CALL_ESTABLISHED"], PATIENCE)?;
+        ensure!(closed.kind == "CALL_CLOSED" && closed.detail.contains("488"), "{} {}", closed.kind, closed.detail);
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Digest is checked: a phone that does not know its password is not registered.
+pub(crate) fn wrong_password(report: &Report, world: &World) -> Result<()> {
+    let mallory = outside_phone_with_password(&world.network, &world.scratch, "mallory", 4, 1200.0, true, "guess")?;
+    report.scenario("a wrong password does not register", || {
+        let failed = mallory.wait_event(0, &["REGISTER_FAIL", "REGISTER_OK"], PATIENCE)?;
+        ensure!(failed.kind == "REGISTER_FAIL", "{} {}", failed.kind, failed.detail);
+        Ok(())
+    });
+    Ok(())
+}
+
+/// DMZ and inside lose each other for two seconds; nobody has to register again and calls still pass.
+pub(crate) fn link_cut(report: &Report, world: &mut World) {
+    report.scenario("registrations survive a link cut of 2 s", || {
+        let product = world.product.as_ref().context("the product")?;
+        let before = product.registrations()?;
+        let marks = (world.alice.mark(), world.bob.mark());
+        world.network.cut_link()?;
+        sleep(CUT);
+        world.network.restore_link()?;
+        ensure!(world.network.packets_cut()? > 0, "nothing crossed the link while it was cut");
+        kamailio::wait("link back", || product.is_linked())?;
+        let after = product.registrations()?;
+        ensure!(after.current == before.current, "registrations {before:?}, then {after:?}");
+        call(&mut world.alice, &mut world.bob, Plan::short(Side::Caller))?;
+        let again = (world.alice.registrations_since(marks.0), world.bob.registrations_since(marks.1));
+        ensure!(again == (0, 0), "phones registered again: {again:?}");
+        Ok(())
+    });
+    report.scenario("a call survives a link cut of 2 s", || {
+        let network = &world.network;
+        let (alice, bob) = (&mut world.alice, &mut world.bob);
+        std::thread::scope(|scope| {
+            let cut = scope.spawn(|| -> Result<()> {
+                sleep(Duration::from_secs(4));
+                network.cut_link()?;
+                sleep(CUT);
+                network.restore_link()
+            });
+            // What was lost with the cut is missing in the recordings: ask for less than was said.
+            let result = call_with_gap(alice, bob);
+            cut.join().map_err(|_| anyhow::anyhow!("the cutting thread panicked"))??;
+            result
+        })
+    });
+}
+
+/// A call of ten seconds of which half must be heard, most of it after the cut.
+fn call_with_gap(alice: &mut edgeway_interop::baresip::Phone, bob: &mut edgeway_interop::baresip::Phone) -> Result<()> {
+    alice.clear_recordings()?;
+    bob.clear_recordings()?;
+    let (mark, other_mark) = (alice.mark(), bob.mark());
+    alice.dial("bob")?;
+    alice.wait_event(mark, &["CALL_ESTABLISHED"], PATIENCE)?;
+    sleep(Duration::from_secs(12));
+    let ended = bob.wait_event(other_mark, &["CALL_CLOSED"], Duration::ZERO);
+    ensure!(ended.is_err(), "the call ended by itself");
+    let other_mark = bob.mark();
+    alice.hang_up()?;
+    bob.wait_event(other_mark, &["CALL_CLOSED"], PATIENCE)?;
+    for (ear, mouth) in [(&*alice, &*bob), (&*bob, &*alice)] {
+        let heard = ear.heard(mouth.tone_hz())?;
+        // Four seconds come before the cut: more than that proves that media came back.
+        ensure!(heard.tone_seconds > 7.0, "{} after the cut: {heard:?}", ear.user());
+    }
+    Ok(())
+}
+
+/// The phone's TCP connection is reset, and the phone comes back.
+pub(crate) fn connection_reset(report: &Report, world: &mut World) {
+    own_phone_reset(report, world);
+    report.scenario("a device that came back still counts once", || {
+        let product = world.product.as_ref().context("the product")?;
+        // Alice, Bob, and Wilma from the scenario before, who went without a word.
+        let registrations = product.registrations()?;
+        ensure!(registrations.current <= 4, "{registrations:?}");
+        Ok(())
+    });
+    phone_connection_reset(report, world);
+}
+
+/// baresip reconnects at its own pace; from then on it can be called.
+pub(crate) fn phone_connection_reset(report: &Report, world: &mut World) {
+    report.scenario("after a TCP reset baresip registers again and is called", || {
+        let mark = world.bob.mark();
+        reset_connections(world, edgeway_interop::Network::outside_phone(1))?;
+        world.bob.wait_event(mark, &["REGISTER_OK"], BARESIP_RETURN).context("baresip comes back")?;
+        call(&mut world.alice, &mut world.bob, Plan::short(Side::Callee))
+    });
+}
+
+/// A phone of our own comes back at once and must be called at once, over the new connection.
+pub(crate) fn own_phone_reset(report: &Report, world: &mut World) {
+    report.scenario("after a TCP reset a phone is called as soon as it is back", || {
+        let connect = || {
+            let (internet, authority) = (world.network.internet(), world.authority.certificate());
+            WirePhone::connect(&internet, "wilma", edge_address(), EDGE_NAME, &authority)
+        };
+        let mut before = connect()?;
+        ensure!(before.register(600)? == 200, "first registration");
+        before.reset()?;
+        let mut after = connect()?;
+        ensure!(after.register(600)? == 200, "registration after the reset");
+        let registered = Instant::now();
+        let mark = world.alice.mark();
+        world.alice.dial("wilma")?;
+        let invite = after.wait_request("INVITE", RING_PATIENCE)?;
+        println!("        rang {:.0} ms after the registration", registered.elapsed().as_secs_f64() * 1000.0);
+        after.answer(&invite, "486 Busy Here")?;
+        let closed = world.alice.wait_event(mark, &["CALL_CLOSED"], PATIENCE)?;
+        ensure!(closed.detail.contains("486"), "alice was told {}", closed.detail);
+        Ok(())
+    });
+}
+
+/// Resets every TCP connection from `phone` to the edge, at the phone's end.
+fn reset_connections(world: &World, phone: IpAddr) -> Result<()> {
+    let (source, destination) = (phone.to_string(), edge_address());
+    let edge = destination.ip().to_string();
+    let killed =
+        world.network.internet().run("ss", &["-K", "-t", "src", &source, "dst", &edge, "dport", "=", ":5061"])?;
+    ensure!(killed.lines().count() > 1, "no connection from {source} to reset: {killed}");
+    Ok(())
+}
