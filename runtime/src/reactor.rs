@@ -15,9 +15,7 @@ use bytes::Bytes;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, LINK_QUEUE_BYTES_MAX};
 use edgeway_model::media::MediaCommand;
 use edgeway_model::notice::Notice;
-use edgeway_model::world::{
-    FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport,
-};
+use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -194,7 +192,13 @@ impl<N: Observable + 'static> Reactor<N> {
         (flow, outbox)
     }
 
-    pub(crate) fn flow_dialled(self: &Rc<Self>, flow: FlowId, peer: SocketAddr, local: SocketAddr, transport: Transport) {
+    pub(crate) fn flow_dialled(
+        self: &Rc<Self>,
+        flow: FlowId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+    ) {
         self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
     }
 
@@ -260,7 +264,9 @@ impl<N: Observable + 'static> Reactor<N> {
             FlowCommand::Send { bytes } => {
                 self.tapped(flow, false, &bytes);
                 let full = match self.flows.borrow().get(&flow) {
-                    Some(entry) => entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string())),
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
                     None => None,
                 };
                 if let Some(full) = full {
@@ -293,7 +299,9 @@ impl<N: Observable + 'static> Reactor<N> {
         match command {
             LinkCommand::Send { bytes } => {
                 let full = match self.links.borrow().get(&link) {
-                    Some(entry) => entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string())),
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
                     None => None,
                 };
                 if let Some(full) = full {

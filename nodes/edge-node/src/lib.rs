@@ -49,6 +49,24 @@ pub struct Settings {
     pub stun_keepalive: bool,
     /// The address clients send media to.
     pub media_address: IpAddr,
+    /// Client connections held at once.
+    pub flows_max: usize,
+    /// Unregistered connections one address may hold at once.
+    pub strangers_per_address: usize,
+}
+
+impl From<&edgeway_config::EdgeSettings> for Settings {
+    fn from(settings: &edgeway_config::EdgeSettings) -> Self {
+        Self {
+            node: settings.node.clone(),
+            public_host: settings.sip.public_host.clone(),
+            public_port: settings.sip.public_port,
+            stun_keepalive: settings.sip.stun_keepalive,
+            media_address: settings.media.public_address,
+            flows_max: settings.limits.flows_max,
+            strangers_per_address: settings.limits.strangers_per_address,
+        }
+    }
 }
 
 /// One edge.
@@ -60,6 +78,7 @@ pub struct EdgeNode {
     wall: Option<(u64, Moment)>,
     flows: HashMap<FlowId, Flow>,
     strangers: BTreeSet<(Moment, FlowId)>,
+    strangers_at: HashMap<IpAddr, usize>,
     bindings: Bindings,
     proxy: Proxy,
     links: BTreeMap<LinkId, (NodeId, Link)>,
@@ -88,6 +107,7 @@ impl EdgeNode {
             wall: None,
             flows: HashMap::new(),
             strangers: BTreeSet::new(),
+            strangers_at: HashMap::new(),
             bindings: Bindings::default(),
             proxy: Proxy::new(
                 Patience { answer: limits::ANSWER_WITHIN, route: limits::ROUTE_WITHIN },
