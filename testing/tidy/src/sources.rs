@@ -89,6 +89,17 @@ pub fn check_unsafe(files: &[TextFile]) -> Vec<String> {
     complaints
 }
 
+/// The edge's node makes no connection: `Output` has a dial command for the core, and nothing in the
+/// edge's folder may name it. Unit tests of the edge may not either; they have no reason to.
+#[must_use]
+pub fn check_edge_never_dials(files: &[TextFile]) -> Vec<String> {
+    let edge = |(file, _, _): &(&str, usize, &str)| file.starts_with("nodes/edge-node/src/");
+    let dials =
+        |line: &str| line.split("//").next().is_some_and(|code| code.contains("Dial") || code.contains("dialled("));
+    let found = lines(files, &[".rs"]).filter(edge).filter(|(_, _, line)| dials(line));
+    found.map(|(file, number, _)| format!("{file}:{number}: the edge never dials")).collect()
+}
+
 /// Names that say nothing: what a thing is called must tell what it does.
 #[must_use]
 pub fn check_names(files: &[TextFile]) -> Vec<String> {
@@ -216,6 +227,16 @@ mod tests {
         assert_eq!(check_unsafe(&file("model/src/a.rs", concat!("#[allow(un", "safe_code)]"))).len(), 1);
         let harmless = concat!("#![forbid(un", "safe_code)] // un", "safe { }");
         assert_eq!(check_unsafe(&file("model/src/a.rs", harmless)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_edge_that_dials_is_found() {
+        for bad in ["FlowCommand::Dial { peer, transport }", "FlowId::dialled(0, 1)"] {
+            assert_eq!(check_edge_never_dials(&file("nodes/edge-node/src/a.rs", bad)).len(), 1, "{bad}");
+            assert_eq!(check_edge_never_dials(&file("nodes/core-node/src/a.rs", bad)), Vec::<String>::new());
+        }
+        let comment = "//! It never dials; Dial is the core's.";
+        assert_eq!(check_edge_never_dials(&file("nodes/edge-node/src/a.rs", comment)), Vec::<String>::new());
     }
 
     #[test]
