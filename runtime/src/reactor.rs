@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, LINK_QUEUE_BYTES_MAX};
+use edgeway_model::limits::FLOW_QUEUE_BYTES_MAX;
 use edgeway_model::media::MediaCommand;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport};
@@ -26,6 +26,8 @@ use crate::flow;
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
+use crate::pki::Joined;
+use crate::pki::tls::media_server_config;
 
 /// How often the node learns the wall clock.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
@@ -373,7 +375,12 @@ impl<N: Observable + 'static> LinkHost for Rc<Reactor<N>> {
             self.input(Input::Link { link, event: LinkEvent::Closed { why } });
         }
     }
-}
 
-/// The bound of a link's outbox, for whoever makes one.
-pub const LINK_OUTBOX_BYTES: usize = LINK_QUEUE_BYTES_MAX;
+    fn joined(&self, joined: &Joined) {
+        match (media_server_config(&joined.identity), &*self.media.borrow()) {
+            (Ok(config), Some(media)) => media.set_server_config(config),
+            (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
+            (Ok(_), None) => {}
+        }
+    }
+}

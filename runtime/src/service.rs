@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, EdgeSettings};
-use edgeway_model::NodeId;
+use edgeway_model::{NodeId, Random};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status};
 use tokio::sync::{mpsc, oneshot};
@@ -201,8 +201,15 @@ pub fn run_edge<N: Observable + 'static>(
             serve_tls(reactor, listener, server_config(Arc::clone(&certificates)))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
-        link::serve(link_listener, desk, identity, Rc::new(Rc::clone(reactor)), media.clone())
+        let door = match (desk, identity) {
+            (Some(desk), _) => link::Door::Desk(Rc::new(desk)),
+            (None, Some(identity)) => link::Door::Paired(identity),
+            (None, None) => return Err(ServiceFault::Configuration("an edge without an identity".into())),
+        };
+        let tcp = tokio::net::TcpListener::from_std(link_listener)
             .map_err(ServiceFault::system("starting to listen for links"))?;
+        let listener = link::listen(Rc::clone(reactor), tcp, door)?;
+        keep(listener);
         watch_certificates(&certificates, settings);
         Ok(())
     })
@@ -250,10 +257,7 @@ pub fn run_core<N: Observable + 'static>(
                 for edge in edges {
                     diallers.dial(&identity, edge);
                 }
-                spawn_local(async move {
-                    let _alive = diallers;
-                    std::future::pending::<()>().await;
-                });
+                keep(diallers);
             }
             CoreKeys::Files => {
                 let (state_dir, node) = (PathBuf::from(&settings.state_dir), settings.node.clone());
@@ -314,6 +318,14 @@ fn run<N: Observable + 'static>(
     outcome
 }
 
+/// Keeps something alive for as long as the service runs.
+fn keep<T: 'static>(kept: T) {
+    spawn_local(async move {
+        let _kept = kept;
+        std::future::pending::<()>().await;
+    });
+}
+
 /// The edges a core dials.
 struct Diallers<N> {
     reactor: Rc<Reactor<N>>,
@@ -327,8 +339,11 @@ impl<N: Observable + 'static> Diallers<N> {
             Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
             Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
         }
-        let host = Rc::new(Rc::clone(&self.reactor));
-        match link::dial(host, identity, &edge) {
+        let random = match seed() {
+            Ok(seed) => Random::from_seed(seed),
+            Err(error) => return tracing::error!(%error, "no link to {}", edge.node),
+        };
+        match link::dial(Rc::clone(&self.reactor), identity, &edge, random) {
             Ok(dialler) => self.dialled.push((edge, dialler)),
             Err(error) => tracing::error!(%error, "no link to {}", edge.node),
         }
@@ -454,6 +469,6 @@ pub fn is_in_use(fault: &ServiceFault) -> Option<SocketAddr> {
 
 /// A notice sink that sends to a bounded channel and drops what does not fit.
 #[must_use]
-pub fn notices_to(sender: std::sync::mpsc::SyncSender<Notice>) -> NoticeSink {
+pub fn notices_to(sender: mpsc::Sender<Notice>) -> NoticeSink {
     Box::new(move |notice| drop(sender.try_send(notice.clone())))
 }
