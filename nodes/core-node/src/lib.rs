@@ -155,6 +155,18 @@ impl CoreNode {
         self.calls.gauge.current
     }
 
+    /// SIP transactions held now, for tests of what it remembers.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    /// Inside port pairs: free ones, and those in relays, for tests of what it accounts for.
+    #[must_use]
+    pub fn port_pairs(&self) -> (usize, usize) {
+        self.calls.port_pairs()
+    }
+
     fn notice(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
     }

@@ -69,6 +69,17 @@ impl From<&edgeway_config::EdgeSettings> for Settings {
     }
 }
 
+/// How an edge's media port pairs are used; the pairs that are bound but quiet are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPairs {
+    /// Belonging to nobody.
+    pub free: usize,
+    /// Held by cores for calls to come.
+    pub granted: usize,
+    /// In relays.
+    pub used: usize,
+}
+
 /// One edge.
 #[derive(Debug)]
 pub struct EdgeNode {
@@ -126,6 +137,20 @@ impl EdgeNode {
     #[must_use]
     pub fn registered_flows(&self) -> Vec<FlowId> {
         self.bindings.flows()
+    }
+
+    /// SIP transactions held now, for tests of what the edge remembers.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    /// Media port pairs by what they are used for, for tests of what the edge accounts for.
+    #[must_use]
+    pub fn port_pairs(&self) -> PortPairs {
+        let granted = self.cores.values().map(Core::pairs_granted).sum();
+        let used = self.cores.values().map(Core::pairs_used).sum();
+        PortPairs { free: self.ports.pairs_free(), granted, used }
     }
 
     fn send_flow(&mut self, flow: FlowId, bytes: Bytes) {
