@@ -1,1 +1,40 @@
-//! (being written)
+//! A node's settings: text in, typed settings or all problems out.
+//!
+//! One short TOML file per node; a working one has some ten lines, everything else has its default
+//! here. A mistake never hides another: [`parse_edge`] and [`parse_core`] report whatever is wrong at
+//! once, each with the setting, the line, the reason, the remedy and, for a slip of the hand, what was
+//! probably meant.
+//!
+//! This room does not touch files: whether a certificate can be read is the runtime's to say.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod core_file;
+mod edge_file;
+pub mod known;
+pub mod limits;
+mod manual;
+mod node_file;
+mod problem;
+mod reader;
+pub mod settings;
+mod suggest;
+mod values;
+
+pub use core_file::parse_core;
+pub use edge_file::parse_edge;
+pub use known::{Preset, Role, Setting};
+pub use manual::manual_page;
+pub use problem::{Problem, Problems};
+pub use settings::{
+    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
+    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel, LogSettings, PortRange,
+    Registrar,
+};
+
+/// All settings of one service, in the order of the manual.
+#[must_use]
+pub fn known_settings(role: Role) -> Vec<Setting> {
+    known::of(role).copied().collect()
+}

@@ -1,1 +1,15 @@
-//! (being written)
+//! The shell around a node: sockets, TLS, clocks, links, media threads, the operator's socket.
+//!
+//! The only crate that listens. Pure code decides ([`edgeway_model::world::Node`]); this crate learns
+//! and carries out. Start reading at [`reactor`].
+
+#![warn(missing_docs)]
+
+pub mod clock;
+mod flow;
+pub mod link;
+pub mod listen;
+pub mod log;
+pub mod outbox;
+pub mod pki;
+pub mod reactor;

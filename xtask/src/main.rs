@@ -1,2 +1,93 @@
-//! (being written)
-fn main() {}
+//! The commands of this repository: `cargo xtask setup|test|bench|sim|fuzz|docs`.
+//!
+//! A command here is what a person types and what CI runs; there is no second way.
+
+#![forbid(unsafe_code)]
+
+mod docs;
+mod fuzz;
+mod interop;
+mod setup;
+mod steps;
+mod test;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Commands of the Edgeway repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what `test` needs beyond Rust: Debian packages (root or sudo) and cargo-deny
+    Setup,
+    /// Everything that must hold before a change is taken; the last line is "N passed, N failed"
+    Test(test::Options),
+    /// Measure: `bench sip`, `bench media` (see `bench --help` of the program it runs)
+    Bench {
+        /// Passed on to edgeway-bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the simulator: a seed to replay, or `--seeds N`
+    Sim {
+        /// Passed on to edgeway-sim
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzz one target with a nightly compiler and cargo-fuzz
+    Fuzz(fuzz::Options),
+    /// Write the pages of the manual that come from the code
+    Docs,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all went well.
+fn run(task: Task) -> Result<bool> {
+    match task {
+        Task::Setup => setup::run().map(|()| true),
+        Task::Test(options) => test::run(&options),
+        Task::Bench { arguments } => run_release("edgeway-bench", &arguments),
+        Task::Sim { arguments } => run_release("edgeway-sim", &arguments),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Docs => docs::write().map(|()| true),
+    }
+}
+
+fn run_release(package: &str, arguments: &[String]) -> Result<bool> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", package, "--"]).args(arguments);
+    Ok(command.status().context("cargo cannot be run")?.success())
+}
+
+/// Cargo itself, in the root of the repository. Found in PATH, so that rustup's `+nightly` works.
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root());
+    command
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let here = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
+}

@@ -29,14 +29,14 @@ pub struct Edit<'a> {
 /// What a patch is, which decides its place among others at the same position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Takes bytes out, or replaces them.
-    Replace,
     /// A new parameter or line behind what is there.
     After,
     /// A new line in front of what is there; the last one pushed comes first.
     Before,
     /// A new line at the end of the head.
     AtEnd,
+    /// Takes bytes out, or replaces them.
+    Replace,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,13 +122,16 @@ impl<'a> Edit<'a> {
             earlier.text = text;
             return self;
         }
-        let first = self.message.lines_of(name).next().map(|line| line.whole);
-        self.remove(name);
-        let (at, kind) = match first {
-            Some(line) => (line.start, Kind::Before),
-            None => (self.message.index().lines_end, Kind::AtEnd),
+        let mut lines = self.message.lines_of(name).map(|line| line.whole);
+        let (there, kind) = match lines.next() {
+            Some(line) => (line, Kind::Replace),
+            None => {
+                let end = self.message.index().lines_end;
+                (Span { start: end, end }, Kind::AtEnd)
+            }
         };
-        self.patches.push(Patch { at, end: at, text, kind, sets: Some(name) });
+        self.patches.push(Patch { at: there.start, end: there.end, text, kind, sets: Some(name) });
+        self.patches.extend(lines.map(Patch::removal));
         self
     }
 
@@ -222,28 +225,26 @@ impl<'a> Edit<'a> {
                 let text = self.write(&[digits]);
                 self.replace(value, text);
             }
+            // `set`, so that finishing twice does not write it twice.
             None => {
-                self.append(Name::ContentLength, digits);
+                self.set(Name::ContentLength, digits);
             }
         }
     }
 
-    /// By position; at one position removals last, so that what is inserted there survives.
+    /// By position; at one position insertions first, so that what is put in front of something
+    /// removed survives, then the longest removal, which swallows the others.
     fn sort(&mut self) {
-        // Insertion sort on few, mostly ordered patches; stable, so that appended lines keep their order.
-        let key = |patch: &Patch| {
-            let removes = patch.end > patch.at;
-            let rank = match patch.kind {
-                Kind::After => 0u8,
-                Kind::Before => 1,
-                Kind::AtEnd => 2,
-                Kind::Replace => 3,
+        self.patches.sort_by_key(|patch| {
+            let (start, text) = (patch.text.start, patch.text.end - patch.text.start);
+            let order = match patch.kind {
+                Kind::After | Kind::AtEnd => start,
+                Kind::Before => u32::MAX - start,
+                // Of two equally long the one that leaves something counts.
+                Kind::Replace => u32::MAX - text,
             };
-            // Longer removals first: they swallow the shorter ones.
-            let order = if patch.kind == Kind::Before { u32::MAX - patch.text.start } else { patch.text.start };
-            (patch.at, removes, rank, if removes { u32::MAX - patch.end } else { order })
-        };
-        self.patches.sort_by_key(key);
+            (patch.at, patch.kind, u32::MAX - patch.end, order)
+        });
     }
 
     fn is_removed(&self, value: Span) -> bool {

@@ -83,12 +83,14 @@ pub(crate) fn reply(bytes: &[u8], problem: Problem) -> Option<Bytes> {
     Some(Bytes::from(out))
 }
 
-/// Whether the line could be meant as a request other than ACK: a method, and a SIP version
-/// somewhere after it.
+/// Whether the line could be meant as a request other than ACK: it is no status line, and names a
+/// SIP version. No answer of ours ever looks like one, so two nodes cannot answer each other.
 fn is_request_line(line: &[u8]) -> bool {
-    let Some(space) = memchr::memchr(b' ', line) else { return false };
-    let (method, rest) = line.split_at(space);
-    value::is_token(method) && method != b"ACK" && rest.windows(4).any(|part| part.eq_ignore_ascii_case(b"SIP/"))
+    let is_version = |part: &[u8]| value::is_lws(part[0]) && part[1..].eq_ignore_ascii_case(b"SIP/");
+    let word = line.iter().position(|&byte| value::is_lws(byte)).map_or(line, |end| &line[..end]);
+    !line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"))
+        && word != b"ACK"
+        && line.windows(5).any(is_version)
 }
 
 /// The lines of a broken request that may be sent back.
@@ -113,6 +115,7 @@ impl<'a> Echo<'a> {
         echo
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other field is copied into a response")]
     fn take(&mut self, line: &'a [u8]) {
         if !is_one_line(line) {
             return;
@@ -124,7 +127,6 @@ impl<'a> Echo<'a> {
             Name::To => &mut self.to,
             Name::CallId => &mut self.call_id,
             Name::CSeq => &mut self.cseq,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other field is copied into a response")]
             _ => return,
         };
         slot.get_or_insert(line);

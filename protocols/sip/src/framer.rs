@@ -226,6 +226,8 @@ impl Framer {
                     self.searched = self.window().len();
                     return Ok(Front::Incomplete);
                 }
+                // The same fault as if the bytes had come one by one.
+                Blank::Loose(at) if at > self.message_bytes_max => return Err(self.too_large(self.message_bytes_max)),
                 Blank::Loose(at) => {
                     let problem = Problem::new("message", "header lines end in bare LF");
                     return Err(garbage("header lines end in bare LF", fault::reply(&self.window()[..at], problem)));

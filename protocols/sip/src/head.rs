@@ -3,17 +3,8 @@
 //! A head ends at the first CR LF CR LF. A header line ends at a CR LF that no space or tab
 //! follows. Whatever the parser accepts, the framer cuts at the same octet, because both ask here.
 
-use memchr::memmem;
-
 use crate::header::Name;
 use crate::value;
-
-/// The end of the head, blank line included, searching from `from` (a position already searched
-/// up to, or zero).
-pub(crate) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let from = from.min(bytes.len());
-    memmem::find(&bytes[from..], b"\r\n\r\n").map(|found| from + found + 4)
-}
 
 /// The end of the logical line that starts at `start`: the position of its CR LF. `None` if the
 /// bytes end first.
@@ -32,7 +23,7 @@ pub(crate) fn line_end(bytes: &[u8], start: usize) -> Option<usize> {
 /// Splits a header line at its colon: the name without the white space that RFC 3261 §25.1 allows
 /// before the colon, and the position after the colon. `None` if there is no well-formed name.
 pub(crate) fn name_of(line: &[u8]) -> Option<(&[u8], usize)> {
-    let length = line.iter().position(|&byte| !value::is_token_byte(byte))?;
+    let length = value::token_length(line);
     if length == 0 {
         return None;
     }

@@ -6,7 +6,7 @@
 //!   is not touched leaves byte for byte as it came: folds, compact forms, vendor headers.
 //! * [`Fault`] (structure) and [`Refusal`] (semantics) say what is wrong, naming the field; each
 //!   carries or makes the answer, because a peer is always told why.
-//! * [`stun`] is the small protocol that rides along.
+//! * [`stun`] and [`digest`] are the two small protocols that ride along.
 //!
 //! No transactions, no routing, no policy here; no sockets and no clock.
 //!
@@ -16,9 +16,12 @@
 #![warn(missing_docs)]
 
 pub mod bindings;
+pub mod digest;
 pub mod edit;
 mod fault;
 pub mod framer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod limits;

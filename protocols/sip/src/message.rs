@@ -175,13 +175,13 @@ impl Message {
     /// The From address.
     #[must_use]
     pub fn from(&self) -> NameAddr<'_> {
-        NameAddr::parse(self.index.from.of(&self.bytes)).unwrap_or(NameAddr::NONE)
+        NameAddr::read(self.index.from.of(&self.bytes)).unwrap_or(NameAddr::NONE)
     }
 
     /// The To address.
     #[must_use]
     pub fn to(&self) -> NameAddr<'_> {
-        NameAddr::parse(self.index.to.of(&self.bytes)).unwrap_or(NameAddr::NONE)
+        NameAddr::read(self.index.to.of(&self.bytes)).unwrap_or(NameAddr::NONE)
     }
 
     /// The tag of From.
@@ -199,12 +199,12 @@ impl Message {
     /// The topmost Via.
     #[must_use]
     pub fn top_via(&self) -> Via<'_> {
-        Via::parse(self.index.via.of(&self.bytes)).unwrap_or(Via::NONE)
+        Via::read(self.index.via.of(&self.bytes)).unwrap_or(Via::NONE)
     }
 
     /// All Vias, topmost first.
     pub fn vias(&self) -> impl Iterator<Item = Via<'_>> {
-        self.values(Name::Via).filter_map(Via::parse)
+        self.values(Name::Via).filter_map(Via::read)
     }
 
     /// How many Via values there are, over all lines.
@@ -229,12 +229,12 @@ impl Message {
     /// The Contact values, topmost first. `*` appears as an address for which
     /// [`NameAddr::is_star`] holds.
     pub fn contacts(&self) -> impl Iterator<Item = NameAddr<'_>> {
-        self.addresses(Name::Contact)
+        self.values(Name::Contact).filter_map(NameAddr::read)
     }
 
     /// The Route values, topmost first.
     pub fn routes(&self) -> impl Iterator<Item = NameAddr<'_>> {
-        self.addresses(Name::Route)
+        self.values(Name::Route).filter_map(NameAddr::read)
     }
 
     /// The values of a field whose values are addresses (Record-Route, Path, Service-Route,
@@ -269,7 +269,6 @@ impl Message {
 
     /// Starts a response to this request. Copies all Via lines, From, To, Call-ID and CSeq, and
     /// Timestamp into a 100 (RFC 3261 §8.2.6).
-    #[must_use]
     pub fn respond(&self, status: u16, reason: &str) -> ResponseBuilder<'_> {
         debug_assert!(self.is_request(), "a response answers a request");
         ResponseBuilder::new(self, status, reason)

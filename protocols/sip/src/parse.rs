@@ -3,10 +3,12 @@
 //! One pass finds the lines; a second look at the few fields we interpret checks their grammar.
 //! Values of all other fields are not looked into and pass byte-exact.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use crate::fault::Problem;
-use crate::head::{head_end, name_of};
+use crate::head::name_of;
 use crate::header::Name;
 use crate::limits::{HEADER_LINES_MAX, LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::uri::{NameAddr, Uri};
@@ -86,17 +88,24 @@ pub(crate) fn index(bytes: &[u8]) -> Result<Index, Problem> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(Problem { status: 413, field: "message", detail: "larger than this node takes" });
     }
-    let head = head_end(bytes, 0).ok_or(Problem::new("message", "no empty line ends the header fields"))?;
-    let first = line(bytes, 0, head)?;
-    let start = start_line(bytes, first)?;
-    let lines_start = first + 2;
-    let lines = header_lines(bytes, lines_start, head)?;
+    let mut ends = LineEnds { bytes, feeds: memchr::memchr_iter(b'\n', bytes), start: 0 };
+    let first = ends.next()?.ok_or(Problem::new("start line", "empty"))?;
+    let start = start_line(bytes, first.end)?;
+    let mut lines = SmallVec::new();
+    while let Some(line) = ends.next()? {
+        if lines.len() == HEADER_LINES_MAX {
+            return Err(Problem::new("message", "too many header lines"));
+        }
+        lines.push(header_line(bytes, line)?);
+    }
+    let lines_end = ends.start;
+    check_characters(&bytes[..lines_end], &lines)?;
     let mut index = Index {
         start,
         lines,
-        lines_start: Span::new(lines_start, 0).start,
-        lines_end: Span::new(head - 2, 0).start,
-        body: Span::new(head, bytes.len()),
+        lines_start: Span::new(first.end + 2, 0).start,
+        lines_end: Span::new(lines_end, 0).start,
+        body: Span::new(lines_end + 2, bytes.len()),
         from: Span::default(),
         to: Span::default(),
         call_id: Span::default(),
@@ -109,26 +118,45 @@ pub(crate) fn index(bytes: &[u8]) -> Result<Index, Problem> {
     Ok(index)
 }
 
-/// The end of the line that starts at `start`, which must exist and contain no bare CR or LF.
-fn line(bytes: &[u8], start: usize, head: usize) -> Result<usize, Problem> {
-    let mut at = start;
-    loop {
-        let Some(found) = memchr::memchr2(b'\r', b'\n', &bytes[at..head]) else {
-            return Err(Problem::new("message", "a line does not end"));
-        };
-        let found = at + found;
-        if bytes[found] == b'\n' || bytes.get(found + 1) != Some(&b'\n') {
-            return Err(Problem::new("message", "bare CR or LF in a header line"));
-        }
-        // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
-        if !matches!(bytes.get(found + 2), Some(b' ' | b'\t')) || found + 2 >= head {
-            if found - start > LINE_BYTES_MAX {
+/// The logical lines up to the blank line, each without its CR LF.
+struct LineEnds<'a> {
+    bytes: &'a [u8],
+    feeds: memchr::Memchr<'a>,
+    /// Where the next line starts; at last, where the blank line does.
+    start: usize,
+}
+
+impl LineEnds<'_> {
+    fn next(&mut self) -> Result<Option<Range<usize>>, Problem> {
+        let start = self.start;
+        for feed in self.feeds.by_ref() {
+            if feed == 0 || self.bytes[feed - 1] != b'\r' {
+                return Err(Problem::new("message", "bare LF in a header line"));
+            }
+            if feed == start + 1 {
+                return Ok(None);
+            }
+            // RFC 3261 §7.3.1: a line that starts with white space continues the one before.
+            if matches!(self.bytes.get(feed + 1), Some(b' ' | b'\t')) {
+                continue;
+            }
+            if feed - start > LINE_BYTES_MAX {
                 return Err(Problem::new("message", "a line is too long"));
             }
-            return Ok(found);
+            self.start = feed + 1;
+            return Ok(Some(start..feed - 1));
         }
-        at = found + 2;
+        Err(Problem::new("message", "no empty line ends the header fields"))
     }
+}
+
+/// No CR but before LF, no NUL but in a quoted pair. Every LF is known to follow a CR.
+fn check_characters(head: &[u8], lines: &[Line]) -> Result<(), Problem> {
+    let returns = memchr::memchr_iter(b'\r', head).count();
+    if returns != memchr::memchr_iter(b'\n', head).count() {
+        return Err(Problem::new("message", "bare CR in a header line"));
+    }
+    if memchr::memchr(0, head).is_some() { check_nul(head, lines) } else { Ok(()) }
 }
 
 fn start_line(bytes: &[u8], end: usize) -> Result<Start, Problem> {
@@ -196,29 +224,9 @@ fn status_line(line: &[u8], first: usize) -> Result<Start, Problem> {
     Ok(Start::Response { status, reason: Span::new((end + 1).min(line.len()), line.len()) })
 }
 
-fn header_lines(bytes: &[u8], start: usize, head: usize) -> Result<SmallVec<[Line; 24]>, Problem> {
-    let mut lines = SmallVec::new();
-    let mut at = start;
-    while at < head - 2 {
-        let end = line(bytes, at, head)?;
-        if lines.len() == HEADER_LINES_MAX {
-            return Err(Problem::new("message", "too many header lines"));
-        }
-        lines.push(header_line(bytes, at, end)?);
-        at = end + 2;
-    }
-    if memchr::memchr(0, &bytes[start..head]).is_some() {
-        check_nul(bytes, &lines)?;
-    }
-    Ok(lines)
-}
-
-fn header_line(bytes: &[u8], start: usize, end: usize) -> Result<Line, Problem> {
-    let line = &bytes[start..end];
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Problem::new("message", "the first header line starts with white space"));
-    }
-    let (name, after) = name_of(line).ok_or(Problem::new("message", "a header line has no name and colon"))?;
+fn header_line(bytes: &[u8], Range { start, end }: Range<usize>) -> Result<Line, Problem> {
+    let (name, after) =
+        name_of(&bytes[start..end]).ok_or(Problem::new("message", "a header line has no name and colon"))?;
     let value = value::trim_range(bytes, start + after..end);
     Ok(Line {
         name: Name::recognise(name),
@@ -232,6 +240,9 @@ fn header_line(bytes: &[u8], start: usize, end: usize) -> Result<Line, Problem> 
 fn check_nul(bytes: &[u8], lines: &[Line]) -> Result<(), Problem> {
     for line in lines {
         let value = line.value.of(bytes);
+        if memchr::memchr(0, value).is_none() {
+            continue;
+        }
         let mut at = 0;
         while let Some(found) = memchr::memchr2(b'"', 0, &value[at..]).map(|found| at + found) {
             let end = if value[found] == b'"' { value::quoted_end(value, found) } else { None };
@@ -357,12 +368,15 @@ fn check_listed(name: Name, value: &[u8]) -> Result<(), Problem> {
 }
 
 fn check_call_id(value: &[u8]) -> Result<(), Problem> {
-    let sound = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic());
-    if sound { Ok(()) } else { Err(Problem::new("Call-ID", "empty, or contains white space or non-ASCII")) }
+    if value::is_graphic(value) {
+        Ok(())
+    } else {
+        Err(Problem::new("Call-ID", "empty, or contains white space or non-ASCII"))
+    }
 }
 
 fn check_cseq(value: &[u8], span: Span) -> Result<(u32, Span), Problem> {
-    let end = value.iter().position(|&byte| value::is_lws(byte)).unwrap_or(value.len());
+    let end = value::find_lws(value).unwrap_or(value.len());
     let number = value::digits(&value[..end]).ok_or(Problem::new("CSeq", "does not start with a number"))?;
     // RFC 3261 §8.1.1.5 asks for less than 2^31; what fits 32 bits harms nobody.
     let number = u32::try_from(number).map_err(|_| Problem::new("CSeq", "the number does not fit 32 bits"))?;

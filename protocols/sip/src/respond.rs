@@ -96,14 +96,11 @@ impl<'a> ResponseBuilder<'a> {
         Bytes::from(out)
     }
 
-    fn copies(&self, name: Name) -> bool {
-        match name {
-            Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq => true,
-            Name::Timestamp => self.status == 100,
-            Name::RecordRoute => self.record_route,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "RFC 3261 §8.2.6.2 copies no other field")]
-            _ => false,
-        }
+    /// RFC 3261 §8.2.6.2.
+    const fn copies(&self, name: Name) -> bool {
+        matches!(name, Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq)
+            || (matches!(name, Name::Timestamp) && self.status == 100)
+            || (matches!(name, Name::RecordRoute) && self.record_route)
     }
 
     fn adds_tag(&self) -> bool {

@@ -75,11 +75,17 @@ pub const fn reason_phrase(status: u16) -> &'static str {
         606 => "Not Acceptable",
         607 => "Unwanted",
         608 => "Rejected",
-        0..=199 => "Trying",
-        200..=299 => "OK",
-        300..=399 => "Multiple Choices",
-        400..=499 => "Bad Request",
-        500..=599 => "Server Internal Error",
-        600..=u16::MAX => "Decline",
+        _ => class_phrase(status / 100),
+    }
+}
+
+const fn class_phrase(class: u16) -> &'static str {
+    match class {
+        0 | 1 => "Trying",
+        2 => "OK",
+        3 => "Multiple Choices",
+        4 => "Bad Request",
+        5 => "Server Internal Error",
+        _ => "Decline",
     }
 }

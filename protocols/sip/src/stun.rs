@@ -153,7 +153,7 @@ impl<'a> Stun<'a> {
     pub fn error(&self, code: u16, reason: &str) -> Bytes {
         debug_assert!((300..700).contains(&code));
         let mut writer = Writer::new([0x01, 0x11], self.transaction);
-        let reason = &reason.as_bytes()[..reason.floor_char_boundary_at(STUN_TEXT_BYTES_MAX)];
+        let reason = cut(reason, STUN_TEXT_BYTES_MAX).as_bytes();
         let [class, number] = [code / 100 % 10, code % 100].map(|part| u8::try_from(part).unwrap_or(0));
         writer.attribute(ERROR_CODE, &[&[0, 0, class, number], reason].concat());
         self.finish(writer)
@@ -173,15 +173,9 @@ pub fn binding_request(transaction: TransactionId) -> Bytes {
     Writer::new([0x00, 0x01], transaction).finish(false)
 }
 
-/// `str::floor_char_boundary` is newer than our oldest compiler.
-trait FloorCharBoundary {
-    fn floor_char_boundary_at(&self, at: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_at(&self, at: usize) -> usize {
-        (0..=at.min(self.len())).rev().find(|&at| self.is_char_boundary(at)).unwrap_or(0)
-    }
+/// The longest start of `text` that fits and does not cut a character.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    (0..=bytes_max.min(text.len())).rev().find_map(|at| text.get(..at)).unwrap_or_default()
 }
 
 fn attribute(bytes: &[u8], at: usize) -> Option<(u16, &[u8])> {
@@ -273,5 +267,110 @@ impl Writer {
         }
         self.set_length(self.out.len() - HEADER_BYTES);
         Bytes::from(self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5769 §2.1: sample request with long-running attributes.
+    const REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae\
+        802200105354554e207465737420636c69656e74\
+        002400046e0001ff\
+        80290008932ff9b151263b36\
+        000600096576746a3a68367659202020\
+        000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2\
+        80280004e57a3bcf";
+    /// RFC 5769 §2.2: success response over IPv4.
+    const RESPONSE_V4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae\
+        8022000b7465737420766563746f7220\
+        002000080001a147e112a643\
+        000800142b91f599fd9e90c38c7489f92af9ba53f06be7d7\
+        80280004c07d4c96";
+    /// RFC 5769 §2.3: success response over IPv6.
+    const RESPONSE_V6: &str = "010100482112a442b7e7a701bc34d686fa87dfae\
+        8022000b7465737420766563746f7220\
+        002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9\
+        00080014a382954e4be67bf11784c97c8292c275bfe3ed41\
+        80280004c8fb0b4c";
+    /// RFC 5769 §2.4: request with long-term authentication, no FINGERPRINT.
+    const REQUEST_LONG_TERM: &str = "000100602112a44278ad3433c6ad72c029da412e\
+        00060012e3839ee38388e383aae38383e382afe382b90000\
+        0015001c662f2f3439396b39353464364f4c33346f4c394653547679363473410014000b6578616d706c652e6f726700\
+        00080014f67024656dd64a3e02b8e0712e85c9a28ca89666";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex
+            .chars()
+            .filter_map(|digit| digit.to_digit(16))
+            .map(|digit| digit.try_into().expect("a digit"))
+            .collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    #[test]
+    fn the_vectors_of_rfc_5769() {
+        let request = bytes(REQUEST);
+        let stun = Stun::parse(&request).expect("the sample request");
+        assert_eq!((stun.class, stun.has_fingerprint), (Class::Request, true));
+        assert_eq!(stun.software, Some(&b"STUN test client"[..]));
+        let response = bytes(RESPONSE_V4);
+        let stun = Stun::parse(&response).expect("the IPv4 response");
+        assert_eq!(stun.mapped(), "192.0.2.1:32853".parse().ok());
+        assert!(stun.has_fingerprint);
+        let response = bytes(RESPONSE_V6);
+        let stun = Stun::parse(&response).expect("the IPv6 response");
+        assert_eq!(stun.mapped(), "[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().ok());
+        let request = bytes(REQUEST_LONG_TERM);
+        let stun = Stun::parse(&request).expect("the long-term request");
+        assert_eq!((stun.class, stun.has_fingerprint), (Class::Request, false));
+    }
+
+    #[test]
+    fn a_changed_bit_fails_the_fingerprint() {
+        let good = bytes(REQUEST);
+        for at in 8..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            assert!(Stun::parse(&bad).is_err() || !Stun::parse(&bad).is_ok_and(|it| it.has_fingerprint), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn answers_are_byte_exact() {
+        let transaction = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab];
+        let request = binding_request(transaction);
+        assert_eq!(request, bytes("000100002112a442a0a1a2a3a4a5a6a7a8a9aaab"));
+        let stun = Stun::parse(&request).expect("our own request");
+        let success = stun.success("203.0.113.7:58980".parse().expect("an address"));
+        assert_eq!(success, bytes("0101000c2112a442a0a1a2a3a4a5a6a7a8a9aaab002000080001c776ea12d545"));
+        let mapped = stun.success("[::ffff:203.0.113.7]:58980".parse().expect("an address"));
+        assert_eq!(mapped, success, "a mapped address is told as IPv4");
+        let error = stun.error(500, "Path Failed");
+        assert_eq!(error, bytes("011100142112a442a0a1a2a3a4a5a6a7a8a9aaab0009000f0000050050617468204661696c656400"));
+        assert_eq!(Stun::parse(&error).expect("our own answer").error_code(), Some(500));
+    }
+
+    #[test]
+    fn fingerprint_and_software_come_back() {
+        let request = bytes(REQUEST);
+        let seen = "[2001:db8::7]:5061".parse().expect("an address");
+        let answer = Stun::parse(&request).expect("the sample request").success(seen);
+        let answer = Stun::parse(&answer).expect("an answer with a right fingerprint");
+        assert_eq!((answer.mapped(), answer.has_fingerprint), (Some(seen), true));
+        assert_eq!(answer.software, Some(&b"STUN test client"[..]));
+    }
+
+    #[test]
+    fn what_is_no_binding_is_told_apart() {
+        assert_eq!(Stun::parse(b"OPTIONS sip:x SIP/2.0"), Err(StunFault::Malformed));
+        let mut allocate = binding_request([7; 12]).to_vec();
+        allocate[1] = 3;
+        assert_eq!(Stun::parse(&allocate), Err(StunFault::Method));
+        let mut long = bytes(REQUEST);
+        long.truncate(60);
+        assert_eq!(Stun::parse(&long), Err(StunFault::Malformed));
+        assert_eq!(cut("a\u{20ac}", 3), "a");
     }
 }

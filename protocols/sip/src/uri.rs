@@ -30,7 +30,7 @@ impl<'a> Uri<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let colon = memchr::memchr(b':', text.as_bytes())?;
         let (scheme, rest) = (text.get(..colon)?, text.get(colon + 1..)?);
-        if !is_scheme(scheme.as_bytes()) || rest.is_empty() || !rest.bytes().all(is_uri_byte) {
+        if !is_scheme(scheme.as_bytes()) || rest.is_empty() || !value::is_uri_text(rest.as_bytes()) {
             return None;
         }
         let bare = Self {
@@ -47,31 +47,32 @@ impl<'a> Uri<'a> {
             return bare.with_sip(rest);
         }
         if scheme.eq_ignore_ascii_case("tel") {
-            let end = rest.find(';').unwrap_or(rest.len());
-            return Some(Self { user: Some(rest.get(..end)?), params: rest.get(end..)?, ..bare });
+            let end = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
+            let (number, params) = rest.split_at_checked(end)?;
+            return Some(Self { user: Some(number), params, ..bare });
         }
         Some(bare)
     }
 
     fn with_sip(self, rest: &'a str) -> Option<Self> {
         // `@` is reserved in every part of the URI, so it can only end the user part.
-        let (userinfo, rest) = match rest.split_once('@') {
+        let (userinfo, rest) = match value::split_at_byte(rest, b'@') {
             Some((userinfo, rest)) => (Some(userinfo), rest),
             None => (None, rest),
         };
-        if rest.contains('@') || userinfo.is_some_and(str::is_empty) {
+        if userinfo.is_some_and(|info| info.is_empty() || memchr::memchr(b'@', rest.as_bytes()).is_some()) {
             return None;
         }
-        let (user, password) = match userinfo.and_then(|info| info.split_once(':')) {
+        let (user, password) = match userinfo.and_then(|info| value::split_at_byte(info, b':')) {
             Some((user, password)) => (Some(user), Some(password)),
             None => (userinfo, None),
         };
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let end = rest.find(';').unwrap_or(rest.len());
-        let authority = rest.get(..end)?;
+        let (rest, headers) = value::split_at_byte(rest, b'?').unwrap_or((rest, ""));
+        let end = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
+        let (authority, params) = rest.split_at_checked(end)?;
         let (host, port) = host_port(authority)?;
         let bracketed = authority.starts_with('[');
-        Some(Self { user, password, host, port, params: rest.get(end..)?, headers, bracketed, ..self })
+        Some(Self { user, password, host, port, params, headers, bracketed, ..self })
     }
 
     /// The value of a URI parameter: outer `None` if absent, inner `None` if it has no value.
@@ -99,13 +100,13 @@ impl<'a> Uri<'a> {
 
     /// Whether the scheme is `sips`.
     #[must_use]
-    pub const fn is_sips(&self) -> bool {
+    pub fn is_sips(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("sips")
     }
 
     /// Whether the scheme is `sip` or `sips`.
     #[must_use]
-    pub const fn is_sip(&self) -> bool {
+    pub fn is_sip(&self) -> bool {
         self.scheme.eq_ignore_ascii_case("sip") || self.is_sips()
     }
 
@@ -141,28 +142,14 @@ pub(crate) fn host_ip(host: &str) -> Option<IpAddr> {
 /// comes back without brackets.
 pub(crate) fn host_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, rest) = match text.strip_prefix('[') {
-        Some(inner) => inner.split_once(']')?,
-        None => {
-            let end = text.find(|c: char| c == ':' || c.is_ascii_whitespace()).unwrap_or(text.len());
-            text.split_at_checked(end)?
-        }
+        Some(inner) => value::split_at_byte(inner, b']').filter(|(host, _)| is_ipv6_text(host))?,
+        None => text.split_at_checked(value::host_length(text.as_bytes())).filter(|(host, _)| !host.is_empty())?,
     };
-    let valid = if text.starts_with('[') { is_ipv6_text(host) } else { is_host_name(host) };
-    if !valid {
-        return None;
+    if rest.is_empty() {
+        return Some((host, None));
     }
-    let rest = rest.trim_ascii();
-    let port = match rest.strip_prefix(':') {
-        Some(digits) => Some(u16::try_from(value::digits(digits.trim_ascii().as_bytes())?).ok()?),
-        None if rest.is_empty() => None,
-        None => return None,
-    };
-    Some((host, port))
-}
-
-/// Letters, digits, dots, hyphens; and the underscore, which no grammar allows and many sites use.
-fn is_host_name(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    let port = value::trim(rest.as_bytes()).strip_prefix(b":").map(value::trim)?;
+    Some((host, Some(u16::try_from(value::digits(port)?).ok()?)))
 }
 
 fn is_ipv6_text(host: &str) -> bool {
@@ -174,11 +161,6 @@ fn is_ipv6_text(host: &str) -> bool {
 fn is_scheme(scheme: &[u8]) -> bool {
     scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
-}
-
-/// Printable ASCII without the delimiters that could end the URI in a header or start line.
-const fn is_uri_byte(byte: u8) -> bool {
-    byte > b' ' && byte < 0x7f && !matches!(byte, b'<' | b'>' | b'"')
 }
 
 fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, Option<&str>)> {
@@ -234,28 +216,34 @@ impl<'a> NameAddr<'a> {
     /// white space, a bare URI with `?` or `,`, empty parameters, a `sip:` URI that is none.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let address = Self::read(bytes)?;
+        let sound =
+            address.is_star() || (Uri::parse(address.uri).is_some() && value::params_valid(address.params.as_bytes()));
+        sound.then_some(address)
+    }
+
+    /// Takes a value apart without looking into URI and parameters: for values already parsed once.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let bytes = value::trim(bytes);
         if bytes == b"*" {
             return Some(Self { display: None, uri: "*", params: "" });
         }
-        let address = if bytes.first() == Some(&b'"') {
+        if bytes.first() == Some(&b'"') {
             let end = value::quoted_end(bytes, 0)?;
             let open = value::skip_lws(bytes, end);
             if bytes.get(open) != Some(&b'<') {
                 return None;
             }
-            Self::bracketed(bytes, &bytes[1..end - 1], open)?
-        } else if let Some(open) = memchr::memchr2(b'<', b';', bytes).filter(|&at| bytes[at] == b'<') {
-            let display = value::trim(&bytes[..open]);
-            if !display.iter().copied().all(is_display_byte) {
-                return None;
-            }
-            Self::bracketed(bytes, display, open)?
-        } else {
-            Self::bare(bytes)?
+            return Self::bracketed(bytes, &bytes[1..end - 1], open);
+        }
+        let Some(open) = memchr::memchr2(b'<', b';', bytes).filter(|&at| bytes[at] == b'<') else {
+            return Self::bare(bytes);
         };
-        let sound = Uri::parse(address.uri).is_some() && value::params_valid(address.params.as_bytes());
-        sound.then_some(address)
+        let display = value::trim(&bytes[..open]);
+        if !value::is_display_name(display) {
+            return None;
+        }
+        Self::bracketed(bytes, display, open)
     }
 
     fn bracketed(bytes: &'a [u8], display: &'a [u8], open: usize) -> Option<Self> {
@@ -316,12 +304,6 @@ impl<'a> NameAddr<'a> {
     }
 
     pub(crate) const NONE: NameAddr<'static> = NameAddr { display: None, uri: "", params: "" };
-}
-
-/// An unquoted display name is made of tokens. Accepted beyond the grammar: letters outside ASCII
-/// and punctuation that cannot be mistaken for structure.
-const fn is_display_byte(byte: u8) -> bool {
-    value::is_lws(byte) || (byte > b' ' && byte != 0x7f && !matches!(byte, b',' | b';' | b'"' | b'<' | b'>' | b'\\'))
 }
 
 #[cfg(test)]

@@ -3,18 +3,116 @@
 
 use std::ops::Range;
 
+/// What a byte may be part of, as bits; a table, because every byte of every interpreted field is
+/// asked.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < classes.len() {
+        classes[at] = classes_of(at as u8);
+        at += 1;
+    }
+    classes
+};
+
+const LWS: u8 = 1;
+const TOKEN: u8 = 2;
+const PARAM_NAME: u8 = 4;
+const PARAM_VALUE: u8 = 8;
+const URI: u8 = 16;
+const HOST: u8 = 32;
+const DISPLAY: u8 = 64;
+const GRAPHIC: u8 = 128;
+
+const fn classes_of(byte: u8) -> u8 {
+    let lws = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let token = byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+    let delimits = matches!(byte, b'<' | b'>' | b'"');
+    let separates = matches!(byte, b';' | b',');
+    let mut classes = 0;
+    if lws {
+        classes |= LWS;
+    }
+    if token {
+        classes |= TOKEN;
+    }
+    // Tokens, and the brackets some vendors put into names.
+    if token || matches!(byte, b'[' | b']' | b'/' | b':' | b'&' | b'$') {
+        classes |= PARAM_NAME;
+    }
+    // `gen-value` is token or host (RFC 3261 §25.1); real ones carry more. What could end the value
+    // or the header is kept out.
+    if byte.is_ascii_graphic() && !delimits && !separates {
+        classes |= PARAM_VALUE;
+    }
+    // Printable ASCII without the delimiters that could end the URI in a header or start line.
+    if byte.is_ascii_graphic() && !delimits {
+        classes |= URI;
+    }
+    // Letters, digits, dots, hyphens; and the underscore, which no grammar allows and many sites use.
+    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
+        classes |= HOST;
+    }
+    // An unquoted display name is made of tokens. Accepted beyond the grammar: letters outside ASCII
+    // and punctuation that cannot be mistaken for structure.
+    if lws || (byte > b' ' && byte != 0x7f && !delimits && !separates && byte != b'\\') {
+        classes |= DISPLAY;
+    }
+    if byte.is_ascii_graphic() {
+        classes |= GRAPHIC;
+    }
+    classes
+}
+
+#[inline]
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
+fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|&byte| is(byte, class))
+}
+
+/// The first position from `at` on whose byte is not of that class.
+#[inline]
+fn skip(bytes: &[u8], mut at: usize, class: u8) -> usize {
+    while at < bytes.len() && is(bytes[at], class) {
+        at += 1;
+    }
+    at
+}
+
 /// Linear white space, folding included: the line index leaves only CR LF pairs that fold.
-pub(crate) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+pub(crate) fn is_lws(byte: u8) -> bool {
+    is(byte, LWS)
 }
 
 /// `token` of RFC 3261 §25.1.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    is(byte, TOKEN)
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+    !bytes.is_empty() && all(bytes, TOKEN)
+}
+
+/// How many bytes at the start are of a token.
+pub(crate) fn token_length(bytes: &[u8]) -> usize {
+    skip(bytes, 0, TOKEN)
+}
+
+pub(crate) fn is_uri_text(bytes: &[u8]) -> bool {
+    all(bytes, URI)
+}
+
+pub(crate) fn is_display_name(bytes: &[u8]) -> bool {
+    all(bytes, DISPLAY)
+}
+
+/// A word without white space, such as a Call-ID.
+pub(crate) fn is_graphic(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(bytes, GRAPHIC)
 }
 
 /// The range of `range` within `bytes` without white space at either end.
@@ -33,11 +131,13 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[trim_range(bytes, 0..bytes.len())]
 }
 
-pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && is_lws(bytes[at]) {
-        at += 1;
-    }
-    at
+pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
+    skip(bytes, at, LWS)
+}
+
+/// The first white space.
+pub(crate) fn find_lws(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&byte| is_lws(byte))
 }
 
 /// Where the quoted string that opens at `open` ends: the position after its closing quote.
@@ -51,6 +151,19 @@ pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
         }
         at = found + 2;
     }
+}
+
+/// `str::split_once` for an ASCII byte; short strings are the rule here, and the general searcher
+/// is slow on them.
+pub(crate) fn split_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    debug_assert!(byte.is_ascii());
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// How many bytes at the start are of a host name.
+pub(crate) fn host_length(bytes: &[u8]) -> usize {
+    skip(bytes, 0, HOST)
 }
 
 /// Decimal digits only, saturating at `u64::MAX`. No sign, no white space.
@@ -131,10 +244,7 @@ fn read_param(bytes: &[u8], start: usize) -> Option<Param> {
         return None;
     }
     let name_start = skip_lws(bytes, start + 1);
-    let mut name_end = name_start;
-    while name_end < bytes.len() && is_param_name_byte(bytes[name_end]) {
-        name_end += 1;
-    }
+    let name_end = skip(bytes, name_start, PARAM_NAME);
     if name_end == name_start {
         return None;
     }
@@ -147,24 +257,10 @@ fn read_param(bytes: &[u8], start: usize) -> Option<Param> {
         let end = quoted_end(bytes, value_start)?;
         (value_start + 1..end - 1, end)
     } else {
-        let mut end = value_start;
-        while end < bytes.len() && is_param_value_byte(bytes[end]) {
-            end += 1;
-        }
+        let end = skip(bytes, value_start, PARAM_VALUE);
         (value_start..end, end)
     };
     Some(Param { whole: start..end, name: name_start..name_end, value: Some(value) })
-}
-
-/// Tokens, and the brackets some vendors put into names.
-const fn is_param_name_byte(byte: u8) -> bool {
-    is_token_byte(byte) || matches!(byte, b'[' | b']' | b'/' | b':' | b'&' | b'$')
-}
-
-/// `gen-value` is token or host (RFC 3261 §25.1); real ones carry more. What could end the value
-/// or the header is kept out.
-const fn is_param_value_byte(byte: u8) -> bool {
-    byte > b' ' && byte < 0x7f && !matches!(byte, b';' | b',' | b'"' | b'<' | b'>')
 }
 
 /// Whether `bytes` is nothing but parameters.

@@ -109,7 +109,7 @@ fn check_uri(request: &Message) -> Result<(), Refusal> {
     Ok(())
 }
 
-const fn is_tel(scheme: &str) -> bool {
+fn is_tel(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("tel")
 }
 

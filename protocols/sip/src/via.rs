@@ -25,22 +25,26 @@ impl<'a> Via<'a> {
     /// Parses one value, white space and folding included. `None` if it is malformed.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes).filter(|via| value::params_valid(via.params.as_bytes()))
+    }
+
+    /// Takes a value apart without looking into its parameters: for values already parsed once.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(value::trim(bytes)).ok()?;
-        let (protocol, rest) = text.split_once('/')?;
-        let (version, rest) = rest.split_once('/')?;
+        let (protocol, rest) = value::split_at_byte(text, b'/')?;
+        let (version, rest) = value::split_at_byte(rest, b'/')?;
         let (version, rest) = (trim_lws(version), trim_lws(rest));
         if !trim_lws(protocol).eq_ignore_ascii_case("SIP") || !value::is_token(version.as_bytes()) {
             return None;
         }
-        let end = rest.find(|c: char| u8::try_from(c).is_ok_and(value::is_lws))?;
-        let (transport, rest) = rest.split_at_checked(end)?;
+        let (transport, rest) = rest.split_at_checked(value::find_lws(rest.as_bytes())?)?;
         if !value::is_token(transport.as_bytes()) {
             return None;
         }
-        let end = rest.find(';').unwrap_or(rest.len());
+        let end = memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at_checked(end)?;
         let (host, port) = host_port(trim_lws(sent_by))?;
-        value::params_valid(params.as_bytes()).then_some(Self { transport, host, port, version, params })
+        Some(Self { transport, host, port, version, params })
     }
 
     /// The `branch` parameter.
@@ -92,7 +96,7 @@ impl<'a> Via<'a> {
 }
 
 fn trim_lws(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    text.get(value::trim_range(text.as_bytes(), 0..text.len())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,0 +1,147 @@
+//! The core's file.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::known::Role;
+use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
+use crate::problem::Problems;
+use crate::reader::{Complaint, Found, Reader};
+use crate::settings::{CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, FixedEdge, HostPort};
+use crate::values;
+
+/// Where the inside reaches the core.
+const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060);
+const CONTROL_SOCKET: &str = "/run/edgeway/core.sock";
+const OPTIONS_INTERVAL: Duration = Duration::from_secs(10);
+/// 64 × T1, after which a client gives up by itself (RFC 3261 §17.1.2.2).
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(32);
+
+/// Reads a core's file. `origin` is its name, for the problems.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
+    let mut reader = Reader::new(text, origin, Role::Core);
+    let node = reader.required("node", values::node);
+    let domains = required_list(&mut reader, "domains", values::host);
+    let state_dir = reader.read("state_dir", values::path).or(STATE_DIR.to_owned());
+    let control_socket = reader.read("control_socket", values::socket_path).or(CONTROL_SOCKET.to_owned());
+    let metrics = reader.read("metrics", values::loopback);
+    let log = node_file::log(&mut reader);
+    let listen = reader.list("sip.listen", values::socket_addr);
+    let advertise = advertise(&mut reader, &listen);
+    let ports = reader.read("media.ports", values::port_range);
+    let media_address = media_address(&mut reader, &listen, advertise.as_ref());
+    let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
+
+    let mut claims = Vec::new();
+    claims.extend(Claim::tcp_and_udp("sip.listen", &listen, SIP_LISTEN));
+    claims.extend(Claim::loopback(&metrics));
+    node_file::check_claims(&mut reader, &claims);
+    // Where the address is not known yet, the first listener's stands in for it.
+    let bound = media_address.unwrap_or(first(&listen).ip());
+    node_file::check_media_ports(&mut reader, &claims, bound, &ports);
+
+    let sip = sip(&mut reader, listen, advertise);
+    let link = link(&mut reader);
+    let ports = ports.or(MEDIA_PORTS);
+    let settings = || {
+        Some(CoreSettings {
+            node: node?,
+            state_dir,
+            control_socket,
+            metrics: metrics.good(),
+            log,
+            domains: domains?,
+            sip: sip?,
+            media: CoreMediaSettings { address: media_address?, ports, allow_unencrypted },
+            link,
+        })
+    };
+    let settings = settings();
+    reader.finish(settings)
+}
+
+fn sip(
+    reader: &mut Reader<'_>,
+    listen: Found<Vec<SocketAddr>>,
+    advertise: Option<HostPort>,
+) -> Option<CoreSipSettings> {
+    let path_headers = reader.read("sip.path_headers", values::boolean).or(true);
+    let registrars = required_list(reader, "sip.registrars", values::registrar);
+    let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
+    let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
+    let stun_keepalive = reader.read("sip.stun_keepalive", values::boolean).or(true);
+    Some(CoreSipSettings {
+        listen: listen.or(vec![SIP_LISTEN]),
+        advertise: advertise?,
+        path_headers,
+        registrars: registrars?,
+        options_interval,
+        request_timeout,
+        stun_keepalive,
+    })
+}
+
+/// A list without a default and without repetitions.
+fn required_list<T: PartialEq + std::fmt::Display>(
+    reader: &mut Reader<'_>,
+    path: &str,
+    parse: crate::reader::Parse<T>,
+) -> Option<Vec<T>> {
+    let found = reader.list(path, parse);
+    if matches!(found, Found::Absent) {
+        reader.missing(path);
+    }
+    let line = found.line();
+    let entries = found.good()?;
+    for (index, entry) in entries.iter().enumerate() {
+        if entries[..index].contains(entry) {
+            let complaint = Complaint::new(format!("{entry} is there twice"), "Remove one of the two.");
+            reader.complain(&format!("{path}[{index}]"), line, complaint);
+        }
+    }
+    Some(entries)
+}
+
+fn advertise(reader: &mut Reader<'_>, listen: &Found<Vec<SocketAddr>>) -> Option<HostPort> {
+    let written = reader.read("sip.advertise", values::concrete_host_port);
+    let first = first(listen);
+    if matches!(written, Found::Absent) && first.ip().is_unspecified() && !listen.is_wrong() {
+        reader.missing("sip.advertise");
+        return None;
+    }
+    Some(written.or(first.into()))
+}
+
+/// The first address the inside reaches us on.
+fn first(listen: &Found<Vec<SocketAddr>>) -> SocketAddr {
+    listen.clone().or(vec![SIP_LISTEN])[0]
+}
+
+fn media_address(
+    reader: &mut Reader<'_>,
+    listen: &Found<Vec<SocketAddr>>,
+    advertise: Option<&HostPort>,
+) -> Option<IpAddr> {
+    let written = reader.read("media.address", values::concrete_ip);
+    let own = Some(first(listen).ip()).filter(|ip| !ip.is_unspecified()).or(advertise.and_then(HostPort::ip));
+    // Where `sip.advertise` is missing, that is the problem to report: it will often settle this one too.
+    if matches!(written, Found::Absent) && own.is_none() && advertise.is_some() && !listen.is_wrong() {
+        reader.missing("media.address");
+    }
+    written.good().or(own)
+}
+
+fn link(reader: &mut Reader<'_>) -> CoreLinkSettings {
+    let listed = reader.pairs("link.edge", ("node", values::node), ("address", values::host_port)).or(Vec::new());
+    for (index, (node, _, line)) in listed.iter().enumerate() {
+        if listed[..index].iter().any(|(other, _, _)| other == node) {
+            let complaint = Complaint::new(format!("{node} is there twice"), "Keep one entry for each edge.");
+            reader.complain(&format!("link.edge[{index}].node"), Some(*line), complaint);
+        }
+    }
+    CoreLinkSettings { edges: listed.into_iter().map(|(node, address, _)| FixedEdge { node, address }).collect() }
+}

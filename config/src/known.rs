@@ -1,0 +1,414 @@
+//! Every setting there is: the manual's source, and what "did you mean" chooses from.
+
+use std::fmt;
+
+/// Which of the two services a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `edgeway-edge`.
+    Edge,
+    /// `edgeway-core`.
+    Core,
+}
+
+impl Role {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Edge => Self::Core,
+            Self::Core => Self::Edge,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Edge => "edge",
+            Self::Core => "core",
+        })
+    }
+}
+
+/// What holds where a setting is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Nothing: it must be written.
+    Required,
+    /// This value, in TOML.
+    Toml(&'static str),
+    /// Something that depends on other settings, in words.
+    Derived(&'static str),
+}
+
+/// What the manual says about one setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name with its tables, as `sip.listen`. Inside a list of tables the index is left out.
+    pub path: &'static str,
+    /// What holds where it is not written.
+    pub preset: Preset,
+    /// Kind of value, with the unit where there is one.
+    pub unit: &'static str,
+    /// A good value, in TOML.
+    pub example: &'static str,
+    /// What a change of it takes.
+    pub impact: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// All settings of one service, in the order of the manual.
+pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
+    match role {
+        Role::Edge => EDGE.iter(),
+        Role::Core => CORE.iter(),
+    }
+}
+
+pub(crate) fn find(role: Role, path: &str) -> Option<&'static Setting> {
+    of(role).find(|setting| setting.path == path)
+}
+
+pub(crate) fn is_table(role: Role, path: &str) -> bool {
+    of(role).any(|setting| setting.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+pub(crate) fn is_list_of_tables(role: Role, path: &str) -> bool {
+    LISTS_OF_TABLES.contains(&path) && is_table(role, path)
+}
+
+/// The keys and tables that may stand in the table `prefix`, each once.
+pub(crate) fn keys_of(role: Role, prefix: &str) -> impl Iterator<Item = &'static str> {
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+    let mut last = "";
+    of(role).filter_map(move |setting| {
+        let key = setting.path.strip_prefix(prefix.as_str())?.split('.').next()?;
+        let new = key != last;
+        last = key;
+        new.then_some(key)
+    })
+}
+
+/// The tables written as `[[…]]`.
+const LISTS_OF_TABLES: [&str; 2] = ["sip.certificates", "link.edge"];
+
+const RESTART: &str = "restart";
+
+const NODE: Setting = Setting {
+    path: "node",
+    preset: Preset::Required,
+    unit: "1 to 63 of a-z, 0-9, -",
+    example: "\"edge1\"",
+    impact: "restart, and the nodes must be paired again",
+    doc: "Name of this node, unique in the deployment. Its certificate for the link carries it, and so do logs.",
+};
+
+const STATE_DIR: Setting = Setting {
+    path: "state_dir",
+    preset: Preset::Toml("\"/var/lib/edgeway\""),
+    unit: "folder",
+    example: "\"/var/lib/edgeway\"",
+    impact: RESTART,
+    doc: "Where the node keeps its private key, its certificate and whom it is paired with. Only the service's user \
+          may read it.",
+};
+
+const METRICS: Setting = Setting {
+    path: "metrics",
+    preset: Preset::Derived("not served"),
+    unit: "loopback address with port (TCP)",
+    example: "\"127.0.0.1:9464\"",
+    impact: RESTART,
+    doc: "Where Prometheus text is served, at `/metrics`. Loopback only, because the page has no sign-in.",
+};
+
+const LOG_LEVEL: Setting = Setting {
+    path: "log.level",
+    preset: Preset::Toml("\"info\""),
+    unit: "error, warn, info, debug or trace",
+    example: "\"debug\"",
+    impact: RESTART,
+    doc: "The least severe line that is written. Lines that name a person or an address are `debug` or below.",
+};
+
+const LOG_FORMAT: Setting = Setting {
+    path: "log.format",
+    preset: Preset::Toml("\"human\""),
+    unit: "human or json",
+    example: "\"json\"",
+    impact: RESTART,
+    doc: "One line for people, or one JSON object per line. Logs go to standard error, so to the journal.",
+};
+
+const MEDIA_PORTS_DOC: &str = "UDP ports for media, both ends included. A call takes a pair, an even port for RTP and \
+                               the next one for RTCP. The firewall must let the whole range through.";
+
+/// The edge's settings.
+const EDGE: &[Setting] = &[
+    NODE,
+    STATE_DIR,
+    Setting {
+        path: "control_socket",
+        preset: Preset::Toml("\"/run/edgeway/edge.sock\""),
+        unit: "Unix socket, at most 107 bytes",
+        example: "\"/run/edgeway/edge.sock\"",
+        impact: RESTART,
+        doc: "Socket that `edgeway status` and `edgeway edge invite` talk to.",
+    },
+    METRICS,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    Setting {
+        path: "sip.listen",
+        preset: Preset::Toml("[\"0.0.0.0:5061\"]"),
+        unit: "list of addresses with port (TCP)",
+        example: "[\"0.0.0.0:5061\", \"[::]:5061\"]",
+        impact: "restart; every client connects again",
+        doc: "Where clients are accepted: SIP over TLS 1.2 or 1.3.",
+    },
+    Setting {
+        path: "sip.public_host",
+        preset: Preset::Required,
+        unit: "host name or IP address",
+        example: "\"edge.example.com\"",
+        impact: "restart; every client must register again",
+        doc: "The name clients connect to. It stands in the Path and Record-Route headers the edge adds, so it must \
+              lead to this edge from the internet.",
+    },
+    Setting {
+        path: "sip.public_port",
+        preset: Preset::Derived("port of the first `sip.listen`"),
+        unit: "port",
+        example: "5061",
+        impact: "restart; every client must register again",
+        doc: "The port clients connect to, where a port mapping makes it differ from the one listened on.",
+    },
+    Setting {
+        path: "sip.certificate",
+        preset: Preset::Required,
+        unit: "PEM file",
+        example: "\"/etc/edgeway/tls/edge.crt\"",
+        impact: RESTART,
+        doc: "Certificate shown to clients, followed by its intermediates. It must name `sip.public_host`. Give this \
+              and `sip.key`, or `sip.certificates`.",
+    },
+    Setting {
+        path: "sip.key",
+        preset: Preset::Required,
+        unit: "PEM file",
+        example: "\"/etc/edgeway/tls/edge.key\"",
+        impact: RESTART,
+        doc: "Private key of `sip.certificate`. Only the service's user may read it.",
+    },
+    Setting {
+        path: "sip.certificates.chain",
+        preset: Preset::Derived("`sip.certificate` is the only one"),
+        unit: "PEM file",
+        example: "\"/etc/edgeway/tls/edge.crt\"",
+        impact: RESTART,
+        doc: "For several certificates: one `[[sip.certificates]]` each, with `chain` and `key`. The name the client \
+              asks for (SNI) chooses; the first one serves everybody else.",
+    },
+    Setting {
+        path: "sip.certificates.key",
+        preset: Preset::Derived("`sip.key` is the only one"),
+        unit: "PEM file",
+        example: "\"/etc/edgeway/tls/edge.key\"",
+        impact: RESTART,
+        doc: "Private key of that `chain`.",
+    },
+    Setting {
+        path: "sip.stun_keepalive",
+        preset: Preset::Toml("true"),
+        unit: "true or false",
+        example: "true",
+        impact: RESTART,
+        doc: "STUN keepalive: whether STUN binding requests on the SIP connection are answered (RFC 5626). Clients \
+              send one every 30 s and give the connection up after 3 s without answer. Cores must have the same.",
+    },
+    Setting {
+        path: "link.listen",
+        preset: Preset::Toml("\"0.0.0.0:7001\""),
+        unit: "address with port (TCP and UDP)",
+        example: "\"0.0.0.0:7001\"",
+        impact: "restart; calls go on when the cores are back",
+        doc: "Where cores dial this edge: TCP for signalling, UDP for media.",
+    },
+    Setting {
+        path: "link.public_address",
+        preset: Preset::Derived("`link.listen` if that names an address"),
+        unit: "host with port",
+        example: "\"192.0.2.10:7001\"",
+        impact: "restart; invites made before keep the old one",
+        doc: "Where cores reach `link.listen`. `edgeway edge invite` writes it into the invite.",
+    },
+    Setting {
+        path: "media.address",
+        preset: Preset::Derived("address of the first `sip.listen`"),
+        unit: "IP address",
+        example: "\"192.0.2.10\"",
+        impact: "restart; calls end",
+        doc: "Address the client-side media ports are bound on.",
+    },
+    Setting {
+        path: "media.public_address",
+        preset: Preset::Derived("`media.address`; required where that is 0.0.0.0 or ::"),
+        unit: "IP address",
+        example: "\"198.51.100.10\"",
+        impact: "restart; calls end",
+        doc: "Address clients are told to send media to. Behind a NAT it is the outer one.",
+    },
+    Setting {
+        path: "media.ports",
+        preset: Preset::Toml("\"36000-59999\""),
+        unit: "range of ports (UDP), 1024 and above",
+        example: "\"36000-59999\"",
+        impact: "restart; calls end",
+        doc: MEDIA_PORTS_DOC,
+    },
+    Setting {
+        path: "limits.flows_max",
+        preset: Preset::Toml("50000"),
+        unit: "connections, 1 to 50000",
+        example: "20000",
+        impact: RESTART,
+        doc: "Client connections held at once. Each takes a file descriptor.",
+    },
+    Setting {
+        path: "limits.strangers_per_address",
+        preset: Preset::Toml("1000"),
+        unit: "connections, 1 to 50000",
+        example: "200",
+        impact: RESTART,
+        doc: "Handshakes and connections without a registration that one address may hold at once. An office behind \
+              one NAT needs as many as phones may start at the same time.",
+    },
+];
+
+/// The core's settings.
+const CORE: &[Setting] = &[
+    NODE,
+    Setting {
+        path: "domains",
+        preset: Preset::Required,
+        unit: "list of host names or IP addresses",
+        example: "[\"example.com\"]",
+        impact: RESTART,
+        doc: "SIP domains served: the right-hand side of the addresses clients register. Requests for others are \
+              refused.",
+    },
+    STATE_DIR,
+    Setting {
+        path: "control_socket",
+        preset: Preset::Toml("\"/run/edgeway/core.sock\""),
+        unit: "Unix socket, at most 107 bytes",
+        example: "\"/run/edgeway/core.sock\"",
+        impact: RESTART,
+        doc: "Socket that `edgeway status` and `edgeway core join` talk to.",
+    },
+    METRICS,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    Setting {
+        path: "sip.listen",
+        preset: Preset::Toml("[\"0.0.0.0:5060\"]"),
+        unit: "list of addresses with port (TCP and UDP)",
+        example: "[\"10.0.0.4:5060\"]",
+        impact: "restart; registrations come back with the clients' next refresh",
+        doc: "Where registrars and phones inside reach this core.",
+    },
+    Setting {
+        path: "sip.advertise",
+        preset: Preset::Derived("the first `sip.listen`; required where that is 0.0.0.0 or ::"),
+        unit: "host with port",
+        example: "\"10.0.0.4:5060\"",
+        impact: "restart; every client must register again",
+        doc: "How the inside reaches this core. It stands in Via, Path and Record-Route.",
+    },
+    Setting {
+        path: "sip.path_headers",
+        preset: Preset::Toml("true"),
+        unit: "true or false",
+        example: "false",
+        impact: "restart; every client must register again",
+        doc: "SIP Path headers. On: REGISTER goes inside with a Path header (RFC 3327), and the registrar must keep \
+              it. Off: the core writes its own address into Contact, for registrars that do not know Path.",
+    },
+    Setting {
+        path: "sip.registrars",
+        preset: Preset::Required,
+        unit: "list of tcp: or udp:, address and port",
+        example: "[\"tcp:10.0.0.5:5060\"]",
+        impact: RESTART,
+        doc: "The registrars inside, all serving the same users, tried in this order. Nothing else inside is dialled \
+              for a registration.",
+    },
+    Setting {
+        path: "sip.options_interval",
+        preset: Preset::Toml("\"10s\""),
+        unit: "duration, 1 s to 1 h",
+        example: "\"10s\"",
+        impact: RESTART,
+        doc: "Time between two OPTIONS probes of a registrar. Shorter finds a dead one sooner.",
+    },
+    Setting {
+        path: "sip.request_timeout",
+        preset: Preset::Toml("\"32s\""),
+        unit: "duration, 1 s to 32 s",
+        example: "\"32s\"",
+        impact: RESTART,
+        doc: "How long a registrar may take over a request other than INVITE before the client gets 408.",
+    },
+    Setting {
+        path: "sip.stun_keepalive",
+        preset: Preset::Toml("true"),
+        unit: "true or false",
+        example: "true",
+        impact: RESTART,
+        doc: "STUN keepalive, as the edges have it. A core and an edge that differ here do not work together.",
+    },
+    Setting {
+        path: "media.address",
+        preset: Preset::Derived(
+            "address of the first `sip.listen`, else of `sip.advertise`; required where neither is one",
+        ),
+        unit: "IP address",
+        example: "\"10.0.0.4\"",
+        impact: "restart; calls end",
+        doc: "Address the inside media ports are bound on, and that phones inside are told to send media to.",
+    },
+    Setting {
+        path: "media.ports",
+        preset: Preset::Toml("\"36000-59999\""),
+        unit: "range of ports (UDP), 1024 and above",
+        example: "\"36000-59999\"",
+        impact: "restart; calls end",
+        doc: MEDIA_PORTS_DOC,
+    },
+    Setting {
+        path: "media.allow_unencrypted",
+        preset: Preset::Toml("false"),
+        unit: "true or false",
+        example: "true",
+        impact: RESTART,
+        doc: "Whether a client outside may call without SRTP. If not, its call is refused with 488 and a reason. With \
+              it, such a call crosses the internet in clear.",
+    },
+    Setting {
+        path: "link.edge.node",
+        preset: Preset::Derived("no edge is fixed"),
+        unit: "1 to 63 of a-z, 0-9, -",
+        example: "\"edge1\"",
+        impact: RESTART,
+        doc: "For an edge that is reached at another address than its invite said: one `[[link.edge]]` each, with \
+              `node` and `address`. The edge must be joined all the same.",
+    },
+    Setting {
+        path: "link.edge.address",
+        preset: Preset::Derived("as the invite said"),
+        unit: "host with port",
+        example: "\"192.0.2.10:7001\"",
+        impact: RESTART,
+        doc: "Where this core dials that edge.",
+    },
+];

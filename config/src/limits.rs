@@ -1,0 +1,37 @@
+//! The bounds of this room, each with its reason.
+
+use std::time::Duration;
+
+/// Largest configuration text taken, bytes. A working file is below 1 KiB; a megabyte is a mistake
+/// (a certificate, a log) and not worth reading.
+pub const CONFIG_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// Problems reported at once. Nobody reads more, and a wrong file must not flood a terminal.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// Entries of one list (listen addresses, domains, registrars, certificates, edges).
+pub const LIST_ENTRIES_MAX: usize = 64;
+
+/// Longest path of a Unix socket, bytes: `sun_path` holds 108 with its final zero (unix(7)).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Longest file or folder name taken, bytes (`PATH_MAX` of Linux).
+pub const PATH_BYTES_MAX: usize = 4_096;
+
+/// Longest host name, bytes (RFC 1123 §2.1).
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// Longest label of a host name, bytes (RFC 1123 §2.1).
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+
+/// Shortest time between two OPTIONS probes of one registrar: below that the probes are load.
+pub const OPTIONS_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Longest time between two OPTIONS probes: above that a dead registrar is noticed too late to matter.
+pub const OPTIONS_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+
+/// Shortest time a request inside may take: a registrar that asks its own database needs some.
+pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// Longest time a request inside may take; clients give up at 64 × T1 = 32 s (RFC 3261 §17.1.2.2).
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(32);

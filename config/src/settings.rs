@@ -1,0 +1,333 @@
+//! What a node is told to be, as types. Whatever stands here has been checked.
+//!
+//! Every field's comment says what it does, its default, its unit where it has one, and what a
+//! change of it costs (in this version: a restart of the service, always). The operator's manual
+//! prints the same from [`crate::known_settings`].
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use edgeway_model::NodeId;
+use edgeway_model::world::Transport;
+
+/// Everything an edge is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// The node's name, also in its certificate. Required.
+    pub node: NodeId,
+    /// Folder for the node's key and certificate, and for who is paired. Default `/var/lib/edgeway`.
+    pub state_dir: String,
+    /// Unix socket the `edgeway` command talks to. Default `/run/edgeway/edge.sock`.
+    pub control_socket: String,
+    /// Loopback address that serves Prometheus text at `/metrics`. Default: none is served.
+    pub metrics: Option<SocketAddr>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The side that faces the clients.
+    pub sip: EdgeSipSettings,
+    /// The side the cores dial.
+    pub link: EdgeLinkSettings,
+    /// Client-side media.
+    pub media: EdgeMediaSettings,
+    /// What strangers may cost.
+    pub limits: EdgeLimits,
+}
+
+/// Everything a core is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreSettings {
+    /// The node's name, also in its certificate. Required.
+    pub node: NodeId,
+    /// Folder for the private CA, the node's key and certificate, and the edges it joined.
+    /// Default `/var/lib/edgeway`.
+    pub state_dir: String,
+    /// Unix socket the `edgeway` command talks to. Default `/run/edgeway/core.sock`.
+    pub control_socket: String,
+    /// Loopback address that serves Prometheus text at `/metrics`. Default: none is served.
+    pub metrics: Option<SocketAddr>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// The SIP domains served, in lower case; host names or IP addresses (IPv6 without brackets).
+    /// Required, at least one.
+    pub domains: Vec<String>,
+    /// The side that faces the registrars.
+    pub sip: CoreSipSettings,
+    /// Inside media.
+    pub media: CoreMediaSettings,
+    /// The edges it dials.
+    pub link: CoreLinkSettings,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The least severe line that is written. Default `info`.
+    pub level: LogLevel,
+    /// One line for people or one JSON object per line. Default `human`.
+    pub format: LogFormat,
+}
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// We are broken.
+    Error,
+    /// Would wake someone if repeated.
+    Warn,
+    /// State an operator cares about.
+    Info,
+    /// Branches, and lines that name a person or an address.
+    Debug,
+    /// Every message.
+    Trace,
+}
+
+impl LogLevel {
+    /// As written in the file, and as `tracing` calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// For programs: one JSON object per line.
+    Json,
+}
+
+/// The edge's side that faces the clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSipSettings {
+    /// TCP addresses that accept SIP over TLS. Default `0.0.0.0:5061`.
+    pub listen: Vec<SocketAddr>,
+    /// The name (or IP address) clients connect to, lower case; used in Path and Record-Route. Required.
+    pub public_host: String,
+    /// The port clients connect to; used in Path and Record-Route. Default: port of the first `listen`.
+    pub public_port: u16,
+    /// Certificate chains with their keys; the client's SNI chooses, the first is the fallback.
+    /// Required, at least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether STUN keepalives on the SIP connection are answered (RFC 5626 §3.5.2). Default `true`.
+    pub stun_keepalive: bool,
+}
+
+/// One certificate, as two PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM file with the certificate, then its intermediates.
+    pub chain: String,
+    /// PEM file with the private key.
+    pub key: String,
+}
+
+/// The edge's side the cores dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeLinkSettings {
+    /// Address for links from cores: TCP for signalling, UDP for media. Default `0.0.0.0:7001`.
+    pub listen: SocketAddr,
+    /// Where cores reach `listen`; written into invites. Default: told on the command line of
+    /// `edgeway edge invite`, or `listen` if that names an address.
+    pub public_address: Option<HostPort>,
+}
+
+/// Media on the clients' side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeMediaSettings {
+    /// Address the client-side UDP ports are bound on. Default: address of the first `sip.listen`.
+    pub address: IpAddr,
+    /// Address clients are told in session descriptions; differs from `address` behind a NAT.
+    /// Default: `address`; required where that is unspecified (`0.0.0.0`, `::`).
+    pub public_address: IpAddr,
+    /// UDP ports for client-side media. Default `36000-59999`.
+    pub ports: PortRange,
+}
+
+/// What strangers may cost an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeLimits {
+    /// Client connections held at once. Default 50000.
+    pub flows_max: usize,
+    /// Handshakes and unregistered connections one address may hold at once. Default 1000.
+    pub strangers_per_address: usize,
+}
+
+/// The core's side that faces the registrars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreSipSettings {
+    /// Addresses for SIP from inside, each over TCP and UDP. Default `0.0.0.0:5060`.
+    pub listen: Vec<SocketAddr>,
+    /// How the inside reaches this core: used in Path, Record-Route and Via. Default: the first
+    /// `listen`; required where that is unspecified (`0.0.0.0`, `::`).
+    pub advertise: HostPort,
+    /// SIP Path headers: On adds Path to REGISTER (RFC 3327), Off rewrites Contact. Default `true`.
+    pub path_headers: bool,
+    /// The registrars, tried in this order. Required, at least one.
+    pub registrars: Vec<Registrar>,
+    /// Time between two OPTIONS probes of a registrar. Default 10 s.
+    pub options_interval: Duration,
+    /// How long a registrar may take to answer a request other than INVITE. Default 32 s.
+    pub request_timeout: Duration,
+    /// STUN keepalive, as the edges have it: the two must agree before a link is used. Default `true`.
+    pub stun_keepalive: bool,
+}
+
+/// One registrar inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Registrar {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// [`Transport::Tcp`] or [`Transport::Udp`].
+    pub transport: Transport,
+}
+
+impl fmt::Display for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.param(), self.address)
+    }
+}
+
+/// Media inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreMediaSettings {
+    /// Address the inside UDP ports are bound on and that session descriptions inside carry.
+    /// Default: address of the first `sip.listen`, else of `sip.advertise`; required where neither is an
+    /// address.
+    pub address: IpAddr,
+    /// UDP ports for inside media. Default `36000-59999`.
+    pub ports: PortRange,
+    /// Whether a client that offers no encryption is served (else 488). Default `false`.
+    pub allow_unencrypted: bool,
+}
+
+/// The edges a core dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreLinkSettings {
+    /// Edges at other addresses than their invite said; a joined edge needs no entry. Default: none.
+    pub edges: Vec<FixedEdge>,
+}
+
+/// An edge whose address the operator fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedEdge {
+    /// The edge's name.
+    pub node: NodeId,
+    /// Where this core dials it.
+    pub address: HostPort,
+}
+
+/// A host (lower case; an IPv6 address without brackets) and a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Host name or IP address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The address, if the host is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// The socket address, if the host is an address (else it must be looked up).
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.ip().map(|ip| SocketAddr::new(ip, self.port))
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A range of UDP ports, both ends included; holds at least one pair (even port for RTP, the next
+/// one for RTCP, RFC 3550 §11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// Lowest port.
+    pub first: u16,
+    /// Highest port.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// The even port of the lowest pair.
+    #[must_use]
+    pub const fn first_pair(self) -> u16 {
+        // Saturating only for 65535, which holds no pair.
+        self.first.saturating_add(self.first & 1)
+    }
+
+    /// How many pairs the range holds.
+    #[must_use]
+    pub const fn pairs(self) -> u16 {
+        // In u32, because 0-65535 has one port more than u16 can count.
+        let first = self.first as u32 + (self.first as u32 & 1);
+        let end = self.last as u32 + 1;
+        if end <= first { 0 } else { ((end - first) / 2) as u16 }
+    }
+
+    /// Whether `port` is one of the range.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_start_even_and_end_inside() {
+        for (first, last, start, pairs) in [
+            (36_000, 59_999, 36_000, 12_000),
+            (36_001, 36_004, 36_002, 1),
+            (36_001, 36_002, 36_002, 0),
+            (1, 65_535, 2, 32_767),
+            (65_534, 65_535, 65_534, 1),
+        ] {
+            let range = PortRange { first, last };
+            assert_eq!((range.first_pair(), range.pairs()), (start, pairs), "{range}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_brackets_ipv6_only() {
+        let of = |host: &str| HostPort { host: host.into(), port: 7001 }.to_string();
+        assert_eq!(of("edge.example.com"), "edge.example.com:7001");
+        assert_eq!(of("192.0.2.1"), "192.0.2.1:7001");
+        assert_eq!(of("2001:db8::1"), "[2001:db8::1]:7001");
+    }
+}

@@ -1,0 +1,439 @@
+//! Whole files: what works, what does not, and in which words.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edgeway_config::{
+    CoreSettings, EdgeSettings, LogFormat, LogLevel, PortRange, Preset, Problems, Role, known_settings, manual_page,
+    parse_core, parse_edge,
+};
+use edgeway_model::world::Transport;
+use proptest::prelude::*;
+
+const EDGE: &str = include_str!("../../docs/howto/edge.toml");
+const CORE: &str = include_str!("../../docs/howto/core.toml");
+
+const SMALL_EDGE: &str = r#"
+node = "edge1"
+[sip]
+public_host = "edge.example.com"
+certificate = "a.crt"
+key = "a.key"
+[media]
+public_address = "198.51.100.10"
+"#;
+
+const SMALL_CORE: &str = r#"
+node = "core1"
+domains = ["example.com"]
+[sip]
+listen = ["10.0.0.4:5060"]
+registrars = ["tcp:10.0.0.5:5060"]
+"#;
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("a test address")
+}
+
+fn edge(text: &str) -> EdgeSettings {
+    parse_edge(text, "edge.toml").unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn core(text: &str) -> CoreSettings {
+    parse_core(text, "core.toml").unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn edge_problems(text: &str) -> Problems {
+    parse_edge(text, "edge.toml").expect_err("a wrong file")
+}
+
+fn core_problems(text: &str) -> Problems {
+    parse_core(text, "core.toml").expect_err("a wrong file")
+}
+
+fn lines(problems: &Problems) -> Vec<String> {
+    problems.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_files_of_the_howto_work_and_are_short() {
+    for text in [EDGE, CORE] {
+        assert!(text.lines().count() <= 15, "{text}");
+    }
+    let edge = edge(EDGE);
+    assert_eq!(edge.node.as_str(), "edge1");
+    assert_eq!(edge.sip.listen, [addr("0.0.0.0:5061")]);
+    assert_eq!((edge.sip.public_host.as_str(), edge.sip.public_port), ("edge.example.com", 5061));
+    assert_eq!(edge.sip.certificates.len(), 1);
+    assert_eq!(edge.sip.certificates[0].key, "/etc/edgeway/tls/edge.key");
+    assert!(edge.sip.stun_keepalive);
+    assert_eq!(edge.link.public_address.map(|at| at.to_string()).as_deref(), Some("192.0.2.10:7001"));
+    assert_eq!(edge.media.public_address.to_string(), "198.51.100.10");
+    assert_eq!(edge.media.ports, PortRange { first: 36_000, last: 59_999 });
+    assert_eq!((edge.log.level, edge.log.format), (LogLevel::Info, LogFormat::Human));
+    assert_eq!((edge.limits.flows_max, edge.limits.strangers_per_address), (50_000, 1_000));
+
+    let core = core(CORE);
+    assert_eq!(core.domains, ["example.com"]);
+    assert_eq!(core.sip.advertise.to_string(), "10.0.0.4:5060");
+    assert_eq!(core.sip.registrars[0].to_string(), "tcp:10.0.0.5:5060");
+    assert!(core.sip.path_headers && core.sip.stun_keepalive && !core.media.allow_unencrypted);
+    assert_eq!(core.sip.options_interval, Duration::from_secs(10));
+    assert_eq!(core.sip.request_timeout, Duration::from_secs(32));
+    assert_eq!(core.media.address.to_string(), "10.0.0.4");
+    assert_eq!(core.control_socket, "/run/edgeway/core.sock");
+}
+
+#[test]
+fn everything_can_be_said() {
+    let edge = edge(
+        r#"
+node = "edge-2"
+state_dir = "/srv/edge"
+control_socket = "/run/e.sock"
+metrics = "[::1]:9464"
+[log]
+level = "debug"
+format = "json"
+[sip]
+listen = ["192.0.2.1:5061", "[2001:db8::1]:443"]
+public_host = "2001:DB8::1"
+public_port = 443
+stun_keepalive = false
+certificates = [{ chain = "a.crt", key = "a.key" }, { chain = "b.crt", key = "b.key" }]
+[link]
+listen = "192.0.2.1:7001"
+[media]
+address = "192.0.2.1"
+ports = "40000-40099"
+[limits]
+flows_max = 10_000
+strangers_per_address = 50
+"#,
+    );
+    assert_eq!(edge.sip.listen, [addr("192.0.2.1:5061"), addr("[2001:db8::1]:443")]);
+    assert_eq!((edge.sip.public_host.as_str(), edge.sip.public_port), ("2001:db8::1", 443));
+    assert_eq!(edge.sip.certificates[1].chain, "b.crt");
+    assert_eq!(edge.metrics, Some(addr("[::1]:9464")));
+    assert_eq!(edge.link.public_address.map(|at| at.to_string()).as_deref(), Some("192.0.2.1:7001"));
+    assert_eq!((edge.media.address, edge.media.public_address), (addr("192.0.2.1:1").ip(), addr("192.0.2.1:1").ip()));
+    assert_eq!(edge.limits.flows_max, 10_000);
+
+    let core = core(
+        r#"
+node = "core-2"
+domains = ["Example.com", "10.0.0.5"]
+[sip]
+advertise = "core.example.com:5070"
+path_headers = false
+registrars = ["udp:[2001:db8::5]:5060", "tcp:10.0.0.5:5060"]
+options_interval = "1m"
+request_timeout = "5s"
+[media]
+address = "10.0.0.4"
+allow_unencrypted = true
+[[link.edge]]
+node = "edge1"
+address = "192.0.2.10:7001"
+"#,
+    );
+    assert_eq!(core.domains, ["example.com", "10.0.0.5"]);
+    assert_eq!(core.sip.listen, [addr("0.0.0.0:5060")]);
+    assert_eq!(core.sip.registrars[0].transport, Transport::Udp);
+    assert_eq!(core.sip.registrars[1].address, addr("10.0.0.5:5060"));
+    assert_eq!(core.sip.options_interval, Duration::from_secs(60));
+    assert_eq!(core.link.edges[0].address.socket_addr(), Some(addr("192.0.2.10:7001")));
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let problems = edge_problems(
+        r#"
+node = "Edge 1"
+colour = "blue"
+[sip]
+lisen = "0.0.0.0:5061"
+public_port = 70000
+certificate = "a.crt"
+stun_keepalive = "yes"
+[link]
+listen = "0.0.0.0"
+[media]
+ports = "100-200"
+"#,
+    );
+    assert_eq!(
+        lines(&problems),
+        [
+            "edge.toml:2: node: \"Edge 1\" is no node name. Use 1 to 63 of a-z, 0-9 and -, starting with a letter or \
+             digit.",
+            "edge.toml:3: colour: unknown setting. Known here: node, state_dir, control_socket, metrics, log, sip, \
+             link, media, limits.",
+            "edge.toml:5: sip.lisen: unknown setting. Did you mean \"sip.listen\"?",
+            "edge.toml:6: sip.public_port: 70000 is out of range. Use 1 to 65535.",
+            "edge.toml:8: sip.stun_keepalive: wants true or false and got text.",
+            "edge.toml:10: link.listen: \"0.0.0.0\" is no address with port. Add the port, for example \
+             192.0.2.10:5060 or [2001:db8::10]:5060.",
+            "edge.toml:12: media.ports: port 100 is privileged. Start at 1024 or above.",
+            "edge.toml: media.public_address: is missing and has no default. Add it, for example: \
+             media.public_address = \"198.51.100.10\"",
+            "edge.toml: sip.public_host: is missing and has no default. Add it, for example: sip.public_host = \
+             \"edge.example.com\"",
+            "edge.toml: sip.key: is missing and has no default. Add it, for example: sip.key = \
+             \"/etc/edgeway/tls/edge.key\"",
+        ]
+    );
+}
+
+/// One slip each, the setting it is blamed on, its line, and words that must be in the message.
+#[test]
+fn slips_of_an_edge() {
+    let cases: &[(&str, &str, Option<usize>, &[&str])] = &[
+        ("", "sip.public_host", None, &["missing", "sip.public_host = \"edge.example.com\""]),
+        ("sip = 5", "sip", Some(1), &["is a table", "[sip]"]),
+        ("sip.certificates = 5", "sip.certificates", Some(1), &["[[sip.certificates]]"]),
+        ("node = 5", "node", Some(1), &["wants a name in quotes", "a number"]),
+        ("public_host = \"a.b\"", "public_host", Some(1), &["Did you mean \"sip.public_host\""]),
+        ("domains = [\"a.b\"]", "domains", Some(1), &["setting of the core", "file of the edge"]),
+        ("[sip]\nregistrars = \"tcp:1.2.3.4:5\"", "sip.registrars", Some(2), &["setting of the core"]),
+        ("[log]\nlevel = \"wran\"", "log.level", Some(2), &["Did you mean \"warn\"", "error, warn, info"]),
+        ("[log]\nformat = \"xml\"", "log.format", Some(2), &["human, json"]),
+        ("metrics = \"0.0.0.0:9464\"", "metrics", Some(1), &["no sign-in", "127.0.0.1"]),
+        ("metrics = \"127.0.0.1:5061\"", "metrics", Some(1), &["taken by sip.listen (0.0.0.0:5061)"]),
+        ("[sip]\nlisten = []", "sip.listen", Some(2), &["empty"]),
+        ("[sip]\nlisten = [\n\"1.2.3.4:5\",\n\"edge:6\"]", "sip.listen[1]", Some(4), &["\"edge:6\" is no address"]),
+        ("[sip]\nlisten = [\"1.2.3.4:5\", \"1.2.3.4:5\"]", "sip.listen[1]", Some(2), &["taken by sip.listen[0]"]),
+        ("[sip]\nlisten = [\"0.0.0.0:5\", \"1.2.3.4:5\"]", "sip.listen[1]", Some(2), &["taken by sip.listen[0]"]),
+        ("[sip]\nlisten = \"0.0.0.0:0\"", "sip.listen", Some(2), &["any port"]),
+        ("[sip]\nlisten = \"1.2.3.4:7001\"", "sip.listen[0]", Some(2), &["taken by link.listen"]),
+        ("[sip]\npublic_host = \"sip:a.b\"", "sip.public_host", Some(2), &["without sip:"]),
+        ("[sip]\npublic_host = \"a.b:5061\"", "sip.public_host", Some(2), &["without a port"]),
+        ("[sip]\npublic_host = \"1.2.3\"", "sip.public_host", Some(2), &["no host name"]),
+        ("[sip]\npublic_port = 0", "sip.public_port", Some(2), &["1 to 65535"]),
+        ("[sip]\npublic_port = 5061.0", "sip.public_port", Some(2), &["a fraction"]),
+        ("[sip]\nkey = \"\"", "sip.key", Some(2), &["no file"]),
+        ("[[sip.certificates]]\nchain = \"a\"", "sip.certificates[0].key", Some(1), &["missing"]),
+        ("[[sip.certificates]]\nchian = \"a\"", "sip.certificates.chian", Some(2), &["\"sip.certificates.chain\""]),
+        ("[link]\nlisten = \"0.0.0.0:40000\"", "media.ports", Some(2), &["overlaps link.listen (0.0.0.0:40000)"]),
+        ("[media]\nports = \"7000-7010\"", "media.ports", Some(2), &["overlaps link.listen"]),
+        ("[link]\npublic_address = \"a.b\"", "link.public_address", Some(2), &["a.b", "host with port"]),
+        ("[link]\npublic_address = \"::1:7001\"", "link.public_address", Some(2), &["brackets"]),
+        ("[media]\naddress = \"eth0\"", "media.address", Some(2), &["no IP address"]),
+        ("[media]\npublic_address = \"::\"", "media.public_address", Some(2), &["any address", "Say which"]),
+        ("[media]\nports = \"5000\"", "media.ports", Some(2), &["36000-59999"]),
+        ("[media]\nports = \"5001-5000\"", "media.ports", Some(2), &["5000-5001"]),
+        ("[media]\nports = \"5001-5002\"", "media.ports", Some(2), &["no pair"]),
+        ("[limits]\nflows_max = 0", "limits.flows_max", Some(2), &["1 to 50000"]),
+        ("[limits]\nflows_max = 50001", "limits.flows_max", Some(2), &["1 to 50000"]),
+        ("state_dir = \"/x\"\nstate_dir = \"/y\"", "", Some(2), &["not TOML", "duplicate"]),
+        ("node = edge1", "", Some(1), &["not TOML"]),
+        ("\"a\\u001bb\" = 1", "a?b", Some(1), &["unknown setting"]),
+    ];
+    check(cases, edge_problems);
+    let long = format!("control_socket = \"/{}\"", "x".repeat(107));
+    check(&[(&long, "control_socket", Some(1), &["108 bytes", "107"])], edge_problems);
+}
+
+#[test]
+fn slips_of_a_core() {
+    let cases: &[(&str, &str, Option<usize>, &[&str])] = &[
+        ("", "sip.registrars", None, &["missing", "tcp:10.0.0.5:5060"]),
+        ("", "sip.advertise", None, &["missing"]),
+        ("domains = [\"a.b\", \"c.d\", \"A.B\"]", "domains[2]", Some(1), &["twice"]),
+        ("domains = [\"sip:a.b\"]", "domains[0]", Some(1), &["without sip:"]),
+        ("[sip]\nadvertise = \"0.0.0.0:5060\"", "sip.advertise", Some(2), &["any address"]),
+        ("[sip]\nadvertise = \"core.a.b:5060\"", "media.address", None, &["missing"]),
+        ("[sip]\nregistrars = [\"10.0.0.5:5060\"]", "sip.registrars[0]", Some(2), &["transport", "tcp:10.0.0.5:5060"]),
+        ("[sip]\nregistrars = [\"tls:10.0.0.5:5061\"]", "sip.registrars[0]", Some(2), &["not built yet"]),
+        ("[sip]\nregistrars = [\"tpc:1.2.3.4:5\"]", "sip.registrars[0]", Some(2), &["mean \"tcp:1.2.3.4:5\""]),
+        ("[sip]\nregistrars = [\"udp:pbx.a.b:5060\"]", "sip.registrars[0]", Some(2), &["not looked up"]),
+        ("[sip]\nregistrars = [\"udp:0.0.0.0:5060\"]", "sip.registrars[0]", Some(2), &["any address"]),
+        ("[sip]\nregistrars = [\"tcp:1.2.3.4:5\",\"tcp:1.2.3.4:5\"]", "sip.registrars[1]", Some(2), &["twice"]),
+        ("[sip]\noptions_interval = 10", "sip.options_interval", Some(2), &["a duration in quotes", "a number"]),
+        ("[sip]\noptions_interval = \"10\"", "sip.options_interval", Some(2), &["no duration", "\"30s\""]),
+        ("[sip]\noptions_interval = \"10ms\"", "sip.options_interval", Some(2), &["out of range", "1 s to 3600 s"]),
+        ("[sip]\nrequest_timeout = \"33s\"", "sip.request_timeout", Some(2), &["1 s to 32 s"]),
+        ("[sip]\npath_header = true", "sip.path_header", Some(2), &["Did you mean \"sip.path_headers\""]),
+        ("[sip]\nlisten = \"10.0.0.4:36000\"", "media.ports", Some(2), &["overlaps sip.listen[0]"]),
+        ("[sip]\npublic_host = \"a.b\"", "sip.public_host", Some(2), &["setting of the edge"]),
+        ("[[link.edge]]\nnode = \"e\"", "link.edge[0].address", Some(1), &["missing"]),
+        (
+            "[[link.edge]]\nnode = \"e\"\naddress = \"a:1\"\n[[link.edge]]\nnode = \"e\"\naddress = \"b:1\"",
+            "link.edge[1].node",
+            Some(4),
+            &["twice"],
+        ),
+        ("[link.edge]\nnode = \"e\"", "link.edge", Some(1), &["[[link.edge]]"]),
+    ];
+    check(cases, core_problems);
+}
+
+fn check(cases: &[(&str, &str, Option<usize>, &[&str])], problems: fn(&str) -> Problems) {
+    for (text, path, line, words) in cases {
+        let problems = problems(text);
+        let hit = problems
+            .problems
+            .iter()
+            .find(|problem| problem.path == *path && words.iter().all(|word| problem.to_string().contains(word)));
+        let hit = hit.unwrap_or_else(|| panic!("{text}\nwants {path}: {words:?}\ngot:\n{problems}"));
+        assert_eq!(hit.line, *line, "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn one_mistake_makes_one_problem() {
+    for (setting, wrong) in [
+        ("[sip]", "[sip]\nlisten = \"nowhere\""),
+        ("[media]", "[media]\naddress = \"nowhere\""),
+        ("node = \"edge1\"", "node = \"Edge\""),
+        ("key = \"a.key\"", "key = 5"),
+        ("public_address = \"198.51.100.10\"", "public_address = 5"),
+    ] {
+        let text = SMALL_EDGE.replace(setting, wrong);
+        assert_eq!(edge_problems(&text).problems.len(), 1, "{text}\n{}", edge_problems(&text));
+    }
+    for (setting, wrong) in [
+        ("listen = [\"10.0.0.4:5060\"]", "listen = 5"),
+        ("listen = [\"10.0.0.4:5060\"]", ""),
+        ("tcp:10.0.0.5:5060", "10.0.0.5"),
+        ("domains = [\"example.com\"]", "domains = []"),
+    ] {
+        let text = SMALL_CORE.replace(setting, wrong);
+        assert_eq!(core_problems(&text).problems.len(), 1, "{text}\n{}", core_problems(&text));
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_not_also_blamed_for_what_it_lacks() {
+    let problems = edge_problems("node = \"edge1\"\n[sip\npublic_host = 5\n");
+    assert!(problems.problems.iter().all(|problem| !problem.reason.contains("missing")), "{problems}");
+    assert_eq!(problems.problems[0].line, Some(2), "{problems}");
+}
+
+#[test]
+fn floods_are_bounded() {
+    let many: String = (0..500).map(|n| format!("zz{n} = 1\n")).collect();
+    let problems = edge_problems(&many);
+    assert_eq!(problems.problems.len(), edgeway_config::limits::PROBLEMS_MAX);
+    assert!(problems.omitted >= 400 && problems.to_string().ends_with("more"), "{problems}");
+    let huge = "#".repeat(edgeway_config::limits::CONFIG_TEXT_BYTES_MAX + 1);
+    assert_eq!(
+        lines(&edge_problems(&huge)),
+        ["edge.toml: the file is larger than 256 KiB. Is it the right file? A \
+        working one has some 10 lines."]
+    );
+    let list = format!("domains = [{}]", "\"a.b\",".repeat(65));
+    assert!(core_problems(&list).to_string().contains("domains: 65 entries. At most 64"));
+}
+
+/// The example with one more setting, wherever it belongs.
+fn with(small: &str, path: &str, value: &str) -> String {
+    let (table, key) = path.rsplit_once('.').unwrap_or(("", path));
+    if table.is_empty() {
+        return format!("{key} = {value}\n{small}");
+    }
+    let header = format!("[{table}]\n");
+    if small.contains(&header) {
+        small.replace(&header, &format!("{header}{key} = {value}\n"))
+    } else {
+        format!("{small}{header}{key} = {value}\n")
+    }
+}
+
+#[test]
+fn the_manual_tells_the_defaults_the_code_uses() {
+    for setting in known_settings(Role::Edge) {
+        let Preset::Toml(value) = setting.preset else { continue };
+        assert_eq!(edge(&with(SMALL_EDGE, setting.path, value)), edge(SMALL_EDGE), "{}", setting.path);
+    }
+    let unset = SMALL_CORE.replace("listen = [\"10.0.0.4:5060\"]", "advertise = \"10.0.0.4:5060\"");
+    for setting in known_settings(Role::Core) {
+        let Preset::Toml(value) = setting.preset else { continue };
+        assert_eq!(core(&with(&unset, setting.path, value)), core(&unset), "{}", setting.path);
+    }
+}
+
+#[test]
+fn the_manuals_examples_are_good_values() {
+    for (role, small) in [(Role::Edge, SMALL_EDGE), (Role::Core, SMALL_CORE)] {
+        for setting in known_settings(role) {
+            let (_, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
+            let in_list = setting.path.matches('.').count() > 1;
+            if in_list || small.lines().any(|line| line.starts_with(&format!("{key} ="))) {
+                continue;
+            }
+            let text = with(small, setting.path, setting.example);
+            let problems = match role {
+                Role::Edge => parse_edge(&text, "edge.toml").err(),
+                Role::Core => parse_core(&text, "core.toml").err(),
+            };
+            assert_eq!(problems, None, "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_manuals_page_is_up_to_date() {
+    let written = include_str!("../../docs/manual/settings.md");
+    assert!(written == manual_page(), "docs/manual/settings.md is out of date: run `cargo xtask docs`");
+}
+
+#[test]
+fn every_setting_is_described() {
+    for role in [Role::Edge, Role::Core] {
+        for setting in known_settings(role) {
+            assert!(setting.doc.ends_with('.') && setting.doc.len() > 20, "{}", setting.path);
+            assert!(!setting.unit.is_empty() && !setting.impact.is_empty(), "{}", setting.path);
+            for text in [setting.doc, setting.unit, setting.impact] {
+                assert!(!text.contains('|'), "{}: a bar breaks the table", setting.path);
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the text: an answer, never a panic, and never an empty list of problems.
+    #[test]
+    fn any_text_is_answered(text in "(?s).{0,200}") {
+        for problems in [parse_edge(&text, "f").err(), parse_core(&text, "f").err()] {
+            prop_assert!(problems.is_some_and(|problems| !problems.problems.is_empty()));
+        }
+    }
+
+    /// Whatever stands for a value, in any setting.
+    #[test]
+    fn any_value_is_answered(
+        index in 0_usize..40,
+        value in prop_oneof![
+            "\"[a-z0-9.:\\[\\]-]{0,24}\"", "-?[0-9]{1,20}", "\\[[0-9]{1,3}\\]", "\\{a=[0-9]\\}", "[0-9]\\.[0-9]",
+            Just("true".to_owned()), Just("[]".to_owned()), Just("[[]]".to_owned()), Just("[{}]".to_owned()),
+        ],
+    ) {
+        for role in [Role::Edge, Role::Core] {
+            let settings = known_settings(role);
+            let path = settings[index % settings.len()].path;
+            let text = format!("{path} = {value}\n");
+            let problems = match role {
+                Role::Edge => parse_edge(&text, "f").err(),
+                Role::Core => parse_core(&text, "f").err(),
+            };
+            prop_assert!(problems.is_some_and(|problems| !problems.problems.is_empty()), "{}", text);
+        }
+    }
+
+    /// A letter dropped from any setting of the edge leads back to it.
+    #[test]
+    fn a_dropped_letter_is_found_again(index in 0_usize..40, at in 0_usize..40) {
+        let settings = known_settings(Role::Edge);
+        let setting = settings[index % settings.len()];
+        let (table, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
+        let mut slip = key.to_owned();
+        slip.remove(at % key.len());
+        let path = if table.is_empty() { slip } else { format!("{table}.{slip}") };
+        prop_assume!(settings.iter().all(|known| known.path != path) && key.len() > 3);
+        prop_assume!(setting.path.matches('.').count() < 2);
+        let problems = edge_problems(&format!("{path} = 1\n"));
+        let meant = problems.problems.iter().find(|problem| problem.path == path).and_then(|p| p.did_you_mean.as_deref());
+        prop_assert_eq!(meant, Some(setting.path), "{}", path);
+    }
+}

@@ -1,0 +1,69 @@
+//! Every bound of this room, each with its reason.
+
+use std::time::Duration;
+
+/// Largest session description taken, bytes. A rich video client stays below 8 KiB.
+pub const SDP_BYTES_MAX: usize = 32 * 1024;
+
+/// Lines of one session description.
+pub const SDP_LINES_MAX: usize = 1_000;
+
+/// Media sections of one session description.
+pub const SDP_SECTIONS_MAX: usize = 32;
+
+/// Crypto attributes kept per media section; offers in the field carry at most eight.
+pub const SDP_CRYPTO_LINES_MAX: usize = 16;
+
+/// Bytes of the header of a datagram on the link.
+pub const DATAGRAM_HEADER_BYTES: usize = 8;
+
+/// Largest RTP or RTCP packet taken from a socket, protection included: what a link datagram
+/// carries beside its header.
+pub const PACKET_BYTES_MAX: usize = edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX - DATAGRAM_HEADER_BYTES;
+
+/// Bytes SRTP adds to an RTP packet: the tag (RFC 3711 §5.2).
+pub const SRTP_OVERHEAD_BYTES: usize = 10;
+
+/// Bytes SRTP adds to an RTCP packet: E flag and index, then the tag (RFC 3711 §3.4).
+pub const SRTCP_OVERHEAD_BYTES: usize = 14;
+
+/// Synchronisation sources one receiving context remembers. Their replay state is never given up
+/// while the key lives (a forgotten source could be replayed), so the table must outlast every
+/// change of source a client makes under one key.
+pub const RECEIVE_SOURCES_MAX: usize = 256;
+
+/// Inside sources one sending context maps at once; the one idle longest gives way.
+pub const SEND_SOURCES_MAX: usize = 16;
+
+/// Outgoing SSRCs one key may use up. After that the sender falls silent: without memory of what
+/// was used, keystream could repeat.
+pub const SEND_SSRCS_MAX: usize = 1_024;
+
+/// Duplicates in a row, with nothing new between them, after which the inside source is taken to
+/// have restarted.
+pub const RESTART_DUPLICATES: u8 = 8;
+
+/// Unproven sources one component of a relay follows at once, the signalling address's slot
+/// included.
+pub const CANDIDATES_MAX: usize = 4;
+
+/// Packets a second forwarded from unproven sources, per relay and class (signalling address,
+/// others).
+pub const UNPROVEN_PACKETS_PER_SECOND: u64 = 20;
+
+/// Packets from unproven sources that may come in one burst.
+pub const UNPROVEN_BURST: u64 = 10;
+
+/// Packets forwarded for one candidate after which a new source may take its slot.
+pub const CANDIDATE_TRIES: u8 = 5;
+
+/// Silence after which a new source may take a candidate's slot. With [`CANDIDATE_TRIES`] it
+/// keeps a slot's 64 generations from coming round while a latch is under way.
+pub const CANDIDATE_IDLE: Duration = Duration::from_secs(1);
+
+/// How long a complete relay waits for the client's first packet before it is called silent.
+pub const CLIENT_SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// How long packets under the client's previous key are still opened after a change: both sides
+/// cannot change at the same instant.
+pub const KEY_CHANGE_GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,54 @@
+//! Bounds of identities and pairing, each with its reason.
+
+use std::time::Duration;
+
+/// How long a node certificate is valid. Renewal is one more join (or `pki issue`), so a year is no burden.
+pub const NODE_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long the node CA is valid.
+pub const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// How far a certificate reaches into the past, because clocks of fresh machines are wrong.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long an invitation holds unless told otherwise.
+pub const INVITE_VALIDITY: Duration = Duration::from_secs(15 * 60);
+
+/// Invitations one edge has outstanding at once: more than six cores to pair.
+pub const INVITES_MAX: usize = 8;
+
+/// Wrong proofs against one invitation before it is withdrawn.
+pub const INVITE_FAILURES_MAX: u8 = 5;
+
+/// Joins an edge answers at the same time; more are closed at once.
+pub const JOINS_AT_ONCE_MAX: usize = 4;
+
+/// Join connections that may fail in a row before joining pauses for [`JOIN_PAUSE`].
+pub const JOIN_FAILURES_MAX: u32 = 20;
+
+/// How long joining pauses after too many failures.
+pub const JOIN_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a whole join may take, dial and handshake included.
+pub const JOIN_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Largest join message, bytes: two certificates and some words.
+pub const JOIN_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// Largest certificate a join message carries, bytes. Ours have about 600.
+pub const CERTIFICATE_BYTES_MAX: usize = 3 * 1024;
+
+/// Longest text of a refusal, bytes.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+
+/// Longest `host:port` of a link, bytes: a DNS name of 253 and a port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
+
+/// Longest token, characters: base64 of hash, secret, address and check.
+pub const TOKEN_CHARS_MAX: usize = 512;
+
+/// Edges a core records.
+pub const EDGES_MAX: usize = 64;
+
+/// Largest file of the state directory that is read, bytes.
+pub const STATE_FILE_BYTES_MAX: u64 = 1024 * 1024;

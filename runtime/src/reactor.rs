@@ -1,0 +1,386 @@
+//! The crank of one node: facts in, commands out.
+//!
+//! One current-thread runtime owns the node, its flows, its SIP datagram sockets and its links, so
+//! that a node call is a function call. Commands only append to outboxes; the task of each
+//! connection then writes once per turn. Whoever holds an `Rc<Reactor<N>>` may call
+//! [`Reactor::input`]; facts that arise while commands are carried out wait until the node is drained.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_model::limits::FLOW_QUEUE_BYTES_MAX;
+use edgeway_model::media::MediaCommand;
+use edgeway_model::notice::Notice;
+use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport};
+use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use crate::clock::{Clock, unix_ms};
+use crate::flow;
+use crate::link::LinkHost;
+use crate::media::{MediaFact, MediaHandle};
+use crate::outbox::Outbox;
+use crate::pki::Joined;
+use crate::pki::tls::media_server_config;
+
+/// How often the node learns the wall clock.
+const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
+
+/// A SIP message on its way past the reactor, for a ladder.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// `true`: it came from the peer.
+    pub received: bool,
+    /// The peer.
+    pub peer: SocketAddr,
+    /// The bytes, cut as the transport cut them.
+    pub bytes: Bytes,
+}
+
+/// Called with each notice of the node, on its thread.
+pub type NoticeSink = Box<dyn Fn(&Notice)>;
+/// Called with each SIP message, on the node's thread.
+pub type TapSink = Box<dyn Fn(Tap)>;
+
+struct FlowEntry {
+    outbox: Rc<Outbox>,
+    peer: SocketAddr,
+}
+
+struct LinkEntry {
+    peer: NodeId,
+    outbox: Rc<Outbox>,
+}
+
+/// One node and everything it is connected to.
+pub struct Reactor<N> {
+    node: RefCell<N>,
+    clock: Clock,
+    flows: RefCell<HashMap<FlowId, FlowEntry>>,
+    links: RefCell<HashMap<LinkId, LinkEntry>>,
+    datagrams: RefCell<HashMap<SocketAddr, Rc<UdpSocket>>>,
+    media: RefCell<Option<MediaHandle>>,
+    deferred: RefCell<VecDeque<Input>>,
+    turning: Cell<bool>,
+    armed: Cell<Option<Moment>>,
+    rearm: Notify,
+    next_flow: Cell<u64>,
+    next_link: Cell<u32>,
+    notices: RefCell<Vec<NoticeSink>>,
+    tap: RefCell<Option<TapSink>>,
+}
+
+impl<N: Observable + 'static> Reactor<N> {
+    /// A reactor around a node; nothing runs before [`Self::run`].
+    #[must_use]
+    pub fn new(node: N, clock: Clock) -> Rc<Self> {
+        Rc::new(Self {
+            node: RefCell::new(node),
+            clock,
+            flows: RefCell::default(),
+            links: RefCell::default(),
+            datagrams: RefCell::default(),
+            media: RefCell::default(),
+            deferred: RefCell::default(),
+            turning: Cell::new(false),
+            armed: Cell::new(None),
+            rearm: Notify::new(),
+            next_flow: Cell::new(1),
+            next_link: Cell::new(1),
+            notices: RefCell::default(),
+            tap: RefCell::default(),
+        })
+    }
+
+    /// Adds a listener for notices.
+    pub fn on_notice(&self, sink: NoticeSink) {
+        self.notices.borrow_mut().push(sink);
+    }
+
+    /// Sets the listener for SIP messages. Without one, none is copied.
+    pub fn on_message(&self, sink: TapSink) {
+        *self.tap.borrow_mut() = Some(sink);
+    }
+
+    /// Attaches the media threads.
+    pub fn attach_media(&self, media: MediaHandle) {
+        *self.media.borrow_mut() = Some(media);
+    }
+
+    /// What an operator sees.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self.node.borrow().status();
+        if let Some(media) = &*self.media.borrow() {
+            status.media_packets = media.totals();
+        }
+        status
+    }
+
+    /// Hands a fact to the node and carries out what it wants.
+    pub fn input(self: &Rc<Self>, input: Input) {
+        self.deferred.borrow_mut().push_back(input);
+        if self.turning.replace(true) {
+            return;
+        }
+        loop {
+            let next = self.deferred.borrow_mut().pop_front();
+            let Some(input) = next else { break };
+            let now = self.clock.now();
+            self.node.borrow_mut().handle(input, now);
+            loop {
+                let output = self.node.borrow_mut().poll();
+                let Some(output) = output else { break };
+                self.carry_out(output);
+            }
+        }
+        self.turning.set(false);
+        self.arm();
+    }
+
+    /// Runs the timer and the wall clock until the surrounding runtime is dropped.
+    pub async fn run(self: Rc<Self>) {
+        self.input(Input::WallClock { unix_ms: unix_ms() });
+        let mut wall = tokio::time::interval(WALL_CLOCK_EVERY);
+        wall.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        wall.tick().await;
+        loop {
+            let armed = self.armed.get();
+            let at = armed.map_or_else(
+                || tokio::time::Instant::now() + WALL_CLOCK_EVERY,
+                |at| tokio::time::Instant::from_std(self.clock.instant(at)),
+            );
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => if armed.is_some() {
+                    self.armed.set(None);
+                    self.input(Input::Tick);
+                },
+                () = self.rearm.notified() => {}
+                _ = wall.tick() => self.input(Input::WallClock { unix_ms: unix_ms() }),
+            }
+        }
+    }
+
+    /// Takes in what the media threads say, until they end.
+    pub async fn run_media(self: Rc<Self>, mut facts: tokio::sync::mpsc::Receiver<MediaFact>) {
+        while let Some(fact) = facts.recv().await {
+            match fact {
+                MediaFact::Event(event) => self.input(Input::Media(event)),
+                MediaFact::Control { peer, bytes } => self.link_of(&peer, LinkEvent::Datagram { bytes }),
+                MediaFact::Path { peer, open } => self.link_of(&peer, LinkEvent::DatagramPath { open }),
+            }
+        }
+    }
+
+    /// Registers an accepted connection and tells the node.
+    pub(crate) fn flow_opened(
+        self: &Rc<Self>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+    ) -> (FlowId, Rc<Outbox>) {
+        let sequence = self.next_flow.get();
+        self.next_flow.set(sequence + 1);
+        let flow = FlowId::accepted(0, sequence);
+        let outbox = Outbox::new(FLOW_QUEUE_BYTES_MAX);
+        self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
+        self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
+        (flow, outbox)
+    }
+
+    pub(crate) fn flow_dialled(
+        self: &Rc<Self>,
+        flow: FlowId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+    ) {
+        self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
+    }
+
+    pub(crate) fn flow_received(self: &Rc<Self>, flow: FlowId, bytes: Bytes) {
+        self.tapped(flow, true, &bytes);
+        self.input(Input::Flow { flow, event: FlowEvent::Received { bytes } });
+    }
+
+    /// A connection ended. The node hears of it unless it asked for it.
+    pub(crate) fn flow_closed(self: &Rc<Self>, flow: FlowId, why: String, asked: bool) {
+        let known = self.flows.borrow_mut().remove(&flow).is_some();
+        if known && !asked {
+            self.input(Input::Flow { flow, event: FlowEvent::Closed { why } });
+        }
+    }
+
+    pub(crate) fn bind_datagrams(&self, local: SocketAddr, socket: Rc<UdpSocket>) {
+        self.datagrams.borrow_mut().insert(local, socket);
+    }
+
+    pub(crate) fn datagram_received(self: &Rc<Self>, local: SocketAddr, peer: SocketAddr, bytes: Bytes) {
+        if let Some(tap) = &*self.tap.borrow() {
+            tap(Tap { received: true, peer, bytes: bytes.clone() });
+        }
+        self.input(Input::Datagram { local, peer, bytes });
+    }
+
+    fn tapped(&self, flow: FlowId, received: bool, bytes: &Bytes) {
+        if let Some(tap) = &*self.tap.borrow()
+            && let Some(entry) = self.flows.borrow().get(&flow)
+        {
+            tap(Tap { received, peer: entry.peer, bytes: bytes.clone() });
+        }
+    }
+
+    fn arm(&self) {
+        let wanted = self.node.borrow().next_deadline().map(|deadline| deadline.at);
+        let armed = self.armed.get();
+        // A timer that fires early costs one idle tick; one that is moved costs a wake-up each time.
+        if wanted.is_some_and(|wanted| armed.is_none_or(|armed| wanted < armed)) {
+            self.armed.set(wanted);
+            self.rearm.notify_one();
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, output: Output) {
+        match output {
+            Output::Flow { flow, command } => self.command_flow(flow, command),
+            Output::Datagram { local, peer, bytes } => self.send_datagram(local, peer, &bytes),
+            Output::Link { link, command } => self.command_link(link, command),
+            Output::Media(command) => self.command_media(command),
+            Output::Notice(notice) => self.tell(&notice),
+        }
+    }
+
+    fn command_flow(self: &Rc<Self>, flow: FlowId, command: FlowCommand) {
+        match command {
+            FlowCommand::Dial { peer, transport } => {
+                let outbox = Outbox::new(FLOW_QUEUE_BYTES_MAX);
+                self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
+                spawn_local(flow::dial(Rc::clone(self), flow, peer, transport, outbox));
+            }
+            FlowCommand::Send { bytes } => {
+                self.tapped(flow, false, &bytes);
+                let full = match self.flows.borrow().get(&flow) {
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
+                    None => None,
+                };
+                if let Some(full) = full {
+                    self.flows.borrow_mut().remove(&flow);
+                    let event = FlowEvent::Closed { why: full.to_string() };
+                    self.deferred.borrow_mut().push_back(Input::Flow { flow, event });
+                }
+            }
+            FlowCommand::Close { why } => {
+                if let Some(entry) = self.flows.borrow_mut().remove(&flow) {
+                    entry.outbox.close(why.to_owned());
+                }
+            }
+        }
+    }
+
+    fn send_datagram(&self, local: SocketAddr, peer: SocketAddr, bytes: &Bytes) {
+        if let Some(tap) = &*self.tap.borrow() {
+            tap(Tap { received: false, peer, bytes: bytes.clone() });
+        }
+        if let Some(socket) = self.datagrams.borrow().get(&local) {
+            // UDP may lose it on the way as well; the transaction layer sends it again.
+            if let Err(error) = socket.try_send_to(bytes, peer) {
+                tracing::debug!(%error, "a SIP datagram could not be sent");
+            }
+        }
+    }
+
+    fn command_link(self: &Rc<Self>, link: LinkId, command: LinkCommand) {
+        match command {
+            LinkCommand::Send { bytes } => {
+                let full = match self.links.borrow().get(&link) {
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
+                    None => None,
+                };
+                if let Some(full) = full {
+                    self.links.borrow_mut().remove(&link);
+                    let event = LinkEvent::Closed { why: full.to_string() };
+                    self.deferred.borrow_mut().push_back(Input::Link { link, event });
+                }
+            }
+            LinkCommand::SendDatagram { bytes } => {
+                if let (Some(media), Some(entry)) = (&*self.media.borrow(), self.links.borrow().get(&link)) {
+                    media.send_control(entry.peer.clone(), bytes);
+                }
+            }
+            LinkCommand::Close { why } => {
+                if let Some(entry) = self.links.borrow_mut().remove(&link) {
+                    entry.outbox.close(why);
+                }
+            }
+        }
+    }
+
+    fn command_media(&self, command: MediaCommand) {
+        if let Some(media) = &*self.media.borrow() {
+            media.command(command);
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        crate::log::notice(notice);
+        for sink in &*self.notices.borrow() {
+            sink(notice);
+        }
+    }
+
+    /// Control datagrams and path changes belong to the newest link of a peer.
+    fn link_of(self: &Rc<Self>, peer: &NodeId, event: LinkEvent) {
+        let link = self.links.borrow().iter().filter(|(_, entry)| entry.peer == *peer).map(|(link, _)| *link).max();
+        if let Some(link) = link {
+            self.input(Input::Link { link, event });
+        }
+    }
+}
+
+/// What link tasks see of a reactor.
+impl<N: Observable + 'static> LinkHost for Rc<Reactor<N>> {
+    fn next_link(&self) -> LinkId {
+        let next = self.next_link.get();
+        self.next_link.set(next.wrapping_add(1));
+        LinkId(next)
+    }
+
+    fn link_opened(&self, link: LinkId, peer: NodeId, address: SocketAddr, outbox: Rc<Outbox>) {
+        self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
+        self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), address } });
+        let open = self.media.borrow().as_ref().is_some_and(|media| media.is_open(&peer));
+        if open {
+            self.input(Input::Link { link, event: LinkEvent::DatagramPath { open } });
+        }
+    }
+
+    fn link_received(&self, link: LinkId, bytes: Bytes) {
+        if self.links.borrow().contains_key(&link) {
+            self.input(Input::Link { link, event: LinkEvent::Received { bytes } });
+        }
+    }
+
+    fn link_closed(&self, link: LinkId, why: String) {
+        if self.links.borrow_mut().remove(&link).is_some() {
+            self.input(Input::Link { link, event: LinkEvent::Closed { why } });
+        }
+    }
+
+    fn joined(&self, joined: &Joined) {
+        match (media_server_config(&joined.identity), &*self.media.borrow()) {
+            (Ok(config), Some(media)) => media.set_server_config(config),
+            (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
+            (Ok(_), None) => {}
+        }
+    }
+}

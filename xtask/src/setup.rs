@@ -1,0 +1,102 @@
+//! Installs what `cargo xtask test` needs beyond Rust and a C compiler.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cargo;
+
+/// A Debian package some test or bench runs.
+struct Package {
+    name: &'static str,
+    /// What runs it.
+    used_by: &'static str,
+    /// A service it starts when installed. We start our own, on networks of our own, so it is
+    /// stopped: a developer's machine must not gain an open SIP port.
+    service: Option<&'static str>,
+}
+
+/// Every package, each because something runs it.
+const PACKAGES: [Package; 8] = [
+    Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", service: Some("kamailio.service") },
+    Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", service: None },
+    Package { name: "baresip-core", used_by: "interop: the phones", service: None },
+    Package { name: "rtpengine-daemon", used_by: "bench: the media peer", service: Some("rtpengine-daemon.service") },
+    Package { name: "nftables", used_by: "interop: the inner firewall", service: None },
+    Package { name: "iproute2", used_by: "interop: network namespaces", service: None },
+    Package { name: "openssl", used_by: "interop: certificates as a client sees them", service: None },
+    Package { name: "util-linux", used_by: "interop: ending what was started", service: None },
+];
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !is_installed(package.name)).collect();
+    if !missing.is_empty() {
+        for package in &missing {
+            println!("missing: {} ({})", package.name, package.used_by);
+        }
+        install(&missing)?;
+    }
+    if !has_cargo_deny() {
+        println!("missing: cargo-deny (licences, bans and sources of dependencies)");
+        let done = cargo().args(["install", "--locked", "cargo-deny"]).status().context("cargo cannot be run")?;
+        if !done.success() {
+            bail!("cargo-deny could not be installed");
+        }
+    }
+    println!("setup: everything is there");
+    Ok(())
+}
+
+/// Whether `cargo deny` can be run.
+pub(crate) fn has_cargo_deny() -> bool {
+    let quiet = cargo().args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    quiet.is_ok_and(|status| status.success())
+}
+
+fn is_installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]).output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn install(missing: &[&Package]) -> Result<()> {
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    as_root(&["apt-get", "update", "-qq"])?;
+    let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq"];
+    words.push("--no-install-recommends");
+    words.extend(&names);
+    as_root(&words)?;
+    if Path::new("/run/systemd/system").exists() {
+        for service in missing.iter().filter_map(|package| package.service) {
+            // A service that is not there is as good as one that does not run.
+            let _ = as_root(&["systemctl", "disable", "--now", "--quiet", service]);
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command as root: as it is if we are, else through sudo.
+fn as_root(words: &[&str]) -> Result<()> {
+    let words = if we_are_root()? { words.to_vec() } else { [&["sudo"], words].concat() };
+    let shown = words.join(" ");
+    println!("+ {shown}");
+    match Command::new(words[0]).args(&words[1..]).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => bail!("{shown}: {status}"),
+        Err(error) if error.kind() == ErrorKind::NotFound && words[0] == "sudo" => {
+            bail!("setup installs Debian packages: run it as root, or install sudo")
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("there is no {} here; these tests run on Debian and its relatives", words[0])
+        }
+        Err(error) => Err(error).context(shown),
+    }
+}
+
+/// Whether this process runs as root.
+pub(crate) fn we_are_root() -> Result<bool> {
+    let id = Command::new("id").arg("-u").output().context("id cannot be run")?;
+    Ok(id.stdout.trim_ascii() == b"0")
+}
