@@ -7,6 +7,7 @@
 
 pub mod clock;
 mod flow;
+pub mod link;
 pub mod listen;
 pub mod log;
 pub mod outbox;

@@ -114,6 +114,12 @@ impl JoinDesk {
         self.identity.borrow().clone()
     }
 
+    /// The edge's key, paired or not.
+    #[must_use]
+    pub const fn key(&self) -> &NodeKey {
+        &self.key
+    }
+
     /// Whether a join would be answered now: an invitation is outstanding, and neither too many
     /// joins are in progress nor have too many failed.
     #[must_use]
