@@ -95,7 +95,9 @@ impl Stream {
                     while tls.wants_write() {
                         match tls.write_tls(&mut Adapter(tcp)) {
                             Ok(_) => {}
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(cx))?,
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                                ready!(tcp.poll_write_ready(cx))?
+                            }
                             Err(error) => return Poll::Ready(Err(error)),
                         }
                     }
@@ -216,8 +218,7 @@ pub(crate) async fn serve<N: Observable + 'static>(reactor: Rc<Reactor<N>>, stre
 }
 
 async fn carry<N: Observable + 'static>(reactor: Rc<Reactor<N>>, flow: FlowId, outbox: Rc<Outbox>, stream: Stream) {
-    let mut task =
-        Task { reactor, flow, outbox, stream, taken: Vec::new(), writing: Bytes::new(), closing: false };
+    let mut task = Task { reactor, flow, outbox, stream, taken: Vec::new(), writing: Bytes::new(), closing: false };
     let end = poll_fn(|cx| task.poll(cx)).await;
     if let Stream::Tls(_, tls) = &mut task.stream {
         tls.send_close_notify();

@@ -12,12 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, LINK_QUEUE_BYTES_MAX};
+use edgeway_model::limits::FLOW_QUEUE_BYTES_MAX;
 use edgeway_model::media::MediaCommand;
 use edgeway_model::notice::Notice;
-use edgeway_model::world::{
-    FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport,
-};
+use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -28,6 +26,8 @@ use crate::flow;
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
+use crate::pki::Joined;
+use crate::pki::tls::media_server_config;
 
 /// How often the node learns the wall clock.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
@@ -194,7 +194,13 @@ impl<N: Observable + 'static> Reactor<N> {
         (flow, outbox)
     }
 
-    pub(crate) fn flow_dialled(self: &Rc<Self>, flow: FlowId, peer: SocketAddr, local: SocketAddr, transport: Transport) {
+    pub(crate) fn flow_dialled(
+        self: &Rc<Self>,
+        flow: FlowId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        transport: Transport,
+    ) {
         self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
     }
 
@@ -260,7 +266,9 @@ impl<N: Observable + 'static> Reactor<N> {
             FlowCommand::Send { bytes } => {
                 self.tapped(flow, false, &bytes);
                 let full = match self.flows.borrow().get(&flow) {
-                    Some(entry) => entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string())),
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
                     None => None,
                 };
                 if let Some(full) = full {
@@ -293,7 +301,9 @@ impl<N: Observable + 'static> Reactor<N> {
         match command {
             LinkCommand::Send { bytes } => {
                 let full = match self.links.borrow().get(&link) {
-                    Some(entry) => entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string())),
+                    Some(entry) => {
+                        entry.outbox.push(bytes).err().inspect(|full| entry.outbox.abandon(full.to_string()))
+                    }
                     None => None,
                 };
                 if let Some(full) = full {
@@ -365,7 +375,12 @@ impl<N: Observable + 'static> LinkHost for Rc<Reactor<N>> {
             self.input(Input::Link { link, event: LinkEvent::Closed { why } });
         }
     }
-}
 
-/// The bound of a link's outbox, for whoever makes one.
-pub const LINK_OUTBOX_BYTES: usize = LINK_QUEUE_BYTES_MAX;
+    fn joined(&self, joined: &Joined) {
+        match (media_server_config(&joined.identity), &*self.media.borrow()) {
+            (Ok(config), Some(media)) => media.set_server_config(config),
+            (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
+            (Ok(_), None) => {}
+        }
+    }
+}

@@ -6,6 +6,7 @@
 
 mod docs;
 mod fuzz;
+mod interop;
 mod setup;
 mod steps;
 mod test;

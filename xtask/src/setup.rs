@@ -79,9 +79,7 @@ fn install(missing: &[&Package]) -> Result<()> {
 
 /// Runs a command as root: as it is if we are, else through sudo.
 fn as_root(words: &[&str]) -> Result<()> {
-    let id = Command::new("id").arg("-u").output().context("id cannot be run")?;
-    let we_are_root = id.stdout.trim_ascii() == b"0";
-    let words = if we_are_root { words.to_vec() } else { [&["sudo"], words].concat() };
+    let words = if we_are_root()? { words.to_vec() } else { [&["sudo"], words].concat() };
     let shown = words.join(" ");
     println!("+ {shown}");
     match Command::new(words[0]).args(&words[1..]).status() {
@@ -95,4 +93,10 @@ fn as_root(words: &[&str]) -> Result<()> {
         }
         Err(error) => Err(error).context(shown),
     }
+}
+
+/// Whether this process runs as root.
+pub(crate) fn we_are_root() -> Result<bool> {
+    let id = Command::new("id").arg("-u").output().context("id cannot be run")?;
+    Ok(id.stdout.trim_ascii() == b"0")
 }

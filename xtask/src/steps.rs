@@ -1,5 +1,6 @@
 //! One step of a test run, what it counted, and the summary.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, stdin};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use crate::root;
 /// A command that must succeed.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    arguments: Vec<&'static str>,
-    environment: Vec<(&'static str, &'static str)>,
+    words: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
     /// The step without which this one makes no sense.
     pub(crate) after: Option<&'static str>,
     /// Seconds after which it has failed, building included, where nobody watches.
@@ -20,12 +21,17 @@ pub(crate) struct Step {
 impl Step {
     /// A step that is a cargo command.
     pub(crate) fn cargo(name: &'static str, arguments: &[&'static str]) -> Self {
-        Self { name, arguments: arguments.to_vec(), environment: Vec::new(), after: None, seconds_max: None }
+        Self::program(name, ["cargo"].iter().chain(arguments).map(OsString::from).collect())
+    }
+
+    /// A step that is any command: its program and its arguments.
+    pub(crate) fn program(name: &'static str, words: Vec<OsString>) -> Self {
+        Self { name, words, environment: Vec::new(), after: None, seconds_max: None }
     }
 
     /// With an environment variable.
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -44,10 +50,10 @@ impl Step {
     /// Runs it, shows what it says, and counts the tests it reports.
     pub(crate) fn run(&self) -> Tally {
         let mut command = self.command();
-        command.current_dir(root()).envs(self.environment.iter().copied()).stdout(Stdio::piped());
+        command.current_dir(root()).envs(self.environment.iter().cloned()).stdout(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
-            Err(error) => return Tally::failed(format!("cargo cannot be run: {error}")),
+            Err(error) => return Tally::failed(format!("{} cannot be run: {error}", self.words[0].display())),
         };
         let mut tally = Tally::default();
         if let Some(output) = child.stdout.take() {
@@ -70,11 +76,11 @@ impl Step {
     /// is set only where nobody watches.
     fn command(&self) -> Command {
         let limit = self.seconds_max.filter(|_| !stdin().is_terminal());
-        let mut command = Command::new(if limit.is_some() { "timeout" } else { "cargo" });
-        if let Some(seconds) = limit {
-            command.args(["--kill-after=10", &seconds.to_string(), "cargo"]);
-        }
-        command.args(&self.arguments);
+        let seconds = limit.map(|seconds| seconds.to_string());
+        let timeout = seconds.iter().flat_map(|seconds| ["timeout", "--kill-after=10", seconds]).map(OsString::from);
+        let mut words = timeout.chain(self.words.iter().cloned());
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command
     }
 }
@@ -115,9 +121,14 @@ impl Tally {
         self
     }
 
-    /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says.
+    /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says, or the last one of the
+    /// interop program, `first_call: 30 passed, 0 failed, 95 s`.
     fn count(&mut self, line: &str) {
-        let Some(counts) = line.trim_start().strip_prefix("test result: ") else { return };
+        let Some(counts) =
+            ["test result: ", "first_call: "].iter().find_map(|start| line.trim_start().strip_prefix(start))
+        else {
+            return;
+        };
         let number_before = |word: &str| -> Option<u64> {
             let before = &counts[..counts.find(word)?];
             before.split_whitespace().last()?.parse().ok()
@@ -172,10 +183,12 @@ mod tests {
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "12 passed; 7 failed",
+            "first_call: 30 passed, 1 failed, 95 s",
+            "first_call: FAILED: network namespaces need root",
         ] {
             tally.count(line);
         }
-        assert_eq!((tally.passed, tally.failed), (15, 2));
+        assert_eq!((tally.passed, tally.failed), (45, 3));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::setup;
 use crate::steps::{Outcome, Step, Tally, print_summary};
+use crate::{interop, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -26,26 +26,22 @@ fn steps() -> Vec<Step> {
         Step::cargo("deny", &["deny", "--locked", "check", "bans", "licenses", "sources"]),
         Step::cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]).within(20 * 60),
         Step::cargo(
-            "build",
+            BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],
         ),
         Step::cargo("lab", &["run", "--quiet", "--release", "--locked", "-p", "edgeway", "--", "lab", "--check"])
-            .after("build")
+            .after(BUILD)
             .within(2 * 60),
         Step::cargo("sim", &["run", "--quiet", "--release", "--locked", "-p", "edgeway-sim", "--", "--seeds", "256"])
             .within(5 * 60),
-        Step::cargo("interop", &["test", "--release", "--locked", "-p", "edgeway-interop"])
-            .env("EDGEWAY_INTEROP", "1")
-            .after("build")
-            .within(15 * 60),
     ]
 }
 
 /// Whether everything held.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let steps = steps();
-    if let Some(unknown) = options.only.iter().find(|name| steps.iter().all(|step| step.name != **name)) {
-        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.name).chain([INTEROP]).collect();
+    if let Some(unknown) = options.only.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("there is no step {unknown}; there are: {}", names.join(", "));
     }
     let mut outcomes = Vec::new();
@@ -55,11 +51,14 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Err(error) => Tally::failed(format!("{error:#}")),
         }));
     }
-    for step in &steps {
-        if options.only.is_empty() || options.only.iter().any(|name| name == step.name) {
-            let outcome = Outcome::of(step.name, || run_step(step, &outcomes));
-            outcomes.push(outcome);
-        }
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    for step in steps.iter().filter(|step| wanted(step.name)) {
+        let outcome = Outcome::of(step.name, || run_step(step, &outcomes));
+        outcomes.push(outcome);
+    }
+    if wanted(INTEROP) {
+        let outcome = Outcome::of(INTEROP, || run_interop(&outcomes));
+        outcomes.push(outcome);
     }
     Ok(print_summary(&outcomes))
 }
@@ -68,9 +67,29 @@ fn run_step(step: &Step, before: &[Outcome]) -> Tally {
     if step.name == "deny" && !setup::has_cargo_deny() {
         return Tally::failed("cargo-deny is not installed: cargo xtask setup, or cargo install --locked cargo-deny");
     }
-    let base = step.after.and_then(|name| before.iter().find(|outcome| outcome.name == name));
-    if let Some(failed) = base.filter(|outcome| !outcome.tally.is_good()) {
-        return Tally::failed(format!("not run, because {} failed", failed.name));
+    match step.after.and_then(|name| failed(name, before)) {
+        Some(why) => why,
+        None => step.run(),
     }
-    step.run()
 }
+
+fn run_interop(before: &[Outcome]) -> Tally {
+    if let Some(why) = failed(BUILD, before) {
+        return why;
+    }
+    match interop::step() {
+        Ok(step) => step.run(),
+        Err(error) => Tally::failed(format!("{error:#}")),
+    }
+}
+
+/// The tally of a step that is not run, because another one failed.
+fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
+    let outcome = before.iter().find(|outcome| outcome.name == name)?;
+    (!outcome.tally.is_good()).then(|| Tally::failed(format!("not run, because {name} failed")))
+}
+
+/// The step that builds what later ones run.
+const BUILD: &str = "build";
+/// The step with real daemons; it is made when it is its turn.
+const INTEROP: &str = "interop";

@@ -1,2 +1,47 @@
-//! (being written)
-fn main() {}
+//! `edgeway-core`: the service inside. Dials out to every edge and talks to the registrars.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use edgeway_config::{CoreSettings, parse_core};
+use edgeway_core_node::{CoreNode, Settings};
+use edgeway_model::{Moment, Random};
+use edgeway_runtime::service::{self, CoreKeys, Hooks, ServiceFault};
+
+/// Runs the core until SIGTERM.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Examples:\n  edgeway-core\n  edgeway-core --config ./core.toml")]
+struct Arguments {
+    /// The settings file.
+    #[arg(long, default_value = "/etc/edgeway/core.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("{fault}");
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
+    let settings = settings(arguments)?;
+    edgeway_runtime::log::start(settings.log.level.as_str(), settings.log.format);
+    let (stop, stopped) = service::stop();
+    service::stop_at_signals(stop)?;
+    let random = Random::from_seed(service::seed()?);
+    let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
+    service::run_core(&settings, node, CoreKeys::Files, Hooks::default(), stopped)
+}
+
+fn settings(arguments: &Arguments) -> Result<CoreSettings, ServiceFault> {
+    let origin = arguments.config.display().to_string();
+    let text = std::fs::read_to_string(&arguments.config)
+        .map_err(|error| ServiceFault::Configuration(format!("cannot read {origin}: {error}")))?;
+    parse_core(&text, &origin).map_err(|problems| ServiceFault::Configuration(problems.to_string()))
+}

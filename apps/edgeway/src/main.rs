@@ -1,5 +1,137 @@
-//! (being written)
-#[cfg(test)]
-mod lab;
+//! `edgeway`: the operator's tool, and the lab.
+//!
+//! `edgeway <noun> <verb>`. Data goes to standard output, messages to standard error. Exit codes: 0 ok,
+//! 1 failed or findings, 2 usage, 3 not running, 78 bad configuration.
 
-fn main() {}
+mod commands;
+mod lab;
+mod nodes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Operates an Edgeway edge or core, or shows a whole system at work on this machine.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Examples:\n  edgeway lab\n  edgeway status --config /etc/edgeway/edge.toml")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// An edge, a core, a registrar and two phones in this process: watch a call cross.
+    #[command(after_help = "Examples:\n  edgeway lab --ladder\n  edgeway lab --listen 192.168.1.20")]
+    Lab(lab::LabArgs),
+    /// Checks settings files.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// What a running node counts and whom it is connected to.
+    #[command(after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json")]
+    Status {
+        /// The node's settings file; without it, the edge or core of this machine.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// On the edge: pairing with cores.
+    #[command(subcommand)]
+    Edge(EdgeCommand),
+    /// On the core: pairing with edges.
+    #[command(subcommand)]
+    Core(CoreCommand),
+    /// On the core that holds the authority: identities of further nodes.
+    #[command(subcommand)]
+    Pki(PkiCommand),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Reports every problem of a settings file at once.
+    #[command(
+        after_help = "Examples:\n  edgeway config check /etc/edgeway/edge.toml\n  edgeway config check ./core.toml"
+    )]
+    Check {
+        /// The settings files, of edges and cores.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EdgeCommand {
+    /// Prints a join token, good once and for a short time, for `edgeway core join` on a core.
+    #[command(
+        after_help = "Examples:\n  edgeway edge invite\n  edgeway edge invite --address edge.dmz.example:7001 --minutes 5"
+    )]
+    Invite {
+        /// The edge's settings file.
+        #[arg(long, default_value = "/etc/edgeway/edge.toml")]
+        config: PathBuf,
+        /// Where the core reaches this edge's link port, `host:port`; default: `link.public_address`.
+        #[arg(long)]
+        address: Option<String>,
+        /// How long the token is good.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1440))]
+        minutes: u16,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CoreCommand {
+    /// Joins the edge that printed a token. The token comes on standard input, or from a file.
+    #[command(
+        after_help = "Examples:\n  edgeway core join            (then paste the token)\n  edgeway core join --token-file ./token"
+    )]
+    Join {
+        /// The core's settings file.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+        /// A file that holds the token; default: standard input.
+        #[arg(long)]
+        token_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PkiCommand {
+    /// Makes the identity of a further core, to be copied into its state directory.
+    #[command(
+        after_help = "Examples:\n  edgeway pki issue core2 --out ./core2-state\n  edgeway pki issue core3 --config ./core.toml --out ./c3"
+    )]
+    Issue {
+        /// The name of the further core.
+        node: String,
+        /// The settings file of the core that holds the authority.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+        /// Where to put it.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Lab(args) => lab::run(&args, nodes::start),
+        Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
+        Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
+        Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
+            commands::invite(&config, address.as_deref(), minutes)
+        }
+        Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
+        Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
+    }
+}

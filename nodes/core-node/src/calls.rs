@@ -142,6 +142,11 @@ impl Calls {
         self.free.extend(ports);
     }
 
+    /// Pairs free, and pairs in relays.
+    pub(crate) fn port_pairs(&self) -> (usize, usize) {
+        (self.free.len(), self.by_relay.len())
+    }
+
     pub(crate) fn bind_failed(&mut self, missing: u16) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
     }

@@ -219,7 +219,9 @@ impl CoreNode {
         let host = host.trim_matches(['[', ']']);
         self.settings.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
             || host.eq_ignore_ascii_case(&self.settings.host)
-            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| self.settings.registrars.iter().any(|(address, _)| address.ip() == ip))
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| self.settings.registrars.iter().any(|(address, _)| address.ip() == ip))
     }
 
     pub(crate) fn refuse_media(&mut self, id: TransactionId, refusal: crate::calls::MediaRefusal, now: Moment) {

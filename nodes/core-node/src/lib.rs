@@ -71,6 +71,25 @@ pub struct Settings {
     pub stun_keepalive: bool,
 }
 
+impl From<&edgeway_config::CoreSettings> for Settings {
+    fn from(settings: &edgeway_config::CoreSettings) -> Self {
+        Self {
+            node: settings.node.clone(),
+            domains: settings.domains.clone(),
+            host: settings.sip.advertise.host.clone(),
+            port: settings.sip.advertise.port,
+            datagrams: settings.sip.listen.clone(),
+            path_headers: settings.sip.path_headers,
+            registrars: settings.sip.registrars.iter().map(|one| (one.address, one.transport)).collect(),
+            options_every: settings.sip.options_interval,
+            answer_within: settings.sip.request_timeout,
+            media_address: settings.media.address,
+            allow_unencrypted: settings.media.allow_unencrypted,
+            stun_keepalive: settings.sip.stun_keepalive,
+        }
+    }
+}
+
 /// One core.
 #[derive(Debug)]
 pub struct CoreNode {
@@ -134,6 +153,18 @@ impl CoreNode {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.gauge.current
+    }
+
+    /// SIP transactions held now, for tests of what it remembers.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    /// Inside port pairs: free ones, and those in relays, for tests of what it accounts for.
+    #[must_use]
+    pub fn port_pairs(&self) -> (usize, usize) {
+        self.calls.port_pairs()
     }
 
     fn notice(&mut self, notice: Notice) {

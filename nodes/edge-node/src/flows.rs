@@ -3,15 +3,16 @@
 //! A flow has a token, `<node>.<22 characters>`: its number and 64 random bits. The token stands in
 //! the Path and Record-Route the edge adds, and is the only way to reach a client from inside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use edgeway_link::Frame;
-use edgeway_model::limits::{FLOWS_MAX, SIP_MESSAGE_BYTES_MAX, STRANGER_IDLE_MAX};
+use edgeway_model::limits::STRANGER_IDLE_MAX;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::FlowCommand;
 use edgeway_model::{FlowId, Moment, NodeId, Output};
 use edgeway_sip::framer::{Element, Framer};
+use edgeway_sip::limits::ACCEPTED_BYTES_MAX;
 use edgeway_sip::proxy::Hop;
 use edgeway_sip::{Message, Stun, stun};
 
@@ -33,18 +34,18 @@ pub(crate) struct Flow {
 
 impl EdgeNode {
     pub(crate) fn flow_opened(&mut self, flow: FlowId, peer: SocketAddr, local: SocketAddr, now: Moment) {
-        if self.flows.len() >= FLOWS_MAX {
+        if self.flows.len() >= self.settings.flows_max {
             self.dropped(DropReason::Overload, "the bound on connections is reached");
             return self.close_flow(flow, "too many connections");
         }
+        if self.strangers_at.get(&peer.ip()).copied().unwrap_or(0) >= self.settings.strangers_per_address {
+            self.dropped(DropReason::Overload, "one address holds too many unregistered connections");
+            return self.close_flow(flow, "too many unregistered connections from one address");
+        }
         let nonce = self.random.next_u64();
-        let watched = now + STRANGER_IDLE_MAX;
-        self.strangers.insert((watched, flow));
-        let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
-        self.flows.insert(
-            flow,
-            Flow { peer, local, nonce, core: None, requests: 0, framer, faults: 0, watched: Some(watched) },
-        );
+        let framer = Framer::new(ACCEPTED_BYTES_MAX);
+        self.flows.insert(flow, Flow { peer, local, nonce, core: None, requests: 0, framer, faults: 0, watched: None });
+        self.watch(flow, now);
         self.counts.connections.set(self.flows.len() as u64);
     }
 
@@ -122,6 +123,7 @@ impl EdgeNode {
         let Some(state) = self.flows.remove(&flow) else { return };
         if let Some(watched) = state.watched {
             self.strangers.remove(&(watched, flow));
+            self.stranger_gone(state.peer.ip());
         }
         self.counts.connections.set(self.flows.len() as u64);
         for id in self.proxy.hop_lost(&Hop::Flow(flow)) {
@@ -137,14 +139,29 @@ impl EdgeNode {
 
     /// Looks at a flow as a stranger from now on, unless a registration speaks for it.
     pub(crate) fn watch(&mut self, flow: FlowId, now: Moment) {
+        let registered = self.bindings.is_registered(flow);
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        if let Some(old) = state.watched.take() {
+        let at = (!registered).then(|| now + STRANGER_IDLE_MAX);
+        let (old, address) = (std::mem::replace(&mut state.watched, at), state.peer.ip());
+        if let Some(old) = old {
             self.strangers.remove(&(old, flow));
         }
-        if !self.bindings.is_registered(flow) {
-            let at = now + STRANGER_IDLE_MAX;
-            state.watched = Some(at);
+        if let Some(at) = at {
             self.strangers.insert((at, flow));
+        }
+        match (old, at) {
+            (None, Some(_)) => *self.strangers_at.entry(address).or_default() += 1,
+            (Some(_), None) => self.stranger_gone(address),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    fn stranger_gone(&mut self, address: IpAddr) {
+        if let Some(count) = self.strangers_at.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.strangers_at.remove(&address);
+            }
         }
     }
 
@@ -152,13 +169,6 @@ impl EdgeNode {
         while let Some(&(at, flow)) = self.strangers.first() {
             if at > now {
                 return;
-            }
-            self.strangers.pop_first();
-            if let Some(state) = self.flows.get_mut(&flow) {
-                state.watched = None;
-            }
-            if self.bindings.is_registered(flow) {
-                continue;
             }
             if self.proxy.is_busy(flow) {
                 self.watch(flow, now);

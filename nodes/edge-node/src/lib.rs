@@ -49,6 +49,35 @@ pub struct Settings {
     pub stun_keepalive: bool,
     /// The address clients send media to.
     pub media_address: IpAddr,
+    /// Client connections held at once.
+    pub flows_max: usize,
+    /// Unregistered connections one address may hold at once.
+    pub strangers_per_address: usize,
+}
+
+impl From<&edgeway_config::EdgeSettings> for Settings {
+    fn from(settings: &edgeway_config::EdgeSettings) -> Self {
+        Self {
+            node: settings.node.clone(),
+            public_host: settings.sip.public_host.clone(),
+            public_port: settings.sip.public_port,
+            stun_keepalive: settings.sip.stun_keepalive,
+            media_address: settings.media.public_address,
+            flows_max: settings.limits.flows_max,
+            strangers_per_address: settings.limits.strangers_per_address,
+        }
+    }
+}
+
+/// How an edge's media port pairs are used; the pairs that are bound but quiet are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPairs {
+    /// Belonging to nobody.
+    pub free: usize,
+    /// Held by cores for calls to come.
+    pub granted: usize,
+    /// In relays.
+    pub used: usize,
 }
 
 /// One edge.
@@ -60,6 +89,7 @@ pub struct EdgeNode {
     wall: Option<(u64, Moment)>,
     flows: HashMap<FlowId, Flow>,
     strangers: BTreeSet<(Moment, FlowId)>,
+    strangers_at: HashMap<IpAddr, usize>,
     bindings: Bindings,
     proxy: Proxy,
     links: BTreeMap<LinkId, (NodeId, Link)>,
@@ -88,6 +118,7 @@ impl EdgeNode {
             wall: None,
             flows: HashMap::new(),
             strangers: BTreeSet::new(),
+            strangers_at: HashMap::new(),
             bindings: Bindings::default(),
             proxy: Proxy::new(
                 Patience { answer: limits::ANSWER_WITHIN, route: limits::ROUTE_WITHIN },
@@ -106,6 +137,20 @@ impl EdgeNode {
     #[must_use]
     pub fn registered_flows(&self) -> Vec<FlowId> {
         self.bindings.flows()
+    }
+
+    /// SIP transactions held now, for tests of what the edge remembers.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    /// Media port pairs by what they are used for, for tests of what the edge accounts for.
+    #[must_use]
+    pub fn port_pairs(&self) -> PortPairs {
+        let granted = self.cores.values().map(Core::pairs_granted).sum();
+        let used = self.cores.values().map(Core::pairs_used).sum();
+        PortPairs { free: self.ports.pairs_free(), granted, used }
     }
 
     fn send_flow(&mut self, flow: FlowId, bytes: Bytes) {

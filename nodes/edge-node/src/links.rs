@@ -32,11 +32,27 @@ pub(crate) struct Core {
     named: Option<BTreeSet<RelayId>>,
 }
 
+impl Core {
+    pub(crate) fn pairs_granted(&self) -> usize {
+        self.granted.len()
+    }
+
+    pub(crate) fn pairs_used(&self) -> usize {
+        self.relays.len()
+    }
+}
+
 /// Port pairs that are bound and belong to nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
     free: Vec<PortPair>,
     asked: usize,
+}
+
+impl Ports {
+    pub(crate) fn pairs_free(&self) -> usize {
+        self.free.len()
+    }
 }
 
 impl EdgeNode {

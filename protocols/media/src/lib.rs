@@ -6,5 +6,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod datagram;
+pub mod latch;
 pub mod limits;
+pub mod relay;
+pub mod rtcp;
+pub mod rtp;
 pub mod sdp;
+pub mod srtp;

@@ -63,3 +63,7 @@ pub const CANDIDATE_IDLE: Duration = Duration::from_secs(1);
 
 /// How long a complete relay waits for the client's first packet before it is called silent.
 pub const CLIENT_SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// How long packets under the client's previous key are still opened after a change: both sides
+/// cannot change at the same instant.
+pub const KEY_CHANGE_GRACE: Duration = Duration::from_secs(2);

@@ -118,8 +118,8 @@ impl Product {
         let edge = Node::prepare(&setup.dmz, directory, "edge", &setup.edge_file(directory)?)?;
         let core = Node::prepare(&setup.inside, directory, "core", &setup.core_file(directory)?)?;
         let mut product = Self { binaries, edge, core };
-        product.pair()?;
         product.edge.daemon = Some(product.spawn(&product.edge, "edgeway-edge", directory)?);
+        product.pair()?;
         product.core.daemon = Some(product.spawn(&product.core, "edgeway-core", directory)?);
         product.wait_linked()?;
         Ok(product)

@@ -30,6 +30,11 @@ fn the_edge_contains_nothing_of_the_inside() {
 }
 
 #[test]
+fn the_edge_never_dials() {
+    none(sources::check_edge_never_dials(&HOUSE.texts));
+}
+
+#[test]
 fn pure_crates_reach_nothing() {
     none(crates::check_purity(&HOUSE.crates));
 }

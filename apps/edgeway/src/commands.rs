@@ -1,0 +1,221 @@
+//! The short commands: everything but the lab.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
+use edgeway_model::NodeId;
+use edgeway_runtime::admin;
+use edgeway_runtime::pki::{self, Authority, Invites, NodeState, Role, Token, unix_now};
+
+/// sysexits: bad configuration.
+const BAD_CONFIGURATION: u8 = 78;
+/// Our own: the node does not run.
+const NOT_RUNNING: u8 = 3;
+/// A token is one short line; more is no token.
+const TOKEN_BYTES_MAX: u64 = 4_096;
+
+/// A command that failed: what to say, and the exit code.
+struct Failure(u8, String);
+
+impl Failure {
+    fn new(error: impl Display) -> Self {
+        Self(1, error.to_string())
+    }
+
+    fn configuration(error: impl Display) -> Self {
+        Self(BAD_CONFIGURATION, error.to_string())
+    }
+}
+
+fn finish(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(code, text)) => {
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// One of the two kinds of settings file.
+enum AnySettings {
+    Edge(Box<EdgeSettings>),
+    Core(Box<CoreSettings>),
+}
+
+impl AnySettings {
+    fn control_socket(&self) -> &str {
+        match self {
+            Self::Edge(settings) => &settings.control_socket,
+            Self::Core(settings) => &settings.control_socket,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::configuration(format!("cannot read {}: {error}", path.display())))
+}
+
+fn edge_settings(path: &Path) -> Result<EdgeSettings, Failure> {
+    parse_edge(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
+}
+
+fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
+    parse_core(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
+}
+
+/// Reads a file as whichever kind it is: only a core has registrars and domains.
+fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
+    let text = read(path)?;
+    let origin = path.display().to_string();
+    let (edge, core) = (parse_edge(&text, &origin), parse_core(&text, &origin));
+    match (edge, core) {
+        (Ok(edge), _) => Ok(AnySettings::Edge(Box::new(edge))),
+        (_, Ok(core)) => Ok(AnySettings::Core(Box::new(core))),
+        (Err(edge), Err(core)) => {
+            let is_core = text.lines().any(|line| {
+                let key = line.split('=').next().unwrap_or_default().trim();
+                matches!(key, "domains" | "registrars" | "advertise" | "path_headers" | "allow_unencrypted")
+            });
+            Err(if is_core { Failure::configuration(core) } else { Failure::configuration(edge) })
+        }
+    }
+}
+
+/// `edgeway config check FILE…`
+pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
+    let mut worst = ExitCode::SUCCESS;
+    for file in files {
+        let file = file.as_ref();
+        match any_settings(file) {
+            Ok(AnySettings::Edge(settings)) => println!("{}: a good edge ({})", file.display(), settings.node),
+            Ok(AnySettings::Core(settings)) => println!("{}: a good core ({})", file.display(), settings.node),
+            Err(failure) => worst = finish(Err(failure)),
+        }
+    }
+    worst
+}
+
+/// `edgeway status`
+pub(crate) fn status(config: Option<&Path>, json: bool) -> ExitCode {
+    finish(print_status(config, json))
+}
+
+fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
+    let sockets = match config {
+        Some(path) => vec![any_settings(path)?.control_socket().to_owned()],
+        None => {
+            let usual = ["/run/edgeway/edge.sock", "/run/edgeway/core.sock"];
+            usual.iter().filter(|socket| Path::new(socket).exists()).map(|socket| (*socket).to_owned()).collect()
+        }
+    };
+    if sockets.is_empty() {
+        return Err(Failure(
+            NOT_RUNNING,
+            "no edge and no core runs on this machine; name its file with --config".into(),
+        ));
+    }
+    for socket in sockets {
+        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure(NOT_RUNNING, fault.to_string()))?;
+        if code != 200 {
+            return Err(Failure::new(format!("{socket} answers {code}: {body}")));
+        }
+        if json {
+            println!("{body}");
+        } else {
+            let status: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
+            print!("{}", admin::table(&status));
+        }
+    }
+    Ok(())
+}
+
+/// `edgeway edge invite`
+pub(crate) fn invite(config: &Path, address: Option<&str>, minutes: u16) -> ExitCode {
+    finish(print_invite(config, address, minutes))
+}
+
+fn print_invite(config: &Path, address: Option<&str>, minutes: u16) -> Result<(), Failure> {
+    let settings = edge_settings(config)?;
+    let listen = settings.link.listen;
+    let address = match (address, &settings.link.public_address) {
+        (Some(address), _) => address.to_owned(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) if !listen.ip().is_unspecified() => listen.to_string(),
+        (None, None) => {
+            let text = "where does the core reach this edge? Set link.public_address, or give --address HOST:PORT";
+            return Err(Failure::configuration(text));
+        }
+    };
+    let state_dir = Path::new(&settings.state_dir);
+    let state = NodeState::load_or_create(state_dir).map_err(Failure::new)?;
+    let validity = Duration::from_secs(u64::from(minutes) * 60);
+    let invites = Invites::in_state(state_dir);
+    let token = invites.create(&address, state.key(), validity, unix_now()).map_err(Failure::new)?;
+    eprintln!("Good once, for {minutes} minutes, while edgeway-edge runs. On the core: edgeway core join");
+    println!("{}", token.reveal());
+    Ok(())
+}
+
+/// `edgeway core join`
+pub(crate) fn join(config: &Path, token_file: Option<&Path>) -> ExitCode {
+    finish(do_join(config, token_file))
+}
+
+fn do_join(config: &Path, token_file: Option<&Path>) -> Result<(), Failure> {
+    let settings = core_settings(config)?;
+    let token = read_token(token_file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    let joined = runtime
+        .block_on(pki::pairing::join(Path::new(&settings.state_dir), &settings.node, &token))
+        .map_err(Failure::new)?;
+    if joined.authority_created {
+        eprintln!("A certificate authority was made in {}: keep a copy of it safe.", settings.state_dir);
+    }
+    println!("joined {} at {}", joined.edge.node, joined.edge.address);
+    Ok(())
+}
+
+fn read_token(file: Option<&Path>) -> Result<Token, Failure> {
+    let mut text = String::new();
+    match file {
+        Some(path) => {
+            let file = std::fs::File::open(path)
+                .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+            file.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map_err(Failure::new)?;
+        }
+        None => {
+            eprintln!("The token, then Enter:");
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut std::io::stdin().lock().take(TOKEN_BYTES_MAX), &mut line)
+                .map_err(Failure::new)?;
+            text = line;
+        }
+    }
+    Token::parse(text.trim()).map_err(Failure::new)
+}
+
+/// `edgeway pki issue`
+pub(crate) fn issue(node: &str, config: &Path, out: &Path) -> ExitCode {
+    finish(do_issue(node, config, out))
+}
+
+fn do_issue(node: &str, config: &Path, out: &Path) -> Result<(), Failure> {
+    let settings = core_settings(config)?;
+    let node = NodeId::new(node)
+        .ok_or_else(|| Failure(2, format!("{node:?} is no node name: use 1 to 63 of a-z, 0-9 and -")))?;
+    let authority = Authority::load(Path::new(&settings.state_dir)).map_err(Failure::new)?.ok_or_else(|| {
+        Failure::new(format!(
+            "{} holds no authority: `edgeway core join` makes it, on the first core",
+            settings.state_dir
+        ))
+    })?;
+    authority.issue_to(&node, Role::Core, out).map_err(Failure::new)?;
+    println!("{}: copy it into the state directory of {node}", pki::identity::identity_path(out).display());
+    Ok(())
+}

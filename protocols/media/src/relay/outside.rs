@@ -1,0 +1,215 @@
+//! The edge's half of a relay: between the client's socket and the link.
+
+use std::net::SocketAddr;
+
+use edgeway_model::Moment;
+use edgeway_model::media::{Component, OutsideRelay, RelayCounters};
+
+use super::DropReason;
+use crate::latch::{Allowance, Latch, Standing};
+use crate::limits::{PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES, SRTP_OVERHEAD_BYTES};
+use crate::{rtcp, rtp};
+
+/// Decides per packet whether the link or the client gets it.
+///
+/// Invariant: nothing is ever sent to a source that is neither proven by the core nor the
+/// described address on the TLS peer's own host; on a plain leg, neither described nor on the TLS
+/// peer's host.
+#[derive(Clone, Debug)]
+pub struct OutsideEngine {
+    rule: OutsideRelay,
+    /// The last place the client described, kept over a hold.
+    last_described: Option<(SocketAddr, SocketAddr)>,
+    rtp: Source,
+    rtcp: Source,
+    from_signalling: Allowance,
+    from_strangers: Allowance,
+    counters: RelayCounters,
+}
+
+/// What one component knows about where the client is.
+#[derive(Clone, Debug, Default)]
+struct Source {
+    latch: Latch,
+    /// Plain legs: the address learnt, and whether the next eligible one replaces it.
+    learnt: Option<SocketAddr>,
+    relearn: bool,
+}
+
+/// A packet goes on to the link, marked with these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromClient {
+    /// The number of its source.
+    pub candidate: u8,
+    /// Whether that is the proven one.
+    pub latched: bool,
+}
+
+impl OutsideEngine {
+    /// A relay that knows no source yet.
+    #[must_use]
+    pub fn new(rule: OutsideRelay, now: Moment) -> Self {
+        Self {
+            last_described: rule.described,
+            rule,
+            rtp: Source::default(),
+            rtcp: Source::default(),
+            from_signalling: Allowance::new(now),
+            from_strangers: Allowance::new(now),
+            counters: RelayCounters::default(),
+        }
+    }
+
+    /// The rule in force.
+    #[must_use]
+    pub fn rule(&self) -> &OutsideRelay {
+        &self.rule
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn counters(&self) -> RelayCounters {
+        self.counters
+    }
+
+    /// A new rule for the same relay (offer and answer went round again).
+    pub fn update(&mut self, rule: OutsideRelay) {
+        if rule.srtp != self.rule.srtp {
+            (self.rtp, self.rtcp) = (Source::default(), Source::default());
+        }
+        let moved = rule.described.is_some() && rule.described != self.last_described;
+        for component in [Component::Rtp, Component::Rtcp] {
+            let trusted = pick(rule.described, component).is_some_and(|place| place.ip() == rule.signalling_peer);
+            let source = self.source_mut(component);
+            source.relearn = true;
+            // A new place on the TLS peer's own host may be sent to at once; any other place has
+            // to prove itself first, and until then the old one is the best known.
+            if moved && trusted {
+                source.latch.release();
+                source.learnt = None;
+            }
+        }
+        self.last_described = rule.described.or(self.last_described);
+        self.rule = rule;
+    }
+
+    /// A packet came to the client-side port.
+    ///
+    /// # Errors
+    /// [`DropReason`], already counted.
+    pub fn handle_from_client(
+        &mut self,
+        component: Component,
+        source: SocketAddr,
+        packet: &[u8],
+        now: Moment,
+    ) -> Result<FromClient, DropReason> {
+        let outcome = if !self.is_plausible(component, packet) {
+            Err(DropReason::Malformed)
+        } else if self.rule.srtp {
+            self.weigh_srtp_client(component, source, now)
+        } else {
+            self.learn_plain_client(component, source)
+        };
+        match outcome {
+            Ok(_) => self.counters.inward += 1,
+            Err(reason) => reason.count(&mut self.counters),
+        }
+        outcome
+    }
+
+    /// Where a packet from the link goes. `None`: nowhere yet; dropped and counted.
+    pub fn handle_from_link(&mut self, component: Component) -> Option<SocketAddr> {
+        let target = self.target(component);
+        match target {
+            Some(_) => self.counters.outward += 1,
+            None => DropReason::TooEarly.count(&mut self.counters),
+        }
+        target
+    }
+
+    /// The core has proven a candidate. `false` if nobody has that number any more.
+    pub fn latch(&mut self, component: Component, candidate: u8) -> bool {
+        self.rule.srtp && self.source_mut(component).latch.latch(candidate)
+    }
+
+    /// A packet that could not be sent after all.
+    pub fn count_send_failure(&mut self) {
+        self.counters.other_drops += 1;
+    }
+
+    /// Where this component's packets go now.
+    #[must_use]
+    pub fn target(&self, component: Component) -> Option<SocketAddr> {
+        let source = self.source(component);
+        let proven = if self.rule.srtp { source.latch.address() } else { source.learnt };
+        let described = pick(self.rule.described, component).filter(|place| place.ip() == self.rule.signalling_peer);
+        proven.or(described)
+    }
+
+    /// Cheap checks first, so that junk takes nothing from the allowance.
+    fn is_plausible(&self, component: Component, packet: &[u8]) -> bool {
+        let overhead = |bytes| if self.rule.srtp { bytes } else { 0 };
+        let long_enough = match component {
+            Component::Rtp => packet.len() >= rtp::HEADER_BYTES_MIN + overhead(SRTP_OVERHEAD_BYTES),
+            Component::Rtcp => packet.len() >= rtcp::PACKET_BYTES_MIN + overhead(SRTCP_OVERHEAD_BYTES),
+        };
+        long_enough && packet.len() <= PACKET_BYTES_MAX && packet[0] >> 6 == 2
+    }
+
+    fn weigh_srtp_client(
+        &mut self,
+        component: Component,
+        source: SocketAddr,
+        now: Moment,
+    ) -> Result<FromClient, DropReason> {
+        let signalling_peer = self.rule.signalling_peer;
+        match self.source(component).latch.standing(source, signalling_peer, now) {
+            Standing::Latched(candidate) => Ok(FromClient { candidate, latched: true }),
+            Standing::Crowded => Err(DropReason::WrongSource),
+            Standing::Candidate(slot) => {
+                let trusted_host = source.ip() == signalling_peer;
+                let allowance = if trusted_host { &mut self.from_signalling } else { &mut self.from_strangers };
+                if !allowance.take(now) {
+                    return Err(DropReason::WrongSource);
+                }
+                let candidate = self.source_mut(component).latch.follow(slot, source, now);
+                Ok(FromClient { candidate, latched: false })
+            }
+        }
+    }
+
+    fn learn_plain_client(&mut self, component: Component, source: SocketAddr) -> Result<FromClient, DropReason> {
+        let described = pick(self.rule.described, component);
+        let eligible = described == Some(source) || source.ip() == self.rule.signalling_peer;
+        let known = self.source_mut(component);
+        if known.learnt != Some(source) && (!eligible || (known.learnt.is_some() && !known.relearn)) {
+            return Err(DropReason::WrongSource);
+        }
+        known.learnt = Some(source);
+        known.relearn = false;
+        Ok(FromClient { candidate: 0, latched: true })
+    }
+
+    fn source(&self, component: Component) -> &Source {
+        match component {
+            Component::Rtp => &self.rtp,
+            Component::Rtcp => &self.rtcp,
+        }
+    }
+
+    fn source_mut(&mut self, component: Component) -> &mut Source {
+        match component {
+            Component::Rtp => &mut self.rtp,
+            Component::Rtcp => &mut self.rtcp,
+        }
+    }
+}
+
+/// The address of one component.
+pub(super) fn pick(described: Option<(SocketAddr, SocketAddr)>, component: Component) -> Option<SocketAddr> {
+    described.map(|(rtp, rtcp)| match component {
+        Component::Rtp => rtp,
+        Component::Rtcp => rtcp,
+    })
+}

@@ -1,0 +1,124 @@
+//! Opening what a client sends.
+
+use edgeway_model::media::SrtpKey;
+
+use super::{Freshness, RTCP_LABELS, RTP_LABELS, ReplayWindow, SessionKeys, SrtpFault, TAG_BYTES};
+use crate::limits::{RECEIVE_SOURCES_MAX, SRTCP_OVERHEAD_BYTES};
+use crate::rtcp;
+use crate::rtp::RtpHeader;
+
+/// The receiving contexts of one key: one per synchronisation source, RTP and RTCP apart.
+///
+/// Only authenticated packets leave a trace, so nobody without the key can use the table up.
+pub struct SrtpReceiver {
+    rtp: Sources,
+    rtcp: Sources,
+}
+
+/// An authenticated packet, now in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its length.
+    pub len: usize,
+    /// Its synchronisation source.
+    pub ssrc: u32,
+    /// Its index: 48 bits for RTP, 31 for RTCP.
+    pub index: u64,
+    /// Whether that is higher than any index seen from this source: only such a packet proves
+    /// that its sender holds the key now.
+    pub newest: bool,
+}
+
+struct Sources {
+    keys: SessionKeys,
+    windows: Vec<(u32, ReplayWindow)>,
+    recent: usize,
+}
+
+impl SrtpReceiver {
+    /// Contexts for packets protected with `key`.
+    #[must_use]
+    pub fn new(key: &SrtpKey) -> Self {
+        Self { rtp: Sources::new(key, RTP_LABELS), rtcp: Sources::new(key, RTCP_LABELS) }
+    }
+
+    /// Authenticates and decrypts an SRTP packet (RFC 3711 §3.3).
+    ///
+    /// # Errors
+    /// [`SrtpFault`]; the packet is then unchanged and must be dropped.
+    pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpFault> {
+        let header = RtpHeader::parse(packet).ok_or(SrtpFault::Malformed)?;
+        let len = packet.len().checked_sub(TAG_BYTES).filter(|&len| len >= header.bytes).ok_or(SrtpFault::Malformed)?;
+        let known = self.rtp.find(header.ssrc);
+        let index = match known {
+            Some(at) => self.rtp.windows[at].1.estimate(header.sequence).ok_or(SrtpFault::Replayed)?,
+            None => u64::from(header.sequence),
+        };
+        let newest = self.rtp.admit(known, index)?;
+        let rollover = u32::try_from(index >> 16).map_err(|_| SrtpFault::Exhausted)?;
+        let (body, tag) = packet.split_at_mut(len);
+        if !self.rtp.keys.verify(body, &rollover.to_be_bytes(), tag) {
+            return Err(SrtpFault::Unauthenticated);
+        }
+        self.rtp.keys.apply_keystream(header.ssrc, index, &mut body[header.bytes..]);
+        self.rtp.remember(known, header.ssrc, index);
+        Ok(Opened { len, ssrc: header.ssrc, index, newest })
+    }
+
+    /// Authenticates and decrypts an SRTCP packet (RFC 3711 §3.4).
+    ///
+    /// # Errors
+    /// [`SrtpFault`]; the packet is then unchanged and must be dropped.
+    pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpFault> {
+        let ssrc = rtcp::first_ssrc(packet).ok_or(SrtpFault::Malformed)?;
+        let len = packet.len().checked_sub(SRTCP_OVERHEAD_BYTES).filter(|&len| len >= rtcp::PACKET_BYTES_MIN);
+        let len = len.ok_or(SrtpFault::Malformed)?;
+        let (authenticated, tag) = packet.split_at_mut(len + 4);
+        let trailer: [u8; 4] = *authenticated.last_chunk().ok_or(SrtpFault::Malformed)?;
+        let (encrypted, index) = (trailer[0] & 0x80 != 0, u64::from(u32::from_be_bytes(trailer) & 0x7fff_ffff));
+        let known = self.rtcp.find(ssrc);
+        let newest = self.rtcp.admit(known, index)?;
+        // RFC 4568 §6.3.2: a packet in clear would need UNENCRYPTED_SRTCP, which we never agree to.
+        if !self.rtcp.keys.verify(authenticated, &[], tag) || !encrypted {
+            return Err(SrtpFault::Unauthenticated);
+        }
+        self.rtcp.keys.apply_keystream(ssrc, index, &mut authenticated[8..len]);
+        self.rtcp.remember(known, ssrc, index);
+        Ok(Opened { len, ssrc, index, newest })
+    }
+}
+
+impl Sources {
+    fn new(key: &SrtpKey, labels: [u8; 3]) -> Self {
+        Self { keys: SessionKeys::derive(key, labels), windows: Vec::new(), recent: 0 }
+    }
+
+    fn find(&mut self, ssrc: u32) -> Option<usize> {
+        if self.windows.get(self.recent).is_some_and(|(known, _)| *known == ssrc) {
+            return Some(self.recent);
+        }
+        let at = self.windows.iter().position(|(known, _)| *known == ssrc)?;
+        self.recent = at;
+        Some(at)
+    }
+
+    /// Whether the index is the newest of its source; a replay is turned away before any
+    /// cryptography is spent on it.
+    fn admit(&self, known: Option<usize>, index: u64) -> Result<bool, SrtpFault> {
+        match known.map(|at| self.windows[at].1.judge(index)) {
+            Some(Freshness::Newest) => Ok(true),
+            Some(Freshness::Late) => Ok(false),
+            Some(Freshness::Duplicate | Freshness::TooOld) => Err(SrtpFault::Replayed),
+            None if self.windows.len() < RECEIVE_SOURCES_MAX => Ok(true),
+            None => Err(SrtpFault::TooManySources),
+        }
+    }
+
+    fn remember(&mut self, known: Option<usize>, ssrc: u32, index: u64) {
+        match known {
+            Some(at) => self.windows[at].1.accept(index),
+            None => self.windows.push((ssrc, ReplayWindow::starting_at(index))),
+        }
+        debug_assert!(self.windows.len() <= RECEIVE_SOURCES_MAX);
+    }
+}

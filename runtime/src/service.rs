@@ -1,0 +1,474 @@
+//! A whole edge, or a whole core: sockets, threads and node put together.
+//!
+//! Used by the two services, and by the lab, which runs both in one process. A service runs on the
+//! thread that calls it and ends when its [`Stop`] is pulled.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeway_config::{CoreSettings, EdgeSettings};
+use edgeway_model::{NodeId, Random};
+use edgeway_model::notice::Notice;
+use edgeway_model::world::{Observable, Status};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::clock::Clock;
+use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
+use crate::media::{MediaConfig, MediaFact, MediaHandle};
+use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, NodeState, PkiError};
+use crate::reactor::{NoticeSink, Reactor, TapSink};
+use crate::tls::{CertificateStore, server_config};
+use crate::{admin, link, notify};
+
+/// Media facts that may wait for the reactor.
+const FACTS_MAX: usize = 4_096;
+/// How often a core looks whether it has joined another edge.
+const EDGES_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a service could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceFault {
+    /// A socket could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenFault),
+    /// Certificates, keys or the state directory.
+    #[error("{0}")]
+    Configuration(String),
+    /// Something of the system failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ServiceFault {
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
+    /// The exit code of a program that ends with this fault (sysexits): 78 for what the operator must
+    /// set right, 69 for what is not available now.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 78,
+            Self::Listen(_) | Self::System { .. } => 69,
+        }
+    }
+}
+
+impl From<PkiError> for ServiceFault {
+    fn from(error: PkiError) -> Self {
+        Self::Configuration(error.to_string())
+    }
+}
+
+/// Ends a service: dropping it does, too.
+#[derive(Debug)]
+pub struct Stop(oneshot::Sender<()>);
+
+/// The other end of a [`Stop`].
+#[derive(Debug)]
+pub struct Stopped(oneshot::Receiver<()>);
+
+/// A pair of [`Stop`] and what to give to the service.
+#[must_use]
+pub fn stop() -> (Stop, Stopped) {
+    let (stop, stopped) = oneshot::channel();
+    (Stop(stop), Stopped(stopped))
+}
+
+impl Stop {
+    /// Ends the service.
+    pub fn pull(self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Asks a running service for its status, from any thread.
+#[derive(Clone, Debug)]
+pub struct StatusPort(mpsc::Sender<oneshot::Sender<Status>>);
+
+impl StatusPort {
+    /// The status now; `None` if the service has ended or does not answer within two seconds.
+    #[must_use]
+    pub fn ask(&self) -> Option<Status> {
+        let (answer, mut status) = oneshot::channel();
+        self.0.try_send(answer).ok()?;
+        let give_up = std::time::Instant::now() + Duration::from_secs(2);
+        while std::time::Instant::now() < give_up {
+            match status.try_recv() {
+                Ok(status) => return Some(status),
+                Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(2)),
+                Err(oneshot::error::TryRecvError::Closed) => return None,
+            }
+        }
+        None
+    }
+}
+
+/// What a service is given besides its settings.
+#[derive(Default)]
+pub struct Hooks {
+    /// Called with each notice, on the service's thread.
+    pub notice: Option<NoticeSink>,
+    /// Called with each SIP message, on the service's thread.
+    pub message: Option<TapSink>,
+    /// Called once the sockets are bound.
+    pub ready: Option<Box<dyn FnOnce(StatusPort)>>,
+}
+
+/// Where an edge's identity and certificates come from.
+pub enum EdgeKeys {
+    /// From the files the settings name.
+    Files,
+    /// In memory, for the lab.
+    Memory {
+        /// The node identity.
+        identity: Box<Identity>,
+        /// The certificates shown to clients.
+        certificates: Arc<CertificateStore>,
+    },
+}
+
+/// Where a core's identity and edges come from.
+pub enum CoreKeys {
+    /// From its state directory, looked at again and again: joining takes effect at once.
+    Files,
+    /// In memory, for the lab.
+    Memory {
+        /// The node identity.
+        identity: Box<Identity>,
+        /// The edges to dial.
+        edges: Vec<EdgeRecord>,
+    },
+}
+
+/// Runs an edge until it is stopped. `node` is an `EdgeNode` made from the same settings.
+///
+/// # Errors
+/// [`ServiceFault`] when it cannot start.
+pub fn run_edge<N: Observable + 'static>(
+    settings: &EdgeSettings,
+    node: N,
+    keys: EdgeKeys,
+    hooks: Hooks,
+    stopped: Stopped,
+) -> Result<(), ServiceFault> {
+    let state_dir = PathBuf::from(&settings.state_dir);
+    let (desk, identity, certificates) = match keys {
+        EdgeKeys::Files => {
+            let certificates = CertificateStore::load(&settings.sip.certificates).map_err(|faults| {
+                let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                ServiceFault::Configuration(lines.join("\n"))
+            })?;
+            let desk = JoinDesk::open(&state_dir, settings.node.clone())?;
+            let identity = desk.identity();
+            (Some(desk), identity, Arc::new(certificates))
+        }
+        EdgeKeys::Memory { identity, certificates } => (None, Some(*identity), certificates),
+    };
+    let sip: Vec<_> =
+        settings.sip.listen.iter().map(|at| bind_tcp("sip.listen", *at)).collect::<Result<_, _>>()?;
+    let link_listener = bind_tcp("link.listen", settings.link.listen)?;
+    let media_socket = bind_udp("link.listen (UDP)", settings.link.listen)?;
+    let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
+    let server = identity.as_ref().map(crate::pki::tls::media_server_config).transpose()?;
+    let (facts, incoming) = mpsc::channel(FACTS_MAX);
+    let media = MediaHandle::start(
+        MediaConfig {
+            bind: settings.media.address,
+            first_port: settings.media.ports.first,
+            last_port: settings.media.ports.last,
+            listen: Some((media_socket, server)),
+            seed: seed()?,
+        },
+        facts,
+    )
+    .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+    let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
+    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+        for listener in sip {
+            serve_tls(reactor, listener, server_config(Arc::clone(&certificates)))
+                .map_err(ServiceFault::system("starting to listen for SIP"))?;
+        }
+        let door = match (desk, identity) {
+            (Some(desk), _) => link::Door::Desk(Rc::new(desk)),
+            (None, Some(identity)) => link::Door::Paired(identity),
+            (None, None) => return Err(ServiceFault::Configuration("an edge without an identity".into())),
+        };
+        let tcp = tokio::net::TcpListener::from_std(link_listener)
+            .map_err(ServiceFault::system("starting to listen for links"))?;
+        let listener = link::listen(Rc::clone(reactor), tcp, door)?;
+        keep(listener);
+        watch_certificates(&certificates, settings);
+        Ok(())
+    })
+}
+
+/// Runs a core until it is stopped. `node` is a `CoreNode` made from the same settings.
+///
+/// # Errors
+/// [`ServiceFault`] when it cannot start.
+pub fn run_core<N: Observable + 'static>(
+    settings: &CoreSettings,
+    node: N,
+    keys: CoreKeys,
+    hooks: Hooks,
+    stopped: Stopped,
+) -> Result<(), ServiceFault> {
+    let tcp: Vec<_> =
+        settings.sip.listen.iter().map(|at| bind_tcp("sip.listen (TCP)", *at)).collect::<Result<_, _>>()?;
+    let udp: Vec<_> =
+        settings.sip.listen.iter().map(|at| bind_udp("sip.listen (UDP)", *at)).collect::<Result<_, _>>()?;
+    let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
+    let (facts, incoming) = mpsc::channel(FACTS_MAX);
+    let media = MediaHandle::start(
+        MediaConfig {
+            bind: settings.media.address,
+            first_port: settings.media.ports.first,
+            last_port: settings.media.ports.last,
+            listen: None,
+            seed: seed()?,
+        },
+        facts,
+    )
+    .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+    let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
+    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+        for listener in tcp {
+            serve_tcp(reactor, listener).map_err(ServiceFault::system("starting to listen for SIP"))?;
+        }
+        for socket in udp {
+            serve_udp(reactor, socket).map_err(ServiceFault::system("starting to listen for SIP"))?;
+        }
+        let mut diallers = Diallers { reactor: Rc::clone(reactor), media: media.clone(), dialled: Vec::new() };
+        match keys {
+            CoreKeys::Memory { identity, edges } => {
+                for edge in edges {
+                    diallers.dial(&identity, edge);
+                }
+                keep(diallers);
+            }
+            CoreKeys::Files => {
+                let (state_dir, node) = (PathBuf::from(&settings.state_dir), settings.node.clone());
+                spawn_local(follow_edges(diallers, state_dir, node));
+            }
+        }
+        Ok(())
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where all the parts of a service meet")]
+fn run<N: Observable + 'static>(
+    node: N,
+    media: MediaHandle,
+    facts: mpsc::Receiver<MediaFact>,
+    metrics: Option<std::net::TcpListener>,
+    control: Option<PathBuf>,
+    hooks: Hooks,
+    stopped: Stopped,
+    start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<(), ServiceFault>,
+) -> Result<(), ServiceFault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServiceFault::system("starting the runtime"))?;
+    let local = LocalSet::new();
+    let outcome = local.block_on(&runtime, async {
+        let reactor = Reactor::new(node, Clock::start());
+        if let Some(sink) = hooks.notice {
+            reactor.on_notice(sink);
+        }
+        if let Some(sink) = hooks.message {
+            reactor.on_message(sink);
+        }
+        reactor.attach_media(media.clone());
+        spawn_local(Rc::clone(&reactor).run());
+        spawn_local(Rc::clone(&reactor).run_media(facts));
+        start(&reactor, &media)?;
+        let status = Rc::clone(&reactor);
+        admin::serve(control.as_deref(), metrics, move || status.status())
+            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+        let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
+        let status = Rc::clone(&reactor);
+        spawn_local(async move {
+            while let Some(answer) = asked.recv().await {
+                let _ = answer.send(status.status());
+            }
+        });
+        if let Some(ready) = hooks.ready {
+            ready(StatusPort(port));
+        }
+        notify::ready();
+        let _ = stopped.0.await;
+        notify::stopping();
+        Ok(())
+    });
+    media.shutdown();
+    outcome
+}
+
+/// Keeps something alive for as long as the service runs.
+fn keep<T: 'static>(kept: T) {
+    spawn_local(async move {
+        let _kept = kept;
+        std::future::pending::<()>().await;
+    });
+}
+
+/// The edges a core dials.
+struct Diallers<N> {
+    reactor: Rc<Reactor<N>>,
+    media: MediaHandle,
+    dialled: Vec<(EdgeRecord, link::Dialler)>,
+}
+
+impl<N: Observable + 'static> Diallers<N> {
+    fn dial(&mut self, identity: &Identity, edge: EdgeRecord) {
+        match crate::pki::tls::media_client_config(identity, &edge.node) {
+            Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
+            Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
+        }
+        let random = match seed() {
+            Ok(seed) => Random::from_seed(seed),
+            Err(error) => return tracing::error!(%error, "no link to {}", edge.node),
+        };
+        match link::dial(Rc::clone(&self.reactor), identity, &edge, random) {
+            Ok(dialler) => self.dialled.push((edge, dialler)),
+            Err(error) => tracing::error!(%error, "no link to {}", edge.node),
+        }
+    }
+
+    /// Dials what is new, forgets what is gone.
+    fn follow(&mut self, identity: &Identity, edges: &[EdgeRecord]) {
+        let media = &self.media;
+        self.dialled.retain(|(edge, _)| {
+            let stays = edges.contains(edge);
+            if !stays {
+                media.forget(&edge.node);
+            }
+            stays
+        });
+        for edge in edges {
+            if !self.dialled.iter().any(|(known, _)| known == edge) {
+                self.dial(identity, edge.clone());
+            }
+        }
+    }
+}
+
+/// Joining is another process writing into the state directory; this one follows.
+async fn follow_edges<N: Observable + 'static>(mut diallers: Diallers<N>, state_dir: PathBuf, node: NodeId) {
+    let mut said = String::new();
+    loop {
+        match edges_in(&state_dir) {
+            Ok(Some((identity, book))) => diallers.follow(&identity, book.edges()),
+            Ok(None) if said.is_empty() => {
+                said = format!(
+                    "{node} has joined no edge yet: run `edgeway edge invite` on the edge, then `edgeway core join` here"
+                );
+                tracing::warn!("{said}");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = error.to_string();
+                if said != error {
+                    tracing::error!("{error}");
+                    said = error;
+                }
+            }
+        }
+        tokio::time::sleep(EDGES_EVERY).await;
+    }
+}
+
+fn edges_in(state_dir: &Path) -> Result<Option<(Identity, EdgeBook)>, PkiError> {
+    let Some(state) = NodeState::load(state_dir)? else { return Ok(None) };
+    let Some(identity) = state.identity().cloned() else { return Ok(None) };
+    Ok(Some((identity, EdgeBook::load(state_dir)?)))
+}
+
+/// SIGHUP reads the certificates again; connections stay.
+fn watch_certificates(certificates: &Arc<CertificateStore>, settings: &EdgeSettings) {
+    let (certificates, files) = (Arc::clone(certificates), settings.sip.certificates.clone());
+    spawn_local(async move {
+        let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+        while hang_up.recv().await.is_some() {
+            match certificates.reload(&files) {
+                Ok(()) => tracing::info!("certificates read again"),
+                Err(faults) => {
+                    for fault in faults {
+                        tracing::error!("{fault}; the old certificates stay in use");
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Pulls `stop` at SIGTERM or SIGINT, from a thread of its own.
+///
+/// # Errors
+/// When signals cannot be caught.
+pub fn stop_at_signals(stop: Stop) -> Result<(), ServiceFault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServiceFault::system("starting to watch for signals"))?;
+    let wait = move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+                return;
+            };
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            stop.pull();
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map(drop)
+        .map_err(ServiceFault::system("starting to watch for signals"))
+}
+
+/// 32 bytes from the operating system, to seed a node or a media thread.
+///
+/// # Errors
+/// When the operating system has none.
+pub fn seed() -> Result<[u8; 32], ServiceFault> {
+    let mut seed = [0; 32];
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut seed)
+        .map_err(|_| ServiceFault::Configuration("the operating system gives no random numbers".into()))?;
+    Ok(seed)
+}
+
+/// The port a socket got, for those who asked for any.
+#[must_use]
+pub fn is_in_use(fault: &ServiceFault) -> Option<SocketAddr> {
+    match fault {
+        ServiceFault::Listen(fault) if fault.source.kind() == io::ErrorKind::AddrInUse => Some(fault.address),
+        ServiceFault::Listen(_) | ServiceFault::Configuration(_) | ServiceFault::System { .. } => None,
+    }
+}
+
+/// A notice sink that sends to a bounded channel and drops what does not fit.
+#[must_use]
+pub fn notices_to(sender: mpsc::Sender<Notice>) -> NoticeSink {
+    Box::new(move |notice| drop(sender.try_send(notice.clone())))
+}

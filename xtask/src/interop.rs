@@ -1,0 +1,53 @@
+//! The step with real daemons: built as whoever we are, run as root, because it makes network
+//! namespaces.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::steps::Step;
+use crate::{cargo, setup};
+
+/// Seconds all its calls and faults may take, side by side.
+const SECONDS_MAX: u32 = 15 * 60;
+
+/// The step, its program built.
+pub(crate) fn step() -> Result<Step> {
+    let program = build()?;
+    // Named rather than handed down, because sudo clears the environment.
+    let mut binaries = OsString::from("EDGEWAY_BIN_DIR=");
+    binaries.push(release_folder()?);
+    let mut words: Vec<OsString> = if setup::we_are_root()? { Vec::new() } else { vec!["sudo".into()] };
+    words.extend(["env".into(), "EDGEWAY_INTEROP=1".into(), binaries, program.into()]);
+    Ok(Step::program("interop", words).within(SECONDS_MAX))
+}
+
+/// Builds the test program and says where it is.
+fn build() -> Result<PathBuf> {
+    let arguments = ["test", "--release", "--locked", "-p", "edgeway-interop", "--test", "first_call", "--no-run"];
+    let output = cargo()
+        .args(arguments)
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    if !output.status.success() {
+        bail!("it does not build");
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut programs = messages.filter(|message| message["target"]["name"] == "first_call");
+    let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.context("cargo names no program for it")
+}
+
+/// Where `cargo build --release` has put the programs.
+fn release_folder() -> Result<PathBuf> {
+    let output = cargo().args(["metadata", "--format-version", "1", "--no-deps", "--locked"]).output()?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+    Ok(PathBuf::from(target).join("release"))
+}
