@@ -344,7 +344,7 @@ impl World {
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
                 flows_max: 1_000,
-                strangers_per_address: 1_000,
+                strangers_per_address: 100,
             };
             AnyNode::Edge(EdgeNode::new(settings, random))
         } else {
