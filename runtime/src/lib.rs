@@ -5,11 +5,16 @@
 
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod clock;
 mod flow;
 pub mod link;
+pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod metrics;
+pub mod notify;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+pub mod tls;
