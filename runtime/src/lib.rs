@@ -6,10 +6,15 @@
 #![warn(missing_docs)]
 
 pub mod clock;
-mod flow;
+mod datagram;
+pub mod flow;
+pub mod handshake;
+pub mod limits;
 pub mod link;
 pub mod listen;
 pub mod log;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+mod strangers;
+mod tls_layer;
