@@ -46,6 +46,19 @@ impl From<sdp::Refusal> for MediaRefusal {
 }
 
 impl MediaRefusal {
+    /// A description of a call we do not know (any more) cannot be rewritten, so it goes no further:
+    /// keys must not go in, nor plain media out. Without one there is nothing to refuse.
+    fn unless_bare(method: Option<&str>, message: &Message) -> Result<Option<Vec<u8>>, Self> {
+        if !message.has_sdp() || !matches!(method, Some("INVITE" | "UPDATE" | "PRACK")) {
+            return Ok(None);
+        }
+        if message.status().is_some_and(|status| status >= 300) {
+            return Ok(Some(Vec::new()));
+        }
+        let text = "no such call here".to_owned();
+        Err(Self { status: 481, warning: 399, text, reason: DropReason::NoRelay })
+    }
+
     fn no_ports(text: &str) -> Self {
         Self { status: 503, warning: 399, text: text.to_owned(), reason: DropReason::NoPorts }
     }
@@ -224,7 +237,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Outside, request)
@@ -252,7 +265,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Inside, request)
@@ -265,7 +278,9 @@ impl CoreNode {
         request: &Message,
         response: &Message,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
             let party = self.party_ahead(response);
@@ -283,7 +298,9 @@ impl CoreNode {
         request: &Message,
         response: &Message,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if let Some(tag) = response.to_tag().filter(|_| status < 300) {
             self.calls.add_tag(exchange.call, tag);
@@ -291,24 +308,28 @@ impl CoreNode {
         self.response_body(exchange, Side::Outside, request, response, status)
     }
 
-    /// An ACK from a client carries the answer to an offer in the 200.
-    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default())?;
+    /// An ACK from a client carries the answer to an offer in the 200. `None`: it must not go on.
+    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default());
         self.acknowledged(key, Side::Outside, ack)
     }
 
     /// The same from inside.
-    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default())?;
+    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default());
         self.acknowledged(key, Side::Inside, ack)
     }
 
-    fn acknowledged(&mut self, key: u32, side: Side, ack: &Message) -> Option<Vec<u8>> {
+    fn acknowledged(&mut self, key: Option<u32>, side: Side, ack: &Message) -> Option<Option<Vec<u8>>> {
         if !ack.has_sdp() {
-            return None;
+            return Some(None);
         }
+        let Some(key) = key else {
+            self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
+            return None;
+        };
         match self.media_answer(key, side, ack.body()) {
-            Ok(body) => Some(body),
+            Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
                 None
@@ -440,6 +461,10 @@ impl CoreNode {
                 self.media_offer(exchange.call, side, body)
             };
             Some(made?)
+        } else if response.has_sdp() && status >= 300 {
+            // What a party could have done (RFC 3261 §21.4.26) would tell the other side of the wrong
+            // addresses and the wrong protection.
+            Some(Vec::new())
         } else {
             None
         };

@@ -201,6 +201,10 @@ impl CoreNode {
     }
 
     fn flow_closed(&mut self, peer: &NodeId, flow: FlowId, now: Moment) {
+        // What this client asked for is answered to nobody; a REGISTER under way binds nothing.
+        for id in self.proxy.hop_lost(&Hop::Client { edge: peer.clone(), flow }, now) {
+            debug_assert!(false, "no request goes to a client but through its edge: {id:?}");
+        }
         let Some(edge) = self.edges.get_mut(peer) else { return };
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);

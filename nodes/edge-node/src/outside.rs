@@ -74,6 +74,7 @@ impl EdgeNode {
             if state.requests > STRANGER_REQUESTS_MAX {
                 self.dropped(DropReason::Overload, "a stranger asked too often without registering");
                 self.answer(id, 503, "Service Unavailable", Some((399, "too many requests")), now);
+                self.forget_flow(flow, now);
                 return self.close_flow(flow, "too many requests without a registration");
             }
         }

@@ -343,6 +343,8 @@ impl World {
                 public_port: 5_061,
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
+                flows_max: 1_000,
+                strangers_per_address: 100,
             };
             AnyNode::Edge(EdgeNode::new(settings, random))
         } else {
