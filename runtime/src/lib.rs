@@ -7,14 +7,20 @@
 
 pub mod admin;
 pub mod clock;
-mod flow;
-pub mod link;
+mod datagram;
+pub mod flow;
+pub mod handshake;
 pub mod limits;
+pub mod link;
 pub mod listen;
 pub mod log;
+pub mod media;
 pub mod metrics;
 pub mod notify;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+pub mod service;
+mod strangers;
 pub mod tls;
+mod tls_layer;
