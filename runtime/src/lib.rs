@@ -10,6 +10,7 @@ mod flow;
 pub mod link;
 pub mod listen;
 pub mod log;
+pub mod media;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
