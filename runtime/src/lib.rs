@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod clock;
 mod flow;
+pub mod link;
 pub mod limits;
 pub mod listen;
 pub mod log;

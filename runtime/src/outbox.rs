@@ -106,6 +106,20 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// For a writer that waits for room at the peer and takes nothing meanwhile: the reason, once
+    /// the owner wants the connection closed, whatever is still queued.
+    pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<String> {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(why) = &inner.close {
+            return Poll::Ready(why.clone());
+        }
+        match &mut inner.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     /// Bytes queued now.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
@@ -128,6 +142,7 @@ mod tests {
         assert_eq!(outbox.push(Bytes::from_static(b"9ab")), Err(Full(10)));
         outbox.close("done".into());
         outbox.close("second reason".into());
+        assert_eq!(outbox.poll_closing(&mut cx), Poll::Ready("done".into()), "known before the rest is taken");
         assert_eq!(outbox.poll_take(&mut cx, &mut taken), Poll::Ready(Taken::Bytes));
         assert_eq!(taken.concat(), b"12345678");
         assert_eq!(outbox.poll_take(&mut cx, &mut taken), Poll::Ready(Taken::Close("done".into())));
@@ -140,6 +155,7 @@ mod tests {
         outbox.abandon("stalled".into());
         assert_eq!(outbox.queued_bytes(), 0);
         let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(outbox.poll_closing(&mut cx), Poll::Ready("stalled".into()));
         assert_eq!(outbox.poll_take(&mut cx, &mut Vec::new()), Poll::Ready(Taken::Close("stalled".into())));
     }
 }

@@ -21,7 +21,7 @@ use edgeway_sip::proxy::TransactionId;
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
 
-use crate::limits::{CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
+use crate::limits::{BIND_AGAIN_AFTER, CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
 use crate::{CoreNode, flow_at};
 
 /// Why a description is refused.
@@ -46,6 +46,19 @@ impl From<sdp::Refusal> for MediaRefusal {
 }
 
 impl MediaRefusal {
+    /// A description of a call we do not know (any more) cannot be rewritten, so it goes no further:
+    /// keys must not go in, nor plain media out. Without one there is nothing to refuse.
+    fn unless_bare(method: Option<&str>, message: &Message) -> Result<Option<Vec<u8>>, Self> {
+        if !message.has_sdp() || !matches!(method, Some("INVITE" | "UPDATE" | "PRACK")) {
+            return Ok(None);
+        }
+        if message.status().is_some_and(|status| status >= 300) {
+            return Ok(Some(Vec::new()));
+        }
+        let text = "no such call here".to_owned();
+        Err(Self { status: 481, warning: 399, text, reason: DropReason::NoRelay })
+    }
+
     fn no_ports(text: &str) -> Self {
         Self { status: 503, warning: 399, text: text.to_owned(), reason: DropReason::NoPorts }
     }
@@ -115,6 +128,8 @@ pub(crate) struct Calls {
     next: u32,
     free: Vec<PortPair>,
     asked: usize,
+    /// Binding failed: not asked again before this.
+    bind_again_at: Option<Moment>,
     pub(crate) gauge: Gauge,
 }
 
@@ -133,6 +148,7 @@ impl Calls {
             next: (random.next_u64() >> 40) as u32,
             free: Vec::new(),
             asked: 0,
+            bind_again_at: None,
             gauge: Gauge::default(),
         }
     }
@@ -142,8 +158,15 @@ impl Calls {
         self.free.extend(ports);
     }
 
-    pub(crate) fn bind_failed(&mut self, missing: u16) {
+    /// Pairs free, and pairs in relays.
+    pub(crate) fn port_pairs(&self) -> (usize, usize) {
+        (self.free.len(), self.by_relay.len())
+    }
+
+    /// The range is used up or taken: asking again at once would go round in circles.
+    pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
+        self.bind_again_at = Some(now + BIND_AGAIN_AFTER);
     }
 
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
@@ -173,8 +196,20 @@ impl Calls {
         }
     }
 
+    /// The link to this edge was away so long that calls may have ended without us: those that carry
+    /// no media end like those that lost their client.
+    pub(crate) fn doubt(&mut self, edge: &NodeId, now: Moment) {
+        for (key, call) in &mut self.calls {
+            if call.edge == *edge && call.established && call.lost.is_none() {
+                call.lost = Some(now);
+                self.lost.insert((now + LOST_CALL_AFTER, *key));
+            }
+        }
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Deadline> {
-        self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" })
+        let lost = self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" });
+        Deadline::soonest(lost, self.bind_again_at.map(|at| Deadline { at, why: "media ports" }))
     }
 
     fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
@@ -219,7 +254,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Outside, request)
@@ -247,7 +282,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Inside, request)
@@ -260,7 +295,9 @@ impl CoreNode {
         request: &Message,
         response: &Message,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
             let party = self.party_ahead(response);
@@ -278,7 +315,9 @@ impl CoreNode {
         request: &Message,
         response: &Message,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if let Some(tag) = response.to_tag().filter(|_| status < 300) {
             self.calls.add_tag(exchange.call, tag);
@@ -286,24 +325,28 @@ impl CoreNode {
         self.response_body(exchange, Side::Outside, request, response, status)
     }
 
-    /// An ACK from a client carries the answer to an offer in the 200.
-    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default())?;
+    /// An ACK from a client carries the answer to an offer in the 200. `None`: it must not go on.
+    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default());
         self.acknowledged(key, Side::Outside, ack)
     }
 
     /// The same from inside.
-    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default())?;
+    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default());
         self.acknowledged(key, Side::Inside, ack)
     }
 
-    fn acknowledged(&mut self, key: u32, side: Side, ack: &Message) -> Option<Vec<u8>> {
+    fn acknowledged(&mut self, key: Option<u32>, side: Side, ack: &Message) -> Option<Option<Vec<u8>>> {
         if !ack.has_sdp() {
-            return None;
+            return Some(None);
         }
+        let Some(key) = key else {
+            self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
+            return None;
+        };
         match self.media_answer(key, side, ack.body()) {
-            Ok(body) => Some(body),
+            Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
                 None
@@ -344,7 +387,11 @@ impl CoreNode {
         }
     }
 
-    pub(crate) fn refill_inside_ports(&mut self) {
+    pub(crate) fn refill_inside_ports(&mut self, now: Moment) {
+        self.calls.bind_again_at = self.calls.bind_again_at.filter(|at| now < *at);
+        if self.calls.bind_again_at.is_some() {
+            return;
+        }
         let missing = INSIDE_PAIRS.saturating_sub(self.calls.free.len() + self.calls.asked);
         // In batches, so that a call costs no command of its own.
         if missing >= INSIDE_PAIRS / 2 {
@@ -435,6 +482,10 @@ impl CoreNode {
                 self.media_offer(exchange.call, side, body)
             };
             Some(made?)
+        } else if response.has_sdp() && status >= 300 {
+            // What a party could have done (RFC 3261 §21.4.26) would tell the other side of the wrong
+            // addresses and the wrong protection.
+            Some(Vec::new())
         } else {
             None
         };

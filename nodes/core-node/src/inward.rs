@@ -145,7 +145,7 @@ impl CoreNode {
         let Decision::To(address, transport) = self.decide(ack) else {
             return self.dropped(DropReason::NoRelay, "an ACK that belongs to no call");
         };
-        let body = self.acknowledged_inward(ack);
+        let Some(body) = self.acknowledged_inward(ack) else { return };
         let Some(hop) = self.hop_to(address, transport) else { return };
         let agent = self.agent();
         let branch = self.proxy.stateless_branch();
@@ -171,6 +171,10 @@ impl CoreNode {
         if request.method() == Some("REGISTER") || request.to_tag().is_none() {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
             return match self.registrar() {
+                // A registrar follows Routes: a client must not send it anywhere by one.
+                _ if !self.leads_to_registrar(request) => {
+                    Decision::Refuse(403, "Forbidden", "a Route that is not ours")
+                }
                 _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
                 Some((address, transport)) => Decision::To(address, transport),
                 None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
@@ -191,6 +195,17 @@ impl CoreNode {
                 }
             },
         }
+    }
+
+    /// Whether what Routes a new request still carries name a registrar (its Service-Route) or us.
+    fn leads_to_registrar(&self, request: &Message) -> bool {
+        request.routes().all(|route| {
+            Uri::parse(route.uri).is_some_and(|uri| {
+                let port = uri.port.unwrap_or(5_060);
+                let address = uri.host_ip().map(|ip| SocketAddr::new(ip, port));
+                self.is_own(&uri) || address.is_some_and(|address| self.is_registrar(address).is_some())
+            })
+        })
     }
 
     /// The address a URI leads to. Names are not looked up: what is no address goes to the registrar.

@@ -155,6 +155,18 @@ impl CoreNode {
         self.calls.gauge.current
     }
 
+    /// SIP transactions held now, for tests of what it remembers.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    /// Inside port pairs: free ones, and those in relays, for tests of what it accounts for.
+    #[must_use]
+    pub fn port_pairs(&self) -> (usize, usize) {
+        self.calls.port_pairs()
+    }
+
     fn notice(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
     }
@@ -267,7 +279,7 @@ impl CoreNode {
         match event {
             MediaEvent::PortsBound { ports } => self.calls.ports_bound(ports),
             MediaEvent::BindFailed { missing } => {
-                self.calls.bind_failed(missing);
+                self.calls.bind_failed(missing, now);
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
@@ -298,7 +310,7 @@ impl Node for CoreNode {
         }
         self.run_timers(now);
         self.settle(now);
-        self.refill_inside_ports();
+        self.refill_inside_ports(now);
         #[cfg(debug_assertions)]
         self.bindings.check_invariants();
     }

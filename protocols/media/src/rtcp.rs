@@ -23,6 +23,45 @@ pub enum Role {
 /// # Errors
 /// [`Malformed`]: lengths do not add up. Some fields may have been rewritten by then.
 pub fn rewrite_ssrcs(compound: &mut [u8], mut rewrite: impl FnMut(Role, u32) -> u32) -> Result<(), Malformed> {
+    each_packet(compound, |packet, count, kind| one(packet, count, kind, &mut rewrite))
+}
+
+/// Adds `shift_of(ssrc)` to every sequence number said about a source: the highest one of report
+/// blocks (RFC 3550 §6.4.1), the first one lost of negative acknowledgements (RFC 4585 §6.2.1).
+///
+/// # Errors
+/// [`Malformed`]: lengths do not add up. Some fields may have been rewritten by then.
+pub fn shift_sequences(compound: &mut [u8], shift_of: impl Fn(u32) -> u16) -> Result<(), Malformed> {
+    each_packet(compound, |packet, count, kind| match kind {
+        SENDER_REPORT | RECEIVER_REPORT => {
+            let first = if kind == SENDER_REPORT { 28 } else { 8 };
+            (0..usize::from(count)).map(|block| first + 24 * block).try_for_each(|block| {
+                let mut shift = 0;
+                field(packet, block, |ssrc| {
+                    shift = shift_of(ssrc);
+                    ssrc
+                })?;
+                // 32 bits: sequence number and its cycles, so a carry belongs there.
+                field(packet, block + 8, |highest| highest.wrapping_add(u32::from(shift)))
+            })
+        }
+        TRANSPORT_FEEDBACK if count == 1 => {
+            let mut shift = 0;
+            field(packet, 8, |ssrc| {
+                shift = shift_of(ssrc);
+                ssrc
+            })?;
+            let shift = u32::from(shift) << 16;
+            (12..packet.len()).step_by(4).try_for_each(|entry| field(packet, entry, |lost| lost.wrapping_add(shift)))
+        }
+        _ => Ok(()),
+    })
+}
+
+fn each_packet(
+    compound: &mut [u8],
+    mut visit: impl FnMut(&mut [u8], u8, u8) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     if compound.len() < PACKET_BYTES_MIN {
         return Err(Malformed);
     }
@@ -34,7 +73,7 @@ pub fn rewrite_ssrcs(compound: &mut [u8], mut rewrite: impl FnMut(Role, u32) -> 
             return Err(Malformed);
         }
         let (packet, tail) = rest.split_at_mut(bytes);
-        one(packet, header[0] & 0x1f, header[1], &mut rewrite)?;
+        visit(packet, header[0] & 0x1f, header[1])?;
         rest = tail;
     }
     Ok(())
@@ -182,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn sequence_numbers_are_shifted_with_their_carry() {
+        let mut compound = packet(2, 201, &[1, 2, 0, 0x8001, 0, 0, 0, 3, 0, 0x8001, 0, 0, 0]);
+        compound.extend(packet(1, 205, &[1, 2, 0x8001_ffff]));
+        shift_sequences(&mut compound, |ssrc| if ssrc == 2 { 0x8000 } else { 0 }).unwrap();
+        let mut expected = packet(2, 201, &[1, 2, 0, 0x1_0001, 0, 0, 0, 3, 0, 0x8001, 0, 0, 0]);
+        expected.extend(packet(1, 205, &[1, 2, 0x0001_ffff]));
+        assert_eq!(compound, expected);
+    }
+
+    #[test]
     fn lengths_that_lie_are_malformed() {
         for mut bad in [
             packet(2, 201, &[1, 2, 0, 0, 0, 0, 0]),
@@ -205,6 +254,7 @@ mod tests {
                 bytes[2] = 0;
                 bytes[3] %= 32;
             }
+            let _ = shift_sequences(&mut bytes, |ssrc| ssrc as u16);
             let _ = rewrite_ssrcs(&mut bytes, |_, ssrc| !ssrc);
         }
     }

@@ -36,8 +36,9 @@ impl RtpHeader {
     }
 }
 
-/// Overwrites the synchronisation source of a packet [`RtpHeader::parse`] has accepted.
-pub(crate) fn set_ssrc(packet: &mut [u8], ssrc: u32) {
+/// Overwrites source and sequence number of a packet [`RtpHeader::parse`] has accepted.
+pub(crate) fn set_identity(packet: &mut [u8], ssrc: u32, sequence: u16) {
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
     packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
 }
 

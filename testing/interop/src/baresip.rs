@@ -1,20 +1,22 @@
 //! baresip, a real softphone, driven over its control socket.
 //!
-//! Each phone plays its own tone and records what it hears. It listens for commands on loopback port
-//! [`CONTROL_PORT`] and up, inside its namespace, where netstrings of JSON carry commands and events.
+//! Each phone plays its own tone and records what it hears, up to the first hold: version 1.0.0 of Debian 12 stops
+//! recording there, so media after it is seen by the packets that arrive. It listens for commands on loopback, inside
+//! its namespace, where netstrings of JSON carry commands and events.
 
+use crate::network::{PHONE_MEDIA_PORTS, Station};
 use crate::process::{Daemon, Scratch};
-use crate::{Host, kamailio, tone};
+use crate::{kamailio, tone};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The first control port; phone number n of a namespace has `CONTROL_PORT + n`.
+/// The control port, of each phone in its own namespace.
 const CONTROL_PORT: u16 = 4440;
 /// How long a phone may take to start and open its control port.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,10 +30,6 @@ const NETSTRING_BYTES_MAX: usize = 1 << 20;
 pub struct PhoneSetup<'a> {
     /// The user it registers as, in [`kamailio::DOMAIN`].
     pub user: &'a str,
-    /// Its number on its host: chooses the control port.
-    pub index: u8,
-    /// Its own address.
-    pub address: IpAddr,
     /// The proxy it sends everything through, as a URI: `sip:198.51.100.1:5061;transport=tls`.
     pub outbound: &'a str,
     /// Its password.
@@ -48,6 +46,7 @@ pub struct PhoneSetup<'a> {
 #[derive(Debug)]
 pub struct Phone {
     user: String,
+    station: Station,
     tone_hz: f64,
     recordings: PathBuf,
     control: TcpStream,
@@ -73,19 +72,19 @@ struct Events {
 
 impl Phone {
     /// Starts a phone; it registers by itself.
-    pub fn start(host: &Host, setup: &PhoneSetup<'_>, scratch: &Scratch) -> Result<Self> {
+    pub fn start(station: Station, setup: &PhoneSetup<'_>, scratch: &Scratch) -> Result<Self> {
+        let host = station.host();
         let directory = scratch.path().join(format!("baresip-{}", setup.user));
         let recordings = directory.join("recordings");
         fs::create_dir_all(&recordings)?;
         let tone = directory.join("tone.wav");
         tone::write_sine(&tone, setup.tone_hz, TONE_SECONDS)?;
-        let control_port = CONTROL_PORT + u16::from(setup.index);
-        fs::write(directory.join("config"), setup.config(control_port, &tone, &recordings))?;
+        fs::write(directory.join("config"), setup.config(&station, &tone, &recordings))?;
         fs::write(directory.join("accounts"), setup.account())?;
         fs::write(directory.join("contacts"), "")?;
         let name = format!("baresip-{}", setup.user);
         let mut daemon = Daemon::start(&name, host.command("baresip").arg("-f").arg(&directory), scratch.path())?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, control_port));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, CONTROL_PORT));
         let mut control = None;
         daemon.wait_until("control port", START_PATIENCE, |_| {
             control = host.connect(address, Duration::from_secs(1)).ok();
@@ -96,7 +95,7 @@ impl Phone {
         let (reader, sink) = (control.try_clone()?, Arc::clone(&events));
         // Ends with the connection, that is with the phone.
         std::thread::spawn(move || sink.collect(BufReader::new(reader)));
-        Ok(Self { user: setup.user.to_owned(), tone_hz: setup.tone_hz, recordings, control, events, daemon })
+        Ok(Self { user: setup.user.to_owned(), station, tone_hz: setup.tone_hz, recordings, control, events, daemon })
     }
 
     /// The user it registers as.
@@ -175,9 +174,14 @@ impl Phone {
         Ok(())
     }
 
-    /// Bytes of what it heard that have reached the disk: grows while media arrives.
-    pub fn heard_bytes(&self) -> Result<u64> {
-        self.heard_files()?.iter().map(|file| Ok(fs::metadata(file)?.len())).sum()
+    /// Where it stands.
+    pub fn station(&self) -> &Station {
+        &self.station
+    }
+
+    /// Media packets it could not decrypt so far.
+    pub fn undecryptable(&self) -> usize {
+        self.daemon.log().matches("failed to decrypt RTP packet").count()
     }
 
     /// How much of `frequency_hz` it heard since [`Self::clear_recordings`].
@@ -253,7 +257,7 @@ impl PhoneSetup<'_> {
     fn account(&self) -> String {
         let encryption = if self.encrypted { ";mediaenc=srtp-mand" } else { "" };
         format!(
-            "<{}>;auth_pass={};outbound=\"{}\"{encryption};answermode=auto;regint={}\n",
+            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode=auto;regint={}\n",
             kamailio::uri(self.user),
             self.password,
             self.outbound,
@@ -262,19 +266,17 @@ impl PhoneSetup<'_> {
     }
 
     /// The player takes what arrives and plays nothing: what a phone hears is judged from its recording.
-    fn config(&self, control_port: u16, tone: &Path, recordings: &Path) -> String {
-        let Self { address, .. } = self;
-        let media_port = 20_000 + 200 * u16::from(self.index);
+    fn config(&self, station: &Station, tone: &Path, recordings: &Path) -> String {
+        let address = station.address();
         let (tone, recordings) = (tone.display(), recordings.display());
         format!(
             "poll_method epoll\nsip_listen {address}:0\ncall_local_timeout 60\ncall_max_calls 4\n\
              audio_player aubridge,sink\naudio_source aufile,{tone}\naudio_alert aubridge,alert\n\
-             audio_buffer 20-160\nrtp_ports {media_port}-{}\nmodule_path /usr/lib/baresip/modules\n\
+             audio_buffer 20-160\nrtp_ports {PHONE_MEDIA_PORTS}\nmodule_path /usr/lib/baresip/modules\n\
              module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
-             module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
-             ctrl_tcp_listen 127.0.0.1:{control_port}\nsnd_path {recordings}\nnet_interface {address}\n\
-             dns_server 127.0.0.1:53\n",
-            media_port + 199,
+             module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
+             ctrl_tcp_listen 127.0.0.1:{CONTROL_PORT}\nsnd_path {recordings}\nnet_interface {address}\n\
+             dns_server 127.0.0.1:53\n"
         )
     }
 }

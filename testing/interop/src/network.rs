@@ -1,14 +1,17 @@
 //! Internet, DMZ, firewall and inside as network namespaces.
 //!
 //! ```text
-//!   internet                dmz                      firewall                     inside
-//!   198.51.100.10…  ──────  198.51.100.1
-//!                           10.20.0.1  ───────  10.20.0.254 │ 10.30.0.254  ───────  10.30.0.1 (core)
-//!                                                  nftables:                        10.30.0.10 (registrar)
-//!                                                  dmz → inside  new: counted, dropped      10.30.0.20… (phones)
+//!   phone   phone                                                                        phone
+//!     └──┬────┘                                                                            │
+//!   internet (bridge) ───── dmz                      firewall                     inside (bridge)
+//!   198.51.100.200          198.51.100.1
+//!                           10.20.0.1  ───────  10.20.0.254 │ 10.30.0.254  ───────  10.30.0.1 core
+//!                                                  nftables:                        10.30.0.10 registrar
+//!                                                  dmz → inside  new: counted, dropped
 //!                                                  inside → dmz  link port only
 //! ```
-//! Nothing else is reachable: no namespace has a way to the machine's own network.
+//! Every phone has a namespace of its own. Nothing else is reachable: no namespace has a way to the machine's own
+//! network, and phones outside reach the edge but, unless asked for, not each other.
 
 use crate::Host;
 use crate::host::Namespace;
@@ -27,8 +30,12 @@ pub const LINK_PORT: u16 = 7001;
 pub const CORE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 30, 0, 1));
 /// The registrar.
 pub const REGISTRAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 30, 0, 10));
-/// Phones a network has room for on each side.
-pub const PHONES_MAX: u8 = 10;
+/// A client outside that is no phone: `openssl`, our own.
+pub const OUTSIDE_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 200));
+/// The bridge of internet and inside, in their namespaces.
+const BRIDGE: &str = "lan";
+/// Media ports of phones; `PHONE_RULES` counts them.
+pub const PHONE_MEDIA_PORTS: &str = "20000-20999";
 
 const FIREWALL_RULES: &str = r#"
 table inet firewall {
@@ -45,20 +52,38 @@ table inet firewall {
 }
 "#;
 
-/// Phones share a namespace, so their media could take a short way round the edge. Here it cannot.
-const INTERNET_RULES: &str = r#"
-table inet internet {
-    counter short_cut { }
-    chain output {
-        type filter hook output priority 0; policy accept;
-        ip saddr 198.51.100.0/24 oifname "lo" meta l4proto udp counter name short_cut drop
+/// Counts what arrives at a phone's media ports.
+const PHONE_RULES: &str = r#"
+table inet phone {
+    counter media { }
+    chain input {
+        type filter hook input priority 0; policy accept;
+        udp dport 20000-20999 counter name media
     }
 }
 "#;
 
+/// Whether phones outside reach each other without the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Their media must go through the edge.
+    Apart,
+    /// They are on one network.
+    Together,
+}
+
+/// Where a phone stands: a namespace and the address in it.
+#[derive(Clone, Debug)]
+pub struct Station {
+    host: Host,
+    address: IpAddr,
+}
+
 /// One network. Dropping it ends what runs inside and removes it.
 #[derive(Debug)]
 pub struct Network {
+    number: usize,
+    outside_phones: Outside,
     internet: Arc<Namespace>,
     dmz: Arc<Namespace>,
     firewall: Arc<Namespace>,
@@ -67,11 +92,13 @@ pub struct Network {
 
 impl Network {
     /// Creates the namespaces, the cables between them and the firewall rules.
-    pub fn create() -> Result<Self> {
+    pub fn create(outside_phones: Outside) -> Result<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = |name: &str| Namespace::create(number, name).map(Arc::new);
         let network = Self {
+            number,
+            outside_phones,
             internet: namespace("internet")?,
             dmz: namespace("dmz")?,
             firewall: namespace("firewall")?,
@@ -97,14 +124,20 @@ impl Network {
         Host::Namespace(Arc::clone(&self.inside))
     }
 
-    /// Address number `index` of the internet's phones.
-    pub fn outside_phone(index: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10 + index))
+    /// A place for phone number `index` outside; ends with the last clone of it.
+    pub fn station_outside(&self, index: u8) -> Result<Station> {
+        let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 10 + index));
+        let station = self.station(&self.internet, "outside", index, address)?;
+        if self.outside_phones == Outside::Apart {
+            let port = format!("outside{index}");
+            self.internet.ip(&["link", "set", &port, "type", "bridge_slave", "isolated", "on"])?;
+        }
+        Ok(station)
     }
 
-    /// Address number `index` of the phones inside.
-    pub fn inside_phone(index: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 30, 0, 20 + index))
+    /// A place for phone number `index` inside.
+    pub fn station_inside(&self, index: u8) -> Result<Station> {
+        self.station(&self.inside, "inside", index, IpAddr::V4(Ipv4Addr::new(10, 30, 0, 20 + index)))
     }
 
     /// Flows the DMZ tried to open towards the inside. Must stay zero.
@@ -127,16 +160,17 @@ impl Network {
         self.nft("flush chain inet firewall cut")
     }
 
-    /// Keeps outside phones from sending media straight to each other.
-    pub fn forbid_short_cut(&self) -> Result<()> {
-        feed_nft(&self.internet, INTERNET_RULES)
+    fn counter(&self, name: &str) -> Result<u64> {
+        counter(&Host::Namespace(Arc::clone(&self.firewall)), "firewall", name)
     }
 
-    fn counter(&self, name: &str) -> Result<u64> {
-        let listed =
-            Host::Namespace(Arc::clone(&self.firewall)).run("nft", &["list", "counter", "inet", "firewall", name])?;
-        let packets = listed.split_whitespace().skip_while(|word| *word != "packets").nth(1);
-        packets.and_then(|count| count.parse().ok()).with_context(|| format!("counter {name}: {listed}"))
+    fn station(&self, lan: &Namespace, side: &str, index: u8, own: IpAddr) -> Result<Station> {
+        let name = format!("{side}{index}");
+        let namespace = Arc::new(Namespace::create(self.number, &name)?);
+        plug(lan, &name, (&namespace, "lan"))?;
+        address(&namespace, "lan", own)?;
+        feed_nft(&namespace, PHONE_RULES)?;
+        Ok(Station { host: Host::Namespace(namespace), address: own })
     }
 
     fn nft(&self, command: &str) -> Result<()> {
@@ -144,22 +178,22 @@ impl Network {
     }
 
     fn lay_cables(&self) -> Result<()> {
-        cable((&self.internet, "dmz"), (&self.dmz, "internet"))?;
-        cable((&self.dmz, "inside"), (&self.firewall, "dmz"))?;
-        cable((&self.firewall, "inside"), (&self.inside, "dmz"))?;
-        for index in 0..PHONES_MAX {
-            address(&self.internet, "dmz", Self::outside_phone(index))?;
-            address(&self.inside, "dmz", Self::inside_phone(index))?;
+        for lan in [&self.internet, &self.inside] {
+            lan.ip(&["link", "add", BRIDGE, "type", "bridge"])?;
+            lan.ip(&["link", "set", BRIDGE, "up"])?;
         }
+        plug(&self.internet, "dmz", (&self.dmz, "internet"))?;
+        cable((&self.dmz, "inside"), (&self.firewall, "dmz"))?;
+        plug(&self.inside, "dmz", (&self.firewall, "inside"))?;
+        address(&self.internet, BRIDGE, OUTSIDE_CLIENT)?;
         address(&self.dmz, "internet", EDGE_PUBLIC)?;
         address(&self.dmz, "inside", EDGE_LINK)?;
         address(&self.firewall, "dmz", Ipv4Addr::new(10, 20, 0, 254).into())?;
         address(&self.firewall, "inside", Ipv4Addr::new(10, 30, 0, 254).into())?;
-        address(&self.inside, "dmz", CORE)?;
-        address(&self.inside, "dmz", REGISTRAR)?;
+        address(&self.inside, BRIDGE, CORE)?;
+        address(&self.inside, BRIDGE, REGISTRAR)?;
         self.dmz.ip(&["route", "add", "10.30.0.0/24", "via", "10.20.0.254"])?;
-        // Without `src` the kernel would pick the first address of the cable, a phone's.
-        self.inside.ip(&["route", "add", "10.20.0.0/24", "via", "10.30.0.254", "src", "10.30.0.1"])?;
+        self.inside.ip(&["route", "add", "10.20.0.0/24", "via", "10.30.0.254", "src", &CORE.to_string()])?;
         Ok(())
     }
 
@@ -171,6 +205,35 @@ impl Network {
         Host::Namespace(Arc::clone(&self.firewall)).run("sh", &["-ec", settings])?;
         Ok(())
     }
+}
+
+impl Station {
+    /// Where to run the phone.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Packets that arrived at its media ports so far.
+    pub fn media_packets(&self) -> Result<u64> {
+        counter(&self.host, "phone", "media")
+    }
+}
+
+fn counter(host: &Host, table: &str, name: &str) -> Result<u64> {
+    let listed = host.run("nft", &["list", "counter", "inet", table, name])?;
+    let packets = listed.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+    packets.and_then(|count| count.parse().ok()).with_context(|| format!("counter {name}: {listed}"))
+}
+
+/// A cable from the bridge of `lan`, where it is called `port`, to another namespace.
+fn plug(lan: &Namespace, port: &str, other: (&Namespace, &str)) -> Result<()> {
+    cable((lan, port), other)?;
+    lan.ip(&["link", "set", port, "master", BRIDGE]).map(drop)
 }
 
 fn cable(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<()> {

@@ -13,7 +13,8 @@ use crate::rtp::{self, RtpHeader};
 /// Sources inside come and go under one key: hold music, a transfer, a restarted phone. Keystream
 /// is a function of (key, SSRC, index), so this machine owns the outgoing SSRC space: a source
 /// keeps its SSRC while that SSRC is new to the key, and gets a fresh random one when its
-/// sequence starts again or its SSRC was used before. Invariant: no (SSRC, index) is ever
+/// sequence starts again or its SSRC was used before. It owns the sequence numbers too, as far as
+/// the half they start in. Invariant: no (SSRC, index) is ever
 /// protected twice; a property test holds it.
 pub struct SrtpSender {
     rtp: SessionKeys,
@@ -31,6 +32,10 @@ struct Source {
     inside: u32,
     outside: u32,
     window: ReplayWindow,
+    /// What is subtracted from its sequence numbers, so that they start in the lower half. RFC 3711
+    /// §3.3.1: a receiver that misses the start and the first roll-over could never follow, and
+    /// before the latch the start of every stream is missed.
+    shift: u16,
     /// Duplicates since the last new packet.
     duplicates: u8,
     /// The sequence number that would confirm a restart (RFC 3550 appendix A.1).
@@ -69,9 +74,10 @@ impl SrtpSender {
             return Err(SrtpFault::Malformed);
         }
         let (ssrc, index) = self.take_index(header.ssrc, header.sequence)?;
+        let sequence = (index & 0xffff) as u16;
         let rollover = u32::try_from(index >> 16).map_err(|_| SrtpFault::Exhausted)?;
         let (packet, rest) = buffer.split_at_mut(len);
-        rtp::set_ssrc(packet, ssrc);
+        rtp::set_identity(packet, ssrc, sequence);
         self.rtp.apply_keystream(ssrc, index, &mut packet[header.bytes..]);
         rest[..TAG_BYTES].copy_from_slice(&self.rtp.tag(packet, &rollover.to_be_bytes()));
         Ok(len + TAG_BYTES)
@@ -106,12 +112,15 @@ impl SrtpSender {
         Ok(len + SRTCP_OVERHEAD_BYTES)
     }
 
-    /// In clear RTCP from the client: what it says about our SSRCs is said about the sources
-    /// inside.
+    /// In clear RTCP from the client: what it says about our SSRCs and sequence numbers is said
+    /// about those of the sources inside.
     ///
     /// # Errors
     /// [`rtcp::Malformed`]: drop the packet.
     pub fn rewrite_reports(&self, compound: &mut [u8]) -> Result<(), rtcp::Malformed> {
+        if self.sources.iter().any(|source| source.shift != 0) {
+            rtcp::shift_sequences(compound, |ssrc| self.shift_of(ssrc))?;
+        }
         rtcp::rewrite_ssrcs(compound, |role, ssrc| match role {
             Role::Speaker => ssrc,
             Role::Subject => self.inside_of(ssrc),
@@ -126,14 +135,20 @@ impl SrtpSender {
         self.sources.iter().find(|source| source.outside == outside).map_or(outside, |source| source.inside)
     }
 
+    fn shift_of(&self, outside: u32) -> u16 {
+        self.sources.iter().find(|source| source.outside == outside).map_or(0, |source| source.shift)
+    }
+
     /// The outgoing SSRC and the index for a packet, marked as used.
     fn take_index(&mut self, inside: u32, sequence: u16) -> Result<(u32, u64), SrtpFault> {
         self.clock += 1;
         let Some(at) = self.sources.iter().position(|source| source.inside == inside) else {
             let outside = self.fresh_ssrc(Some(inside))?;
             self.make_room();
-            self.sources.push(Source::new(inside, outside, sequence, self.clock));
-            return Ok((outside, u64::from(sequence)));
+            let source = Source::new(inside, outside, sequence, self.clock);
+            let index = source.window.highest();
+            self.sources.push(source);
+            return Ok((outside, index));
         };
         let source = &mut self.sources[at];
         source.last_used = self.clock;
@@ -147,7 +162,7 @@ impl SrtpSender {
             Placement::Restarted => {
                 let outside = self.fresh_ssrc(None)?;
                 self.sources[at] = Source::new(inside, outside, sequence, self.clock);
-                Ok((outside, u64::from(sequence)))
+                Ok((outside, self.sources[at].window.highest()))
             }
         }
     }
@@ -185,13 +200,15 @@ enum Placement {
 
 impl Source {
     fn new(inside: u32, outside: u32, sequence: u16, last_used: u64) -> Self {
-        let window = ReplayWindow::starting_at(u64::from(sequence));
-        Self { inside, outside, window, duplicates: 0, restart_at: None, last_used }
+        let shift = sequence & 0x8000;
+        let window = ReplayWindow::starting_at(u64::from(sequence - shift));
+        Self { inside, outside, window, shift, duplicates: 0, restart_at: None, last_used }
     }
 
     fn place(&mut self, sequence: u16) -> Placement {
         // Before the first index ever sent there is nothing to be late for: treat it as too old.
-        let judged = self.window.estimate(sequence).map(|index| (index, self.window.judge(index)));
+        let outside = sequence.wrapping_sub(self.shift);
+        let judged = self.window.estimate(outside).map(|index| (index, self.window.judge(index)));
         match judged {
             Some((index, Freshness::Newest | Freshness::Late)) => {
                 self.duplicates = 0;

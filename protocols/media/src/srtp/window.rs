@@ -30,6 +30,12 @@ impl ReplayWindow {
         Self { highest: index, seen: 1 }
     }
 
+    /// The highest index seen.
+    #[must_use]
+    pub const fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// How `index` stands to those accepted.
     #[must_use]
     pub const fn judge(&self, index: u64) -> Freshness {

@@ -12,8 +12,8 @@ use std::time::Duration;
 const TALK: Duration = Duration::from_secs(4);
 /// How long media is watched on hold, and again after resuming.
 const WATCH: Duration = Duration::from_secs(2);
-/// What a phone records in that time, at 16 bytes a millisecond.
-const WATCH_BYTES: u64 = 32_000;
+/// What arrives at a phone in that time, at a packet every 20 ms.
+const WATCH_PACKETS: u64 = 100;
 /// Set-up and tear-down may cost this much of a recording.
 const LOST_SECONDS_MAX: f64 = 1.0;
 
@@ -123,12 +123,10 @@ fn try_call(caller: &mut Phone, callee: &mut Phone, plan: Plan) -> Result<()> {
     established(caller, marks.0)?;
     established(callee, marks.1)?;
     sleep(plan.talk);
-    let mut talked = plan.talk;
     if let Some(side) = plan.hold_by {
         let (holder, held) =
             if side == Side::Caller { (&mut *caller, &mut *callee) } else { (&mut *callee, &mut *caller) };
         hold_and_resume(holder, held)?;
-        talked += WATCH;
     }
     for (phone, mark) in [(&*caller, marks.0), (&*callee, marks.1)] {
         let ended = phone.wait_event(mark, &["CALL_CLOSED"], Duration::ZERO);
@@ -139,8 +137,8 @@ fn try_call(caller: &mut Phone, callee: &mut Phone, plan: Plan) -> Result<()> {
     let mark = other.mark();
     ending.hang_up()?;
     other.wait_event(mark, &["CALL_CLOSED"], PATIENCE).context("the other side hears of the hang-up")?;
-    heard(caller, callee, talked)?;
-    heard(callee, caller, talked)
+    heard(caller, callee, plan.talk)?;
+    heard(callee, caller, plan.talk)
 }
 
 fn established(phone: &Phone, mark: usize) -> Result<()> {
@@ -151,24 +149,30 @@ fn established(phone: &Phone, mark: usize) -> Result<()> {
 
 /// While on hold nothing arrives at the holder; after resuming it does again.
 fn hold_and_resume(holder: &mut Phone, held: &Phone) -> Result<()> {
-    let settle = Duration::from_millis(700);
+    let undecryptable = (holder.undecryptable(), held.undecryptable());
     let mark = held.mark();
     holder.hold()?;
     held.wait_event(mark, &["CALL_REMOTE_SDP"], PATIENCE).context("the re-INVITE that holds")?;
-    sleep(settle);
-    let before = holder.heard_bytes()?;
-    sleep(WATCH);
-    let on_hold = holder.heard_bytes()? - before;
-    ensure!(on_hold < WATCH_BYTES / 4, "{} still heard {on_hold} bytes on hold", holder.user());
+    let on_hold = packets_while_watching(holder)?;
+    ensure!(on_hold < WATCH_PACKETS / 5, "{} still received {on_hold} packets on hold", holder.user());
     let mark = held.mark();
     holder.resume()?;
     held.wait_event(mark, &["CALL_REMOTE_SDP"], PATIENCE).context("the re-INVITE that resumes")?;
-    sleep(settle);
-    let before = holder.heard_bytes()?;
-    sleep(WATCH);
-    let resumed = holder.heard_bytes()? - before;
-    ensure!(resumed > WATCH_BYTES / 2, "{} heard only {resumed} bytes after resuming", holder.user());
+    for phone in [&*holder, held] {
+        let resumed = packets_while_watching(phone)?;
+        ensure!(resumed > WATCH_PACKETS * 4 / 5, "{} received only {resumed} packets after resuming", phone.user());
+    }
+    let after = (holder.undecryptable(), held.undecryptable());
+    ensure!(after == undecryptable, "packets that could not be decrypted: {undecryptable:?}, then {after:?}");
     Ok(())
+}
+
+/// Media packets that arrive at `phone` while it is watched, a moment from now.
+fn packets_while_watching(phone: &Phone) -> Result<u64> {
+    sleep(Duration::from_millis(500));
+    let before = phone.station().media_packets()?;
+    sleep(WATCH);
+    Ok(phone.station().media_packets()? - before)
 }
 
 /// `listener` heard the tone of `speaker` for nearly all the time.

@@ -6,6 +6,7 @@ use edgeway_interop::Network;
 use edgeway_interop::baresip::{Phone, PhoneSetup};
 use edgeway_interop::certificates::{Authority, Certificate};
 use edgeway_interop::kamailio::{self, DOMAIN, Kamailio, PASSWORD};
+use edgeway_interop::network::Outside;
 use edgeway_interop::network::{CORE, EDGE_LINK, EDGE_PUBLIC, LINK_PORT, REGISTRAR};
 use edgeway_interop::process::Scratch;
 use edgeway_interop::product::{EDGE_NAME, Product, ProductSetup, SECOND_NAME, Transport};
@@ -46,14 +47,15 @@ impl World {
     /// Builds everything and waits until the phones are registered.
     pub(crate) fn build(report: &Report, front: Front) -> Result<Self> {
         let scratch = Scratch::create(&report.world().replace([' ', ','], "-"))?;
-        let network = Network::create()?;
+        // Through Kamailio alone media goes from phone to phone.
+        let outside = if front == Front::Kamailio { Outside::Together } else { Outside::Apart };
+        let network = Network::create(outside)?;
         let authority = Authority::create(scratch.path(), "authority")?;
         let stranger = Authority::create(scratch.path(), "stranger")?;
         let certificates = [authority.issue(EDGE_NAME)?, authority.issue(SECOND_NAME)?];
         let registrar = start_registrar(&network, &scratch, front, &certificates[0])?;
         let product = match front {
             Front::Product { path_headers, transport } => {
-                network.forbid_short_cut()?;
                 Some(start_product(&network, &scratch, path_headers, transport, &certificates)?)
             }
             Front::Kamailio => None,
@@ -82,7 +84,7 @@ impl World {
 
     /// The counter the judgement rests on does count: a flow from the DMZ to the inside is dropped and seen.
     pub(crate) fn firewall_counts(&self, report: &Report) -> Result<()> {
-        let other = Network::create()?;
+        let other = Network::create(Outside::Apart)?;
         report.scenario("the firewall drops and counts a flow from the DMZ", || {
             let inside = SocketAddr::new(REGISTRAR, 5060);
             anyhow::ensure!(!other.dmz().accepts_tcp(inside), "the DMZ reached the inside");
@@ -123,30 +125,26 @@ pub(crate) fn outside_phone_with_password(
     let outbound = format!("sip:{};transport=tls", edge_address());
     let setup = PhoneSetup {
         user,
-        index,
-        address: Network::outside_phone(index),
         outbound: &outbound,
         password,
         encrypted,
         tone_hz,
         registration_seconds: REGISTRATION_SECONDS,
     };
-    Phone::start(&network.internet(), &setup, scratch)
+    Phone::start(network.station_outside(index)?, &setup, scratch)
 }
 
 fn inside_phone(network: &Network, scratch: &Scratch) -> Result<Phone> {
     let outbound = format!("sip:{REGISTRAR}:5060;transport=udp");
     let setup = PhoneSetup {
         user: "carol",
-        index: 0,
-        address: Network::inside_phone(0),
         outbound: &outbound,
         password: PASSWORD,
         encrypted: false,
         tone_hz: 880.0,
         registration_seconds: REGISTRATION_SECONDS,
     };
-    Phone::start(&network.inside(), &setup, scratch)
+    Phone::start(network.station_inside(0)?, &setup, scratch)
 }
 
 fn start_registrar(

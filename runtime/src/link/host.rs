@@ -1,0 +1,29 @@
+//! What the link's transport needs from the reactor that owns the node.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use edgeway_model::{LinkId, NodeId};
+
+use crate::outbox::Outbox;
+use crate::pki::Joined;
+
+/// The reactor, as the links see it. All calls come on its own thread, never from inside a call
+/// the reactor makes to an [`Outbox`].
+pub trait LinkHost {
+    /// A fresh number for a link.
+    fn next_link(&self) -> LinkId;
+    /// A link stands: both certificates are verified and the signalling stream is open. What goes
+    /// into `outbox` goes to the peer; closing it closes the link.
+    fn link_opened(&self, link: LinkId, peer: NodeId, address: SocketAddr, outbox: Rc<Outbox>);
+    /// Bytes of the peer, in order, cut anywhere.
+    fn link_received(&self, link: LinkId, bytes: Bytes);
+    /// The link is gone. Comes exactly once for each `link_opened`, and is the last call for the
+    /// link, also when the host itself closed the outbox.
+    fn link_closed(&self, link: LinkId, why: String);
+    /// This edge has become (or stayed) one of a core's: `joined.identity` is what it is now.
+    fn joined(&self, joined: &Joined) {
+        let _ = joined;
+    }
+}

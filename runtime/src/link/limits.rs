@@ -1,0 +1,71 @@
+//! Bounds of the link's transport, each with its reason.
+
+use std::time::Duration;
+
+/// Long-lived signalling streams an edge opens at connect. One keeps every byte in order.
+pub const SIGNALLING_STREAMS: usize = 1;
+
+/// Streams a core lets an edge have open at once; refused ones included while they are answered.
+pub const STREAMS_MAX: u32 = 16;
+
+/// Bytes in flight towards a reader on one stream: 1 MiB carries 80 Mbit/s at 100 ms.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The connection's own window is out of the way (RFC 9113 §6.9.1: the largest there is), so that
+/// one stalled stream never blocks another; streams bound memory.
+pub const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// Largest DATA frame, bytes. Also the most that is taken from an outbox at once.
+pub const FRAME_BYTES_MAX: u32 = 64 * 1024;
+
+/// What many small frames may cost beyond their bytes before the peer is told to be calm.
+pub const SMALL_FRAMES_BUDGET_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes h2 holds ready for the socket, per stream; the rest waits in the outbox, where it is counted.
+pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Largest header list of a stream, bytes.
+pub const HEADER_BYTES_MAX: u32 = 4 * 1024;
+
+/// Turns of reading and writing before a link lets others run.
+pub const ROUNDS_MAX: usize = 4;
+
+/// Longest reason carried to the peer when a link is closed, bytes.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// How long a closing link waits until the peer has seen why.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// How long one address of an edge may take to answer a dial.
+pub const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// Addresses of one name that are tried.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// How long the signalling stream may take to open, after TLS.
+pub const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// How long sent bytes may stay unacknowledged before the system gives the connection up
+/// (`TCP_USER_TIMEOUT`); the node's own liveness is faster.
+pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+
+/// Cores one edge serves. A cluster has six; the rest is for a change of hardware.
+pub const CORES_MAX: usize = 16;
+
+/// Connections to the link port that have not proven an identity yet.
+pub const STRANGERS_MAX: usize = 64;
+
+/// The same, from one address.
+pub const STRANGERS_PER_ADDRESS_MAX: usize = 8;
+
+/// First back-off, at most.
+pub const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+
+/// Later back-offs, at most.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// Never dial faster than this, whatever the dice say.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+
+/// A link that stood this long starts the back-off anew.
+pub const STABLE_AFTER: Duration = Duration::from_secs(60);

@@ -1,0 +1,257 @@
+//! The edge's side: the link port. Cores that prove an identity get a link; cores that hold a token
+//! may join; everybody else gets a TLS alert and costs one bounded handshake.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeway_model::NodeId;
+use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::{LazyConfigAcceptor, server};
+
+use super::LinkHost;
+use super::dialler::tune;
+use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
+use super::pipe::Pipe;
+use crate::outbox::Outbox;
+use crate::pki::tls::{JOIN_ALPN, explain_io, link_server_config};
+use crate::pki::{Identity, JoinDesk, NodeKey, PkiError, node_of, tls};
+
+/// Why the older of two links from one core is closed.
+pub(super) const REPLACED: &str = "replaced by a newer link from the same core";
+
+/// Who this edge is on its link port.
+pub enum Door {
+    /// An edge with an identity that nobody can join: for labs.
+    Paired(Identity),
+    /// An edge with a state directory: paired or not, it can be joined while invited.
+    Desk(Rc<JoinDesk>),
+}
+
+/// A running listener. Dropping it closes the port and every link that came through it.
+pub struct Listener {
+    task: JoinHandle<()>,
+    cores: Cores,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+        for outbox in self.cores.borrow().values() {
+            outbox.close("the edge closes its link port".to_owned());
+        }
+    }
+}
+
+/// The newest link of each core.
+type Cores = Rc<RefCell<BTreeMap<NodeId, Rc<Outbox>>>>;
+
+/// Serves the link port `tcp` on the current `LocalSet`, for as long as the [`Listener`] lives.
+///
+/// # Errors
+/// If the identity cannot be used for TLS.
+pub fn listen<H: LinkHost + Clone + 'static>(host: H, tcp: TcpListener, door: Door) -> Result<Listener, PkiError> {
+    let cores = Cores::default();
+    let port = Rc::new(Port {
+        host,
+        configs: RefCell::new(Configs::new(&door)?),
+        door,
+        cores: Rc::clone(&cores),
+        strangers: Strangers::default(),
+    });
+    Ok(Listener { task: spawn_local(accept(tcp, port)), cores })
+}
+
+struct Port<H> {
+    host: H,
+    door: Door,
+    configs: RefCell<Configs>,
+    cores: Cores,
+    strangers: Strangers,
+}
+
+/// The TLS configurations of the port as of one identity.
+struct Configs {
+    identity: Option<Identity>,
+    link: Option<Arc<ServerConfig>>,
+    /// Speaks no protocol at all: whoever comes gets the right alert.
+    closed: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(door: &Door) -> Result<Self, PkiError> {
+        let (identity, key) = match door {
+            Door::Paired(identity) => (Some(identity.clone()), identity.key().clone()),
+            Door::Desk(desk) => (desk.identity(), desk.key().clone()),
+        };
+        let link = identity.as_ref().map(link_server_config).transpose()?;
+        Ok(Self { identity, link, closed: closed_config(&key)? })
+    }
+}
+
+fn closed_config(key: &NodeKey) -> Result<Arc<ServerConfig>, PkiError> {
+    let mut config = tls::join_server_config(key)?.as_ref().clone();
+    config.alpn_protocols = vec![b"edgeway-closed".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Links outlive the accept loop (they are told to close), handshakes do not.
+async fn accept<H: LinkHost + Clone + 'static>(listener: TcpListener, port: Rc<Port<H>>) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        let accepted = listener.accept().await;
+        while handshakes.try_join_next().is_some() {}
+        match accepted {
+            Ok((tcp, peer)) => {
+                if let Some(place) = port.strangers.take(peer.ip()) {
+                    handshakes.spawn_local(Rc::clone(&port).serve(tcp, peer, place));
+                } else {
+                    tracing::debug!("a connection to the link port was closed: too many are unproven already");
+                }
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: it must not become a busy loop.
+                tracing::warn!(%error, "the link port cannot accept");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl<H: LinkHost + Clone + 'static> Port<H> {
+    async fn serve(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, place: Place) {
+        let refused = match timeout(TLS_HANDSHAKE_MAX, self.greet(tcp)).await {
+            Ok(Ok(Caller::Link(stream))) => self.open_link(*stream, peer, place).await.err(),
+            Ok(Ok(Caller::Join(stream, desk))) => self.answer_join(*stream, desk, peer).await.err(),
+            Ok(Err(error)) => Some(explain_io(&error)),
+            Err(_) => Some("the TLS handshake took too long".to_owned()),
+        };
+        if let Some(why) = refused {
+            tracing::info!("a connection to the link port was refused: {why}");
+            tracing::debug!(%peer, "it came from there");
+        }
+    }
+
+    /// TLS, with the configuration the caller's ALPN asks for.
+    async fn greet(&self, tcp: TcpStream) -> io::Result<Caller> {
+        tune(&tcp)?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+        let joins = start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == JOIN_ALPN));
+        match &self.door {
+            Door::Desk(desk) if joins && desk.is_open() => {
+                let stream = start.into_stream(desk.server_config()).await?;
+                Ok(Caller::Join(Box::new(stream), Rc::clone(desk)))
+            }
+            Door::Desk(_) | Door::Paired(_) => {
+                let config = self.link_config().map_err(io::Error::other)?;
+                Ok(Caller::Link(Box::new(start.into_stream(config).await?)))
+            }
+        }
+    }
+
+    /// The configuration of the link as of the identity the edge has now.
+    fn link_config(&self) -> Result<Arc<ServerConfig>, PkiError> {
+        let mut configs = self.configs.borrow_mut();
+        if let Door::Desk(desk) = &self.door {
+            let now = desk.identity();
+            if now.as_ref().map(Identity::certificate) != configs.identity.as_ref().map(Identity::certificate) {
+                *configs = Configs::new(&self.door)?;
+            }
+        }
+        Ok(Arc::clone(configs.link.as_ref().unwrap_or(&configs.closed)))
+    }
+
+    async fn open_link(
+        &self,
+        stream: server::TlsStream<TcpStream>,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Result<(), String> {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        // The TLS configuration has checked both already.
+        let (core, _) = node_of(chain).ok_or("the peer's certificate names no node")?;
+        if self.cores.borrow().len() >= CORES_MAX && !self.cores.borrow().contains_key(&core) {
+            return Err(format!("{CORES_MAX} cores are linked already"));
+        }
+        let pipe = Pipe::open_as_edge(stream).await?;
+        drop(place);
+        spawn_local(carry(self.host.clone(), pipe, core, peer, Rc::clone(&self.cores)));
+        Ok(())
+    }
+
+    async fn answer_join(
+        &self,
+        stream: server::TlsStream<TcpStream>,
+        desk: Rc<JoinDesk>,
+        peer: SocketAddr,
+    ) -> Result<(), String> {
+        let joined = desk.answer(stream, peer.to_string()).await.map_err(|error| error.to_string())?;
+        tracing::info!(core = %joined.core, "paired with the core {}", joined.core);
+        self.host.joined(&joined);
+        Ok(())
+    }
+}
+
+enum Caller {
+    Link(Box<server::TlsStream<TcpStream>>),
+    Join(Box<server::TlsStream<TcpStream>>, Rc<JoinDesk>),
+}
+
+async fn carry<H: LinkHost>(host: H, mut pipe: Pipe, core: NodeId, peer: SocketAddr, cores: Cores) {
+    let (link, outbox) = (host.next_link(), Outbox::new(LINK_QUEUE_BYTES_MAX));
+    let older = cores.borrow_mut().insert(core.clone(), Rc::clone(&outbox));
+    host.link_opened(link, core.clone(), peer, Rc::clone(&outbox));
+    if let Some(older) = older {
+        older.close(REPLACED.to_owned());
+    }
+    let end = pipe.run(&host, link, &outbox).await;
+    {
+        let mut cores = cores.borrow_mut();
+        if cores.get(&core).is_some_and(|newest| Rc::ptr_eq(newest, &outbox)) {
+            cores.remove(&core);
+        }
+    }
+    host.link_closed(link, end.why());
+    pipe.close(end, outbox).await;
+}
+
+/// Connections that have proven nothing yet, by address.
+#[derive(Clone, Default)]
+struct Strangers(Rc<RefCell<HashMap<IpAddr, usize>>>);
+
+/// One of them; leaves when dropped.
+struct Place(Strangers, IpAddr);
+
+impl Strangers {
+    fn take(&self, address: IpAddr) -> Option<Place> {
+        let mut counts = self.0.borrow_mut();
+        let total: usize = counts.values().sum();
+        let here = counts.get(&address).copied().unwrap_or_default();
+        if total >= STRANGERS_MAX || here >= STRANGERS_PER_ADDRESS_MAX {
+            return None;
+        }
+        counts.insert(address, here + 1);
+        Some(Place(self.clone(), address))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.0.0.borrow_mut();
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The link's transport: one TCP connection per pair of nodes, dialled by the core, TLS 1.3 with
+//! both identities proven, HTTP/2 with roles flipped.
+//!
+//! ```text
+//!   core                                                        edge
+//!    │ TCP ────────────────────────────────────────────────────▶ │  7001
+//!    │ TLS 1.3, ALPN edgeway-link/1, both certificates ────────▶ │
+//!    │ ◀───────────────────────────── HTTP/2: the edge is client  │
+//!    │ ◀─────────────────────────────────────────────  POST /sip  │  one long-lived stream
+//!    │ 200 ─────────────────────────────────────────────────────▶ │
+//!    │ ◀═══════════ opaque link bytes in both bodies ═══════════▶ │
+//! ```
+//! Only the edge can open streams, so nothing in the DMZ ever waits for a request from inside.
+//! Bytes are opaque here: frames, hello, keepalive and liveness are the node's (`protocols/link`).
+//! Connection windows are out of the way and stream windows bound memory; what a slow peer does not
+//! take stays in the outbox of the link, and its bound closes the link.
+//!
+//! * An edge runs [`listen`]; it also answers cores that join, while an invitation is outstanding.
+//! * A core runs one [`dial`] per recorded edge; each dials again, for ever, with jittered back-off.
+//! * Both report to a [`LinkHost`].
+//!
+//! A link that is closed on purpose carries the reason to the peer in a trailer.
+
+mod back_off;
+mod dialler;
+mod gate;
+mod host;
+pub mod limits;
+mod listener;
+mod pipe;
+#[cfg(test)]
+mod scenario;
+
+pub use dialler::{Dialler, dial};
+pub use host::LinkHost;
+pub use listener::{Door, Listener, listen};

@@ -1,0 +1,139 @@
+//! A node under test, and the ways to break it on purpose.
+
+use edgeway_core_node::CoreNode;
+use edgeway_edge_node::EdgeNode;
+use edgeway_model::media::MediaCommand;
+use edgeway_model::world::{FlowCommand, LinkCommand, Observable, Status};
+use edgeway_model::{Deadline, FlowId, Input, Moment, Node, Output};
+
+/// A deliberate fault of the edges, to prove that the checks can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Every 20th final answer to a client is swallowed.
+    SwallowAnswers,
+    /// Requests from inside go to the wrong client.
+    Misdirect,
+    /// Relays are never closed.
+    LeakRelays,
+    /// Commands to connections that are gone.
+    TalkToTheDead,
+    /// A timer that is always due.
+    BusyLoop,
+}
+
+/// An edge or a core.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful per fleet")]
+pub(crate) enum AnyNode {
+    Edge(EdgeNode),
+    Core(CoreNode),
+}
+
+/// A node and what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    pub(crate) node: AnyNode,
+    sabotage: Option<Sabotage>,
+    answers: u32,
+    seen: Vec<FlowId>,
+    dead: Option<FlowId>,
+}
+
+impl Hosted {
+    pub(crate) fn new(node: AnyNode, sabotage: Option<Sabotage>) -> Self {
+        let sabotage = sabotage.filter(|_| matches!(node, AnyNode::Edge(_)));
+        Self { node, sabotage, answers: 0, seen: Vec::new(), dead: None }
+    }
+
+    pub(crate) fn handle(&mut self, input: Input, now: Moment) {
+        if let Input::Flow { flow, event: edgeway_model::world::FlowEvent::Closed { .. } } = &input {
+            self.dead = Some(*flow);
+        }
+        match &mut self.node {
+            AnyNode::Edge(node) => node.handle(input, now),
+            AnyNode::Core(node) => node.handle(input, now),
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        loop {
+            let output = match &mut self.node {
+                AnyNode::Edge(node) => node.poll(),
+                AnyNode::Core(node) => node.poll(),
+            };
+            match (output?, self.sabotage) {
+                (output, Some(sabotage)) => {
+                    if let Some(output) = self.spoil(output, sabotage) {
+                        return Some(output);
+                    }
+                }
+                (output, None) => return Some(output),
+            }
+        }
+    }
+
+    fn spoil(&mut self, output: Output, sabotage: Sabotage) -> Option<Output> {
+        match (sabotage, output) {
+            (Sabotage::SwallowAnswers, Output::Flow { flow, command: FlowCommand::Send { bytes } }) => {
+                let last = bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"SIP/2.0 1");
+                self.answers += u32::from(last);
+                let command = FlowCommand::Send { bytes };
+                (!last || self.answers % 20 != 0).then_some(Output::Flow { flow, command })
+            }
+            (Sabotage::Misdirect, Output::Flow { flow, command: FlowCommand::Send { bytes } }) => {
+                if !self.seen.contains(&flow) {
+                    self.seen.push(flow);
+                }
+                let request = bytes.starts_with(b"INVITE");
+                let wrong = self.seen.iter().rev().find(|seen| request && **seen != flow);
+                Some(Output::Flow { flow: wrong.copied().unwrap_or(flow), command: FlowCommand::Send { bytes } })
+            }
+            (Sabotage::LeakRelays, Output::Media(MediaCommand::Close { .. })) => None,
+            (Sabotage::TalkToTheDead, Output::Link { link, command: LinkCommand::Send { bytes } }) => {
+                match self.dead.take() {
+                    Some(flow) => Some(Output::Flow { flow, command: FlowCommand::Send { bytes } }),
+                    None => Some(Output::Link { link, command: LinkCommand::Send { bytes } }),
+                }
+            }
+            (_, output) => Some(output),
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Deadline> {
+        if self.sabotage == Some(Sabotage::BusyLoop) {
+            return Some(Deadline { at: Moment::ZERO, why: "sabotage" });
+        }
+        match &self.node {
+            AnyNode::Edge(node) => node.next_deadline(),
+            AnyNode::Core(node) => node.next_deadline(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match &self.node {
+            AnyNode::Edge(node) => node.status(),
+            AnyNode::Core(node) => node.status(),
+        }
+    }
+
+    pub(crate) fn transactions(&self) -> usize {
+        match &self.node {
+            AnyNode::Edge(node) => node.transactions(),
+            AnyNode::Core(node) => node.transactions(),
+        }
+    }
+
+    /// Port pairs the node accounts for: free, granted, and in relays.
+    pub(crate) fn pairs(&self) -> (usize, usize, usize) {
+        match &self.node {
+            AnyNode::Edge(node) => {
+                let pairs = node.port_pairs();
+                (pairs.free, pairs.granted, pairs.used)
+            }
+            AnyNode::Core(node) => {
+                let (free, used) = node.port_pairs();
+                (free, 0, used)
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The registrar inside: a location table with Path, and a proxy that follows Routes as naively as
+//! the standard allows, so that an edge or core that lets a stranger's Route through is found out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
+use edgeway_model::world::Transport;
+use edgeway_model::{FlowId, Moment};
+use edgeway_sip::bindings::aor_of;
+use edgeway_sip::framer::{Element, Framer};
+use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, Received, TransactionId};
+use edgeway_sip::{Message, Name, Uri};
+
+use crate::calls::HOSTILE;
+
+/// How long it waits for any answer.
+const PATIENCE: Patience = Patience { answer: Duration::from_secs(32), route: Duration::from_secs(1) };
+const EXPIRES_MAX: u32 = 60;
+
+/// What one registrar is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub(crate) transport: Transport,
+    pub(crate) challenges: bool,
+    pub(crate) record_routes: bool,
+    /// Whether it keeps Path; else it refuses a REGISTER that brings one.
+    pub(crate) path: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Act {
+    Dial(FlowId, SocketAddr),
+    Send(FlowId, Bytes),
+    Datagram(SocketAddr, Bytes),
+    Violation(String),
+}
+
+#[derive(Clone, Debug)]
+struct Binding {
+    contact: String,
+    path: Vec<String>,
+    expires: Moment,
+    call_id: String,
+    seq: u32,
+}
+
+/// The registrar.
+#[derive(Debug)]
+pub(crate) struct Registrar {
+    pub(crate) address: SocketAddr,
+    pub(crate) habits: Habits,
+    users: Vec<String>,
+    proxy: Proxy,
+    location: BTreeMap<String, BTreeMap<String, Binding>>,
+    framers: BTreeMap<FlowId, Framer>,
+    dialled: BTreeMap<SocketAddr, FlowId>,
+    sequence: u64,
+    pub(crate) acts: Vec<Act>,
+}
+
+impl Registrar {
+    pub(crate) fn new(address: SocketAddr, habits: Habits, users: Vec<String>) -> Self {
+        Self {
+            address,
+            habits,
+            users,
+            proxy: Proxy::new(PATIENCE, 0xbead),
+            location: BTreeMap::new(),
+            framers: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            sequence: 0,
+            acts: Vec::new(),
+        }
+    }
+
+    /// Whether this user is reachable, as far as the registrar knows.
+    pub(crate) fn knows(&self, user: &str, now: Moment) -> bool {
+        let bindings = self.location.get(&format!("{user}@example.com"));
+        bindings.is_some_and(|bindings| bindings.values().any(|binding| binding.expires > now))
+    }
+
+    pub(crate) fn transactions(&self) -> usize {
+        self.proxy.len()
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Moment> {
+        self.proxy.next_deadline().map(|deadline| deadline.at)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Moment) {
+        self.proxy.handle_timeout(now);
+        self.settle(now);
+    }
+
+    pub(crate) fn handle_opened(&mut self, flow: FlowId) {
+        self.framers.entry(flow).or_insert_with(|| Framer::new(SIP_MESSAGE_BYTES_MAX));
+    }
+
+    pub(crate) fn handle_closed(&mut self, flow: FlowId, now: Moment) {
+        self.framers.remove(&flow);
+        self.dialled.retain(|_, dialled| *dialled != flow);
+        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
+            self.answer(id, 503, "Service Unavailable", now);
+        }
+        self.settle(now);
+    }
+
+    /// It was restarted: no connection is left.
+    pub(crate) fn forget_connections(&mut self, now: Moment) {
+        let flows: Vec<_> = self.framers.keys().copied().collect();
+        for flow in flows {
+            self.handle_closed(flow, now);
+        }
+    }
+
+    pub(crate) fn handle_bytes(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
+        let Some(framer) = self.framers.get_mut(&flow) else { return };
+        framer.push(bytes);
+        loop {
+            let Some(framer) = self.framers.get_mut(&flow) else { return };
+            match framer.next() {
+                Ok(Some(Element::Message(bytes))) => self.handle_message(Hop::Flow(flow), bytes, now),
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(fault) => return self.acts.push(Act::Violation(format!("registrar: {fault}"))),
+            }
+        }
+    }
+
+    pub(crate) fn handle_datagram(&mut self, peer: SocketAddr, bytes: Bytes, now: Moment) {
+        self.handle_message(Hop::Datagram { local: self.address, peer }, bytes, now);
+    }
+
+    fn handle_message(&mut self, hop: Hop, bytes: Bytes, now: Moment) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.request(hop, &message, now),
+            Ok(message) => self.response(&hop, &message, now),
+            Err(fault) => self.acts.push(Act::Violation(format!("registrar: a message that cannot be read: {fault}"))),
+        }
+        self.settle(now);
+    }
+
+    fn request(&mut self, hop: Hop, request: &Message, now: Moment) {
+        if request.other(HOSTILE).is_some() {
+            let what = format!("a stranger's {} reached the registrar", request.method().unwrap_or_default());
+            self.acts.push(Act::Violation(what));
+        }
+        match self.proxy.receive_request(request, hop.clone(), now) {
+            Received::Absorbed => {}
+            Received::Acknowledgement => self.acknowledge(request),
+            Received::StrayCancel => {
+                let bytes = request.respond(481, "Call/Transaction Does Not Exist").to_tag("s").build();
+                self.send(&hop, bytes);
+            }
+            Received::Full => self.acts.push(Act::Violation("registrar: full".to_owned())),
+            Received::New(id) => match request.method() {
+                Some("REGISTER") => self.register(id, request, now),
+                Some("OPTIONS") if request.routes().next().is_none() => self.answer(id, 200, "OK", now),
+                _ => self.route(id, request, now),
+            },
+        }
+    }
+
+    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, now: Moment) {
+        let Some(request) = self.proxy.request(id) else { return };
+        let bytes = request.respond(status, reason).to_tag("s").build();
+        self.proxy.respond(id, status, bytes, now);
+    }
+
+    fn register(&mut self, id: TransactionId, request: &Message, now: Moment) {
+        let aor = aor_of(request.to().uri);
+        let user = aor.split('@').next().unwrap_or_default().to_owned();
+        if !self.users.contains(&user) {
+            return self.answer(id, 404, "Not Found", now);
+        }
+        if self.habits.challenges && request.header(Name::Authorization).is_none() {
+            let response = request.respond(401, "Unauthorized").to_tag("s");
+            let challenge = format!("Digest realm=\"example.com\", nonce=\"{user}1\"");
+            let bytes = response.header(Name::WwwAuthenticate, &challenge).build();
+            return self.proxy.respond(id, 401, bytes, now);
+        }
+        let path: Vec<_> =
+            request.values(Name::Path).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        if !self.habits.path && !path.is_empty() {
+            return self.answer(id, 420, "Bad Extension", now);
+        }
+        let (call_id, seq) = (request.call_id().to_owned(), request.cseq().0);
+        let general = request.expires();
+        let bindings = self.location.entry(aor).or_default();
+        for contact in request.contacts() {
+            let key = contact.param("+sip.instance").flatten().unwrap_or(contact.uri).to_owned();
+            if bindings.get(&key).is_some_and(|old| old.call_id == call_id && old.seq > seq) {
+                // RFC 3261 §10.3 step 7: out of order.
+                return self.answer(id, 500, "Server Internal Error", now);
+            }
+            let expires = contact.expires().or(general).unwrap_or(3_600).min(EXPIRES_MAX);
+            let at = now + Duration::from_secs(expires.into());
+            // A binding that was ended stays, expired, to tell a late REGISTER from a new one.
+            let binding = Binding {
+                contact: contact.uri.to_owned(),
+                path: path.clone(),
+                expires: at,
+                call_id: call_id.clone(),
+                seq,
+            };
+            bindings.insert(key, binding);
+        }
+        let mut response = request.respond(200, "OK").to_tag("s");
+        for (key, binding) in bindings.iter().filter(|(_, binding)| binding.expires > now) {
+            let left = binding.expires.since(now).as_secs();
+            let instance = if key == &binding.contact { String::new() } else { format!(";+sip.instance=\"{key}\"") };
+            response = response.header(Name::Contact, &format!("<{}>;expires={left}{instance}", binding.contact));
+        }
+        let bytes = response.build();
+        self.proxy.respond(id, 200, bytes, now);
+    }
+
+    fn route(&mut self, id: TransactionId, request: &Message, now: Moment) {
+        let initial = request.to_tag().is_none();
+        if request.method() == Some("INVITE") {
+            if initial && self.habits.challenges && request.header(Name::ProxyAuthorization).is_none() {
+                let response = request.respond(407, "Proxy Authentication Required").to_tag("s");
+                let challenge = "Digest realm=\"example.com\", nonce=\"call1\"";
+                let bytes = response.header(Name::ProxyAuthenticate, challenge).build();
+                return self.proxy.respond(id, 407, bytes, now);
+            }
+            let trying = request.respond(100, "Trying").build();
+            self.proxy.respond(id, 100, trying, now);
+        }
+        let mut edit = request.edit();
+        let Some(next) = self.next_hop(&mut edit, request, now) else {
+            return self.answer(id, if initial { 480 } else { 404 }, "Temporarily Unavailable", now);
+        };
+        let (address, transport) = next;
+        edit.set(Name::MaxForwards, &request.max_forwards().unwrap_or(70).saturating_sub(1).to_string());
+        if self.habits.record_routes && request.method() == Some("INVITE") {
+            let own = self.habits.transport.param();
+            edit.push(Name::RecordRoute, &format!("<sip:{};transport={own};lr>", self.address));
+        }
+        edit.push_via(&format!("SIP/2.0/{} {};branch={}", transport.via(), self.address, self.proxy.branch(id)));
+        let bytes = edit.finish();
+        let hop = self.hop(address, transport);
+        self.proxy.forward(id, hop, bytes, now);
+    }
+
+    /// Takes our own Routes off and finds where the request goes (RFC 3261 §16.4 to §16.6).
+    fn next_hop(
+        &mut self,
+        edit: &mut edgeway_sip::Edit<'_>,
+        request: &Message,
+        now: Moment,
+    ) -> Option<(SocketAddr, Transport)> {
+        let mut routes = request.routes().map(|route| route.uri.to_owned()).peekable();
+        while let Some(uri) = routes.peek()
+            && place(uri).is_some_and(|(address, _)| address == self.address)
+        {
+            routes.next();
+            edit.pop_value(Name::Route);
+        }
+        if let Some(uri) = routes.next() {
+            return place(&uri);
+        }
+        let uri = request.request_uri()?;
+        let parsed = Uri::parse(uri)?;
+        if parsed.host != "example.com" && parsed.host_ip() != Some(self.address.ip()) {
+            return place(uri);
+        }
+        let bindings = self.location.get(&format!("{}@example.com", parsed.user?))?;
+        let binding =
+            bindings.values().filter(|binding| binding.expires > now).max_by_key(|binding| binding.expires)?;
+        edit.set_request_uri(&binding.contact);
+        for route in binding.path.iter().rev() {
+            edit.push(Name::Route, route);
+        }
+        place(binding.path.first().map_or(&binding.contact, |path| path.trim_matches(['<', '>'])))
+    }
+
+    fn hop(&mut self, address: SocketAddr, transport: Transport) -> Hop {
+        if transport == Transport::Udp {
+            return Hop::Datagram { local: self.address, peer: address };
+        }
+        if let Some(flow) = self.dialled.get(&address) {
+            return Hop::Flow(*flow);
+        }
+        self.sequence += 1;
+        let flow = FlowId::dialled(0, self.sequence);
+        self.dialled.insert(address, flow);
+        self.framers.insert(flow, Framer::new(SIP_MESSAGE_BYTES_MAX));
+        self.acts.push(Act::Dial(flow, address));
+        Hop::Flow(flow)
+    }
+
+    fn acknowledge(&mut self, ack: &Message) {
+        let mut edit = ack.edit();
+        let Some((address, transport)) = self.next_hop(&mut edit, ack, Moment::ZERO) else { return };
+        let branch = self.proxy.stateless_branch();
+        edit.push_via(&format!("SIP/2.0/{} {};branch={branch}", transport.via(), self.address));
+        let bytes = edit.finish();
+        let hop = self.hop(address, transport);
+        self.send(&hop, bytes);
+    }
+
+    fn response(&mut self, hop: &Hop, response: &Message, now: Moment) {
+        let Ok(Some(matched)) = self.proxy.receive_response(response, hop, now) else { return };
+        let mut edit = response.edit();
+        edit.pop_via();
+        let bytes = edit.finish();
+        self.proxy.respond(matched.id, response.status().unwrap_or(500), bytes, now);
+    }
+
+    fn send(&mut self, hop: &Hop, bytes: Bytes) {
+        match hop {
+            Hop::Flow(flow) if self.framers.contains_key(flow) => self.acts.push(Act::Send(*flow, bytes)),
+            Hop::Datagram { peer, .. } => self.acts.push(Act::Datagram(*peer, bytes)),
+            Hop::Flow(_) | Hop::Peer(_) | Hop::Client { .. } => {}
+        }
+    }
+
+    fn settle(&mut self, now: Moment) {
+        loop {
+            while let Some(event) = self.proxy.poll_event() {
+                match event {
+                    Event::TimedOut(id) | Event::Unroutable(id) => self.answer(id, 408, "Request Timeout", now),
+                }
+            }
+            let Some(transmit) = self.proxy.poll_transmit() else { return };
+            self.send(&transmit.hop, transmit.bytes);
+        }
+    }
+}
+
+/// The address and transport a URI leads to; names are not looked up.
+fn place(uri: &str) -> Option<(SocketAddr, Transport)> {
+    let uri = Uri::parse(uri)?;
+    let transport = match uri.param("transport").flatten() {
+        Some("tcp") => Transport::Tcp,
+        Some("tls") => return None,
+        Some(_) | None => Transport::Udp,
+    };
+    Some((SocketAddr::new(uri.host_ip()?, uri.port.unwrap_or(5_060)), transport))
+}
