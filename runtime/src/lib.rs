@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod clock;
 mod datagram;
 pub mod flow;
@@ -13,8 +14,13 @@ pub mod limits;
 pub mod link;
 pub mod listen;
 pub mod log;
+pub mod media;
+pub mod metrics;
+pub mod notify;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+pub mod service;
 mod strangers;
+pub mod tls;
 mod tls_layer;

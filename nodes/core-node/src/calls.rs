@@ -21,7 +21,7 @@ use edgeway_sip::proxy::TransactionId;
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
 
-use crate::limits::{CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
+use crate::limits::{BIND_AGAIN_AFTER, CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
 use crate::{CoreNode, flow_at};
 
 /// Why a description is refused.
@@ -128,6 +128,8 @@ pub(crate) struct Calls {
     next: u32,
     free: Vec<PortPair>,
     asked: usize,
+    /// Binding failed: not asked again before this.
+    bind_again_at: Option<Moment>,
     pub(crate) gauge: Gauge,
 }
 
@@ -146,6 +148,7 @@ impl Calls {
             next: (random.next_u64() >> 40) as u32,
             free: Vec::new(),
             asked: 0,
+            bind_again_at: None,
             gauge: Gauge::default(),
         }
     }
@@ -160,8 +163,10 @@ impl Calls {
         (self.free.len(), self.by_relay.len())
     }
 
-    pub(crate) fn bind_failed(&mut self, missing: u16) {
+    /// The range is used up or taken: asking again at once would go round in circles.
+    pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
+        self.bind_again_at = Some(now + BIND_AGAIN_AFTER);
     }
 
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
@@ -191,8 +196,20 @@ impl Calls {
         }
     }
 
+    /// The link to this edge was away so long that calls may have ended without us: those that carry
+    /// no media end like those that lost their client.
+    pub(crate) fn doubt(&mut self, edge: &NodeId, now: Moment) {
+        for (key, call) in &mut self.calls {
+            if call.edge == *edge && call.established && call.lost.is_none() {
+                call.lost = Some(now);
+                self.lost.insert((now + LOST_CALL_AFTER, *key));
+            }
+        }
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Deadline> {
-        self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" })
+        let lost = self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" });
+        Deadline::soonest(lost, self.bind_again_at.map(|at| Deadline { at, why: "media ports" }))
     }
 
     fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
@@ -370,7 +387,11 @@ impl CoreNode {
         }
     }
 
-    pub(crate) fn refill_inside_ports(&mut self) {
+    pub(crate) fn refill_inside_ports(&mut self, now: Moment) {
+        self.calls.bind_again_at = self.calls.bind_again_at.filter(|at| now < *at);
+        if self.calls.bind_again_at.is_some() {
+            return;
+        }
         let missing = INSIDE_PAIRS.saturating_sub(self.calls.free.len() + self.calls.asked);
         // In batches, so that a call costs no command of its own.
         if missing >= INSIDE_PAIRS / 2 {

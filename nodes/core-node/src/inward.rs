@@ -172,7 +172,9 @@ impl CoreNode {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
             return match self.registrar() {
                 // A registrar follows Routes: a client must not send it anywhere by one.
-                _ if !self.leads_to_registrar(request) => Decision::Refuse(403, "Forbidden", "a Route that is not ours"),
+                _ if !self.leads_to_registrar(request) => {
+                    Decision::Refuse(403, "Forbidden", "a Route that is not ours")
+                }
                 _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
                 Some((address, transport)) => Decision::To(address, transport),
                 None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),

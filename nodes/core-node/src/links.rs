@@ -12,7 +12,7 @@ use edgeway_model::world::{LinkCommand, LinkEvent};
 use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output};
 use edgeway_sip::proxy::Hop;
 
-use crate::limits::EDGES_MAX;
+use crate::limits::{EDGES_MAX, ROUTE_WITHIN};
 use crate::{CoreNode, flow_at};
 
 /// One edge, known by its certificate's name.
@@ -28,6 +28,8 @@ pub(crate) struct Edge {
     pub(crate) media_address: Option<IpAddr>,
     /// The clients' addresses, for logs only.
     pub(crate) peers: BTreeMap<FlowId, SocketAddr>,
+    /// Since when its link is down.
+    pub(crate) down_since: Option<Moment>,
 }
 
 impl CoreNode {
@@ -121,8 +123,11 @@ impl CoreNode {
             granted: VecDeque::new(),
             media_address: None,
             peers: BTreeMap::new(),
+            down_since: None,
         });
         edge.link = Some(link);
+        // Requests wait for a core no longer than this: a call may have ended over another one.
+        let missed = edge.down_since.take().is_some_and(|since| now >= since + ROUTE_WITHIN);
         edge.hello = hello;
         edge.granted.clear();
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -133,6 +138,9 @@ impl CoreNode {
         }
         if known_boot.is_some_and(|known| known != boot) {
             self.edge_restarted(peer, now);
+        }
+        if missed {
+            self.calls.doubt(peer, now);
         }
         self.resume(peer, now);
     }
@@ -174,6 +182,7 @@ impl CoreNode {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
         edge.link = None;
+        edge.down_since = Some(now);
         edge.granted.clear();
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {

@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use edgeway_link::Frame;
 use edgeway_model::limits::STRANGER_IDLE_MAX;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::FlowCommand;
@@ -132,9 +131,7 @@ impl EdgeNode {
         }
         let changes = self.bindings.flow_closed(flow);
         self.report(changes, now);
-        for core in self.connected_cores() {
-            self.send_frame(&core, &Frame::FlowClosed { flow });
-        }
+        self.announce_closed(flow, now);
     }
 
     /// Looks at a flow as a stranger from now on, unless a registration speaks for it.

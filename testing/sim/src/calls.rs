@@ -334,7 +334,9 @@ impl Phone {
         if call.stage != Stage::Established {
             return;
         }
-        if !ready {
+        // RFC 3261 §15: a callee sends no BYE before the ACK, unless it has waited in vain.
+        let early = !call.caller && call.repeating.is_some();
+        if !ready || early {
             let again = now + Duration::from_secs(1);
             return self.set(Timer::HangUp(id.to_owned()), again);
         }
