@@ -152,8 +152,9 @@ async fn shake_hands(mut stream: TcpStream, peer: SocketAddr, config: Arc<Server
         outgoing.clear();
         match progress.map_err(io::Error::other)? {
             Progress::Handshaking => {}
-            Progress::Established => break,
-            Progress::PeerClosed => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // One that spoke and closed at once is still a flow, with something to say.
+            Progress::Established | Progress::PeerClosed if !tls.is_handshaking() => break,
+            Progress::Established | Progress::PeerClosed => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
     incoming.shrink_to_fit();

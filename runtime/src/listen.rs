@@ -33,34 +33,53 @@ pub struct ListenFault {
 }
 
 impl ListenFault {
-    /// The exit code of a process that ends because of this (sysexits: 77 no permission, 78
-    /// configuration, 69 unavailable).
+    /// The exit code of a process that ends because of this.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match self.source.kind() {
-            io::ErrorKind::PermissionDenied => 77,
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput => 78,
-            _ => 69,
-        }
+        known(&self.source).map_or(69, |known| known.exit_code)
     }
+}
+
+/// What operators do wrong with addresses.
+struct Known {
+    kind: io::ErrorKind,
+    reason: &'static str,
+    remedy: &'static str,
+    /// sysexits: 69 unavailable, 77 no permission, 78 configuration.
+    exit_code: u8,
+}
+
+const KNOWN: [Known; 3] = [
+    Known {
+        kind: io::ErrorKind::AddrInUse,
+        reason: "another program uses this port",
+        remedy: "Stop that program (`ss -lntup` names it), or choose another port",
+        exit_code: 69,
+    },
+    Known {
+        kind: io::ErrorKind::AddrNotAvailable,
+        reason: "this machine has no such address",
+        remedy: "Check the setting against `ip address`",
+        exit_code: 78,
+    },
+    Known {
+        kind: io::ErrorKind::PermissionDenied,
+        reason: "not permitted",
+        remedy: "A port below 1024 needs CAP_NET_BIND_SERVICE",
+        exit_code: 77,
+    },
+];
+
+fn known(source: &io::Error) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.kind == source.kind())
 }
 
 fn reason(source: &io::Error) -> String {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => "another program uses this port".into(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
-        io::ErrorKind::PermissionDenied => "not permitted".into(),
-        _ => source.to_string(),
-    }
+    known(source).map_or_else(|| source.to_string(), |known| known.reason.to_owned())
 }
 
 fn remedy(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => "Stop that program (`ss -lntup` names it), or choose another port",
-        io::ErrorKind::AddrNotAvailable => "Check the setting against `ip address`",
-        io::ErrorKind::PermissionDenied => "A port below 1024 needs CAP_NET_BIND_SERVICE",
-        _ => "Check the setting",
-    }
+    known(source).map_or("Check the setting", |known| known.remedy)
 }
 
 /// Opens a TCP listener. `what` names it in errors, as in `"SIP over TLS"`.

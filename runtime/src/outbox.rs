@@ -145,7 +145,7 @@ impl Outbox {
     }
 }
 
-fn note(state: &mut State, cx: &mut Context<'_>) {
+fn note(state: &mut State, cx: &Context<'_>) {
     match &mut state.waker {
         Some(waker) => waker.clone_from(cx.waker()),
         none => *none = Some(cx.waker().clone()),

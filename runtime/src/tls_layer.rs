@@ -30,6 +30,10 @@ impl TlsLayer {
         UnbufferedServerConnection::new(config).map(|connection| Self { connection })
     }
 
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
     /// Takes in ciphertext. Returns how much of it was consumed; plaintext is appended to
     /// `plaintext`, and whatever TLS itself wants to send (handshake messages, alerts) to `outgoing`,
     /// also when the result is an error.

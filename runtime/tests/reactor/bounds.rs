@@ -1,6 +1,5 @@
 //! What strangers and slow readers cannot do.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use edgeway_model::Output;
@@ -22,8 +21,7 @@ fn a_handshake_that_dawdles_is_dropped_at_the_deadline() {
         for dawdler in [&mut silent, &mut half] {
             assert_eq!(dawdler.read(&mut [0; 10]).await.unwrap_or(0), 0);
         }
-        let counters = world.reactor.handshake_counters();
-        assert_eq!(counters.timed_out.load(Relaxed), 2);
+        world.counted(2, |counters| &counters.timed_out).await;
         assert!(world.log.borrow().opened().is_empty());
     });
 }
@@ -36,7 +34,7 @@ fn what_is_no_tls_is_refused_with_an_alert() {
         let mut answer = Vec::new();
         let _ = stranger.read_to_end(&mut answer).await;
         assert_eq!(answer.first(), Some(&21), "an alert record: {answer:?}");
-        assert_eq!(world.reactor.handshake_counters().failed.load(Relaxed), 1);
+        world.counted(1, |counters| &counters.failed).await;
     });
 }
 
@@ -48,7 +46,7 @@ fn one_address_holds_no_more_handshakes_than_it_may() {
         let _second = TcpStream::connect(world.tls).await.expect("connect");
         tokio::time::sleep(Duration::from_millis(50)).await;
         world.try_connect(None).await.expect_err("refused");
-        assert_eq!(world.reactor.handshake_counters().refused_address.load(Relaxed), 1);
+        world.counted(1, |counters| &counters.refused_address).await;
         drop(first);
         tokio::time::sleep(Duration::from_millis(50)).await;
         let mut flows = Vec::new();
@@ -70,7 +68,7 @@ fn a_full_node_closes_newcomers_and_keeps_the_others() {
         if let Ok(mut newcomer) = newcomer {
             assert_eq!(newcomer.read(&mut [0; 1]).await.unwrap_or(0), 0);
         }
-        assert_eq!(world.reactor.handshake_counters().refused_full.load(Relaxed), 1);
+        world.counted(1, |counters| &counters.refused_full).await;
         first.write_all(b"still here").await.expect("write");
         first.read_exact(&mut [0; 10]).await.expect("read");
         drop(second);

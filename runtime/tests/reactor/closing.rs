@@ -26,6 +26,19 @@ fn what_is_queued_leaves_before_the_flow_closes() {
     });
 }
 
+/// Handshake, request and close_notify may all be there before the server reads.
+#[test]
+fn one_that_speaks_and_goes_at_once_is_heard() {
+    run(ReactorLimits::default(), |world| async move {
+        for count in 1..=20 {
+            let mut client = world.connect(Some(&TLS13)).await;
+            client.write_all(b"bye").await.expect("write");
+            client.shutdown().await.expect("close_notify");
+            world.until("heard, and gone", |log| log.received(b"bye") == count && log.closed().len() == count).await;
+        }
+    });
+}
+
 #[test]
 fn a_client_that_goes_is_told_once() {
     run(ReactorLimits::default(), |world| async move {

@@ -6,12 +6,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::world::{Deadline, FlowCommand, FlowEvent, Node, Transport};
 use edgeway_model::{FlowId, Input, Moment, Output};
 use edgeway_runtime::clock::Clock;
+use edgeway_runtime::handshake::HandshakeCounters;
 use edgeway_runtime::listen::{bind_tcp, serve_tcp, serve_tls};
 use edgeway_runtime::reactor::{Reactor, ReactorLimits};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -43,6 +45,15 @@ impl Log {
             .collect()
     }
 
+    /// How often exactly these bytes came in one piece.
+    pub(crate) fn received(&self, wanted: &[u8]) -> usize {
+        let is_it = |input: &&Input| match input {
+            Input::Flow { event: FlowEvent::Received { bytes }, .. } => bytes == wanted,
+            _ => false,
+        };
+        self.inputs.iter().map(|(_, input)| input).filter(is_it).count()
+    }
+
     pub(crate) fn closed(&self) -> Vec<String> {
         self.inputs
             .iter()
@@ -54,8 +65,7 @@ impl Log {
     }
 }
 
-/// Echoes, except: `close!` closes after the echo, `many!` answers in ten pieces, `flood!` sends
-/// without end, one piece per tick of the tester.
+/// Echoes; `close!` closes after the echo, `many!` is answered in ten pieces.
 pub(crate) struct Toy(pub(crate) Rc<RefCell<Log>>);
 
 impl Node for Toy {
@@ -75,7 +85,7 @@ impl Node for Toy {
                 } else {
                     send(bytes.clone());
                 }
-                if bytes.ends_with(b"close!") {
+                if bytes.windows(6).any(|window| window == b"close!") {
                     let command = FlowCommand::Close { why: "told to" };
                     log.outputs.push_back(Output::Flow { flow, command });
                 }
@@ -171,6 +181,12 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("never: {what}; closed: {:?}", self.log.borrow().closed());
+    }
+
+    /// Waits until a counter of the handshake threads says so.
+    pub(crate) async fn counted(&self, count: u64, counter: impl Fn(&HandshakeCounters) -> &AtomicU64) {
+        let counters = self.reactor.handshake_counters();
+        self.until("the counter", |_| counter(&counters).load(Ordering::Relaxed) == count).await;
     }
 
     /// Makes the node do something at once.
