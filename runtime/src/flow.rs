@@ -255,6 +255,7 @@ struct FlowTask<N: Node + 'static> {
 
 impl<N: Node + 'static> FlowTask<N> {
     fn new(reactor: &Rc<Reactor<N>>, flow: FlowId, wire: Wire) -> Self {
+        reactor.flow_task(true);
         Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open }
     }
 
@@ -314,6 +315,12 @@ impl<N: Node + 'static> FlowTask<N> {
                 None
             }
         })
+    }
+}
+
+impl<N: Node + 'static> Drop for FlowTask<N> {
+    fn drop(&mut self) {
+        self.reactor.flow_task(false);
     }
 }
 

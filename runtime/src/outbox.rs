@@ -96,7 +96,7 @@ impl Outbox {
     }
 
     /// As [`Self::poll_take`], but whole pushes that fit into `bytes_max` together; at least one.
-    pub(crate) fn poll_take_some(&self, cx: &mut Context<'_>, into: &mut Vec<Bytes>, bytes_max: usize) -> Poll<Taken> {
+    pub(crate) fn poll_take_some(&self, cx: &Context<'_>, into: &mut Vec<Bytes>, bytes_max: usize) -> Poll<Taken> {
         let mut state = self.state.borrow_mut();
         if state.first.is_none() {
             if let Some(why) = &state.closed {

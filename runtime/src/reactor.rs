@@ -27,7 +27,7 @@ use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::flow;
 use crate::handshake::HandshakeCounters;
-use crate::limits::WALL_CLOCK_EVERY;
+use crate::limits::{CLOSE_MAX, STOP_POLL, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -100,6 +100,9 @@ pub struct Reactor<N> {
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
     deferred: RefCell<VecDeque<Input>>,
+    /// Tasks of flows, those that are closing included.
+    live_flows: Cell<usize>,
+    stopping: Cell<bool>,
     turning: Cell<bool>,
     armed: Cell<Option<Moment>>,
     rearm: Notify,
@@ -142,6 +145,8 @@ impl<N: Node + 'static> Reactor<N> {
             datagrams: RefCell::default(),
             media: RefCell::default(),
             deferred: RefCell::default(),
+            live_flows: Cell::new(0),
+            stopping: Cell::new(false),
             turning: Cell::new(false),
             armed: Cell::new(None),
             rearm: Notify::new(),
@@ -185,7 +190,32 @@ impl<N: Node + 'static> Reactor<N> {
 
     /// Whether no more flows are taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.flows.borrow().len() >= self.limits.flows_max
+        self.stopping.get() || self.flows.borrow().len() >= self.limits.flows_max
+    }
+
+    /// Closes every flow and every link in good order: what is queued leaves, then close_notify. Takes
+    /// no new ones. Returns when the flows are gone, or after the time a closing flow has. The node
+    /// hears nothing of it: it ends, too.
+    pub async fn shut_down(&self, why: &str) {
+        self.stopping.set(true);
+        for (_, entry) in self.links.take() {
+            entry.outbox.close(why.to_owned());
+        }
+        for (_, entry) in self.flows.take() {
+            entry.outbox.close(why.to_owned());
+        }
+        let gone = async {
+            while self.live_flows.get() > 0 {
+                tokio::time::sleep(STOP_POLL).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_MAX, gone).await;
+    }
+
+    /// Counts the tasks of flows.
+    pub(crate) fn flow_task(&self, started: bool) {
+        let live = self.live_flows.get();
+        self.live_flows.set(if started { live + 1 } else { live.saturating_sub(1) });
     }
 
     /// Hands a fact to the node and carries out what it wants.
