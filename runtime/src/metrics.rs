@@ -233,13 +233,13 @@ mod tests {
         for status in [full(), Status { role: "edge", ..Status::default() }] {
             let text = render(&status);
             assert!(text.ends_with('\n') && !text.contains("\n\n"));
-            let mut seen = BTreeSet::new();
+            let (mut families, mut seen) = (BTreeSet::new(), BTreeSet::new());
             let mut family = None;
             for line in text.lines() {
                 if let Some(rest) = line.strip_prefix("# HELP ") {
                     let name = rest.split(' ').next().unwrap();
                     family = FAMILIES.iter().find(|known| known.name == name);
-                    assert!(family.is_some() && seen.insert(name), "{name} is unknown or shown twice");
+                    assert!(family.is_some() && families.insert(name), "{name} is unknown or shown twice");
                     continue;
                 }
                 let family = family.expect("HELP comes first");
@@ -293,5 +293,9 @@ mod tests {
         };
         let expected: Vec<_> = FAMILIES.iter().map(row).collect();
         assert_eq!(written, expected, "docs/manual/metrics.md should have these rows:\n{}", expected.join("\n"));
+        let reasons: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).collect();
+        for reason in DropReason::ALL {
+            assert!(reasons.iter().any(|(label, _)| *label == reason.label()), "{} is missing", reason.label());
+        }
     }
 }

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_is_gone_is_an_error_not_a_panic() {
+    fn a_listener_that_is_gone_is_an_error_not_a_panic() {
         assert!(send_to(OsStr::new("/nonexistent/notify.sock"), "READY=1").is_err());
         assert!(send_to(OsStr::new(""), "READY=1").is_err());
     }

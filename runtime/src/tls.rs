@@ -345,13 +345,13 @@ fn is_encrypted(pem: &[u8]) -> bool {
 }
 
 /// Never shows the text itself: it may be a key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not ours and will grow")]
 fn damaged(error: pem::Error) -> CertificateReason {
     let what = match error {
         pem::Error::MissingSectionEnd { .. } => "a block has no end",
         pem::Error::IllegalSectionStart { .. } => "a block begins in a way nobody knows",
         pem::Error::Base64Decode(_) => "a block is no base64",
         pem::Error::SectionTooLarge => "a block is too large",
-        // Also whatever later versions add.
         _ => "it cannot be read",
     };
     CertificateReason::Damaged(what.to_owned())
@@ -418,4 +418,280 @@ fn check(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, Vec<IpAddr>), Certif
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
+    use rustls::client::Resumption;
+    use rustls::{
+        ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConnection,
+        SupportedProtocolVersion,
+    };
+
+    use super::*;
+    use crate::pki::Authority;
+    use crate::pki::tests::Scratch;
+
+    /// Chain and key of a certificate whose only flaw is what `change` makes of it; PEM.
+    fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        let mut params = CertificateParams::new(vec!["edge.example.com".to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn files(scratch: &Scratch, name: &str, (chain, key): &(String, String)) -> CertificateFiles {
+        let path = |end: &str| scratch.path().join(format!("{name}.{end}")).display().to_string();
+        let files = CertificateFiles { chain: path("crt"), key: path("key") };
+        fs::write(&files.chain, chain).unwrap();
+        fs::write(&files.key, key).unwrap();
+        files
+    }
+
+    struct World {
+        authority: CertifiedIssuer<'static, KeyPair>,
+        scratch: Scratch,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+            Self { authority, scratch: Scratch::new("tls") }
+        }
+
+        fn issue(&self, file: &str, names: &[&str]) -> CertificateFiles {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let key = KeyPair::generate().unwrap();
+            let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.authority).unwrap();
+            files(&self.scratch, file, &(certificate.pem(), key.serialize_pem()))
+        }
+
+        /// A client that trusts our CA and remembers nothing.
+        fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.authority.der().clone()).unwrap();
+            let mut client = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            client.resumption = Resumption::disabled();
+            client
+        }
+    }
+
+    /// A handshake in memory, and what the server has to say after it (tickets).
+    fn handshake(
+        server: &Arc<ServerConfig>,
+        client: &Arc<ClientConfig>,
+        host: &'static str,
+    ) -> Result<ClientConnection, Error> {
+        let mut client = ClientConnection::new(Arc::clone(client), host.try_into().unwrap())?;
+        let mut server = ServerConnection::new(Arc::clone(server))?;
+        for _ in 0..8 {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            let mut rest = &wire[..];
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).unwrap();
+                server.process_new_packets()?;
+            }
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            let mut rest = &wire[..];
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                client.process_new_packets()?;
+            }
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        Ok(client)
+    }
+
+    fn first_name(key: &CertifiedKey) -> String {
+        let (names, _) = check(&key.cert[0]).unwrap();
+        names.into_iter().next().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_name_asked_for_chooses() {
+        let world = World::new();
+        let store = CertificateStore::load(&[
+            world.issue("first", &["edge.example.com", "192.0.2.10"]),
+            world.issue("wild", &["*.example.com"]),
+            world.issue("exact", &["SIP.Example.com", "other.example.org"]),
+            world.issue("late", &["sip.example.com", "late.example.org"]),
+        ])
+        .unwrap();
+        for (asked, shown) in [
+            (None, "edge.example.com"),
+            (Some("edge.example.com"), "edge.example.com"),
+            // The exact name wins over the wildcard, and the earlier of two over the later.
+            (Some("sip.example.com"), "sip.example.com"),
+            (Some("SIP.EXAMPLE.COM."), "sip.example.com"),
+            (Some("late.example.org"), "sip.example.com"),
+            (Some("phones.example.com"), "*.example.com"),
+            // A wildcard is one label: not none, not two.
+            (Some("example.com"), "edge.example.com"),
+            (Some("a.b.example.com"), "edge.example.com"),
+            (Some(".example.com"), "edge.example.com"),
+            (Some("unknown.test"), "edge.example.com"),
+            (Some(""), "edge.example.com"),
+        ] {
+            assert_eq!(first_name(&store.choose(asked)), shown, "{asked:?}");
+        }
+        assert_eq!(store.choose(Some("late.example.org")).cert, store.table().exact["late.example.org"].cert);
+        for (host, covered) in [
+            ("Edge.Example.com", true),
+            ("x.example.com", true),
+            ("192.0.2.10", true),
+            ("x.y.example.com", false),
+            ("192.0.2.11", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(store.covers(host), covered, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_verifying_client_is_served_by_name_over_both_versions() {
+        let world = World::new();
+        let store =
+            CertificateStore::load(&[world.issue("a", &["edge.example.com"]), world.issue("b", &["*.example.org"])]);
+        let server = server_config(Arc::new(store.unwrap()));
+        for versions in [&[&version::TLS13], &[&version::TLS12]] {
+            let client = Arc::new(world.client(versions));
+            for host in ["edge.example.com", "anything.example.org"] {
+                let shaken = handshake(&server, &client, host).unwrap();
+                assert_eq!(shaken.protocol_version(), Some(versions[0].version), "{host}");
+            }
+            let refused = handshake(&server, &client, "stranger.test");
+            assert!(matches!(refused, Err(Error::InvalidCertificate(_))), "the default names somebody else");
+        }
+    }
+
+    #[test]
+    fn a_client_that_returns_resumes() {
+        let world = World::new();
+        let server = server_config(Arc::new(CertificateStore::load(&[world.issue("a", &["a.test"])]).unwrap()));
+        for versions in [&[&version::TLS13], &[&version::TLS12]] {
+            let mut client = world.client(versions);
+            client.resumption = Resumption::in_memory_sessions(4);
+            let client = Arc::new(client);
+            let first = handshake(&server, &client, "a.test").unwrap();
+            assert_eq!(first.handshake_kind(), Some(HandshakeKind::Full));
+            let second = handshake(&server, &client, "a.test").unwrap();
+            assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed), "{:?}", versions[0].version);
+        }
+    }
+
+    #[test]
+    fn only_forward_secret_suites_with_aead_and_nothing_kept_for_the_idle() {
+        let world = World::new();
+        let config = server_config(Arc::new(CertificateStore::load(&[world.issue("a", &["a.test"])]).unwrap()));
+        for suite in &config.crypto_provider().cipher_suites {
+            let name = format!("{:?}", suite.suite());
+            let aead = name.contains("_GCM_") || name.contains("_CHACHA20_POLY1305_");
+            let forward_secret = suite.version().version == ProtocolVersion::TLSv1_3 || name.starts_with("TLS_ECDHE_");
+            assert!(aead && forward_secret, "{name}");
+        }
+        assert_eq!(config.max_early_data_size, 0);
+        assert!(!config.session_storage.can_cache() && config.ticketer.enabled());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_file_and_remedy() {
+        let world = World::new();
+        let (good_chain, good_key) = self_signed(|_| {});
+        let (other_chain, other_key) = self_signed(|_| {});
+        let now = |years: i32| date_time_ymd(2026 + years, 1, 1);
+        let expired = self_signed(|params| (params.not_before, params.not_after) = (now(-20), now(-10)));
+        let future = self_signed(|params| (params.not_before, params.not_after) = (now(400), now(410)));
+        let nameless = self_signed(|params| params.subject_alt_names.clear());
+        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned();
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                   -----END RSA PRIVATE KEY-----\n";
+        let junk = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let cases: [(&str, (String, String), &str, &str); 14] = [
+            ("mismatch", (good_chain.clone(), other_key.clone()), "key", "it is not the key of the certificate"),
+            ("order", (format!("{other_chain}{good_chain}"), good_key.clone()), "crt", "wrong order"),
+            ("expired", expired, "crt", "expired at Jan  1 00:00:00 2016"),
+            ("future", future, "crt", "not valid before"),
+            ("nameless", nameless, "crt", "names no host"),
+            ("empty", (String::new(), good_key.clone()), "crt", "no certificate"),
+            ("swapped", (good_key.clone(), good_key.clone()), "crt", "no certificate"),
+            ("no-key", (good_chain.clone(), good_chain.clone()), "key", "no private key"),
+            ("cut", (good_chain[..200].to_owned(), good_key.clone()), "crt", "a block has no end"),
+            ("base64", (good_chain.replace("MII", "M*I"), good_key.clone()), "crt", "no base64"),
+            ("junk-key", (good_chain.clone(), junk.to_owned()), "key", "cannot be used"),
+            ("encrypted", (good_chain.clone(), encrypted), "key", "encrypted"),
+            ("old", (good_chain.clone(), old.to_owned()), "key", "encrypted"),
+            ("large", (good_chain.clone(), " ".repeat(1024 * 1024 + 1)), "key", "larger than 1048576"),
+        ];
+        let mut all: Vec<_> = cases.iter().map(|(name, pair, ..)| files(&world.scratch, name, pair)).collect();
+        let missing = CertificateFiles { chain: "/nonexistent/a.crt".into(), key: "/nonexistent/a.key".into() };
+        all.push(missing);
+        let faults = CertificateStore::load(&all).unwrap_err();
+        assert_eq!(faults.len(), cases.len() + 2, "the missing pair counts twice: {faults:#?}");
+        for ((name, _, end, reason), fault) in cases.iter().zip(&faults) {
+            assert_eq!(fault.path, world.scratch.path().join(format!("{name}.{end}")), "{fault}");
+            let text = fault.to_string();
+            assert!(text.contains(reason) && text.ends_with(fault.reason.remedy()), "{name}: {text}");
+            assert!(!text.contains("MII") && !text.contains("AAAA"), "{name} shows what is in the file: {text}");
+        }
+        let text = faults.last().unwrap().to_string();
+        assert!(text.starts_with("/nonexistent/a.key: it cannot be read: No such file"), "{text}");
+        assert!(CertificateStore::load(&[]).is_err());
+    }
+
+    #[test]
+    fn a_reload_takes_all_or_nothing() {
+        let world = World::new();
+        let first = world.issue("edge", &["old.test"]);
+        let store = Arc::new(CertificateStore::load(std::slice::from_ref(&first)).unwrap());
+        let server = server_config(Arc::clone(&store));
+        let client = Arc::new(world.client(&[&version::TLS13]));
+        assert!(handshake(&server, &client, "old.test").is_ok());
+
+        // One of two is bad: neither is taken.
+        let second = world.issue("new", &["new.test"]);
+        let faults =
+            store.reload(&[second.clone(), CertificateFiles { key: first.key, ..second.clone() }]).unwrap_err();
+        assert!(matches!(faults[..], [CertificateFault { reason: CertificateReason::KeyMismatch { .. }, .. }]));
+        assert!(handshake(&server, &client, "old.test").is_ok());
+
+        store.reload(&[second]).unwrap();
+        assert!(handshake(&server, &client, "new.test").is_ok());
+        assert!(handshake(&server, &client, "old.test").is_err());
+    }
+
+    #[test]
+    fn certificates_can_come_out_of_memory() {
+        let authority = Authority::ephemeral().unwrap();
+        let made = authority.issue_server(&["lab.test"]).unwrap();
+        let (chain, key) = made.pem();
+        let from_pem = CertificateStore::from_pem(&chain, &key).unwrap();
+        let from_der = CertificateStore::from_der(made.chain, made.key).unwrap();
+        assert_eq!(
+            format!("{from_pem:?} {from_der:?}"),
+            r#"CertificateStore(["lab.test"]) CertificateStore(["lab.test"])"#
+        );
+        let (_, other) = authority.issue_server(&["lab.test"]).unwrap().pem();
+        let fault = CertificateStore::from_pem(&chain, &other).unwrap_err();
+        assert!(fault.to_string().starts_with("(in memory): it is not the key"), "{fault}");
+    }
+
+    #[test]
+    fn an_address_is_a_name_too() {
+        let (chain, key) = self_signed(|params| {
+            params.subject_alt_names = vec![SanType::IpAddress("2001:db8::1".parse().unwrap())];
+        });
+        let store = CertificateStore::from_pem(&chain, &key).unwrap();
+        assert!(store.covers("2001:db8::1") && !store.covers("edge.example.com"));
+    }
 }

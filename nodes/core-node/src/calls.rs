@@ -108,6 +108,8 @@ struct Call {
     /// Where requests of this dialog go inside.
     inside_party: Option<(String, u16)>,
     established: bool,
+    /// An ACK has passed.
+    acknowledged: bool,
     /// Who owes an answer to an offer made outside of INVITE (PRACK, ACK).
     owes: Option<Side>,
     relay: Option<Relay>,
@@ -294,6 +296,7 @@ impl CoreNode {
         id: TransactionId,
         request: &Message,
         response: &Message,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
         let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
             return MediaRefusal::unless_bare(request.method(), response);
@@ -305,7 +308,7 @@ impl CoreNode {
                 call.inside_party = party.or(call.inside_party.take());
             }
         }
-        self.response_body(exchange, Side::Inside, request, response, status)
+        self.response_body(exchange, Side::Inside, request, response, now)
     }
 
     /// What the body of a client's answer must become.
@@ -314,6 +317,7 @@ impl CoreNode {
         id: TransactionId,
         request: &Message,
         response: &Message,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
         let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
             return MediaRefusal::unless_bare(request.method(), response);
@@ -322,7 +326,7 @@ impl CoreNode {
         if let Some(tag) = response.to_tag().filter(|_| status < 300) {
             self.calls.add_tag(exchange.call, tag);
         }
-        self.response_body(exchange, Side::Outside, request, response, status)
+        self.response_body(exchange, Side::Outside, request, response, now)
     }
 
     /// An ACK from a client carries the answer to an offer in the 200. `None`: it must not go on.
@@ -338,6 +342,13 @@ impl CoreNode {
     }
 
     fn acknowledged(&mut self, key: Option<u32>, side: Side, ack: &Message) -> Option<Option<Vec<u8>>> {
+        if let Some(call) = key.and_then(|key| self.calls.calls.get_mut(&key)) {
+            call.acknowledged = true;
+            if side == Side::Outside {
+                // The client is there (again), whatever became of its connection.
+                call.lost = None;
+            }
+        }
         if !ack.has_sdp() {
             return Some(None);
         }
@@ -378,6 +389,9 @@ impl CoreNode {
             }
             self.calls.lost.pop_first();
             let Some(call) = self.calls.calls.get(&key) else { continue };
+            if call.lost.is_none() && call.acknowledged {
+                continue;
+            }
             let silent_at = call.heard + LOST_CALL_AFTER;
             if silent_at > now {
                 self.calls.lost.insert((silent_at, key));
@@ -421,6 +435,7 @@ impl CoreNode {
             outside_tags: Vec::new(),
             inside_party: None,
             established: false,
+            acknowledged: false,
             owes: None,
             relay: None,
             exchanges: Vec::new(),
@@ -461,8 +476,9 @@ impl CoreNode {
         side: Side,
         request: &Message,
         response: &Message,
-        status: u16,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let status = response.status().unwrap_or(500);
         if request.method() == Some("INVITE") && exchange.initial {
             let established = self.calls.calls.get(&exchange.call).is_some_and(|call| call.established);
             if !established && response.cseq().1 == "INVITE" {
@@ -471,7 +487,10 @@ impl CoreNode {
             if (200..300).contains(&status)
                 && let Some(call) = self.calls.calls.get_mut(&exchange.call)
             {
-                call.established = true;
+                if !std::mem::replace(&mut call.established, true) {
+                    // Whoever never acknowledges it never had it.
+                    self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
+                }
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {

@@ -253,7 +253,7 @@ impl CoreNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
-        let body = match self.answered_by_client(matched.id, &matched.request, response) {
+        let body = match self.answered_by_client(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => {
                 // The client took the call but will not encrypt: the inside learns that there is no

@@ -188,7 +188,7 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
-        let body = match self.answered_by_inside(matched.id, &matched.request, response) {
+        let body = match self.answered_by_inside(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(matched.id, refusal, now),
         };

@@ -576,8 +576,10 @@ impl Proxy {
         let Some(transaction) = self.transactions.get_mut(&id) else { return Received::Acknowledgement };
         match transaction.state {
             State::Completed => {
-                // Downstream may still owe the answer to our CANCEL, which wants its ACK.
-                let owed = transaction.downstream.as_ref().is_some_and(|downstream| !downstream.answered);
+                // Downstream may still owe the answer to our CANCEL, or, over UDP, may miss our ACK and
+                // repeat its answer (timer D): each wants its ACK.
+                let owes = |downstream: &Downstream| !downstream.answered || !downstream.hop.is_reliable();
+                let owed = transaction.downstream.as_ref().is_some_and(owes);
                 transaction.resend = None;
                 if !transaction.upstream.is_reliable() && !owed {
                     transaction.expires = now + T4;

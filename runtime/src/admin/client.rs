@@ -156,15 +156,16 @@ fn parse(answer: &[u8]) -> Result<(u16, String), &'static str> {
 }
 
 fn fault(target: &str, source: io::Error) -> FetchFault {
-    let target = target.to_owned();
-    match source.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::AddrNotAvailable => {
-            FetchFault::NotRunning { target, source }
-        }
-        ErrorKind::PermissionDenied => FetchFault::NotPermitted { target },
-        // WouldBlock: a read that waited in vain, or a Unix socket whose queue is full.
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => FetchFault::Timeout { target },
-        // What the system says beyond these.
-        _ => FetchFault::Broken { target, source },
+    let (target, kind) = (target.to_owned(), source.kind());
+    if [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::AddrNotAvailable].contains(&kind) {
+        return FetchFault::NotRunning { target, source };
     }
+    if kind == ErrorKind::PermissionDenied {
+        return FetchFault::NotPermitted { target };
+    }
+    // WouldBlock: a read that waited in vain, or a Unix socket whose queue is full.
+    if [ErrorKind::TimedOut, ErrorKind::WouldBlock].contains(&kind) {
+        return FetchFault::Timeout { target };
+    }
+    FetchFault::Broken { target, source }
 }

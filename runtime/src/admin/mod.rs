@@ -196,3 +196,6 @@ fn response(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>
     headers.insert(SERVER, HeaderValue::from_static("edgeway"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,114 @@ fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize])
         out.push('\n');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn core() -> Status {
+        Status {
+            node: "core1".into(),
+            role: "core",
+            registrations: Gauge { current: 12, peak: 40 },
+            calls: Gauge { current: 3, peak: 9 },
+            connections: Gauge { current: 0, peak: 0 },
+            links: vec![
+                LinkStatus {
+                    peer: "edge1".into(),
+                    up: true,
+                    round_trip: Some(Duration::from_micros(1_250)),
+                    skew_ms: -42,
+                    datagrams: true,
+                },
+                LinkStatus { peer: "edge-osaka".into(), up: true, round_trip: None, skew_ms: 7, datagrams: false },
+                LinkStatus {
+                    peer: "edge3".into(),
+                    up: false,
+                    round_trip: Some(Duration::from_secs(1)),
+                    skew_ms: 1,
+                    datagrams: true,
+                },
+            ],
+            registrars: vec![
+                RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true },
+                RegistrarStatus { address: "[2001:db8::5]:5060".parse().unwrap(), alive: false },
+            ],
+            requests: vec![("INVITE", 4), ("REGISTER", 12_000)],
+            drops: vec![("no_relay", 7)],
+            media_packets: (123_456, 99),
+        }
+    }
+
+    #[test]
+    fn the_table_says_it_all_in_aligned_columns() {
+        let expected = format!(
+            "\
+core1 (core), Edgeway {}
+
+                    current  peak
+MRA registrations        12    40
+calls                     3     9
+client connections        0     0
+
+link        state  round trip  clock skew  media path
+edge1       up         1.2 ms      -42 ms  UDP open
+edge-osaka  up              -       +7 ms  UDP blocked
+edge3       down            -           -  -
+
+registrar           state
+10.0.0.5:5060       alive
+[2001:db8::5]:5060  failed
+
+requests  count
+INVITE        4
+REGISTER  12000
+
+refused or dropped  count
+no_relay                7
+
+media packets   count
+inward         123456
+outward            99
+",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(table(&json(&core())), expected);
+    }
+
+    #[test]
+    fn an_idle_edge_says_none_and_knows_no_registrar() {
+        let text = table(&json(&Status { node: "edge1".into(), role: "edge", ..Status::default() }));
+        assert!(text.contains("\nlink: none\n") && text.contains("\nrefused or dropped: none\n"), "{text}");
+        assert!(!text.contains("registrar:"), "{text}");
+    }
+
+    #[test]
+    fn programs_get_milliseconds_and_words() {
+        let value = json(&core());
+        assert_eq!(value["links"][0]["round_trip_ms"], 1.25);
+        assert_eq!(value["links"][0]["clock_skew_ms"], -42);
+        assert_eq!(value["links"][0]["state"], "up");
+        assert_eq!(value["links"][1]["round_trip_ms"], Value::Null);
+        assert_eq!(value["links"][1]["media_path"], "udp blocked");
+        assert_eq!(value["registrars"][1]["state"], "failed");
+        assert_eq!(value["registrations"], json!({ "current": 12, "peak": 40 }));
+        assert_eq!(value["requests"]["REGISTER"], 12_000);
+        assert_eq!(value["media_packets"]["outward"], 99);
+    }
+
+    #[test]
+    fn any_json_becomes_a_table_that_commands_no_terminal() {
+        let hostile = json!({
+            "node": "\u{1b}[2Jx", "role": 7, "links": [null, {"peer": "a\nb", "state": "up"}], "registrars": "?",
+            "requests": {"\u{7}": 1}, "calls": []
+        });
+        let text = table(&hostile);
+        assert!(text.starts_with("?[2Jx (7), Edgeway -\n") && text.contains("a?b"), "{text}");
+        for value in [hostile, Value::Null, json!([]), json!("x")] {
+            assert!(!table(&value).contains(|char: char| char.is_control() && char != '\n'));
+        }
+    }
+}

@@ -71,6 +71,7 @@ fn is_answered(path: &Path) -> io::Result<bool> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system's errors are many, and not ours")]
 fn fault(action: &'static str, path: &Path, source: io::Error) -> AdminFault {
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {

@@ -394,7 +394,7 @@ impl Phone {
         }
         let meant = request.other(MEANT_FOR).map(|name| String::from_utf8_lossy(name).into_owned());
         if meant.as_ref().is_some_and(|name| *name != self.name) {
-            return self.violation(format!("a {method} for {}", meant.unwrap_or_default()));
+            return self.violation(format!("{method} for {}, not for us", meant.unwrap_or_default()));
         }
         if method != "CANCEL" {
             self.check_description(request);
@@ -443,7 +443,7 @@ impl Phone {
         let id = request.call_id().to_owned();
         let user = request.request_uri().and_then(Uri::parse).and_then(|uri| uri.user.map(str::to_owned));
         if user.as_deref() != Some(self.name.as_str()) {
-            return self.violation(format!("an INVITE for {user:?}"));
+            return self.violation(format!("INVITE for {user:?}, not for us"));
         }
         if self.calls.contains_key(&id) {
             // RFC 3261 §8.2.2.2: the same request over another way.

@@ -17,8 +17,10 @@ use edgeway_sip::{Message, Name};
 use crate::calls::{Call, Outcome};
 use crate::chance::Chance;
 
-/// How long an outside phone waits for the final answer of any request.
-pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// How long an outside phone waits for a final answer: the longest chain of waits of an edge and a core.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// The same for INVITE: a callee that rings and then vanishes is given up after RFC 3261's timer C.
+const INVITE_DEADLINE: Duration = Duration::from_secs(200);
 /// How long a finished transaction is watched for a second final answer.
 const WATCH: Duration = Duration::from_secs(40);
 /// RFC 3261 timer F.
@@ -397,7 +399,8 @@ impl Phone {
         };
         self.clients.insert(branch.clone(), client);
         if self.is_reliable() {
-            self.set(Timer::Deadline(branch.clone()), now + ANSWER_DEADLINE);
+            let invite = message.method() == Some("INVITE");
+            self.set(Timer::Deadline(branch.clone()), now + if invite { INVITE_DEADLINE } else { ANSWER_DEADLINE });
         } else {
             self.set(Timer::Deadline(branch.clone()), now + UDP_DEADLINE);
             self.set(Timer::Resend(branch.clone()), now + T1);
@@ -458,7 +461,7 @@ impl Phone {
             return;
         }
         if outside {
-            let what = format!("no final answer to {} within {} s", client.method, ANSWER_DEADLINE.as_secs());
+            let what = format!("no final answer to {} in time", client.method);
             self.violation(what);
         } else if client.rings && client.method == "INVITE" && !std::mem::replace(&mut client.patient, true) {
             return self.set(Timer::Deadline(branch.to_owned()), now + ANSWER_DEADLINE);
