@@ -205,7 +205,7 @@ mod tests {
         }
         for (bytes_max, expected, left) in [(6, &b"onetwo"[..], 9), (1, b"three", 4), (100, b"four", 0)] {
             let mut taken = Vec::new();
-            assert_eq!(outbox.poll_take_some(&mut cx, &mut taken, bytes_max), Poll::Ready(Taken::Bytes));
+            assert_eq!(outbox.poll_take_some(&cx, &mut taken, bytes_max), Poll::Ready(Taken::Bytes));
             assert_eq!((taken.concat().as_slice(), outbox.queued_bytes()), (expected, left));
         }
         assert_eq!(outbox.state.borrow().rest.capacity(), 0, "an empty outbox holds nothing");
