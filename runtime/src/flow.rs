@@ -251,12 +251,20 @@ struct FlowTask<N: Node + 'static> {
     flow: FlowId,
     wire: Wire,
     phase: Phase,
+    /// Whether a stopping node waits for this one: it still has something to say.
+    awaited: bool,
 }
 
 impl<N: Node + 'static> FlowTask<N> {
     fn new(reactor: &Rc<Reactor<N>>, flow: FlowId, wire: Wire) -> Self {
         reactor.flow_task(true);
-        Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open }
+        Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open, awaited: true }
+    }
+
+    fn has_said_all(&mut self) {
+        if std::mem::take(&mut self.awaited) {
+            self.reactor.flow_task(false);
+        }
     }
 
     /// Reads, then writes. `Ready` when the connection is gone, and why.
@@ -308,6 +316,7 @@ impl<N: Node + 'static> FlowTask<N> {
             Step::Parting => {
                 let left = ready!(self.wire.poll_unsent(cx));
                 let shut = ready!(Pin::new(&mut self.wire.stream).poll_shutdown(cx));
+                self.has_said_all();
                 left.and(shut).is_ok().then_some(Step::Lingering)
             }
             Step::Lingering => {
@@ -320,7 +329,7 @@ impl<N: Node + 'static> FlowTask<N> {
 
 impl<N: Node + 'static> Drop for FlowTask<N> {
     fn drop(&mut self) {
-        self.reactor.flow_task(false);
+        self.has_said_all();
     }
 }
 

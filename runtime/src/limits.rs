@@ -39,6 +39,9 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How often a stopping node looks whether its flows are gone.
 pub const STOP_POLL: Duration = Duration::from_millis(10);
 
+/// What a stopping node gives its links to tell their peers why: a few round trips.
+pub const LINK_FAREWELL: Duration = Duration::from_millis(100);
+
 /// How long a dialled connection may take to stand.
 pub const CONNECT_MAX: Duration = Duration::from_secs(4);
 

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn takes_in_order_and_in_measure() {
         let outbox = Outbox::new(100);
-        let mut cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         for bytes in [&b"one"[..], b"two", b"three", b"four"] {
             outbox.push(Bytes::from_static(bytes)).expect("room");
         }

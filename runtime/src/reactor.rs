@@ -27,7 +27,7 @@ use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::flow;
 use crate::handshake::HandshakeCounters;
-use crate::limits::{CLOSE_MAX, STOP_POLL, WALL_CLOCK_EVERY};
+use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -100,7 +100,7 @@ pub struct Reactor<N> {
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
     deferred: RefCell<VecDeque<Input>>,
-    /// Tasks of flows, those that are closing included.
+    /// Tasks of flows that still have something to say.
     live_flows: Cell<usize>,
     stopping: Cell<bool>,
     turning: Cell<bool>,
@@ -194,17 +194,20 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     /// Closes every flow and every link in good order: what is queued leaves, then close_notify. Takes
-    /// no new ones. Returns when the flows are gone, or after the time a closing flow has. The node
+    /// no new ones. Returns when all has left, or after the time a closing flow has. The node
     /// hears nothing of it: it ends, too.
     pub async fn shut_down(&self, why: &str) {
         self.stopping.set(true);
-        for (_, entry) in self.links.take() {
+        let links = self.links.take();
+        let farewell = if links.is_empty() { Duration::ZERO } else { LINK_FAREWELL };
+        for (_, entry) in links {
             entry.outbox.close(why.to_owned());
         }
         for (_, entry) in self.flows.take() {
             entry.outbox.close(why.to_owned());
         }
         let gone = async {
+            tokio::time::sleep(farewell).await;
             while self.live_flows.get() > 0 {
                 tokio::time::sleep(STOP_POLL).await;
             }
@@ -212,7 +215,7 @@ impl<N: Node + 'static> Reactor<N> {
         let _ = tokio::time::timeout(CLOSE_MAX, gone).await;
     }
 
-    /// Counts the tasks of flows.
+    /// Counts the tasks of flows that a stopping node waits for.
     pub(crate) fn flow_task(&self, started: bool) {
         let live = self.live_flows.get();
         self.live_flows.set(if started { live + 1 } else { live.saturating_sub(1) });
