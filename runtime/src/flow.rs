@@ -330,6 +330,9 @@ impl<N: Node + 'static> FlowTask<N> {
 impl<N: Node + 'static> Drop for FlowTask<N> {
     fn drop(&mut self) {
         self.has_said_all();
+        if std::thread::panicking() {
+            self.reactor.flow_lost(self.flow);
+        }
     }
 }
 

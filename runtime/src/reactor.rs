@@ -228,6 +228,9 @@ impl<N: Node + 'static> Reactor<N> {
             self.deferred.borrow_mut().push_back(input);
             return;
         }
+        // A panic is a bug of ours and is logged as one; it ends the task it happened in, not the turns of
+        // everybody else.
+        let turn = Turn(&self.turning);
         let mut next = Some(input);
         while let Some(input) = next {
             let now = self.clock.now();
@@ -239,7 +242,7 @@ impl<N: Node + 'static> Reactor<N> {
             }
             next = self.deferred.borrow_mut().pop_front();
         }
-        self.turning.set(false);
+        drop(turn);
         self.arm();
     }
 
@@ -306,6 +309,16 @@ impl<N: Node + 'static> Reactor<N> {
     pub(crate) fn flow_received(self: &Rc<Self>, flow: FlowId, bytes: Bytes) {
         self.tapped(flow, true, &bytes);
         self.flow_event(flow, FlowEvent::Received { bytes });
+    }
+
+    /// The task of a flow died of a panic: the node hears of it with the next fact, not from within the
+    /// unwinding.
+    pub(crate) fn flow_lost(&self, flow: FlowId) {
+        if self.flows.borrow_mut().remove(&flow).is_some() {
+            tracing::error!(%flow, "a connection was lost to an error of ours; please report the panic above");
+            let event = FlowEvent::Closed { why: "an internal error".to_owned() };
+            self.deferred.borrow_mut().push_back(Input::Flow { flow, event });
+        }
     }
 
     /// A flow the node has closed is silent from then on.
@@ -449,6 +462,15 @@ impl<N: Node + 'static> Reactor<N> {
         if let Some(link) = link {
             self.input(Input::Link { link, event });
         }
+    }
+}
+
+/// A turn of the crank, until dropped.
+struct Turn<'a>(&'a Cell<bool>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

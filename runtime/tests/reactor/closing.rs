@@ -96,3 +96,20 @@ fn a_node_that_stops_says_goodbye_to_everybody() {
         assert!(world.log.borrow().closed().is_empty());
     });
 }
+
+/// A bug that one message hits costs that message's connection, and the node hears of it.
+#[test]
+fn a_panic_of_the_node_costs_one_flow() {
+    run(ReactorLimits::default(), |world| async move {
+        let mut unlucky = world.connect(None).await;
+        let mut other = world.connect(None).await;
+        world.until("opened", |log| log.opened().len() == 2).await;
+        unlucky.write_all(b"panic!").await.expect("write");
+        unlucky.read(&mut [0; 1]).await.expect_err("the end, without close_notify");
+        for _ in 0..2 {
+            other.write_all(b"alive").await.expect("write");
+            other.read_exact(&mut [0; 5]).await.expect("read");
+        }
+        assert_eq!(world.log.borrow().closed(), ["an internal error"]);
+    });
+}

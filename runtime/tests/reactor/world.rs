@@ -64,7 +64,7 @@ impl Log {
     }
 }
 
-/// Echoes; `close!` closes after the echo, `many!` is answered in ten pieces.
+/// Echoes; `close!` closes after the echo, `many!` is answered in ten pieces, `panic!` panics.
 pub(crate) struct Toy(pub(crate) Rc<RefCell<Log>>);
 
 impl Node for Toy {
@@ -74,6 +74,7 @@ impl Node for Toy {
             log.deadlines.pop_front();
         }
         if let Input::Flow { flow, event: FlowEvent::Received { bytes } } = &input {
+            assert!(&bytes[..] != b"panic!", "the node was told to panic");
             log.outputs.extend(answer(*flow, bytes));
         }
         if let Input::Datagram { local, peer, bytes } = &input {
