@@ -135,8 +135,8 @@ fn media_configurations_serve_quic() {
     let authority = Authority::ephemeral().unwrap();
     let edge = authority.issue(&node("edge1"), Role::Edge).unwrap();
     let core = authority.issue(&node("core1"), Role::Core).unwrap();
-    quinn::crypto::rustls::QuicServerConfig::try_from(media_server_config(&edge).unwrap()).unwrap();
-    quinn::crypto::rustls::QuicClientConfig::try_from(media_client_config(&core, edge.node()).unwrap()).unwrap();
+    quinn_proto::crypto::rustls::QuicServerConfig::try_from(media_server_config(&edge).unwrap()).unwrap();
+    quinn_proto::crypto::rustls::QuicClientConfig::try_from(media_client_config(&core, edge.node()).unwrap()).unwrap();
 }
 
 #[test]
