@@ -154,7 +154,7 @@ impl Ports {
         }
         let start = self.pick();
         let tries = self.count.min(u16::try_from(PICKS_IN_ORDER_MAX).unwrap_or(u16::MAX));
-        (0..tries).find_map(|step| self.try_bind((u32::from(start) + u32::from(step)) % u32::from(self.count)))
+        (0..tries).find_map(|step| self.try_bind((start + u32::from(step)) % u32::from(self.count)))
     }
 
     fn pick(&mut self) -> u32 {

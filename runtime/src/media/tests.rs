@@ -88,31 +88,37 @@ impl Node {
     }
 
     fn free(&mut self, within: Duration) -> Option<PortPair> {
-        self.expect(within, |fact| match fact {
-            MediaFact::Event(MediaEvent::PortsBound { ports }) => ports.first().copied(),
-            _ => None,
+        self.expect(within, |fact| {
+            if let MediaFact::Event(MediaEvent::PortsBound { ports }) = fact { ports.first().copied() } else { None }
         })
     }
 
     fn path(&mut self, within: Duration, wanted: bool) -> Option<NodeId> {
-        self.expect(within, |fact| match fact {
-            MediaFact::Path { peer, open } if *open == wanted => Some(peer.clone()),
-            _ => None,
+        self.expect(within, |fact| {
+            if let MediaFact::Path { peer, open } = fact
+                && *open == wanted
+            {
+                Some(peer.clone())
+            } else {
+                None
+            }
         })
     }
 
     fn control(&mut self, within: Duration) -> Option<Bytes> {
-        self.expect(within, |fact| match fact {
-            MediaFact::Control { bytes, .. } => Some(bytes.clone()),
-            _ => None,
-        })
+        self.expect(within, |fact| if let MediaFact::Control { bytes, .. } = fact { Some(bytes.clone()) } else { None })
     }
 
     /// Counters that `wanted` likes.
     fn report(&mut self, within: Duration, wanted: impl Fn(&RelayCounters) -> bool) -> Option<RelayCounters> {
-        self.expect(within, |fact| match fact {
-            MediaFact::Event(MediaEvent::Report { counters, .. }) if wanted(counters) => Some(*counters),
-            _ => None,
+        self.expect(within, |fact| {
+            if let MediaFact::Event(MediaEvent::Report { counters, .. }) = fact
+                && wanted(counters)
+            {
+                Some(*counters)
+            } else {
+                None
+            }
         })
     }
 }
@@ -559,9 +565,8 @@ fn an_edge_lets_in_from_the_moment_it_is_paired() {
 fn a_client_that_never_sends_is_reported_once() {
     let mut pair = Pair::new();
     let call = pair.call(1);
-    let silent = |fact: &MediaFact| match fact {
-        MediaFact::Event(MediaEvent::ClientSilent { relay, .. }) => Some(*relay),
-        _ => None,
+    let silent = |fact: &MediaFact| {
+        if let MediaFact::Event(MediaEvent::ClientSilent { relay, .. }) = fact { Some(*relay) } else { None }
     };
     assert_eq!(pair.core.expect(Duration::from_secs(2), silent), None);
     assert_eq!(pair.core.expect(Duration::from_secs(2), silent), Some(call.relay));
@@ -579,14 +584,12 @@ fn a_full_range_and_busy_ports_are_told() {
     // Pairs at port - 1 (its RTCP port is taken), and, with luck, the next three.
     let mut node = Node::with_ports(None, port - 1, port + 6).unwrap();
     node.media.command(MediaCommand::BindPorts { pairs: 5 });
-    let missing = node.expect(SOON, |fact| match fact {
-        MediaFact::Event(MediaEvent::BindFailed { missing }) => Some(*missing),
-        _ => None,
+    let missing = node.expect(SOON, |fact| {
+        if let MediaFact::Event(MediaEvent::BindFailed { missing }) = fact { Some(*missing) } else { None }
     });
     assert!(missing.unwrap() >= 2);
-    let bound = node.expect(Duration::ZERO, |fact| match fact {
-        MediaFact::Event(MediaEvent::PortsBound { ports }) => Some(ports.clone()),
-        _ => None,
+    let bound = node.expect(Duration::ZERO, |fact| {
+        if let MediaFact::Event(MediaEvent::PortsBound { ports }) = fact { Some(ports.clone()) } else { None }
     });
     assert!(bound.iter().flatten().all(|pair| pair.rtp % 2 == 0 && pair.rtp > port && pair.rtp <= port + 5));
     assert!(matches!(

@@ -161,7 +161,7 @@ impl Worker {
 
     /// Announces that the thread is about to sleep, and looks once more at the orders: whoever
     /// sends one after this look writes to the event counter.
-    fn pending_orders(&mut self) -> Vec<Order> {
+    fn pending_orders(&self) -> Vec<Order> {
         self.board.awake.swap(false, Ordering::AcqRel);
         self.orders.try_iter().take(ORDERS_PER_TURN).collect()
     }
@@ -197,7 +197,7 @@ impl Worker {
         let Some((number, socket)) = self.ports.lent(pair, component) else { return };
         let Ok((len, source)) = socket.recv_from(self.scratch.packet_mut()) else { return };
         let Some(relay) = self.relays.get(number) else { return };
-        let taken = relay.from_socket(component, plain(source), &mut self.scratch, len, self.now);
+        let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
         let datagram = cut(&mut self.arena, self.scratch.datagram(len));
         let line = self.peers.peer(relay.peer).and_then(|peer| peer.line);
@@ -239,7 +239,8 @@ impl Worker {
             }
             Datagram::Media { relay: id, component, candidate, latched } => {
                 let Some(relay) = peer.relays.get(&id).and_then(|number| self.relays.get(*number)) else { return };
-                let delivery = relay.from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
+                let delivery =
+                    relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
                 if let Some(candidate) = delivery.latch {
                     let latch = Datagram::Latch { relay: id, component, candidate }.encode();
                     self.quic.send(line, cut(&mut self.arena, &latch));
