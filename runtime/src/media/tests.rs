@@ -574,6 +574,35 @@ fn a_client_that_never_sends_is_reported_once() {
 }
 
 #[test]
+fn many_pairs_come_in_several_answers() {
+    let mut node = Node::start(None);
+    node.media.command(MediaCommand::BindPorts { pairs: 50 });
+    let mut bound = std::collections::BTreeSet::new();
+    while bound.len() < 50 {
+        let ports = node.expect(SOON, |fact| {
+            if let MediaFact::Event(MediaEvent::PortsBound { ports }) = fact { Some(ports.clone()) } else { None }
+        });
+        for pair in ports.unwrap() {
+            assert!(pair.rtp % 2 == 0 && (36_000..=59_998).contains(&pair.rtp));
+            assert!(bound.insert(pair), "told once");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_floods_control_is_held_back() {
+    let mut pair = Pair::new();
+    for _ in 0..3 {
+        (0..100).for_each(|_| pair.core.media.send_control(node("edge1"), Bytes::from_static(b"flood")));
+        settle();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let passed = std::iter::from_fn(|| pair.edge.control(Duration::ZERO)).count();
+    // Two windows at most, if the flood lies across the end of one.
+    assert!((1..=200).contains(&passed), "{passed}");
+}
+
+#[test]
 fn a_full_range_and_busy_ports_are_told() {
     let busy = (0..200).find_map(|_| {
         let busy = socket("127.0.0.1");
