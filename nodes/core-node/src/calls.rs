@@ -486,11 +486,10 @@ impl CoreNode {
             }
             if (200..300).contains(&status)
                 && let Some(call) = self.calls.calls.get_mut(&exchange.call)
+                && !std::mem::replace(&mut call.established, true)
             {
-                if !std::mem::replace(&mut call.established, true) {
-                    // Whoever never acknowledges it never had it.
-                    self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
-                }
+                // Whoever never acknowledges it never had it.
+                self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {

@@ -158,6 +158,7 @@ impl CoreNode {
                 self.report(changes);
             }
         }
+        self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
             self.answer(id, 430, "Flow Failed", Some((399, "the edge restarted")), now);
