@@ -257,7 +257,7 @@ impl PhoneSetup<'_> {
     fn account(&self) -> String {
         let encryption = if self.encrypted { ";mediaenc=srtp-mand" } else { "" };
         format!(
-            "<{}>;auth_pass={};outbound=\"{}\"{encryption};answermode=auto;regint={}\n",
+            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode=auto;regint={}\n",
             kamailio::uri(self.user),
             self.password,
             self.outbound,
@@ -274,7 +274,7 @@ impl PhoneSetup<'_> {
              audio_player aubridge,sink\naudio_source aufile,{tone}\naudio_alert aubridge,alert\n\
              audio_buffer 20-160\nrtp_ports {PHONE_MEDIA_PORTS}\nmodule_path /usr/lib/baresip/modules\n\
              module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
-             module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
+             module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{CONTROL_PORT}\nsnd_path {recordings}\nnet_interface {address}\n\
              dns_server 127.0.0.1:53\n"
         )

@@ -16,6 +16,7 @@ pub mod baresip;
 pub mod certificates;
 pub mod host;
 pub mod kamailio;
+pub mod message;
 pub mod network;
 pub mod process;
 pub mod product;

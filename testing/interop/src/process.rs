@@ -131,6 +131,13 @@ impl Usage {
         Ok(usage)
     }
 
+    /// One process alone.
+    pub fn of_process(pid: u32) -> Result<Self> {
+        let mut usage = Self::default();
+        usage.add(pid);
+        Ok(usage)
+    }
+
     /// Adds one process; one that ended meanwhile adds nothing.
     fn add(&mut self, pid: u32) {
         let Some(fields) = stat_fields(pid) else { return };

@@ -6,12 +6,13 @@
 
 use crate::Host;
 use crate::kamailio::{DOMAIN, PASSWORD, uri};
+use crate::message::Message;
 use anyhow::{Context, Result, bail};
 use md5::{Digest, Md5};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +21,6 @@ use std::time::{Duration, Instant};
 
 /// How long the TCP connection, the handshake and each answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A message larger than this is none.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// A TLS connection to the edge whose certificate was checked.
 #[derive(Debug)]
@@ -31,14 +30,6 @@ pub struct WirePhone {
     local: SocketAddr,
     received: Vec<u8>,
     sequence: u32,
-}
-
-/// A SIP message as text, split where it is asked about.
-#[derive(Clone, Debug)]
-pub struct Message {
-    head: String,
-    /// What follows the empty line.
-    pub body: String,
 }
 
 impl WirePhone {
@@ -108,15 +99,7 @@ impl WirePhone {
 
     /// Answers a request without a body.
     pub fn answer(&mut self, request: &Message, status: &str) -> Result<()> {
-        let mut answer = format!("SIP/2.0 {status}\r\n");
-        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
-            for value in request.headers(name) {
-                answer += &format!("{name}: {value}\r\n");
-            }
-        }
-        let to = request.header("To").context("To")?;
-        let tag = if to.contains(";tag=") { "" } else { ";tag=wire" };
-        answer += &format!("To: {to}{tag}\r\nContact: {}\r\nContent-Length: 0\r\n\r\n", self.contact());
+        let answer = request.response(status, &self.contact(), "")?;
         self.send(&answer)
     }
 
@@ -174,7 +157,7 @@ impl WirePhone {
     fn receive(&mut self, patience: Duration) -> Result<Message> {
         let start = Instant::now();
         loop {
-            if let Some(message) = self.take_message()? {
+            if let Some(message) = Message::take(&mut self.received)? {
                 return Ok(message);
             }
             let left = patience.saturating_sub(start.elapsed());
@@ -183,62 +166,15 @@ impl WirePhone {
             }
             self.stream.sock.set_read_timeout(Some(left))?;
             let mut chunk = [0; 4096];
-            let count = self.stream.read(&mut chunk).with_context(|| format!("{}: read", self.user))?;
+            let count = match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                other => other.with_context(|| format!("{}: read", self.user))?,
+            };
             if count == 0 {
                 bail!("{}: the edge closed the connection", self.user);
             }
             self.received.extend_from_slice(&chunk[..count]);
         }
-    }
-
-    /// Takes one complete message off the stream; leading CRLFs are keepalives.
-    fn take_message(&mut self) -> Result<Option<Message>> {
-        let keepalive = self.received.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        self.received.drain(..keepalive);
-        let Some(head_bytes) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else {
-            if self.received.len() > MESSAGE_BYTES_MAX {
-                bail!("{}: a head without end", self.user);
-            }
-            return Ok(None);
-        };
-        let head = String::from_utf8_lossy(&self.received[..head_bytes + 2]).into_owned();
-        let message = Message { head, body: String::new() };
-        let length = message.header("Content-Length").and_then(|text| text.parse().ok()).unwrap_or(0_usize);
-        let end = head_bytes + 4 + length.min(MESSAGE_BYTES_MAX);
-        if self.received.len() < end {
-            return Ok(None);
-        }
-        let body = String::from_utf8_lossy(&self.received[head_bytes + 4..end]).into_owned();
-        self.received.drain(..end);
-        Ok(Some(Message { body, ..message }))
-    }
-}
-
-impl Message {
-    /// The status code of a response.
-    pub fn status(&self) -> Option<u16> {
-        self.head.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
-    }
-
-    /// The method of a request.
-    pub fn method(&self) -> Option<&str> {
-        if self.status().is_some() { None } else { self.head.split_whitespace().next() }
-    }
-
-    /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers(name).into_iter().next()
-    }
-
-    /// Every header of this name (long form), top down.
-    pub fn headers(&self, name: &str) -> Vec<&str> {
-        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        fields.filter(|(found, _)| found.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
-    }
-
-    /// The first line.
-    pub fn first_line(&self) -> &str {
-        self.head.lines().next().unwrap_or_default()
     }
 }
 
@@ -296,14 +232,5 @@ mod tests {
         let expected = md5_hex(&format!("{secret}:n1:00000001:edgeway:auth:{request}"));
         assert!(line.contains(&format!("response=\"{expected}\"")), "{line}");
         assert_eq!(md5_hex("abc"), "900150983cd24fb0d6963f7d28e17f72");
-    }
-
-    #[test]
-    fn reads_headers_and_status() {
-        let message =
-            Message { head: "SIP/2.0 488 Not Acceptable Here\r\nVIA: a\r\nVia: b\r\n".into(), body: String::new() };
-        assert_eq!(message.status(), Some(488));
-        assert_eq!(message.headers("via"), ["a", "b"]);
-        assert_eq!(message.method(), None);
     }
 }

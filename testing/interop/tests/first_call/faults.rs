@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long the link is cut.
 const CUT: Duration = Duration::from_secs(2);
-/// baresip waits before it connects again; this is its pace, not ours.
-const BARESIP_RETURN: Duration = Duration::from_secs(60);
+/// baresip waits between 30 and 60 s before it connects again: its pace, not ours.
+const BARESIP_RETURN: Duration = Duration::from_secs(75);
 /// A phone that is back gets its call within this time.
 const RING_PATIENCE: Duration = Duration::from_secs(3);
 

@@ -1,0 +1,105 @@
+//! What Edgeway costs beside its peers, measured in one run, alternating, on the machine at hand.
+//!
+//! `edgeway-bench sip` sends REGISTER and calls through edge, core and a Kamailio registrar, and through a Kamailio
+//! edge and core to the same registrar. `edgeway-bench media` sends SRTP outside and RTP inside through both tiers,
+//! and through one rtpengine. CPU per operation is user plus system time of every process of a tier; it travels
+//! between machines better than throughput and latency do.
+//!
+//! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
+
+#![forbid(unsafe_code)]
+
+mod media;
+mod perf;
+mod report;
+mod sip;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use edgeway_interop::requirement;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What Edgeway costs beside its peers.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// REGISTER and calls: edge + core against a Kamailio edge + core, the same Kamailio registrar behind both
+    Sip(sip::SipArguments),
+    /// Media: both tiers together against one rtpengine, SRTP outside and RTP inside
+    Media(media::MediaArguments),
+}
+
+/// What both benches understand.
+#[derive(Args, Clone, Debug)]
+struct Common {
+    /// Write the results as JSON to this file too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// One small size and short phases: about a minute
+    #[arg(long)]
+    quick: bool,
+    /// Measure each side this often, alternating; medians are reported
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+    /// Which side to measure; ours needs EDGEWAY_BIN_DIR
+    #[arg(long, value_enum, default_value_t = Only::Both)]
+    only: Only,
+    /// Record where the time of our processes goes with `perf`, into this folder, if perf works here
+    #[arg(long, value_name = "FOLDER")]
+    perf: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Both,
+    Ours,
+    Peer,
+}
+
+impl Common {
+    fn runs(&self) -> usize {
+        self.runs.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+
+    fn wants_ours(&self) -> bool {
+        self.only != Only::Peer
+    }
+
+    fn wants_peer(&self) -> bool {
+        self.only != Only::Ours
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgeway-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    requirement::check(requirement::BENCH)?;
+    raise_file_limit().context("raise the limit of open files")?;
+    match &arguments.bench {
+        Bench::Sip(arguments) => sip::run(arguments),
+        Bench::Media(arguments) => media::run(arguments),
+    }
+}
+
+/// Thousands of connections need as many files; what is started from here inherits the limit.
+fn raise_file_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}

@@ -1,0 +1,190 @@
+//! Many phones at once, on one thread: so many requests in flight, or so many a second.
+
+use super::client::Client;
+use crate::report::Latencies;
+use anyhow::{Context, Result, ensure};
+use edgeway_interop::product::EDGE_NAME;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+/// What the crowd does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    /// Refreshes: as fast as answers come, or so many a second.
+    Registers { rate: Option<f64> },
+    /// Calls between two of the crowd, as fast as they end.
+    Calls,
+}
+
+/// What a phase did.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// One for each operation that succeeded.
+    pub(crate) latencies: Latencies,
+    /// Operations that did not; their phones take no further part.
+    pub(crate) failed: usize,
+}
+
+/// The phones, in groups: each group has one operation in flight.
+pub(crate) struct Crowd {
+    runtime: Runtime,
+    edge: SocketAddr,
+    tls: TlsConnector,
+    groups: Vec<Vec<Client>>,
+    groups_max: usize,
+}
+
+impl Crowd {
+    /// A crowd that will connect to `edge` and trust `authority`.
+    pub(crate) fn new(edge: SocketAddr, authority: &Path, in_flight: usize) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            edge,
+            tls: TlsConnector::from(Arc::new(config)),
+            groups: Vec::new(),
+            groups_max: in_flight.max(1),
+        })
+    }
+
+    /// Connects so many phones.
+    pub(crate) fn connect(&mut self, connections: usize) -> Result<()> {
+        let groups = self.groups_max.min(connections);
+        let name = ServerName::try_from(EDGE_NAME)?;
+        let tasks: Vec<_> = (0..groups)
+            .map(|group| {
+                let (edge, tls, name) = (self.edge, self.tls.clone(), name.clone());
+                self.runtime.spawn(async move {
+                    let mut clients = Vec::new();
+                    for index in (group..connections).step_by(groups) {
+                        clients.push(Client::connect(index, edge, &tls, name.clone()).await?);
+                    }
+                    anyhow::Ok(clients)
+                })
+            })
+            .collect();
+        for task in tasks {
+            self.groups.push(self.runtime.block_on(task)?.context("connect")?);
+        }
+        Ok(())
+    }
+
+    /// Registers every phone once.
+    pub(crate) fn register(&mut self) -> Result<()> {
+        let tasks: Vec<_> = std::mem::take(&mut self.groups)
+            .into_iter()
+            .map(|mut clients| {
+                self.runtime.spawn(async move {
+                    for client in &mut clients {
+                        client.register().await?;
+                    }
+                    anyhow::Ok(clients)
+                })
+            })
+            .collect();
+        for task in tasks {
+            self.groups.push(self.runtime.block_on(task)?.context("register")?);
+        }
+        Ok(())
+    }
+
+    /// Keeps the load up for `duration`.
+    pub(crate) fn run(&mut self, load: Load, duration: Duration) -> Result<Done> {
+        let groups = std::mem::take(&mut self.groups);
+        let (count, start) = (groups.len(), Instant::now());
+        let tasks: Vec<_> = groups
+            .into_iter()
+            .enumerate()
+            .map(|(number, clients)| {
+                let pace = match load {
+                    Load::Registers { rate: Some(rate) } => {
+                        Some(Pace { first: number as f64 / rate, step: count as f64 / rate })
+                    }
+                    Load::Registers { rate: None } | Load::Calls => None,
+                };
+                self.runtime.spawn(Group { clients, pace, start, end: start + duration }.work(load))
+            })
+            .collect();
+        let mut done = Done::default();
+        for task in tasks {
+            let (clients, latencies, failure) = self.runtime.block_on(task)?;
+            self.groups.push(clients);
+            done.latencies.append(latencies);
+            if let Some(error) = failure {
+                done.failed += 1;
+                eprintln!("failed: {error:#}");
+            }
+        }
+        ensure!(done.latencies.count() > 0, "nothing succeeded");
+        Ok(done)
+    }
+}
+
+/// When a group's operations are due, in seconds since the start.
+#[derive(Clone, Copy)]
+struct Pace {
+    first: f64,
+    step: f64,
+}
+
+/// One group at work.
+struct Group {
+    clients: Vec<Client>,
+    pace: Option<Pace>,
+    start: Instant,
+    end: Instant,
+}
+
+impl Group {
+    /// Works until the end or the first failure.
+    async fn work(mut self, load: Load) -> (Vec<Client>, Latencies, Option<anyhow::Error>) {
+        let mut latencies = Latencies::default();
+        let mut turn = 0_usize;
+        loop {
+            if let Some(pace) = self.pace {
+                let due = self.start + Duration::from_secs_f64(pace.first + pace.step * turn as f64);
+                tokio::time::sleep_until(due.min(self.end).into()).await;
+            }
+            if Instant::now() >= self.end {
+                return (self.clients, latencies, None);
+            }
+            let began = Instant::now();
+            match self.operate(load, turn).await {
+                Ok(()) => latencies.record_since(began),
+                Err(error) => return (self.clients, latencies, Some(error)),
+            }
+            turn += 1;
+        }
+    }
+
+    async fn operate(&mut self, load: Load, turn: usize) -> Result<()> {
+        let count = self.clients.len();
+        let index = turn % count;
+        match load {
+            Load::Registers { .. } => self.clients[index].register().await,
+            Load::Calls => {
+                ensure!(count > 1, "a call takes two phones in each group: use more connections");
+                // Neighbours, each in turn the caller.
+                let (first, second) = self.clients.split_at_mut(index.max(1));
+                if index == 0 {
+                    first[0].call(&mut second[0]).await
+                } else {
+                    second[0].call(&mut first[index - 1]).await
+                }
+            }
+        }
+    }
+}
