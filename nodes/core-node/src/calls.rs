@@ -155,9 +155,12 @@ impl Calls {
         }
     }
 
-    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
+    /// Returns whether there was none before.
+    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) -> bool {
+        let waited_for = self.free.is_empty();
         self.asked = self.asked.saturating_sub(ports.len());
         self.free.extend(ports);
+        waited_for
     }
 
     /// Pairs free, and pairs in relays.
@@ -214,6 +217,11 @@ impl Calls {
         Deadline::soonest(lost, self.bind_again_at.map(|at| Deadline { at, why: "media ports" }))
     }
 
+    fn has_relay(&self, call_id: &str, outside_tag: Option<&str>) -> bool {
+        let key = outside_tag.and_then(|tag| self.of_dialog(call_id, tag));
+        key.and_then(|key| self.calls.get(&key)).is_some_and(|call| call.relay.is_some())
+    }
+
     fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
         self.by_dialog.get(&(call_id.to_owned(), outside_tag.to_owned())).copied()
     }
@@ -238,6 +246,15 @@ impl Calls {
 }
 
 impl CoreNode {
+    /// Whether an INVITE must wait for media ports: an edge whose link is just back grants them a round
+    /// trip later. `outside_tag` is the client's, if it has shown one.
+    pub(crate) fn waits_for_ports(&self, edge: &NodeId, request: &Message, outside_tag: Option<&str>) -> bool {
+        let granted = self.edges.get(edge).is_some_and(|edge| !edge.granted.is_empty());
+        request.method() == Some("INVITE")
+            && !(granted && !self.calls.free.is_empty())
+            && !self.calls.has_relay(request.call_id(), outside_tag)
+    }
+
     /// What the body of a client's request must become.
     pub(crate) fn inward_body(
         &mut self,
@@ -486,11 +503,10 @@ impl CoreNode {
             }
             if (200..300).contains(&status)
                 && let Some(call) = self.calls.calls.get_mut(&exchange.call)
+                && !std::mem::replace(&mut call.established, true)
             {
-                if !std::mem::replace(&mut call.established, true) {
-                    // Whoever never acknowledges it never had it.
-                    self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
-                }
+                // Whoever never acknowledges it never had it.
+                self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {

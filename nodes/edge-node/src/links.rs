@@ -153,6 +153,7 @@ impl EdgeNode {
             closed: VecDeque::new(),
         });
         core.link = Some(link);
+        self.coreless_since = None;
         core.hello = hello;
         core.named = Some(BTreeSet::new());
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -214,6 +215,9 @@ impl EdgeNode {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
         core.link = None;
+        if self.connected_cores().is_empty() {
+            self.coreless_since = Some(now);
+        }
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
             if self.proxy.is_proceeding(id) {
