@@ -152,8 +152,8 @@ impl Client {
         self.sequence += 1;
         let own = uri(&self.user);
         format!(
-            "{}Contact: {};+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:0>12}>\";reg-id=1\r\n\
-             Expires: {EXPIRES_SECONDS}\r\nSupported: path, outbound\r\n{}Content-Length: 0\r\n\r\n",
+            "{}Contact: {};+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:0>12}>\"\r\n\
+             Expires: {EXPIRES_SECONDS}\r\nSupported: path\r\n{}Content-Length: 0\r\n\r\n",
             self.head("REGISTER", &format!("sip:{DOMAIN}"), &format!("<{own}>"), &self.call_id),
             self.contact(),
             &self.user[1..],
