@@ -66,7 +66,7 @@ impl Kamailio<'_> {
         let runtime = directory.join(format!("{}.run", self.name));
         fs::create_dir_all(&runtime)?;
         let mut command = host.command("kamailio");
-        command.args(["-DD", "-E", "-m", &self.shared_mib.to_string(), "-M", "16"]);
+        command.args(["-DD", "-E", "-x", "tlsf", "-X", "tlsf", "-m", &self.shared_mib.to_string(), "-M", "16"]);
         command.args(["-n", &self.workers.to_string(), "-N", &self.workers.to_string()]);
         command.arg("-f").arg(&config).arg("-Y").arg(&runtime).arg("-P").arg(runtime.join("pid"));
         for (protocol, address) in [("udp", self.udp), ("tcp", self.tcp), ("tls", self.tls.map(|(address, _)| address))]
