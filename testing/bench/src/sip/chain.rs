@@ -40,6 +40,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Chain {
     edge_address: SocketAddr,
+    registrar_address: SocketAddr,
     tiers: Tiers,
     registrar: Running,
 }
@@ -80,12 +81,17 @@ impl Chain {
                 peer.start()?
             }
         };
-        Ok(Self { edge_address, tiers, registrar })
+        Ok(Self { edge_address, registrar_address, tiers, registrar })
     }
 
     /// Where clients connect.
     pub(crate) fn edge_address(&self) -> SocketAddr {
         self.edge_address
+    }
+
+    /// Where phones inside connect.
+    pub(crate) fn registrar_address(&self) -> SocketAddr {
+        self.registrar_address
     }
 
     /// What each tier has used so far.

@@ -46,17 +46,10 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// A crowd that will connect to `edge` and trust `authority`.
     pub(crate) fn new(edge: SocketAddr, authority: &Path, in_flight: usize) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             edge,
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: connector(authority)?,
             groups: Vec::new(),
             groups_max: in_flight.max(1),
         })
@@ -112,6 +105,18 @@ impl Crowd {
         ensure!(done.latencies.count() > 0, "nothing succeeded");
         Ok(done)
     }
+}
+
+/// TLS 1.3 and nothing else: equal terms for both sides.
+pub(crate) fn connector(authority: &Path) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// When a group's operations are due, in seconds since the start.

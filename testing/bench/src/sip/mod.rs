@@ -1,8 +1,8 @@
 //! `bench sip`: REGISTER and calls through two tiers to a registrar.
 
-mod chain;
-mod client;
-mod crowd;
+pub(crate) mod chain;
+pub(crate) mod client;
+pub(crate) mod crowd;
 
 use crate::report::{self, Machine, Table, cell, median, micros_each, ratio};
 use crate::{Common, perf};
