@@ -1,270 +1,421 @@
 //! Connections that carry SIP: accepted TLS, accepted and dialled TCP.
 //!
-//! TLS is driven by hand around `rustls`, because handshakes run on another thread and finished
-//! connections are handed over to the reactor. An idle connection holds no read buffer: all share
-//! one scratch buffer of their thread.
+//! Each is one small task. An idle one holds no buffer: all flows of the thread read into one scratch
+//! buffer and encrypt into another, and only what could not be finished (half a record in, a full
+//! socket out) is kept. Per wake-up a flow reads, hands the bytes to the node, then writes everything
+//! that is queued for it in one write.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::io::{self, Read, Write};
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use edgeway_model::FlowId;
-use edgeway_model::world::{Observable, Transport};
-use rustls::ServerConnection;
-use tokio::net::TcpStream;
+use edgeway_model::world::{Node, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Sleep;
 
+use crate::limits::{
+    CLOSE_MAX, CONNECT_MAX, PARTIAL_BYTES_MAX, READS_PER_TURN, SCRATCH_BYTES, TCP_KEEPALIVE_IDLE,
+    TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_PROBES, TCP_UNACKNOWLEDGED_MAX, WRITE_BYTES,
+};
 use crate::outbox::{Outbox, Taken};
 use crate::reactor::Reactor;
+use crate::tls_layer::{Progress, TlsLayer};
 
-/// How long a dialled connection may take to stand.
-const CONNECT_WITHIN: Duration = Duration::from_secs(4);
-/// Reads per wake-up of one connection, so that none starves the others.
-const READS_PER_TURN: usize = 8;
-/// The scratch buffer: a TLS record and a bit.
-const SCRATCH_BYTES: usize = 32 * 1024;
+/// A finished handshake, ready to be carried: the connection, its keys, and what came too early.
+pub(crate) struct Established {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) tls: Box<TlsLayer>,
+    /// Ciphertext after the last whole record.
+    pub(crate) partial: Vec<u8>,
+    /// Data the client sent along with its last handshake message.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Buffers all flows of this thread share; never held across a call of the node.
+struct Scratch {
+    incoming: Box<[u8]>,
+    plaintext: Vec<u8>,
+    outgoing: Vec<u8>,
+    taken: Vec<Bytes>,
+    writes: u64,
+}
+
+/// Writes made so far on all flows of this thread: what batching saves shows here.
+#[must_use]
+pub fn writes() -> u64 {
+    SCRATCH.with_borrow(|scratch| scratch.writes)
+}
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        incoming: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+        plaintext: Vec::new(),
+        outgoing: Vec::new(),
+        taken: Vec::new(),
+        writes: 0,
+    });
 }
 
-/// A connection without its owner: what reading and writing need.
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Tls(TcpStream, Box<ServerConnection>),
+/// A connection, without the node it belongs to.
+struct Wire {
+    stream: TcpStream,
+    tls: Option<Box<TlsLayer>>,
+    outbox: Rc<Outbox>,
+    /// Ciphertext after the last whole record; empty nearly always.
+    partial: Vec<u8>,
+    /// What the socket did not take; nothing else is taken from the outbox meanwhile.
+    unsent: Vec<u8>,
+    /// How much of `unsent` has left since.
+    sent: usize,
 }
 
-impl Stream {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(tcp) | Self::Tls(tcp, _) => tcp,
-        }
+impl Wire {
+    fn new(stream: TcpStream, tls: Option<Box<TlsLayer>>, outbox: Rc<Outbox>, partial: Vec<u8>) -> Self {
+        Self { stream, tls, outbox, partial, unsent: Vec::new(), sent: 0 }
     }
 
-    /// Reads plaintext into `buffer`. `Ok(0)` is the end of the stream.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(tcp) => loop {
-                ready!(tcp.poll_read_ready(cx))?;
-                match tcp.try_read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return Poll::Ready(result),
-                }
-            },
-            Self::Tls(tcp, tls) => loop {
-                match tls.reader().read(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return Poll::Ready(result),
-                }
-                ready!(tcp.poll_read_ready(cx))?;
-                match tls.read_tls(&mut Adapter(tcp)) {
-                    Ok(0) => return Poll::Ready(Ok(0)),
-                    Ok(_) => {
-                        tls.process_new_packets().map_err(io::Error::other)?;
+    /// The next plaintext, in one piece and never empty, or why there will be none.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, String>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let held = self.partial.len();
+                let (front, room) = scratch.incoming.split_at_mut(held);
+                front.copy_from_slice(&self.partial);
+                let mut room = ReadBuf::new(room);
+                match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room)) {
+                    Err(error) => return Poll::Ready(Err(error.to_string())),
+                    Ok(()) if room.filled().is_empty() => {
+                        return Poll::Ready(Err("closed by the peer".into()));
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Ok(()) => {}
                 }
-            },
+                let end = held + room.filled().len();
+                match self.decrypt(scratch, end) {
+                    Err(end) => return Poll::Ready(Err(end)),
+                    Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
+                    Ok(None) => {}
+                }
+            }
+        })
+    }
+
+    /// What the first `end` bytes of the scratch buffer hold; `None` if that is no data yet.
+    fn decrypt(&mut self, scratch: &mut Scratch, end: usize) -> Result<Option<Bytes>, String> {
+        let Some(tls) = &mut self.tls else {
+            return Ok(Some(Bytes::copy_from_slice(&scratch.incoming[..end])));
+        };
+        scratch.plaintext.clear();
+        let incoming = &mut scratch.incoming[..end];
+        let mut outgoing = Vec::new();
+        let (consumed, progress) = tls.receive(incoming, &mut outgoing, &mut scratch.plaintext);
+        self.keep_partial(&scratch.incoming[consumed..end]);
+        // An alert or the answer to a key update: rare, and sent in order with everything else.
+        self.unsent.append(&mut outgoing);
+        let bytes = (!scratch.plaintext.is_empty()).then(|| Bytes::copy_from_slice(&scratch.plaintext));
+        match progress {
+            Ok(Progress::Established | Progress::Handshaking) if self.partial.len() > PARTIAL_BYTES_MAX => {
+                Err("TLS: a message larger than any client has reason to send".into())
+            }
+            Ok(Progress::Established | Progress::Handshaking) => Ok(bytes),
+            // Data that came with close_notify is delivered; the next read finds the end of the stream.
+            Ok(Progress::PeerClosed) if bytes.is_some() => Ok(bytes),
+            Ok(Progress::PeerClosed) => Err("closed by the peer".into()),
+            Err(error) => Err(format!("TLS: {error}")),
         }
     }
 
-    /// Writes out of `bytes`, advancing it; `Pending` when the peer does not take more now.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
+    fn keep_partial(&mut self, rest: &[u8]) {
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+    }
+
+    /// Writes what is queued. `Ready` when the outbox is closed and everything has left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<String>> {
         loop {
-            match self {
-                Self::Tcp(tcp) => {
-                    if bytes.is_empty() {
-                        return Poll::Ready(Ok(()));
-                    }
-                    match tcp.try_write(bytes) {
-                        Ok(written) => bytes.advance(written),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(cx))?,
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
+            ready!(self.poll_unsent(cx))?;
+            let taken = SCRATCH.with_borrow_mut(|scratch| {
+                let taken = ready!(self.outbox.poll_take_some(cx, &mut scratch.taken, WRITE_BYTES));
+                if taken == Taken::Bytes {
+                    let written = self.write(cx, scratch);
+                    scratch.taken.clear();
+                    written?;
                 }
-                Self::Tls(tcp, tls) => {
-                    if !bytes.is_empty() {
-                        let written = tls.writer().write(bytes)?;
-                        bytes.advance(written);
-                    }
-                    while tls.wants_write() {
-                        match tls.write_tls(&mut Adapter(tcp)) {
-                            Ok(_) => {}
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                                ready!(tcp.poll_write_ready(cx))?
-                            }
-                            Err(error) => return Poll::Ready(Err(error)),
-                        }
-                    }
-                    if bytes.is_empty() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
+                Poll::Ready(io::Result::Ok(taken))
+            });
+            match ready!(taken)? {
+                Taken::Bytes => {}
+                Taken::Close(why) => return Poll::Ready(Ok(why)),
             }
         }
     }
-}
 
-/// Lets `rustls` read and write a non-blocking tokio socket.
-struct Adapter<'a>(&'a TcpStream);
-
-impl Read for Adapter<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
-    }
-}
-
-impl Write for Adapter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-
-    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+    /// One write of all that was taken; what the socket does not take is kept.
+    fn write(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<()> {
+        scratch.outgoing.clear();
+        let pieces = scratch.taken.iter().map(|bytes| &**bytes);
+        let outgoing = match &mut self.tls {
+            Some(tls) => {
+                tls.send(&mut self.partial, pieces, &mut scratch.outgoing).map_err(io::Error::other)?;
+                &scratch.outgoing[..]
+            }
+            None if scratch.taken.len() == 1 => &scratch.taken[0][..],
+            None => {
+                pieces.for_each(|bytes| scratch.outgoing.extend_from_slice(bytes));
+                &scratch.outgoing[..]
+            }
+        };
+        let written = match Pin::new(&mut self.stream).poll_write(cx, outgoing) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        scratch.writes += 1;
+        self.unsent.extend_from_slice(&outgoing[written..]);
+        // A burst must not leave its buffer behind.
+        if scratch.outgoing.capacity() > 2 * WRITE_BYTES {
+            scratch.outgoing = Vec::new();
+        }
         Ok(())
     }
-}
 
-struct Task<N> {
-    reactor: Rc<Reactor<N>>,
-    flow: FlowId,
-    outbox: Rc<Outbox>,
-    stream: Stream,
-    taken: Vec<Bytes>,
-    writing: Bytes,
-    closing: bool,
-}
-
-/// How a connection ended.
-struct End {
-    why: String,
-    asked: bool,
-}
-
-impl<N: Observable + 'static> Task<N> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Poll::Ready(end) = self.poll_read(cx) {
-            // What was queued by the last turn (an answer to the last request) still goes out if it can.
-            let _ = self.poll_write(cx);
-            return Poll::Ready(end);
-        }
-        self.poll_write(cx)
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.closing {
-            return Poll::Pending;
-        }
-        for _ in 0..READS_PER_TURN {
-            let stream = &mut self.stream;
-            let read = SCRATCH.with_borrow_mut(|scratch| match stream.poll_read(cx, scratch) {
-                Poll::Ready(Ok(0)) => Poll::Ready(Err("closed by the peer".to_owned())),
-                Poll::Ready(Ok(count)) => Poll::Ready(Ok(Bytes::copy_from_slice(&scratch[..count]))),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error.to_string())),
-                Poll::Pending => Poll::Pending,
-            });
-            match ready!(read) {
-                Ok(bytes) => self.reactor.flow_received(self.flow, bytes),
-                Err(why) => return Poll::Ready(End { why, asked: false }),
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
             }
         }
-        cx.waker().wake_by_ref();
+        if self.sent > 0 {
+            self.unsent = Vec::new();
+            self.sent = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Queues close_notify behind everything else.
+    fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            // A connection whose keys are used up ends without it.
+            let _ = tls.close(&mut self.partial, &mut self.unsent);
+        }
+    }
+
+    /// Waits for the peer's end of the stream, so that unread bytes do not turn our last answer into
+    /// a reset.
+    fn poll_peer_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                let mut room = ReadBuf::new(&mut scratch.incoming);
+                match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room)) {
+                    Ok(()) if !room.filled().is_empty() => {}
+                    Ok(()) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+    }
+}
+
+/// Where a flow is in its life.
+enum Phase {
+    /// Bytes go both ways.
+    Open,
+    /// The node (or a bound) ended it; whatever the peer does, it is over at the deadline.
+    Closing { step: Step, deadline: Pin<Box<Sleep>> },
+}
+
+/// The steps of closing.
+#[derive(Clone, Copy)]
+enum Step {
+    /// What is queued leaves.
+    Flushing,
+    /// Then close_notify and FIN.
+    Parting,
+    /// Then the peer is given time to read it all.
+    Lingering,
+}
+
+/// The task of one flow.
+struct FlowTask<N: Node + 'static> {
+    reactor: Rc<Reactor<N>>,
+    flow: FlowId,
+    wire: Wire,
+    phase: Phase,
+}
+
+impl<N: Node + 'static> FlowTask<N> {
+    fn new(reactor: &Rc<Reactor<N>>, flow: FlowId, wire: Wire) -> Self {
+        Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open }
+    }
+
+    /// Reads, then writes. `Ready` when the connection is gone, and why.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        // Whatever the node queues while we read is written below, in this same call.
+        self.wire.outbox.disarm();
+        let gone = self.read_turn(cx);
+        let flushed = self.wire.poll_flush(cx);
+        if let Some(why) = gone {
+            return Poll::Ready(why);
+        }
+        let closed = match flushed {
+            Poll::Ready(Err(error)) => return Poll::Ready(error.to_string()),
+            Poll::Ready(Ok(why)) => Poll::Ready(why),
+            Poll::Pending => self.wire.outbox.poll_closing(cx),
+        };
+        if let Poll::Ready(why) = closed {
+            self.phase = Phase::Closing { step: Step::Flushing, deadline: Box::pin(tokio::time::sleep(CLOSE_MAX)) };
+            // The node hears of it only if it did not ask for it.
+            self.reactor.flow_closed(self.flow, why);
+        }
         Poll::Pending
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            match self.stream.poll_write(cx, &mut self.writing) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(End { why: error.to_string(), asked: false }),
-                Poll::Pending => {
-                    // Keeps the task awake for an abandoned outbox; the bytes stay bounded there.
-                    return Poll::Pending;
-                }
-            }
-            self.writing = Bytes::new();
-            match ready!(self.outbox.poll_take(cx, &mut self.taken)) {
-                Taken::Bytes => self.writing = joined(&mut self.taken),
-                Taken::Close(why) => return Poll::Ready(End { why, asked: true }),
+    /// Hands what has arrived to the node. `Some` when the peer is gone, or broke TLS.
+    fn read_turn(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        for _ in 0..READS_PER_TURN {
+            match self.wire.poll_read(cx) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(bytes)) => self.reactor.flow_received(self.flow, bytes),
+                Poll::Ready(Err(why)) => return Some(why),
             }
         }
+        // There may be more: the others come first.
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    /// One step of closing; `Ready` when it is done or there is nobody to do it for.
+    fn poll_step(&mut self, step: Step, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        Poll::Ready(match step {
+            Step::Flushing => match ready!(self.wire.poll_flush(cx)) {
+                Ok(_) => {
+                    self.wire.say_goodbye();
+                    Some(Step::Parting)
+                }
+                Err(_) => None,
+            },
+            Step::Parting => {
+                let left = ready!(self.wire.poll_unsent(cx));
+                let shut = ready!(Pin::new(&mut self.wire.stream).poll_shutdown(cx));
+                left.and(shut).is_ok().then_some(Step::Lingering)
+            }
+            Step::Lingering => {
+                ready!(self.wire.poll_peer_end(cx));
+                None
+            }
+        })
     }
 }
 
-/// One piece of what was queued, so that it leaves in one record and one write.
-pub(crate) fn joined(taken: &mut Vec<Bytes>) -> Bytes {
-    let joined = if taken.len() == 1 { taken.pop().unwrap_or_default() } else { Bytes::from(taken.concat()) };
-    *taken = Vec::new();
-    joined
-}
+impl<N: Node + 'static> Future for FlowTask<N> {
+    type Output = ();
 
-/// Serves one accepted connection until it ends.
-pub(crate) async fn serve<N: Observable + 'static>(reactor: Rc<Reactor<N>>, stream: Stream, peer: SocketAddr) {
-    let transport = match &stream {
-        Stream::Tcp(_) => Transport::Tcp,
-        Stream::Tls(..) => Transport::Tls,
-    };
-    let Ok(local) = stream.tcp().local_addr() else { return };
-    let (flow, outbox) = reactor.flow_opened(peer, local, transport);
-    carry(reactor, flow, outbox, stream).await;
-}
-
-async fn carry<N: Observable + 'static>(reactor: Rc<Reactor<N>>, flow: FlowId, outbox: Rc<Outbox>, stream: Stream) {
-    let mut task = Task { reactor, flow, outbox, stream, taken: Vec::new(), writing: Bytes::new(), closing: false };
-    let end = poll_fn(|cx| task.poll(cx)).await;
-    if let Stream::Tls(_, tls) = &mut task.stream {
-        tls.send_close_notify();
-        task.closing = true;
-        let mut nothing = Bytes::new();
-        let farewell = poll_fn(|cx| task.stream.poll_write(cx, &mut nothing));
-        let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = &mut *self;
+        if matches!(task.phase, Phase::Open)
+            && let Poll::Ready(why) = task.poll_open(cx)
+        {
+            task.reactor.flow_closed(task.flow, why);
+            return Poll::Ready(());
+        }
+        while let Phase::Closing { step, deadline } = &mut task.phase {
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let step = *step;
+            match ready!(task.poll_step(step, cx)) {
+                Some(next) => {
+                    if let Phase::Closing { step, .. } = &mut task.phase {
+                        *step = next;
+                    }
+                }
+                None => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
     }
-    task.reactor.flow_closed(flow, end.why, end.asked);
 }
 
-/// Dials and then serves a connection the node asked for.
-pub(crate) async fn dial<N: Observable + 'static>(
+/// Carries a connection whose TLS handshake is done.
+pub(crate) fn accept_tls<N: Node + 'static>(reactor: &Rc<Reactor<N>>, established: Established) -> io::Result<()> {
+    let Established { stream, peer, tls, partial, early } = established;
+    let stream = TcpStream::from_std(stream)?;
+    let local = stream.local_addr()?;
+    let (flow, outbox) = reactor.flow_accepted(peer, local, Transport::Tls);
+    if !early.is_empty() {
+        reactor.flow_received(flow, early.into());
+    }
+    let wire = Wire::new(stream, Some(tls), outbox, partial);
+    tokio::task::spawn_local(FlowTask::new(reactor, flow, wire));
+    Ok(())
+}
+
+/// Carries a connection without TLS.
+pub(crate) fn accept_tcp<N: Node + 'static>(
+    reactor: &Rc<Reactor<N>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
+    let local = stream.local_addr()?;
+    let (flow, outbox) = reactor.flow_accepted(peer, local, Transport::Tcp);
+    let wire = Wire::new(stream, None, outbox, Vec::new());
+    tokio::task::spawn_local(FlowTask::new(reactor, flow, wire));
+    Ok(())
+}
+
+/// Dials, and then carries, a connection the node asked for.
+pub(crate) async fn dial<N: Node + 'static>(
     reactor: Rc<Reactor<N>>,
     flow: FlowId,
     peer: SocketAddr,
     transport: Transport,
     outbox: Rc<Outbox>,
 ) {
-    if transport != Transport::Tcp {
-        return reactor.flow_closed(flow, format!("{} cannot be dialled", transport.via()), false);
-    }
-    let connected = match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(peer)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return reactor.flow_closed(flow, error.to_string(), false),
-        Err(_) => return reactor.flow_closed(flow, "no connection in time".to_owned(), false),
+    let stream = match transport {
+        Transport::Tcp => tokio::time::timeout(CONNECT_MAX, connect(peer)).await,
+        Transport::Tls | Transport::Udp => {
+            return reactor.flow_closed(flow, format!("{} cannot be dialled", transport.via()));
+        }
     };
-    tune(&connected);
-    let Ok(local) = connected.local_addr() else {
-        return reactor.flow_closed(flow, "the connection is gone again".to_owned(), false);
+    let (stream, local) = match stream {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => return reactor.flow_closed(flow, error.to_string()),
+        Err(_) => return reactor.flow_closed(flow, format!("no connection within {CONNECT_MAX:?}")),
     };
     reactor.flow_dialled(flow, peer, local, transport);
-    carry(reactor, flow, outbox, Stream::Tcp(connected)).await;
+    let wire = Wire::new(stream, None, outbox, Vec::new());
+    FlowTask::new(&reactor, flow, wire).await;
 }
 
-/// What every SIP connection wants: no delay, and a dead peer noticed within two minutes.
+async fn connect(peer: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let stream = socket.connect(peer).await?;
+    tune(&stream);
+    let local = stream.local_addr()?;
+    Ok((stream, local))
+}
+
+/// What every SIP connection wants: no delay, and a dead peer noticed.
 pub(crate) fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
+        .with_time(TCP_KEEPALIVE_IDLE)
+        .with_interval(TCP_KEEPALIVE_INTERVAL)
+        .with_retries(TCP_KEEPALIVE_PROBES);
     let tuned = socket
         .set_tcp_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(Duration::from_secs(60))));
+        .and_then(|()| socket.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED_MAX)));
     if let Err(error) = tuned {
         tracing::debug!(%error, "socket options could not be set");
     }

@@ -5,11 +5,22 @@
 
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod clock;
-mod flow;
+mod datagram;
+pub mod flow;
+pub mod handshake;
+pub mod limits;
 pub mod link;
 pub mod listen;
 pub mod log;
+pub mod media;
+pub mod metrics;
+pub mod notify;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+pub mod service;
+mod strangers;
+pub mod tls;
+mod tls_layer;

@@ -1,43 +1,28 @@
 //! Listeners: SIP over TLS outside, SIP over TCP and UDP inside.
 //!
-//! TLS handshakes run on a thread of their own, so that a crowd that connects at once does not hold
-//! up those who are talking. Finished connections come back to the reactor whole.
+//! Opening a socket ([`bind_tcp`], [`bind_udp`]) is apart from serving it, so that a node can open all
+//! its sockets, report every problem at once, and only then start.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use edgeway_model::limits::{FLOWS_MAX, TLS_HANDSHAKE_MAX};
-use edgeway_model::world::Observable;
-use rustls::{ServerConfig, ServerConnection};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
+use edgeway_model::world::Node;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 
-use crate::flow::{self, Stream};
+use crate::handshake::{self, HandshakeCounters, Handshakes};
+use crate::limits::{ACCEPT_BACKLOG, DATAGRAM_RECEIVE_BUFFER_BYTES, FINISHED_MAX};
 use crate::reactor::Reactor;
-
-/// Connections the kernel holds for us before we accept them.
-const BACKLOG: i32 = 1_024;
-/// Handshakes in progress at once; more wait in the kernel.
-const HANDSHAKES_MAX: usize = 1_024;
-/// Finished handshakes waiting for the reactor.
-const FINISHED_MAX: usize = 1_024;
-/// After an accept fails for want of descriptors, how long to leave the queue alone.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A SIP datagram is never larger than UDP allows.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// Datagrams taken per wake-up.
-const DATAGRAMS_PER_TURN: usize = 64;
+use crate::{datagram, flow};
 
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} cannot listen on {address}: {source}. {remedy}")]
+#[error("{what} cannot listen on {address}: {}. {}", reason(source), remedy(source))]
 pub struct ListenFault {
     /// Which listener.
     pub what: &'static str,
@@ -45,39 +30,76 @@ pub struct ListenFault {
     pub address: SocketAddr,
     /// What the system says.
     pub source: io::Error,
-    /// What to do.
-    pub remedy: &'static str,
 }
 
 impl ListenFault {
-    pub(crate) fn new(what: &'static str, address: SocketAddr, source: io::Error) -> Self {
-        let remedy = match source.kind() {
-            io::ErrorKind::AddrInUse => "Another program uses this port: stop it, or choose another port.",
-            io::ErrorKind::AddrNotAvailable => "This machine has no such address: check the setting.",
-            io::ErrorKind::PermissionDenied => "Ports below 1024 need CAP_NET_BIND_SERVICE.",
-            _ => "Check the address.",
-        };
-        Self { what, address, source, remedy }
+    /// The exit code of a process that ends because of this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        known(&self.source).map_or(69, |known| known.exit_code)
     }
 }
 
-/// Opens a TCP listener.
+/// What operators do wrong with addresses.
+struct Known {
+    kind: io::ErrorKind,
+    reason: &'static str,
+    remedy: &'static str,
+    /// sysexits: 69 unavailable, 77 no permission, 78 configuration.
+    exit_code: u8,
+}
+
+const KNOWN: [Known; 3] = [
+    Known {
+        kind: io::ErrorKind::AddrInUse,
+        reason: "another program uses this port",
+        remedy: "Stop that program (`ss -lntup` names it), or choose another port",
+        exit_code: 69,
+    },
+    Known {
+        kind: io::ErrorKind::AddrNotAvailable,
+        reason: "this machine has no such address",
+        remedy: "Check the setting against `ip address`",
+        exit_code: 78,
+    },
+    Known {
+        kind: io::ErrorKind::PermissionDenied,
+        reason: "not permitted",
+        remedy: "A port below 1024 needs CAP_NET_BIND_SERVICE",
+        exit_code: 77,
+    },
+];
+
+fn known(source: &io::Error) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| known.kind == source.kind())
+}
+
+fn reason(source: &io::Error) -> String {
+    known(source).map_or_else(|| source.to_string(), |known| known.reason.to_owned())
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    known(source).map_or("Check the setting", |known| known.remedy)
+}
+
+/// Opens a TCP listener. `what` names it in errors, as in `"SIP over TLS"`.
 ///
 /// # Errors
 /// [`ListenFault`], with the remedy.
 pub fn bind_tcp(what: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, ListenFault> {
     let bind = || -> io::Result<std::net::TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restart must not wait for connections of the last run to be forgotten.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(ACCEPT_BACKLOG)?;
         Ok(socket.into())
     };
-    bind().map_err(|source| ListenFault::new(what, address, source))
+    bind().map_err(|source| ListenFault { what, address, source })
 }
 
 /// Opens a UDP socket.
@@ -86,101 +108,75 @@ pub fn bind_tcp(what: &'static str, address: SocketAddr) -> Result<std::net::Tcp
 /// [`ListenFault`], with the remedy.
 pub fn bind_udp(what: &'static str, address: SocketAddr) -> Result<std::net::UdpSocket, ListenFault> {
     let bind = || -> io::Result<std::net::UdpSocket> {
-        let socket = std::net::UdpSocket::bind(address)?;
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
-        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20);
-        Ok(socket)
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket.into())
     };
-    bind().map_err(|source| ListenFault::new(what, address, source))
+    let socket = bind().map_err(|source| ListenFault { what, address, source })?;
+    if let Err(error) = SockRef::from(&socket).set_recv_buffer_size(DATAGRAM_RECEIVE_BUFFER_BYTES) {
+        tracing::debug!(%error, "the receive buffer stays as the system has it");
+    }
+    Ok(socket)
 }
 
-/// A finished handshake.
-type Finished = (std::net::TcpStream, Box<ServerConnection>, SocketAddr);
-
-/// Accepts SIP over TLS. Handshakes run on a thread that ends with the reactor.
+/// Accepts SIP over TLS. Handshakes run on threads of their own, which end with the reactor.
 ///
 /// # Errors
-/// When the thread cannot be started.
-pub fn serve_tls<N: Observable + 'static>(
+/// When a thread cannot be started.
+pub fn serve_tls<N: Node + 'static>(
     reactor: &Rc<Reactor<N>>,
     listener: std::net::TcpListener,
     config: Arc<ServerConfig>,
 ) -> io::Result<()> {
-    let (finished, mut incoming) = mpsc::channel::<Finished>(FINISHED_MAX);
-    std::thread::Builder::new().name("tls-handshakes".into()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match runtime {
-            Ok(runtime) => {
-                LocalSet::new().block_on(&runtime, accept_tls(listener, TlsAcceptor::from(config), finished));
-            }
-            Err(error) => tracing::error!(%error, "the handshake thread cannot start"),
-        }
-    })?;
+    let (finished, mut incoming) = mpsc::channel(FINISHED_MAX);
+    let handshakes = Handshakes {
+        config,
+        deadline: reactor.limits().handshake_max,
+        strangers: reactor.strangers(),
+        counters: reactor.handshake_counters(),
+        finished,
+    };
+    for _ in 1..reactor.limits().handshake_threads {
+        handshake::start(listener.try_clone()?, handshakes.clone())?;
+    }
+    handshake::start(listener, handshakes)?;
     let reactor = Rc::clone(reactor);
     spawn_local(async move {
-        while let Some((stream, tls, peer)) = incoming.recv().await {
-            match TcpStream::from_std(stream) {
-                Ok(tcp) => drop(spawn_local(flow::serve(Rc::clone(&reactor), Stream::Tls(tcp, tls), peer))),
-                Err(error) => tracing::debug!(%error, "a finished connection could not be taken over"),
+        while let Some(established) = incoming.recv().await {
+            if reactor.is_full() {
+                HandshakeCounters::count(&reactor.handshake_counters().refused_full);
+            } else if let Err(error) = flow::accept_tls(&reactor, established) {
+                tracing::debug!(%error, "a finished connection could not be taken over");
             }
         }
     });
     Ok(())
 }
 
-async fn accept_tls(listener: std::net::TcpListener, acceptor: TlsAcceptor, finished: mpsc::Sender<Finished>) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX.min(FLOWS_MAX)));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = finished.closed() => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (acceptor, finished) = (acceptor.clone(), finished.clone());
-        spawn_local(async move {
-            flow::tune(&stream);
-            match tokio::time::timeout(TLS_HANDSHAKE_MAX, acceptor.accept(stream)).await {
-                Ok(Ok(tls)) => {
-                    let (tcp, connection) = tls.into_inner();
-                    if let Ok(tcp) = tcp.into_std() {
-                        let _ = finished.send((tcp, Box::new(connection), peer)).await;
-                    }
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            }
-            drop(permit);
-        });
-    }
-}
-
 /// Accepts SIP over TCP.
 ///
 /// # Errors
 /// When the socket cannot be registered.
-pub fn serve_tcp<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, listener: std::net::TcpListener) -> io::Result<()> {
+pub fn serve_tcp<N: Node + 'static>(reactor: &Rc<Reactor<N>>, listener: std::net::TcpListener) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let reactor = Rc::clone(reactor);
     spawn_local(async move {
+        let counters = reactor.handshake_counters();
         loop {
             match listener.accept().await {
+                Ok(_) if reactor.is_full() => HandshakeCounters::count(&counters.refused_full),
                 Ok((stream, peer)) => {
+                    HandshakeCounters::count(&counters.accepted);
                     flow::tune(&stream);
-                    spawn_local(flow::serve(Rc::clone(&reactor), Stream::Tcp(stream), peer));
+                    if let Err(error) = flow::accept_tcp(&reactor, stream, peer) {
+                        tracing::debug!(%error, "an accepted connection is gone again");
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => handshake::pause(&counters, &error).await,
             }
         }
     });
@@ -191,25 +187,8 @@ pub fn serve_tcp<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, listener: st
 ///
 /// # Errors
 /// When the socket cannot be registered.
-pub fn serve_udp<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, socket: std::net::UdpSocket) -> io::Result<()> {
-    let socket = Rc::new(UdpSocket::from_std(socket)?);
-    let local = socket.local_addr()?;
-    reactor.bind_datagrams(local, Rc::clone(&socket));
-    let reactor = Rc::clone(reactor);
-    spawn_local(async move {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        while socket.readable().await.is_ok() {
-            for _ in 0..DATAGRAMS_PER_TURN {
-                match socket.try_recv_from(&mut buffer) {
-                    Ok((count, peer)) => {
-                        reactor.datagram_received(local, peer, Bytes::copy_from_slice(&buffer[..count]));
-                    }
-                    // An ICMP error of an earlier packet is reported here; it concerns nobody else.
-                    Err(_) => break,
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-    });
+pub fn serve_udp<N: Node + 'static>(reactor: &Rc<Reactor<N>>, socket: std::net::UdpSocket) -> io::Result<()> {
+    let (local, outbox) = datagram::serve(reactor, socket)?;
+    reactor.datagrams_served(local, outbox);
     Ok(())
 }

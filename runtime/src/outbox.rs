@@ -1,10 +1,11 @@
 //! What waits to be written to one flow or one link.
 //!
-//! Single-threaded: the reactor pushes, the task of the connection takes everything at once and
-//! writes it in one go. An outbox is bounded; one that overflows belongs to a peer that does not
-//! read, and its owner closes it.
+//! Single-threaded: the reactor pushes, the task of the connection takes what is there and writes it
+//! in one go. An outbox is bounded; one that overflows belongs to a peer that does not read, and its
+//! owner closes it. An empty one holds no memory of its own.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,7 +17,7 @@ use bytes::Bytes;
 pub struct Full(pub usize);
 
 /// What [`Outbox::poll_take`] found.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Bytes were moved out; write them.
     Bytes,
@@ -25,10 +26,13 @@ pub enum Taken {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    queue: Vec<Bytes>,
+struct State {
+    /// The oldest push. Most turns queue one message, and that one needs no allocation.
+    first: Option<Bytes>,
+    /// What was pushed after it; gives its memory back when it runs empty.
+    rest: VecDeque<Bytes>,
     queued: usize,
-    close: Option<String>,
+    closed: Option<Box<str>>,
     waker: Option<Waker>,
 }
 
@@ -36,100 +40,143 @@ struct Inner {
 #[derive(Debug)]
 pub struct Outbox {
     bound: usize,
-    inner: RefCell<Inner>,
+    state: RefCell<State>,
 }
 
 impl Outbox {
     /// An empty outbox that holds at most `bound` bytes.
     #[must_use]
     pub fn new(bound: usize) -> Rc<Self> {
-        Rc::new(Self { bound, inner: RefCell::default() })
+        Rc::new(Self { bound, state: RefCell::default() })
     }
 
-    /// Queues bytes and wakes the writer.
+    /// Queues bytes and wakes the writer. Without effect once closed.
     ///
     /// # Errors
     /// [`Full`] when the bound would be passed; nothing is queued then.
     pub fn push(&self, bytes: Bytes) -> Result<(), Full> {
-        let mut inner = self.inner.borrow_mut();
-        if inner.queued + bytes.len() > self.bound {
+        let mut state = self.state.borrow_mut();
+        if bytes.is_empty() || state.closed.is_some() {
+            return Ok(());
+        }
+        if state.queued.saturating_add(bytes.len()) > self.bound {
             return Err(Full(self.bound));
         }
-        if inner.close.is_none() {
-            inner.queued += bytes.len();
-            inner.queue.push(bytes);
-            if let Some(waker) = inner.waker.take() {
-                waker.wake();
-            }
+        state.queued += bytes.len();
+        if state.first.is_none() {
+            state.first = Some(bytes);
+        } else {
+            state.rest.push_back(bytes);
         }
+        wake(state);
         Ok(())
     }
 
     /// Asks the writer to close once what is queued has been written. The first reason counts.
     pub fn close(&self, why: String) {
-        let mut inner = self.inner.borrow_mut();
-        inner.close.get_or_insert(why);
-        if let Some(waker) = inner.waker.take() {
-            waker.wake();
-        }
+        let mut state = self.state.borrow_mut();
+        state.closed.get_or_insert_with(|| why.into());
+        wake(state);
     }
 
     /// Throws away what is queued and asks for the connection to be closed at once.
     pub fn abandon(&self, why: String) {
-        let mut inner = self.inner.borrow_mut();
-        inner.queue = Vec::new();
-        inner.queued = 0;
-        drop(inner);
+        let mut state = self.state.borrow_mut();
+        state.first = None;
+        state.rest = VecDeque::new();
+        state.queued = 0;
+        drop(state);
         self.close(why);
     }
 
-    /// Moves everything queued to the end of `into`.
+    /// Moves everything queued to the end of `into`. When nothing is: `Close` if closed, else
+    /// `Pending` until that changes.
     pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<Bytes>) -> Poll<Taken> {
-        let mut inner = self.inner.borrow_mut();
-        if !inner.queue.is_empty() {
-            // The allocation goes along: an idle connection keeps none.
-            if into.is_empty() {
-                *into = std::mem::take(&mut inner.queue);
-            } else {
-                into.append(&mut inner.queue);
+        self.poll_take_some(cx, into, usize::MAX)
+    }
+
+    /// As [`Self::poll_take`], but whole pushes that fit into `bytes_max` together; at least one.
+    pub(crate) fn poll_take_some(&self, cx: &mut Context<'_>, into: &mut Vec<Bytes>, bytes_max: usize) -> Poll<Taken> {
+        let mut state = self.state.borrow_mut();
+        if state.first.is_none() {
+            if let Some(why) = &state.closed {
+                return Poll::Ready(Taken::Close(why.to_string()));
             }
-            inner.queued = 0;
-            return Poll::Ready(Taken::Bytes);
+            note(&mut state, cx);
+            return Poll::Pending;
         }
-        if let Some(why) = &inner.close {
-            return Poll::Ready(Taken::Close(why.clone()));
+        let mut taken = 0_usize;
+        while let Some(next) = &state.first {
+            if taken > 0 && taken.saturating_add(next.len()) > bytes_max {
+                break;
+            }
+            taken += next.len();
+            let following = state.rest.pop_front();
+            into.extend(std::mem::replace(&mut state.first, following));
         }
-        match &mut inner.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        state.queued -= taken;
+        if state.rest.is_empty() && state.rest.capacity() > 0 {
+            state.rest = VecDeque::new();
         }
-        Poll::Pending
+        Poll::Ready(Taken::Bytes)
     }
 
     /// For a writer that waits for room at the peer and takes nothing meanwhile: the reason, once
     /// the owner wants the connection closed, whatever is still queued.
     pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<String> {
-        let mut inner = self.inner.borrow_mut();
-        if let Some(why) = &inner.close {
-            return Poll::Ready(why.clone());
+        let mut state = self.state.borrow_mut();
+        if let Some(why) = &state.closed {
+            return Poll::Ready(why.to_string());
         }
-        match &mut inner.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        note(&mut state, cx);
         Poll::Pending
+    }
+
+    /// Forgets the waker: the writer is running and will come to [`Self::poll_take`] by itself, so a
+    /// push meanwhile need not schedule it again.
+    pub(crate) fn disarm(&self) {
+        self.state.borrow_mut().waker = None;
     }
 
     /// Bytes queued now.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.inner.borrow().queued
+        self.state.borrow().queued
+    }
+}
+
+fn note(state: &mut State, cx: &Context<'_>) {
+    match &mut state.waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+}
+
+/// Wakes outside the borrow: a waker may do anything.
+fn wake(mut state: RefMut<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn everything_is_taken_at_once_and_closing_comes_last() {
@@ -142,6 +189,7 @@ mod tests {
         assert_eq!(outbox.push(Bytes::from_static(b"9ab")), Err(Full(10)));
         outbox.close("done".into());
         outbox.close("second reason".into());
+        outbox.push(Bytes::from_static(b"x")).expect("ignored");
         assert_eq!(outbox.poll_closing(&mut cx), Poll::Ready("done".into()), "known before the rest is taken");
         assert_eq!(outbox.poll_take(&mut cx, &mut taken), Poll::Ready(Taken::Bytes));
         assert_eq!(taken.concat(), b"12345678");
@@ -149,13 +197,47 @@ mod tests {
     }
 
     #[test]
+    fn takes_in_order_and_in_measure() {
+        let outbox = Outbox::new(100);
+        let mut cx = Context::from_waker(Waker::noop());
+        for bytes in [&b"one"[..], b"two", b"three", b"four"] {
+            outbox.push(Bytes::from_static(bytes)).expect("room");
+        }
+        for (bytes_max, expected, left) in [(6, &b"onetwo"[..], 9), (1, b"three", 4), (100, b"four", 0)] {
+            let mut taken = Vec::new();
+            assert_eq!(outbox.poll_take_some(&mut cx, &mut taken, bytes_max), Poll::Ready(Taken::Bytes));
+            assert_eq!((taken.concat().as_slice(), outbox.queued_bytes()), (expected, left));
+        }
+        assert_eq!(outbox.state.borrow().rest.capacity(), 0, "an empty outbox holds nothing");
+    }
+
+    #[test]
     fn an_abandoned_outbox_forgets_what_it_held() {
         let outbox = Outbox::new(10);
         outbox.push(Bytes::from_static(b"12345")).expect("room");
+        outbox.push(Bytes::from_static(b"678")).expect("room");
         outbox.abandon("stalled".into());
         assert_eq!(outbox.queued_bytes(), 0);
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(outbox.poll_closing(&mut cx), Poll::Ready("stalled".into()));
         assert_eq!(outbox.poll_take(&mut cx, &mut Vec::new()), Poll::Ready(Taken::Close("stalled".into())));
+    }
+
+    #[test]
+    fn many_pushes_wake_once_and_none_while_disarmed() {
+        let count = Arc::new(Counted::default());
+        let waker = Waker::from(count.clone());
+        let outbox = Outbox::new(100);
+        let mut cx = Context::from_waker(&waker);
+        assert!(outbox.poll_take(&mut cx, &mut Vec::new()).is_pending());
+        for _ in 0..5 {
+            outbox.push(Bytes::from_static(b"x")).expect("room");
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(outbox.poll_take(&mut cx, &mut Vec::new()).is_ready());
+        assert!(outbox.poll_take(&mut cx, &mut Vec::new()).is_pending());
+        outbox.disarm();
+        outbox.push(Bytes::from_static(b"x")).expect("room");
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }

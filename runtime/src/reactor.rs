@@ -9,28 +9,58 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeway_model::limits::FLOW_QUEUE_BYTES_MAX;
+use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::media::MediaCommand;
 use edgeway_model::notice::Notice;
-use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Output, Status, Transport};
+use edgeway_model::world::{
+    FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
+};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::clock::{Clock, unix_ms};
+use crate::datagram::DatagramOutbox;
 use crate::flow;
+use crate::handshake::HandshakeCounters;
+use crate::limits::WALL_CLOCK_EVERY;
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
+use crate::strangers::Strangers;
 
-/// How often the node learns the wall clock.
-const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
+/// What one node takes on at once.
+#[derive(Clone, Copy, Debug)]
+pub struct ReactorLimits {
+    /// Flows held at once; more are closed as soon as they are accepted.
+    pub flows_max: usize,
+    /// TLS handshakes one address may have in progress.
+    pub handshakes_per_address_max: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_max: Duration,
+    /// Threads that shake hands; at least one is started.
+    pub handshake_threads: usize,
+    /// Bytes queued towards one flow before it is closed as too slow.
+    pub flow_queue_bytes_max: usize,
+}
+
+impl Default for ReactorLimits {
+    fn default() -> Self {
+        Self {
+            flows_max: FLOWS_MAX,
+            handshakes_per_address_max: STRANGER_FLOWS_PER_ADDRESS_MAX,
+            handshake_max: TLS_HANDSHAKE_MAX,
+            handshake_threads: 1,
+            flow_queue_bytes_max: FLOW_QUEUE_BYTES_MAX,
+        }
+    }
+}
 
 /// A SIP message on its way past the reactor, for a ladder.
 #[derive(Clone, Debug)]
@@ -62,9 +92,12 @@ struct LinkEntry {
 pub struct Reactor<N> {
     node: RefCell<N>,
     clock: Clock,
+    limits: ReactorLimits,
+    strangers: Arc<Strangers>,
+    handshakes: Arc<HandshakeCounters>,
     flows: RefCell<HashMap<FlowId, FlowEntry>>,
     links: RefCell<HashMap<LinkId, LinkEntry>>,
-    datagrams: RefCell<HashMap<SocketAddr, Rc<UdpSocket>>>,
+    datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
     deferred: RefCell<VecDeque<Input>>,
     turning: Cell<bool>,
@@ -77,12 +110,33 @@ pub struct Reactor<N> {
 }
 
 impl<N: Observable + 'static> Reactor<N> {
-    /// A reactor around a node; nothing runs before [`Self::run`].
+    /// What an operator sees.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self.node.borrow().status();
+        if let Some(media) = &*self.media.borrow() {
+            status.media_packets = media.totals();
+        }
+        status
+    }
+}
+
+impl<N: Node + 'static> Reactor<N> {
+    /// A reactor around a node, with the product's limits; nothing runs before [`Self::run`].
     #[must_use]
     pub fn new(node: N, clock: Clock) -> Rc<Self> {
+        Self::with_limits(node, clock, ReactorLimits::default())
+    }
+
+    /// As [`Self::new`], with limits of its own.
+    #[must_use]
+    pub fn with_limits(node: N, clock: Clock, limits: ReactorLimits) -> Rc<Self> {
         Rc::new(Self {
             node: RefCell::new(node),
             clock,
+            limits,
+            strangers: Strangers::new(limits.handshakes_per_address_max),
+            handshakes: Arc::default(),
             flows: RefCell::default(),
             links: RefCell::default(),
             datagrams: RefCell::default(),
@@ -113,25 +167,36 @@ impl<N: Observable + 'static> Reactor<N> {
         *self.media.borrow_mut() = Some(media);
     }
 
-    /// What an operator sees.
+    /// What this reactor takes on at once.
     #[must_use]
-    pub fn status(&self) -> Status {
-        let mut status = self.node.borrow().status();
-        if let Some(media) = &*self.media.borrow() {
-            status.media_packets = media.totals();
-        }
-        status
+    pub fn limits(&self) -> ReactorLimits {
+        self.limits
+    }
+
+    /// What became of connections before they were flows.
+    #[must_use]
+    pub fn handshake_counters(&self) -> Arc<HandshakeCounters> {
+        Arc::clone(&self.handshakes)
+    }
+
+    pub(crate) fn strangers(&self) -> Arc<Strangers> {
+        Arc::clone(&self.strangers)
+    }
+
+    /// Whether no more flows are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.flows.borrow().len() >= self.limits.flows_max
     }
 
     /// Hands a fact to the node and carries out what it wants.
     pub fn input(self: &Rc<Self>, input: Input) {
-        self.deferred.borrow_mut().push_back(input);
         if self.turning.replace(true) {
+            // A fact that arose while a command was carried out: it waits until the node is drained.
+            self.deferred.borrow_mut().push_back(input);
             return;
         }
-        loop {
-            let next = self.deferred.borrow_mut().pop_front();
-            let Some(input) = next else { break };
+        let mut next = Some(input);
+        while let Some(input) = next {
             let now = self.clock.now();
             self.node.borrow_mut().handle(input, now);
             loop {
@@ -139,6 +204,7 @@ impl<N: Observable + 'static> Reactor<N> {
                 let Some(output) = output else { break };
                 self.carry_out(output);
             }
+            next = self.deferred.borrow_mut().pop_front();
         }
         self.turning.set(false);
         self.arm();
@@ -179,7 +245,7 @@ impl<N: Observable + 'static> Reactor<N> {
     }
 
     /// Registers an accepted connection and tells the node.
-    pub(crate) fn flow_opened(
+    pub(crate) fn flow_accepted(
         self: &Rc<Self>,
         peer: SocketAddr,
         local: SocketAddr,
@@ -188,7 +254,7 @@ impl<N: Observable + 'static> Reactor<N> {
         let sequence = self.next_flow.get();
         self.next_flow.set(sequence + 1);
         let flow = FlowId::accepted(0, sequence);
-        let outbox = Outbox::new(FLOW_QUEUE_BYTES_MAX);
+        let outbox = Outbox::new(self.limits.flow_queue_bytes_max);
         self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
         self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
         (flow, outbox)
@@ -201,24 +267,32 @@ impl<N: Observable + 'static> Reactor<N> {
         local: SocketAddr,
         transport: Transport,
     ) {
-        self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
+        self.flow_event(flow, FlowEvent::Opened { peer, local, transport });
     }
 
     pub(crate) fn flow_received(self: &Rc<Self>, flow: FlowId, bytes: Bytes) {
         self.tapped(flow, true, &bytes);
-        self.input(Input::Flow { flow, event: FlowEvent::Received { bytes } });
+        self.flow_event(flow, FlowEvent::Received { bytes });
     }
 
-    /// A connection ended. The node hears of it unless it asked for it.
-    pub(crate) fn flow_closed(self: &Rc<Self>, flow: FlowId, why: String, asked: bool) {
+    /// A flow the node has closed is silent from then on.
+    fn flow_event(self: &Rc<Self>, flow: FlowId, event: FlowEvent) {
+        let known = self.flows.borrow().contains_key(&flow);
+        if known {
+            self.input(Input::Flow { flow, event });
+        }
+    }
+
+    /// A connection ended. The node hears of it unless it closed it itself.
+    pub(crate) fn flow_closed(self: &Rc<Self>, flow: FlowId, why: String) {
         let known = self.flows.borrow_mut().remove(&flow).is_some();
-        if known && !asked {
+        if known {
             self.input(Input::Flow { flow, event: FlowEvent::Closed { why } });
         }
     }
 
-    pub(crate) fn bind_datagrams(&self, local: SocketAddr, socket: Rc<UdpSocket>) {
-        self.datagrams.borrow_mut().insert(local, socket);
+    pub(crate) fn datagrams_served(&self, local: SocketAddr, outbox: Rc<DatagramOutbox>) {
+        self.datagrams.borrow_mut().insert(local, outbox);
     }
 
     pub(crate) fn datagram_received(self: &Rc<Self>, local: SocketAddr, peer: SocketAddr, bytes: Bytes) {
@@ -249,7 +323,7 @@ impl<N: Observable + 'static> Reactor<N> {
     fn carry_out(self: &Rc<Self>, output: Output) {
         match output {
             Output::Flow { flow, command } => self.command_flow(flow, command),
-            Output::Datagram { local, peer, bytes } => self.send_datagram(local, peer, &bytes),
+            Output::Datagram { local, peer, bytes } => self.send_datagram(local, peer, bytes),
             Output::Link { link, command } => self.command_link(link, command),
             Output::Media(command) => self.command_media(command),
             Output::Notice(notice) => self.tell(&notice),
@@ -259,7 +333,7 @@ impl<N: Observable + 'static> Reactor<N> {
     fn command_flow(self: &Rc<Self>, flow: FlowId, command: FlowCommand) {
         match command {
             FlowCommand::Dial { peer, transport } => {
-                let outbox = Outbox::new(FLOW_QUEUE_BYTES_MAX);
+                let outbox = Outbox::new(self.limits.flow_queue_bytes_max);
                 self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
                 spawn_local(flow::dial(Rc::clone(self), flow, peer, transport, outbox));
             }
@@ -285,15 +359,13 @@ impl<N: Observable + 'static> Reactor<N> {
         }
     }
 
-    fn send_datagram(&self, local: SocketAddr, peer: SocketAddr, bytes: &Bytes) {
+    fn send_datagram(&self, local: SocketAddr, peer: SocketAddr, bytes: Bytes) {
         if let Some(tap) = &*self.tap.borrow() {
             tap(Tap { received: false, peer, bytes: bytes.clone() });
         }
-        if let Some(socket) = self.datagrams.borrow().get(&local) {
-            // UDP may lose it on the way as well; the transaction layer sends it again.
-            if let Err(error) = socket.try_send_to(bytes, peer) {
-                tracing::debug!(%error, "a SIP datagram could not be sent");
-            }
+        match self.datagrams.borrow().get(&local) {
+            Some(outbox) => outbox.push(peer, bytes),
+            None => tracing::debug!(%local, "a SIP datagram was dropped: no such socket"),
         }
     }
 
@@ -348,7 +420,7 @@ impl<N: Observable + 'static> Reactor<N> {
 }
 
 /// What link tasks see of a reactor.
-impl<N: Observable + 'static> LinkHost for Rc<Reactor<N>> {
+impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     fn next_link(&self) -> LinkId {
         let next = self.next_link.get();
         self.next_link.set(next.wrapping_add(1));

@@ -196,7 +196,7 @@ pub fn run_edge<N: Observable + 'static>(
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
-    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, _| {
         for listener in sip {
             serve_tls(reactor, listener, server_config(Arc::clone(&certificates)))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;

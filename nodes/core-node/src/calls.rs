@@ -21,7 +21,7 @@ use edgeway_sip::proxy::TransactionId;
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
 
-use crate::limits::{CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
+use crate::limits::{BIND_AGAIN_AFTER, CALLS_MAX, INSIDE_PAIRS, LOST_CALL_AFTER, TAGS_MAX};
 use crate::{CoreNode, flow_at};
 
 /// Why a description is refused.
@@ -46,6 +46,19 @@ impl From<sdp::Refusal> for MediaRefusal {
 }
 
 impl MediaRefusal {
+    /// A description of a call we do not know (any more) cannot be rewritten, so it goes no further:
+    /// keys must not go in, nor plain media out. Without one there is nothing to refuse.
+    fn unless_bare(method: Option<&str>, message: &Message) -> Result<Option<Vec<u8>>, Self> {
+        if !message.has_sdp() || !matches!(method, Some("INVITE" | "UPDATE" | "PRACK")) {
+            return Ok(None);
+        }
+        if message.status().is_some_and(|status| status >= 300) {
+            return Ok(Some(Vec::new()));
+        }
+        let text = "no such call here".to_owned();
+        Err(Self { status: 481, warning: 399, text, reason: DropReason::NoRelay })
+    }
+
     fn no_ports(text: &str) -> Self {
         Self { status: 503, warning: 399, text: text.to_owned(), reason: DropReason::NoPorts }
     }
@@ -95,6 +108,8 @@ struct Call {
     /// Where requests of this dialog go inside.
     inside_party: Option<(String, u16)>,
     established: bool,
+    /// An ACK has passed.
+    acknowledged: bool,
     /// Who owes an answer to an offer made outside of INVITE (PRACK, ACK).
     owes: Option<Side>,
     relay: Option<Relay>,
@@ -115,6 +130,8 @@ pub(crate) struct Calls {
     next: u32,
     free: Vec<PortPair>,
     asked: usize,
+    /// Binding failed: not asked again before this.
+    bind_again_at: Option<Moment>,
     pub(crate) gauge: Gauge,
 }
 
@@ -133,6 +150,7 @@ impl Calls {
             next: (random.next_u64() >> 40) as u32,
             free: Vec::new(),
             asked: 0,
+            bind_again_at: None,
             gauge: Gauge::default(),
         }
     }
@@ -147,8 +165,10 @@ impl Calls {
         (self.free.len(), self.by_relay.len())
     }
 
-    pub(crate) fn bind_failed(&mut self, missing: u16) {
+    /// The range is used up or taken: asking again at once would go round in circles.
+    pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
+        self.bind_again_at = Some(now + BIND_AGAIN_AFTER);
     }
 
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
@@ -178,8 +198,20 @@ impl Calls {
         }
     }
 
+    /// The link to this edge was away so long that calls may have ended without us: those that carry
+    /// no media end like those that lost their client.
+    pub(crate) fn doubt(&mut self, edge: &NodeId, now: Moment) {
+        for (key, call) in &mut self.calls {
+            if call.edge == *edge && call.established && call.lost.is_none() {
+                call.lost = Some(now);
+                self.lost.insert((now + LOST_CALL_AFTER, *key));
+            }
+        }
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Deadline> {
-        self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" })
+        let lost = self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" });
+        Deadline::soonest(lost, self.bind_again_at.map(|at| Deadline { at, why: "media ports" }))
     }
 
     fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
@@ -224,7 +256,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Outside, request)
@@ -252,7 +284,7 @@ impl CoreNode {
                 key
             }
             (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
-            _ => return Ok(None),
+            _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
         self.request_body(key, Side::Inside, request)
@@ -264,8 +296,11 @@ impl CoreNode {
         id: TransactionId,
         request: &Message,
         response: &Message,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
             let party = self.party_ahead(response);
@@ -273,7 +308,7 @@ impl CoreNode {
                 call.inside_party = party.or(call.inside_party.take());
             }
         }
-        self.response_body(exchange, Side::Inside, request, response, status)
+        self.response_body(exchange, Side::Inside, request, response, now)
     }
 
     /// What the body of a client's answer must become.
@@ -282,33 +317,47 @@ impl CoreNode {
         id: TransactionId,
         request: &Message,
         response: &Message,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return Ok(None) };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else {
+            return MediaRefusal::unless_bare(request.method(), response);
+        };
         let status = response.status().unwrap_or(500);
         if let Some(tag) = response.to_tag().filter(|_| status < 300) {
             self.calls.add_tag(exchange.call, tag);
         }
-        self.response_body(exchange, Side::Outside, request, response, status)
+        self.response_body(exchange, Side::Outside, request, response, now)
     }
 
-    /// An ACK from a client carries the answer to an offer in the 200.
-    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default())?;
+    /// An ACK from a client carries the answer to an offer in the 200. `None`: it must not go on.
+    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.from_tag().unwrap_or_default());
         self.acknowledged(key, Side::Outside, ack)
     }
 
     /// The same from inside.
-    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Vec<u8>> {
-        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default())?;
+    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
+        let key = self.calls.of_dialog(ack.call_id(), ack.to_tag().unwrap_or_default());
         self.acknowledged(key, Side::Inside, ack)
     }
 
-    fn acknowledged(&mut self, key: u32, side: Side, ack: &Message) -> Option<Vec<u8>> {
-        if !ack.has_sdp() {
-            return None;
+    fn acknowledged(&mut self, key: Option<u32>, side: Side, ack: &Message) -> Option<Option<Vec<u8>>> {
+        if let Some(call) = key.and_then(|key| self.calls.calls.get_mut(&key)) {
+            call.acknowledged = true;
+            if side == Side::Outside {
+                // The client is there (again), whatever became of its connection.
+                call.lost = None;
+            }
         }
+        if !ack.has_sdp() {
+            return Some(None);
+        }
+        let Some(key) = key else {
+            self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
+            return None;
+        };
         match self.media_answer(key, side, ack.body()) {
-            Ok(body) => Some(body),
+            Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
                 None
@@ -340,6 +389,9 @@ impl CoreNode {
             }
             self.calls.lost.pop_first();
             let Some(call) = self.calls.calls.get(&key) else { continue };
+            if call.lost.is_none() && call.acknowledged {
+                continue;
+            }
             let silent_at = call.heard + LOST_CALL_AFTER;
             if silent_at > now {
                 self.calls.lost.insert((silent_at, key));
@@ -349,7 +401,11 @@ impl CoreNode {
         }
     }
 
-    pub(crate) fn refill_inside_ports(&mut self) {
+    pub(crate) fn refill_inside_ports(&mut self, now: Moment) {
+        self.calls.bind_again_at = self.calls.bind_again_at.filter(|at| now < *at);
+        if self.calls.bind_again_at.is_some() {
+            return;
+        }
         let missing = INSIDE_PAIRS.saturating_sub(self.calls.free.len() + self.calls.asked);
         // In batches, so that a call costs no command of its own.
         if missing >= INSIDE_PAIRS / 2 {
@@ -379,6 +435,7 @@ impl CoreNode {
             outside_tags: Vec::new(),
             inside_party: None,
             established: false,
+            acknowledged: false,
             owes: None,
             relay: None,
             exchanges: Vec::new(),
@@ -419,8 +476,9 @@ impl CoreNode {
         side: Side,
         request: &Message,
         response: &Message,
-        status: u16,
+        now: Moment,
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        let status = response.status().unwrap_or(500);
         if request.method() == Some("INVITE") && exchange.initial {
             let established = self.calls.calls.get(&exchange.call).is_some_and(|call| call.established);
             if !established && response.cseq().1 == "INVITE" {
@@ -429,7 +487,10 @@ impl CoreNode {
             if (200..300).contains(&status)
                 && let Some(call) = self.calls.calls.get_mut(&exchange.call)
             {
-                call.established = true;
+                if !std::mem::replace(&mut call.established, true) {
+                    // Whoever never acknowledges it never had it.
+                    self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
+                }
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {
@@ -440,6 +501,10 @@ impl CoreNode {
                 self.media_offer(exchange.call, side, body)
             };
             Some(made?)
+        } else if response.has_sdp() && status >= 300 {
+            // What a party could have done (RFC 3261 §21.4.26) would tell the other side of the wrong
+            // addresses and the wrong protection.
+            Some(Vec::new())
         } else {
             None
         };

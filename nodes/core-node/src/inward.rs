@@ -119,7 +119,9 @@ impl CoreNode {
     /// "SIP Path headers" On: our own Path before the edge's. Off: Contacts that lead to us.
     fn edit_register(&self, edit: &mut Edit<'_>, request: &Message, transport: Transport) {
         if self.settings.path_headers {
-            edit.push(Name::Path, &self.own_uri(transport));
+            // Registrars look for `ob` in the topmost Path (RFC 5626 §6): core and edge together are
+            // the first hop that keeps the flow.
+            edit.push(Name::Path, &self.own_uri(transport).replace(";lr>", ";lr;ob>"));
             let says_path = |value: &[u8]| value.eq_ignore_ascii_case(b"path");
             if !request.values(Name::Supported).any(says_path) {
                 // RFC 3327 §5.1: registrars may insist that somebody says so.
@@ -133,6 +135,7 @@ impl CoreNode {
             contact::hide(edit, request, &self.agent(), transport.param(), &user);
         }
         edit.remove(Name::Path);
+        withhold_outbound(edit, request);
     }
 
     /// Our URI on the inside, for Path and Record-Route.
@@ -145,7 +148,7 @@ impl CoreNode {
         let Decision::To(address, transport) = self.decide(ack) else {
             return self.dropped(DropReason::NoRelay, "an ACK that belongs to no call");
         };
-        let body = self.acknowledged_inward(ack);
+        let Some(body) = self.acknowledged_inward(ack) else { return };
         let Some(hop) = self.hop_to(address, transport) else { return };
         let agent = self.agent();
         let branch = self.proxy.stateless_branch();
@@ -171,6 +174,10 @@ impl CoreNode {
         if request.method() == Some("REGISTER") || request.to_tag().is_none() {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
             return match self.registrar() {
+                // A registrar follows Routes: a client must not send it anywhere by one.
+                _ if !self.leads_to_registrar(request) => {
+                    Decision::Refuse(403, "Forbidden", "a Route that is not ours")
+                }
                 _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
                 Some((address, transport)) => Decision::To(address, transport),
                 None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
@@ -191,6 +198,17 @@ impl CoreNode {
                 }
             },
         }
+    }
+
+    /// Whether what Routes a new request still carries name a registrar (its Service-Route) or us.
+    fn leads_to_registrar(&self, request: &Message) -> bool {
+        request.routes().all(|route| {
+            Uri::parse(route.uri).is_some_and(|uri| {
+                let port = uri.port.unwrap_or(5_060);
+                let address = uri.host_ip().map(|ip| SocketAddr::new(ip, port));
+                self.is_own(&uri) || address.is_some_and(|address| self.is_registrar(address).is_some())
+            })
+        })
     }
 
     /// The address a URI leads to. Names are not looked up: what is no address goes to the registrar.
@@ -238,7 +256,7 @@ impl CoreNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
-        let body = match self.answered_by_client(matched.id, &matched.request, response) {
+        let body = match self.answered_by_client(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => {
                 // The client took the call but will not encrypt: the inside learns that there is no
@@ -264,6 +282,17 @@ impl CoreNode {
             200..=299 => self.notice(Notice::CallAnswered { call }),
             _ => {}
         }
+    }
+}
+
+/// Without Path there is no flow a registrar could see: a client's wish for RFC 5626 would be refused
+/// (439), so it is not passed on. The edge keeps the flow all the same.
+fn withhold_outbound(edit: &mut Edit<'_>, request: &Message) {
+    let asked = |value: &&[u8]| value.eq_ignore_ascii_case(b"outbound");
+    if request.values(Name::Supported).any(|value| asked(&value)) {
+        let others = request.values(Name::Supported).filter(|value| !asked(value));
+        let others: Vec<_> = others.map(String::from_utf8_lossy).collect();
+        edit.set(Name::Supported, &others.join(", "));
     }
 }
 

@@ -279,7 +279,7 @@ impl CoreNode {
         match event {
             MediaEvent::PortsBound { ports } => self.calls.ports_bound(ports),
             MediaEvent::BindFailed { missing } => {
-                self.calls.bind_failed(missing);
+                self.calls.bind_failed(missing, now);
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
@@ -310,7 +310,7 @@ impl Node for CoreNode {
         }
         self.run_timers(now);
         self.settle(now);
-        self.refill_inside_ports();
+        self.refill_inside_ports(now);
         #[cfg(debug_assertions)]
         self.bindings.check_invariants();
     }

@@ -14,6 +14,9 @@ pub const STREAMS_MAX: usize = 4_096;
 /// Calls (relays) held at once.
 pub const CALLS_MAX: usize = edgeway_model::limits::RELAYS_MAX;
 
+/// When binding media ports is tried again after it failed.
+pub const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// Inside port pairs kept bound in advance.
 pub const INSIDE_PAIRS: usize = 32;
 

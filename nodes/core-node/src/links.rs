@@ -12,7 +12,7 @@ use edgeway_model::world::{LinkCommand, LinkEvent};
 use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output};
 use edgeway_sip::proxy::Hop;
 
-use crate::limits::EDGES_MAX;
+use crate::limits::{EDGES_MAX, ROUTE_WITHIN};
 use crate::{CoreNode, flow_at};
 
 /// One edge, known by its certificate's name.
@@ -28,6 +28,8 @@ pub(crate) struct Edge {
     pub(crate) media_address: Option<IpAddr>,
     /// The clients' addresses, for logs only.
     pub(crate) peers: BTreeMap<FlowId, SocketAddr>,
+    /// When it was last heard, while its link is down.
+    pub(crate) unheard_since: Option<Moment>,
 }
 
 impl CoreNode {
@@ -113,6 +115,7 @@ impl CoreNode {
         let index = u8::try_from(self.edges.len()).unwrap_or(u8::MAX);
         let known_boot = self.edges.get(peer).map(|edge| edge.hello.boot);
         let old = self.edges.get(peer).and_then(|edge| edge.link);
+        let old_heard_at = old.and_then(|old| self.links.get(&old)).map(|(_, link)| link.heard_at());
         let boot = hello.boot;
         let edge = self.edges.entry(peer.clone()).or_insert_with(|| Edge {
             link: None,
@@ -121,8 +124,12 @@ impl CoreNode {
             granted: VecDeque::new(),
             media_address: None,
             peers: BTreeMap::new(),
+            unheard_since: None,
         });
         edge.link = Some(link);
+        // Requests wait for a core no longer than this: a call may have ended over another one.
+        let unheard_since = edge.unheard_since.take().or(old_heard_at);
+        let missed = unheard_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
         edge.hello = hello;
         edge.granted.clear();
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -133,6 +140,9 @@ impl CoreNode {
         }
         if known_boot.is_some_and(|known| known != boot) {
             self.edge_restarted(peer, now);
+        }
+        if missed {
+            self.calls.doubt(peer, now);
         }
         self.resume(peer, now);
     }
@@ -169,11 +179,12 @@ impl CoreNode {
     }
 
     fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
-        let Some((peer, _)) = self.links.remove(&link) else { return };
+        let Some((peer, gone)) = self.links.remove(&link) else { return };
         let Some(edge) = self.edges.get_mut(&peer).filter(|edge| edge.link == Some(link)) else {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
         edge.link = None;
+        edge.unheard_since = Some(gone.heard_at());
         edge.granted.clear();
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
@@ -201,6 +212,10 @@ impl CoreNode {
     }
 
     fn flow_closed(&mut self, peer: &NodeId, flow: FlowId, now: Moment) {
+        // What this client asked for is answered to nobody; a REGISTER under way binds nothing.
+        for id in self.proxy.hop_lost(&Hop::Client { edge: peer.clone(), flow }, now) {
+            debug_assert!(false, "no request goes to a client but through its edge: {id:?}");
+        }
         let Some(edge) = self.edges.get_mut(peer) else { return };
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);

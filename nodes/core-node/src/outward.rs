@@ -134,7 +134,7 @@ impl CoreNode {
         let Some(way) = self.way(ack) else {
             return self.dropped(DropReason::NoRelay, "an ACK from inside that leads to no client");
         };
-        let body = self.acknowledged_outward(ack);
+        let Some(body) = self.acknowledged_outward(ack) else { return };
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
@@ -188,7 +188,7 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
-        let body = match self.answered_by_inside(matched.id, &matched.request, response) {
+        let body = match self.answered_by_inside(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(matched.id, refusal, now),
         };
@@ -201,7 +201,7 @@ impl CoreNode {
             edit.set_body(&body);
         }
         let bytes = edit.finish();
-        if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) {
+        if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) && !matched.orphaned {
             self.registered(edge, *flow, &matched.request, &bytes, now);
         }
         if status >= 200 {

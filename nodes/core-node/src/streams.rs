@@ -123,7 +123,7 @@ impl CoreNode {
             self.registrar_failed(stream.peer, now);
             self.notice_unreachable(stream.peer, why);
         }
-        for id in self.proxy.hop_lost(&Hop::Flow(flow)) {
+        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
             self.try_again(id, now);
         }
     }

@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use edgeway_link::Frame;
 use edgeway_model::limits::STRANGER_IDLE_MAX;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::FlowCommand;
@@ -119,22 +118,20 @@ impl EdgeNode {
         self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Close { why } });
     }
 
-    fn forget_flow(&mut self, flow: FlowId, now: Moment) {
+    pub(crate) fn forget_flow(&mut self, flow: FlowId, now: Moment) {
         let Some(state) = self.flows.remove(&flow) else { return };
         if let Some(watched) = state.watched {
             self.strangers.remove(&(watched, flow));
             self.stranger_gone(state.peer.ip());
         }
         self.counts.connections.set(self.flows.len() as u64);
-        for id in self.proxy.hop_lost(&Hop::Flow(flow)) {
+        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
             // RFC 5626 §5.3: the flow a request was sent over has failed.
             self.answer(id, 430, "Flow Failed", Some((399, "the client's connection is gone")), now);
         }
         let changes = self.bindings.flow_closed(flow);
         self.report(changes, now);
-        for core in self.connected_cores() {
-            self.send_frame(&core, &Frame::FlowClosed { flow });
-        }
+        self.announce_closed(flow, now);
     }
 
     /// Looks at a flow as a stranger from now on, unless a registration speaks for it.

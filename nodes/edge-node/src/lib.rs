@@ -213,7 +213,7 @@ impl EdgeNode {
                     Hop::Client { .. } | Hop::Datagram { .. } => debug_assert!(false, "no hop of an edge"),
                 }
             }
-            quiet &= !self.refill_ports();
+            quiet &= !self.refill_ports(now);
             quiet &= !self.settle_links(now);
             if quiet {
                 return;
@@ -223,6 +223,11 @@ impl EdgeNode {
 
     /// No answer came from inside in time: say so, in the words of the field.
     fn give_up(&mut self, event: Event, now: Moment) {
+        if let Event::Unroutable(id) = event
+            && self.route_anywhere(id, now)
+        {
+            return;
+        }
         let (id, status, reason, code, text) = match event {
             Event::TimedOut(id) => (id, 408, "Request Timeout", 399, "Request Timeout"),
             Event::Unroutable(id) => (id, 503, "Service Unavailable", 399, "no core is connected"),
@@ -247,10 +252,11 @@ impl EdgeNode {
         self.proxy.respond(id, status, bytes, now);
     }
 
-    fn handle_media(&mut self, event: MediaEvent) {
+    fn handle_media(&mut self, event: MediaEvent, now: Moment) {
         match event {
             MediaEvent::PortsBound { ports } => self.ports_bound(ports),
             MediaEvent::BindFailed { missing } => {
+                self.bind_failed(missing, now);
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::ClientSilent { peer, relay } => {
@@ -279,7 +285,7 @@ impl Node for EdgeNode {
             },
             Input::Datagram { .. } => self.dropped(DropReason::NoRelay, "an edge speaks no UDP SIP"),
             Input::Link { link, event } => self.handle_link(link, event, now),
-            Input::Media(event) => self.handle_media(event),
+            Input::Media(event) => self.handle_media(event, now),
         }
         self.run_timers(now);
         self.settle(now);
@@ -294,6 +300,7 @@ impl Node for EdgeNode {
     fn next_deadline(&self) -> Option<Deadline> {
         let stranger = self.strangers.first().map(|(at, _)| Deadline { at: *at, why: "stranger idle" });
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
+        let own = Deadline::soonest(own, self.ports_deadline());
         let links = self.links.values().map(|(_, link)| link.next_deadline());
         Deadline::soonest(own, links.fold(stranger, Deadline::soonest))
     }

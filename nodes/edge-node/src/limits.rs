@@ -18,6 +18,13 @@ pub const FAULTS_MAX: u8 = 20;
 /// Route values of our own taken off one request.
 pub const OWN_ROUTES_MAX: usize = 8;
 
+/// How long a closed flow is told again to a core whose link breaks: longer than a link can be
+/// silent before it is given up.
+pub const CLOSED_FLOWS_KEPT: Duration = Duration::from_secs(60);
+
+/// When binding media ports is tried again after it failed.
+pub const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// Port pairs a core holds unused; each call takes one at once.
 pub const GRANT_PAIRS: usize = 32;
 

@@ -4,20 +4,21 @@
 //! link that breaks may swallow frames; the core therefore names all its relays again after each
 //! hello and says `Synchronised`, whereupon the edge ends the unnamed ones and grants anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use edgeway_link::engine::Transmit;
 use edgeway_link::{Frame, Hello, Link, LinkEvent as Said, Role};
+use edgeway_model::limits::FLOWS_MAX;
 use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
-use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output, RelayId};
+use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId};
 use edgeway_sip::proxy::Hop;
 use edgeway_sip::uri::Uri;
 
 use crate::EdgeNode;
-use crate::limits::{CORES_MAX, GRANT_PAIRS, RELAYS_PER_CORE_MAX};
+use crate::limits::{BIND_AGAIN_AFTER, CLOSED_FLOWS_KEPT, CORES_MAX, GRANT_PAIRS, RELAYS_PER_CORE_MAX};
 
 /// One core, known by its certificate's name.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     relays: BTreeMap<RelayId, PortPair>,
     /// Relays named since its last hello; `None` once it has said `Synchronised`.
     named: Option<BTreeSet<RelayId>>,
+    /// Flows that closed while it may not have heard of it.
+    closed: VecDeque<(Moment, FlowId)>,
 }
 
 impl Core {
@@ -47,6 +50,8 @@ impl Core {
 pub(crate) struct Ports {
     free: Vec<PortPair>,
     asked: usize,
+    /// Binding failed: not asked again before this.
+    again_at: Option<Moment>,
 }
 
 impl Ports {
@@ -145,6 +150,7 @@ impl EdgeNode {
             granted: BTreeSet::new(),
             relays: BTreeMap::new(),
             named: None,
+            closed: VecDeque::new(),
         });
         core.link = Some(link);
         core.hello = hello;
@@ -161,15 +167,44 @@ impl EdgeNode {
     /// A link is back: what was sent on the old one may be lost, so it is sent again. The core knows
     /// what it has seen already, unless it has restarted.
     fn resume(&mut self, peer: &NodeId, same_boot: bool, now: Moment) {
-        for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
-            if same_boot || !self.proxy.is_proceeding(id) {
-                self.proxy.resend(id);
-            } else {
-                self.answer(id, 503, "Service Unavailable", Some((399, "the core restarted")), now);
+        let closed = self.cores.get_mut(peer).map(|core| std::mem::take(&mut core.closed)).unwrap_or_default();
+        if same_boot {
+            for &(_, flow) in &closed {
+                self.send_frame(peer, &Frame::FlowClosed { flow });
             }
+            if let Some(core) = self.cores.get_mut(peer) {
+                core.closed = closed;
+            }
+        } else {
+            // What the dead core asked clients for is answered to nobody.
+            for id in self.proxy.hop_lost(&Hop::Peer(peer.clone()), now) {
+                if self.proxy.is_proceeding(id) {
+                    self.answer(id, 503, "Service Unavailable", Some((399, "the core restarted")), now);
+                }
+            }
+        }
+        for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
+            self.proxy.resend(id);
         }
         for id in self.proxy.unrouted() {
             self.route(id, now);
+        }
+    }
+
+    /// Tells every core that a flow is gone, and remembers it for those that may not have heard: a
+    /// call or a registration on it would otherwise stay for ever.
+    pub(crate) fn announce_closed(&mut self, flow: FlowId, now: Moment) {
+        for core in self.cores.values_mut() {
+            let connected = core.link.is_some();
+            while core.closed.front().is_some_and(|(at, _)| connected && now >= *at + CLOSED_FLOWS_KEPT)
+                || core.closed.len() >= FLOWS_MAX
+            {
+                core.closed.pop_front();
+            }
+            core.closed.push_back((now, flow));
+        }
+        for core in self.connected_cores() {
+            self.send_frame(&core, &Frame::FlowClosed { flow });
         }
     }
 
@@ -269,8 +304,19 @@ impl EdgeNode {
         self.ports.free.extend(ports);
     }
 
+    /// The range is used up or taken: asking again at once would go round in circles.
+    pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
+        self.ports.asked = self.ports.asked.saturating_sub(usize::from(missing));
+        self.ports.again_at = Some(now + BIND_AGAIN_AFTER);
+    }
+
+    pub(crate) fn ports_deadline(&self) -> Option<Deadline> {
+        self.ports.again_at.map(|at| Deadline { at, why: "media ports" })
+    }
+
     /// Keeps every core supplied, and enough pairs bound to do so. Returns whether it granted any.
-    pub(crate) fn refill_ports(&mut self) -> bool {
+    pub(crate) fn refill_ports(&mut self, now: Moment) -> bool {
+        self.ports.again_at = self.ports.again_at.filter(|at| now < *at);
         let mut granted = false;
         let mut missing = 0;
         let address = self.settings.media_address;
@@ -294,7 +340,7 @@ impl EdgeNode {
                 granted = true;
             }
         }
-        if missing > self.ports.asked {
+        if missing > self.ports.asked && self.ports.again_at.is_none() {
             let pairs = u16::try_from(missing - self.ports.asked).unwrap_or(u16::MAX);
             self.ports.asked = missing;
             self.outputs.push_back(Output::Media(MediaCommand::BindPorts { pairs }));

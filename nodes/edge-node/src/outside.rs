@@ -74,6 +74,7 @@ impl EdgeNode {
             if state.requests > STRANGER_REQUESTS_MAX {
                 self.dropped(DropReason::Overload, "a stranger asked too often without registering");
                 self.answer(id, 503, "Service Unavailable", Some((399, "too many requests")), now);
+                self.forget_flow(flow, now);
                 return self.close_flow(flow, "too many requests without a registration");
             }
         }
@@ -91,8 +92,24 @@ impl EdgeNode {
         self.route(id, now);
     }
 
-    /// Sends a client's request to a core; leaves it waiting while none is up.
+    /// Sends a client's request to a core; leaves it waiting while none is up, and one of a dialog while
+    /// the core that holds the dialog is away.
     pub(crate) fn route(&mut self, id: TransactionId, now: Moment) {
+        self.route_if(
+            id,
+            |edge, request, own| request.to_tag().is_none() || own.core.as_ref().is_none_or(|core| edge.is_up(core)),
+            now,
+        );
+    }
+
+    /// The core that holds the dialog did not come back in time: another may still carry a BYE to the
+    /// other party. Returns whether one was found.
+    pub(crate) fn route_anywhere(&mut self, id: TransactionId, now: Moment) -> bool {
+        self.route_if(id, |_, _, _| true, now);
+        self.proxy.downstream(id).is_some()
+    }
+
+    fn route_if(&mut self, id: TransactionId, may: impl FnOnce(&Self, &Message, &OwnRoutes) -> bool, now: Moment) {
         let (Some(request), Some(Hop::Flow(flow))) =
             (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
         else {
@@ -100,6 +117,9 @@ impl EdgeNode {
         };
         let Some(state) = self.flows.get(&flow) else { return };
         let own = self.own_routes(&request, state.local);
+        if !may(self, &request, &own) {
+            return;
+        }
         let up: Vec<_> = self.candidates();
         let candidates: Vec<_> =
             up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();

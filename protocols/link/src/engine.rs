@@ -133,6 +133,12 @@ impl Link {
         self.skew_ms
     }
 
+    /// When the peer was last heard, on either path.
+    #[must_use]
+    pub fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
     /// Whether the datagram path is open.
     #[must_use]
     pub fn has_datagrams(&self) -> bool {

@@ -31,8 +31,11 @@ const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// RFC 3261 timers H, J, L: how long a finished transaction absorbs retransmissions.
 const LINGER: Duration = Duration::from_secs(32);
-/// The same towards another node of ours: long enough to repeat an answer lost with a broken link.
-const LINGER_PEER: Duration = Duration::from_secs(2);
+/// RFC 3261 timers I, T4: how long retransmitted ACKs are absorbed on unreliable transports.
+const T4: Duration = Duration::from_secs(5);
+/// How long a finished transaction with another node of ours is remembered: a broken link is noticed
+/// after 3 s of silence and waited for 4 s, and then the request comes again for the lost answer.
+const LINGER_PEER: Duration = Duration::from_secs(8);
 /// RFC 3261 timer C: how long a callee may ring without a word.
 const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
@@ -104,6 +107,8 @@ pub struct Matched {
     pub upstream: Hop,
     /// The request as it was received from upstream.
     pub request: Message,
+    /// Upstream is gone ([`Proxy::hop_lost`]): the answer changes what we know, and is sent to nobody.
+    pub orphaned: bool,
 }
 
 /// Something to send.
@@ -140,6 +145,8 @@ enum State {
 struct Downstream {
     hop: Hop,
     sent: Bytes,
+    /// A final answer has come.
+    answered: bool,
 }
 
 #[derive(Debug)]
@@ -159,6 +166,8 @@ struct Transaction {
     /// The last response sent upstream, repeated for retransmitted requests.
     answer: Option<Bytes>,
     cancelled: bool,
+    /// Upstream is gone: nothing is sent there any more.
+    orphaned: bool,
     resend: Option<Resend>,
     expires: Moment,
     armed: Moment,
@@ -281,7 +290,7 @@ impl Proxy {
         let key = Key { hop: from, text: transaction_text(request, invite), invite };
         let known = self.by_key.get(&key).copied();
         match method {
-            "ACK" => self.receive_ack(known),
+            "ACK" => self.receive_ack(known, now),
             "CANCEL" => self.receive_cancel(known, request, now),
             _ => match known {
                 Some(id) => self.repeat(id),
@@ -305,7 +314,7 @@ impl Proxy {
         transaction.state = State::Trying;
         transaction.expires = now + patience;
         transaction.resend = (!hop.is_reliable()).then(|| Resend { at: now + T1, interval: T1 });
-        transaction.downstream = Some(Downstream { hop: hop.clone(), sent: bytes.clone() });
+        transaction.downstream = Some(Downstream { hop: hop.clone(), sent: bytes.clone(), answered: false });
         let flow = flow_of(&transaction.upstream);
         self.transmits.push_back(Transmit { hop, flow, bytes });
         self.arm(id);
@@ -379,12 +388,13 @@ impl Proxy {
         let (Some(transaction), Some(status)) = (self.transactions.get_mut(&id), response.status()) else {
             return Err(Stray);
         };
-        let Some(downstream) = transaction.downstream.as_ref().filter(|downstream| downstream.hop == *from) else {
+        let Some(downstream) = transaction.downstream.as_mut().filter(|downstream| downstream.hop == *from) else {
             return Err(Stray);
         };
         if response.cseq().1 == "CANCEL" {
             return Ok(None);
         }
+        downstream.answered |= status >= 200;
         if transaction.invite && status >= 300 {
             let flow = flow_of(&transaction.upstream);
             let ack = acknowledge(&downstream.sent, response);
@@ -405,17 +415,32 @@ impl Proxy {
                 }
                 self.arm(id);
             }
-            if status == 100 {
+            // RFC 3261 §16.7: 100 is for one hop. Two nodes of ours are one: without it the first would
+            // hold a CANCEL back, and would not know that the second has sent the INVITE on.
+            if status == 100 && !self.transactions.get(&id).is_some_and(|known| known.upstream.is_node()) {
                 return Ok(None);
             }
         }
         let Some(transaction) = self.transactions.get(&id) else { return Err(Stray) };
-        Ok(Some(Matched { id, upstream: transaction.upstream.clone(), request: transaction.request.clone() }))
+        let (upstream, request) = (transaction.upstream.clone(), transaction.request.clone());
+        Ok(Some(Matched { id, upstream, request, orphaned: transaction.orphaned }))
     }
 
-    /// Sends a response upstream: one the node made, or one from downstream, edited.
+    /// Sends a response upstream: one the node made, or one from downstream, edited. After a final one
+    /// only repetitions of a 2xx to INVITE are sent.
     pub fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
         let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        match transaction.state {
+            State::Waiting | State::Trying | State::Proceeding => {}
+            State::Accepted if (200..300).contains(&status) => {}
+            State::Accepted | State::Completed => return,
+        }
+        if transaction.orphaned {
+            if status >= 200 {
+                self.remove(id);
+            }
+            return;
+        }
         self.transmits.push_back(transaction.upstream_transmit(bytes.clone()));
         if status < 200 {
             transaction.answer = Some(bytes);
@@ -441,21 +466,38 @@ impl Proxy {
         }
     }
 
-    /// A hop is gone for good. Returns the transactions whose answer was awaited from it; those whose
-    /// request came from it are cancelled downstream and forgotten.
-    pub fn hop_lost(&mut self, hop: &Hop) -> Vec<TransactionId> {
+    /// A hop is gone for good. Returns the transactions whose answer was awaited from it. Those whose
+    /// request came from it go on without an upstream: what was forwarded cannot be unsaid, an INVITE is
+    /// cancelled, and the node still sees the answer ([`Matched::orphaned`]).
+    pub fn hop_lost(&mut self, hop: &Hop, now: Moment) -> Vec<TransactionId> {
         if let Hop::Flow(flow) = hop
             && !self.per_flow.contains_key(flow)
         {
             return Vec::new();
         }
-        let orphaned: Vec<_> =
-            self.transactions.iter().filter(|(_, t)| t.upstream == *hop).map(|(id, _)| *id).collect();
-        for id in orphaned {
-            self.abandon(id);
-            self.remove(id);
+        let orphans = self.transactions.iter().filter(|(_, transaction)| transaction.upstream == *hop);
+        let mut orphans: Vec<_> = orphans.map(|(id, _)| *id).collect();
+        // In order: what is sent must not depend on the order of a hash map.
+        orphans.sort_unstable();
+        for id in orphans {
+            self.orphan(id, now);
         }
         self.waiting_for(hop)
+    }
+
+    fn orphan(&mut self, id: TransactionId, now: Moment) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        match transaction.state {
+            State::Waiting if transaction.invite => self.remove(id),
+            State::Accepted | State::Completed => self.remove(id),
+            State::Waiting | State::Trying | State::Proceeding => {
+                transaction.orphaned = true;
+                transaction.cancelled |= transaction.invite;
+                transaction.expires = transaction.expires.min(now + LINGER);
+                self.arm(id);
+                self.abandon(id);
+            }
+        }
     }
 
     /// The moment asked for by [`Self::next_deadline`] has come.
@@ -508,6 +550,7 @@ impl Proxy {
             downstream: None,
             answer: None,
             cancelled: false,
+            orphaned: false,
             resend: None,
             expires,
             armed: expires,
@@ -528,12 +571,23 @@ impl Proxy {
         Received::Absorbed
     }
 
-    fn receive_ack(&mut self, known: Option<TransactionId>) -> Received {
+    fn receive_ack(&mut self, known: Option<TransactionId>, now: Moment) -> Received {
         let Some(id) = known else { return Received::Acknowledgement };
-        let Some(transaction) = self.transactions.get(&id) else { return Received::Acknowledgement };
+        let Some(transaction) = self.transactions.get_mut(&id) else { return Received::Acknowledgement };
         match transaction.state {
             State::Completed => {
-                self.remove(id);
+                // Downstream may still owe the answer to our CANCEL, or, over UDP, may miss our ACK and
+                // repeat its answer (timer D): each wants its ACK.
+                let owes = |downstream: &Downstream| !downstream.answered || !downstream.hop.is_reliable();
+                let owed = transaction.downstream.as_ref().is_some_and(owes);
+                transaction.resend = None;
+                if !transaction.upstream.is_reliable() && !owed {
+                    transaction.expires = now + T4;
+                } else if !owed {
+                    self.remove(id);
+                    return Received::Absorbed;
+                }
+                self.arm(id);
                 Received::Absorbed
             }
             State::Accepted => Received::Acknowledgement,

@@ -34,7 +34,7 @@ impl BackOff {
     }
 
     /// Another dialler of the same name has taken the link: wait as long as ever we do.
-    pub(super) fn handle_replaced(&mut self) -> Duration {
+    pub(super) const fn handle_replaced(&self) -> Duration {
         BACK_OFF_MAX
     }
 }

@@ -47,6 +47,9 @@ pub const ADDRESS_BYTES_MAX: usize = 260;
 /// Longest token, characters: base64 of hash, secret, address and check.
 pub const TOKEN_CHARS_MAX: usize = 512;
 
+/// Bytes read from a file or from standard input in search of a token.
+pub const TOKEN_TEXT_BYTES_MAX: u64 = 4 * 1024;
+
 /// Edges a core records.
 pub const EDGES_MAX: usize = 64;
 

@@ -32,7 +32,7 @@ pub use authority::{Authority, ServerCertificate};
 pub use edges::{EdgeBook, EdgeRecord};
 pub use identity::{Identity, NodeKey, NodeState, Role, node_of, server_name};
 pub use invites::Invites;
-pub use pairing::{JoinDesk, JoinError, Joined};
+pub use pairing::{CoreJoined, JoinDesk, JoinError, Joined, TokenSourceError, join as join_edge, read_token};
 pub use tls::explain;
 pub use token::{Token, TokenError};
 

@@ -4,7 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,8 +23,10 @@ use super::identity::is_authority;
 use super::join::{
     CoreJoin, CoreStep, EXPORTER_LABEL, EdgeJoin, EdgeStep, Exporter, Malformed, Message, Plan, Refusal, Standing,
 };
-use super::limits::{INVITE_FAILURES_MAX, JOIN_FAILURES_MAX, JOIN_PAUSE, JOIN_TIME_MAX, JOINS_AT_ONCE_MAX};
-use super::token::{InviteId, Token};
+use super::limits::{
+    INVITE_FAILURES_MAX, JOIN_FAILURES_MAX, JOIN_PAUSE, JOIN_TIME_MAX, JOINS_AT_ONCE_MAX, TOKEN_TEXT_BYTES_MAX,
+};
+use super::token::{InviteId, Token, TokenError};
 use super::{Authority, EdgeBook, EdgeRecord, Identity, Invites, NodeKey, NodeState, PkiError, Role, tls, unix_now};
 
 /// Why a join came to nothing.
@@ -258,6 +261,43 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
+}
+
+/// The token an operator means by `argument`: the token itself, `-` for standard input, or the path
+/// of a file, so that the secret need not stand in the list of processes or the shell's history.
+///
+/// # Errors
+/// If it cannot be read, or is no token.
+pub fn read_token(argument: &str) -> Result<Token, TokenSourceError> {
+    if argument.starts_with("edgewayj") {
+        return Ok(Token::parse(argument)?);
+    }
+    let unreadable = |source| TokenSourceError::Unreadable { from: argument.to_owned(), source };
+    let mut text = String::new();
+    if argument == "-" {
+        // One line is enough: an operator who pastes it into a terminal sends no end of file.
+        io::stdin().lock().take(TOKEN_TEXT_BYTES_MAX).read_line(&mut text).map_err(unreadable)?;
+    } else {
+        let file = File::open(argument).map_err(unreadable)?;
+        io::Read::read_to_string(&mut file.take(TOKEN_TEXT_BYTES_MAX), &mut text).map_err(unreadable)?;
+    }
+    Ok(Token::parse(&text)?)
+}
+
+/// Why there is no token to join with.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenSourceError {
+    /// Neither a token nor a file that can be read.
+    #[error("`{from}` is neither a join token nor a file that can be read ({source}); `-` reads standard input")]
+    Unreadable {
+        /// What was given.
+        from: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was read is no token.
+    #[error(transparent)]
+    NoToken(#[from] TokenError),
 }
 
 /// What a core's join led to.

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::limits::{INVITE_FAILURES_MAX, INVITE_VALIDITY, NODE_VALIDITY};
-use super::pairing::{CoreJoined, join};
+use super::pairing::{CoreJoined, join, read_token};
 use super::tests::Scratch;
 use super::tls::{explain_io, link_client_config, link_server_config, media_client_config, media_server_config};
 use super::{
@@ -135,8 +135,8 @@ fn media_configurations_serve_quic() {
     let authority = Authority::ephemeral().unwrap();
     let edge = authority.issue(&node("edge1"), Role::Edge).unwrap();
     let core = authority.issue(&node("core1"), Role::Core).unwrap();
-    quinn::crypto::rustls::QuicServerConfig::try_from(media_server_config(&edge).unwrap()).unwrap();
-    quinn::crypto::rustls::QuicClientConfig::try_from(media_client_config(&core, edge.node()).unwrap()).unwrap();
+    quinn_proto::crypto::rustls::QuicServerConfig::try_from(media_server_config(&edge).unwrap()).unwrap();
+    quinn_proto::crypto::rustls::QuicClientConfig::try_from(media_client_config(&core, edge.node()).unwrap()).unwrap();
 }
 
 #[test]
@@ -270,6 +270,20 @@ fn an_edge_and_the_first_core_become_a_pair() {
             handshake(config, server_name(&node("edge1")), link_server_config(&edge_identity).unwrap()).await;
         assert_eq!((dialled, served), (Ok(()), Ok(Some((node("core1"), Role::Core)))));
     });
+}
+
+#[test]
+fn a_token_is_read_from_a_file_or_the_command_line() {
+    let scratch = Scratch::new("token-file");
+    let token = Token::new("edge1:7001", [1; 32], edgeway_model::Secret::new([2; 32])).unwrap();
+    let path = scratch.path().join("token");
+    std::fs::write(&path, format!("{}\n", token.reveal())).unwrap();
+    assert_eq!(read_token(path.to_str().unwrap()).unwrap(), token);
+    assert_eq!(read_token(&token.reveal()).unwrap(), token);
+    std::fs::write(&path, "hello").unwrap();
+    assert!(read_token(path.to_str().unwrap()).unwrap_err().to_string().contains("no join token"));
+    let missing = read_token("/nonexistent/token").unwrap_err().to_string();
+    assert!(missing.contains("neither a join token nor a file"), "{missing}");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! Every write goes to a temporary file of mode 0600, is flushed to the disk and then takes its
 //! place in one step, so that a power cut leaves the old file or the new one. Secrets readable by
-//! others are refused on load, as ssh does.
+//! others are refused on load, as ssh does. What root writes into the directory of a service user
+//! belongs to that user: an operator's `sudo edgeway edge invite` must not lock the edge out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,7 +18,16 @@ use super::{PkiError, random};
 
 /// Makes the directory (mode 0700) if it is not there.
 pub(crate) fn ensure_directory(dir: &Path) -> Result<(), PkiError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::file("create", dir, source))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .and_then(|()| File::open(dir))
+        .and_then(|made| inherit_owner(&made, dir))
+        .map_err(|source| PkiError::file("create", dir, source))
 }
 
 /// Writes a file of mode 0600, replacing what was there in one step.
@@ -98,6 +108,7 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, PkiError> {
     name.push(format!(".{}.tmp", hex(&random::<8>()?)));
     let temporary = path.with_file_name(name);
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
+        inherit_owner(&file, &temporary)?;
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -106,6 +117,17 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, PkiError> {
         PkiError::file("write", &temporary, source)
     })?;
     Ok(temporary)
+}
+
+/// Gives what was just made to the owner of the directory it is in. Only root can find another
+/// owner there: the directories are closed to everybody else.
+fn inherit_owner(made: &File, path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    let (ours, parent) = (made.metadata()?, fs::metadata(parent)?);
+    if ours.uid() == parent.uid() || ours.uid() != 0 || parent.permissions().mode() & 0o022 != 0 {
+        return Ok(());
+    }
+    fchown(made, Some(parent.uid()), Some(parent.gid()))
 }
 
 /// Makes a rename outlive a power cut.
@@ -128,6 +150,21 @@ mod tests {
         assert_eq!(read_private(&path).unwrap().as_deref(), Some(&b"x"[..]));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read_private(&path), Err(PkiError::Permissions { .. })));
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_directory() {
+        let scratch = Scratch::new("owner");
+        if fs::metadata(scratch.path()).unwrap().uid() != 0 {
+            return; // Only root can see it happen.
+        }
+        std::os::unix::fs::chown(scratch.path(), Some(12_345), Some(12_345)).unwrap();
+        let dir = scratch.path().join("invites");
+        ensure_directory(&dir).unwrap();
+        replace(&dir.join("one"), b"x").unwrap();
+        for path in [dir.clone(), dir.join("one")] {
+            assert_eq!(fs::metadata(&path).unwrap().uid(), 12_345, "{}", path.display());
+        }
     }
 
     #[test]

@@ -334,7 +334,9 @@ impl Phone {
         if call.stage != Stage::Established {
             return;
         }
-        if !ready {
+        // RFC 3261 §15: a callee sends no BYE before the ACK, unless it has waited in vain.
+        let early = !call.caller && call.repeating.is_some();
+        if !ready || early {
             let again = now + Duration::from_secs(1);
             return self.set(Timer::HangUp(id.to_owned()), again);
         }
@@ -392,7 +394,7 @@ impl Phone {
         }
         let meant = request.other(MEANT_FOR).map(|name| String::from_utf8_lossy(name).into_owned());
         if meant.as_ref().is_some_and(|name| *name != self.name) {
-            return self.violation(format!("a {method} for {}", meant.unwrap_or_default()));
+            return self.violation(format!("{method} for {}, not for us", meant.unwrap_or_default()));
         }
         if method != "CANCEL" {
             self.check_description(request);
@@ -441,7 +443,7 @@ impl Phone {
         let id = request.call_id().to_owned();
         let user = request.request_uri().and_then(Uri::parse).and_then(|uri| uri.user.map(str::to_owned));
         if user.as_deref() != Some(self.name.as_str()) {
-            return self.violation(format!("an INVITE for {user:?}"));
+            return self.violation(format!("INVITE for {user:?}, not for us"));
         }
         if self.calls.contains_key(&id) {
             // RFC 3261 §8.2.2.2: the same request over another way.

@@ -51,10 +51,18 @@ pub(crate) struct Conn {
     latency: Duration,
 }
 
-/// The parts of a SIP message a reader of a trace wants.
+/// What a reader of a trace wants of a SIP message: first line, CSeq and Call-ID.
 pub(crate) fn first_line(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end.min(90)]).into_owned()
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2_000)]);
+    let mut lines = text.lines();
+    let mut out: String = lines.next().unwrap_or_default().chars().take(90).collect();
+    for line in lines.take_while(|line| !line.is_empty()) {
+        if let Some(value) = line.strip_prefix("CSeq: ").or_else(|| line.strip_prefix("Call-ID: ")) {
+            out.push_str(" | ");
+            out.push_str(value);
+        }
+    }
+    out
 }
 
 impl World {

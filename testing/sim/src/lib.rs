@@ -57,7 +57,7 @@ const CALM: Duration = Duration::from_secs(140);
 /// One call for everybody.
 const CALLS: Duration = Duration::from_secs(30);
 /// Until the last transaction is forgotten.
-const AFTER: Duration = Duration::from_secs(50);
+const AFTER: Duration = Duration::from_secs(60);
 
 /// One life of the fleet that `seed` describes, with the trace printed if `verbose`.
 #[must_use]

@@ -17,8 +17,10 @@ use edgeway_sip::{Message, Name};
 use crate::calls::{Call, Outcome};
 use crate::chance::Chance;
 
-/// How long an outside phone waits for the final answer of any request.
-pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// How long an outside phone waits for a final answer: the longest chain of waits of an edge and a core.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// The same for INVITE: a callee that rings and then vanishes is given up after RFC 3261's timer C.
+const INVITE_DEADLINE: Duration = Duration::from_secs(200);
 /// How long a finished transaction is watched for a second final answer.
 const WATCH: Duration = Duration::from_secs(40);
 /// RFC 3261 timer F.
@@ -88,6 +90,8 @@ pub(crate) struct Client {
     pub(crate) status: Option<u16>,
     pub(crate) rings: bool,
     pub(crate) cancel: bool,
+    /// It rang, and was waited for longer.
+    patient: bool,
     interval: Duration,
 }
 
@@ -210,7 +214,9 @@ impl Phone {
     /// The connection broke, or could not be made.
     pub(crate) fn handle_closed(&mut self, flow: FlowId, now: Moment) {
         self.framers.remove(&flow);
-        if self.is_outside() && (self.flow == Some(flow) || self.flow.is_none()) {
+        if !self.is_outside() {
+            self.lose_requests(now);
+        } else if self.flow == Some(flow) || self.flow.is_none() {
             self.lose_connection(now);
         }
     }
@@ -232,7 +238,16 @@ impl Phone {
         self.forget_ringing(now);
         self.unset(&Timer::Register);
         self.unset(&Timer::Ping);
-        // Nothing that was asked on the old connection will be answered.
+        self.lose_requests(now);
+        if let Place::Outside(edges) = &self.place {
+            self.edge = self.chance.below(edges.len());
+        }
+        let at = now + self.chance.millis(100, 2_500);
+        self.set(Timer::Connect, at);
+    }
+
+    /// Nothing that was asked on a connection that broke will be answered.
+    fn lose_requests(&mut self, now: Moment) {
         let pending: Vec<_> = self.clients.iter().filter(|(_, c)| c.status.is_none()).map(|(b, _)| b.clone()).collect();
         for branch in pending {
             if let Some(client) = self.clients.remove(&branch) {
@@ -240,11 +255,6 @@ impl Phone {
                 self.lost(&client, now);
             }
         }
-        if let Place::Outside(edges) = &self.place {
-            self.edge = self.chance.below(edges.len());
-        }
-        let at = now + self.chance.millis(100, 2_500);
-        self.set(Timer::Connect, at);
     }
 
     pub(crate) fn handle_bytes(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
@@ -384,11 +394,13 @@ impl Phone {
             status: None,
             rings: false,
             cancel: false,
+            patient: false,
             interval,
         };
         self.clients.insert(branch.clone(), client);
         if self.is_reliable() {
-            self.set(Timer::Deadline(branch.clone()), now + ANSWER_DEADLINE);
+            let invite = message.method() == Some("INVITE");
+            self.set(Timer::Deadline(branch.clone()), now + if invite { INVITE_DEADLINE } else { ANSWER_DEADLINE });
         } else {
             self.set(Timer::Deadline(branch.clone()), now + UDP_DEADLINE);
             self.set(Timer::Resend(branch.clone()), now + T1);
@@ -443,14 +455,15 @@ impl Phone {
     }
 
     fn deadline(&mut self, branch: &str, now: Moment) {
-        let Some(client) = self.clients.get(branch) else { return };
+        let outside = self.is_outside();
+        let Some(client) = self.clients.get_mut(branch) else { return };
         if client.status.is_some() {
             return;
         }
-        if self.is_outside() {
-            let what = format!("no final answer to {} within {} s", client.method, ANSWER_DEADLINE.as_secs());
+        if outside {
+            let what = format!("no final answer to {} in time", client.method);
             self.violation(what);
-        } else if client.rings && client.method == "INVITE" {
+        } else if client.rings && client.method == "INVITE" && !std::mem::replace(&mut client.patient, true) {
             return self.set(Timer::Deadline(branch.to_owned()), now + ANSWER_DEADLINE);
         }
         if let Some(client) = self.clients.remove(branch) {

@@ -102,7 +102,7 @@ impl Registrar {
     pub(crate) fn handle_closed(&mut self, flow: FlowId, now: Moment) {
         self.framers.remove(&flow);
         self.dialled.retain(|_, dialled| *dialled != flow);
-        for id in self.proxy.hop_lost(&Hop::Flow(flow)) {
+        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
             self.answer(id, 503, "Service Unavailable", now);
         }
         self.settle(now);

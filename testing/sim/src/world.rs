@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
+use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output};
 
@@ -344,7 +345,7 @@ impl World {
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
                 flows_max: 1_000,
-                strangers_per_address: 1_000,
+                strangers_per_address: 100,
             };
             AnyNode::Edge(EdgeNode::new(settings, random))
         } else {
@@ -457,7 +458,8 @@ impl World {
                 Output::Media(command) => self.obey(index, &command),
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
-                    self.trace(format_args!("{name}: {notice}"));
+                    let whose = called(&notice);
+                    self.trace(format_args!("{name}: {notice} {whose}"));
                 }
             }
         }
@@ -555,5 +557,22 @@ impl World {
                 self.schedule_at(at, Happening::RegistrarWake);
             }
         }
+    }
+}
+
+/// Nobody here is a person: a trace says whose call it is.
+fn called(notice: &Notice) -> &str {
+    match notice {
+        Notice::CallOffered { call }
+        | Notice::CallRinging { call }
+        | Notice::CallAnswered { call }
+        | Notice::CallEnded { call, .. } => call.reveal(),
+        Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
+        Notice::LinkUp { .. }
+        | Notice::LinkDown { .. }
+        | Notice::ClockSkew { .. }
+        | Notice::OneWayMedia { .. }
+        | Notice::Registrar { .. }
+        | Notice::Dropped { .. } => "",
     }
 }

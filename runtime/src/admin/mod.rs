@@ -1,0 +1,201 @@
+//! The operator's door: a small HTTP/1.1 service on a Unix socket and, where configured, on a
+//! loopback address.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/status` | the node's status, JSON (`edgeway status`) |
+//! | `/metrics` | the same as Prometheus text |
+//! | `/livez` | 200 while the node answers |
+//!
+//! It only tells; nothing can be changed through it. Who may reach the socket is a matter of its mode
+//! (0660) and owner. It does not serve the network: a listener that is not on loopback is refused.
+
+mod client;
+mod report;
+mod socket;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_model::world::Status;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_local;
+
+pub use self::client::{FetchFault, fetch};
+pub use self::report::{json, table};
+use self::socket::SocketFile;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX};
+use crate::metrics;
+
+/// After an accept fails for want of descriptors, how long to leave the queue alone.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The operator's door could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminFault {
+    /// A file or folder of the socket could not be made.
+    #[error("cannot {action} {}: {source}. {remedy}", path.display())]
+    Socket {
+        /// What was tried.
+        action: &'static str,
+        /// The socket, or its folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Somebody answers on the socket already.
+    #[error(
+        "{} is in use: another process answers on it. Stop that one, or give this node another control_socket",
+        path.display()
+    )]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// There is a file at the socket's place that is no socket.
+    #[error("{} exists and is no socket. Move it away, or give this node another control_socket", path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The metrics listener is reachable from other machines.
+    #[error(
+        "{address} can be reached from other machines, and the page has no sign-in. Use a loopback address, such as 127.0.0.1:9464"
+    )]
+    NotLoopback {
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// The metrics listener could not be taken over.
+    #[error("the metrics listener cannot be used: {0}")]
+    Listener(#[source] io::Error),
+}
+
+/// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
+/// called once per question.
+///
+/// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
+///
+/// # Errors
+/// [`AdminFault`], with the remedy. Nothing is served then.
+pub fn serve<S>(unix: Option<&Path>, tcp: Option<std::net::TcpListener>, status: S) -> Result<(), AdminFault>
+where
+    S: Fn() -> Status + Clone + 'static,
+{
+    let tcp = tcp.map(take_over).transpose()?;
+    let unix = unix.map(socket::bind).transpose()?;
+    if let Some((listener, file)) = unix {
+        spawn_local(accept(Door::Unix(listener, file), status.clone()));
+    }
+    if let Some(listener) = tcp {
+        spawn_local(accept(Door::Tcp(listener), status));
+    }
+    Ok(())
+}
+
+fn take_over(listener: std::net::TcpListener) -> Result<TcpListener, AdminFault> {
+    let address = listener.local_addr().map_err(AdminFault::Listener)?;
+    if !address.ip().to_canonical().is_loopback() {
+        return Err(AdminFault::NotLoopback { address });
+    }
+    listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(AdminFault::Listener)
+}
+
+enum Door {
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the socket file when dropped")] SocketFile),
+    Tcp(TcpListener),
+}
+
+async fn accept<S>(door: Door, status: S)
+where
+    S: Fn() -> Status + Clone + 'static,
+{
+    let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let status = status.clone();
+        let accepted = match &door {
+            Door::Unix(listener, _) => {
+                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status))))
+            }
+            Door::Tcp(listener) => {
+                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status))))
+            }
+        };
+        if let Err(error) = accepted {
+            tracing::warn!(%error, "an operator's connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+/// One question, one answer, and the connection closes.
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, _permit: OwnedSemaphorePermit, status: S)
+where
+    S: Fn() -> Status,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(&request, &status);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(ADMIN_CONVERSATION_MAX)
+        .keep_alive(false)
+        .max_buf_size(ADMIN_HEAD_BYTES_MAX)
+        .max_headers(ADMIN_HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(ADMIN_CONVERSATION_MAX, conversation).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a conversation with an operator's program failed"),
+        Err(_) => tracing::debug!("a conversation with an operator's program took too long"),
+    }
+}
+
+fn answer<B>(request: &Request<B>, status: &impl Fn() -> Status) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    let path = request.uri().path();
+    if !["/status", "/metrics", "/livez"].contains(&path) {
+        return response(StatusCode::NOT_FOUND, TEXT, "there are /status, /metrics and /livez\n");
+    }
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    match path {
+        "/status" => response(StatusCode::OK, "application/json", format!("{:#}\n", json(&status()))),
+        "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status())),
+        _ => response(StatusCode::OK, TEXT, "live\n"),
+    }
+}
+
+fn response(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(SERVER, HeaderValue::from_static("edgeway"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

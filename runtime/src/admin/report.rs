@@ -1,0 +1,263 @@
+//! A status as JSON, for programs, and as a table, for people. The table is made from the JSON, so
+//! that `edgeway status` can show a node of another version, and leaves a dash where that is silent.
+
+use std::fmt::Write as _;
+
+use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status};
+use serde_json::{Map, Value, json};
+
+/// The answer to `/status`. Durations are milliseconds.
+#[must_use]
+pub fn json(status: &Status) -> Value {
+    let (inward, outward) = status.media_packets;
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": status.node,
+        "role": status.role,
+        "registrations": gauge(status.registrations),
+        "calls": gauge(status.calls),
+        "connections": gauge(status.connections),
+        "links": status.links.iter().map(link).collect::<Vec<_>>(),
+        "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
+        "requests": counts(&status.requests),
+        "drops": counts(&status.drops),
+        "media_packets": { "inward": inward, "outward": outward },
+    })
+}
+
+fn gauge(gauge: Gauge) -> Value {
+    json!({ "current": gauge.current, "peak": gauge.peak })
+}
+
+fn link(link: &LinkStatus) -> Value {
+    json!({
+        "peer": link.peer,
+        "state": if link.up { "up" } else { "down" },
+        "round_trip_ms": link.round_trip.map(|time| time.as_secs_f64() * 1e3),
+        "clock_skew_ms": link.skew_ms,
+        "media_path": if link.datagrams { "udp open" } else { "udp blocked" },
+    })
+}
+
+fn registrar(registrar: &RegistrarStatus) -> Value {
+    let state = if registrar.alive { "alive" } else { "failed" };
+    json!({ "address": registrar.address.to_string(), "state": state })
+}
+
+fn counts(counts: &[(&'static str, u64)]) -> Value {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), Value::from(*count))).collect::<Map<_, _>>().into()
+}
+
+/// What an operator reads of a `/status` answer.
+#[must_use]
+pub fn table(status: &Value) -> String {
+    let mut out = String::new();
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        out,
+        "{} ({}), Edgeway {}\n",
+        cell(status.get("node")),
+        cell(status.get("role")),
+        cell(status.get("version"))
+    );
+    grid(&mut out, &["", "current", "peak"], &gauge_rows(status), &[1, 2]);
+    out.push('\n');
+    let links = rows(status, "links", link_row);
+    grid(&mut out, &["link", "state", "round trip", "clock skew", "media path"], &links, &[2, 3]);
+    if status.get("role").and_then(Value::as_str) != Some("edge") {
+        out.push('\n');
+        let registrars = rows(status, "registrars", |one| vec![cell(one.get("address")), cell(one.get("state"))]);
+        grid(&mut out, &["registrar", "state"], &registrars, &[]);
+    }
+    out.push('\n');
+    grid(&mut out, &["requests", "count"], &count_rows(status, "requests"), &[1]);
+    out.push('\n');
+    grid(&mut out, &["refused or dropped", "count"], &count_rows(status, "drops"), &[1]);
+    out.push('\n');
+    let media = |way| cell(status.pointer(&format!("/media_packets/{way}")));
+    let rows = ["inward", "outward"].map(|way| vec![way.to_owned(), media(way)]);
+    grid(&mut out, &["media packets", "count"], &rows, &[1]);
+    out
+}
+
+fn gauge_rows(status: &Value) -> Vec<Vec<String>> {
+    let row = |title: &str, name: &str| {
+        let of = |which: &str| cell(status.pointer(&format!("/{name}/{which}")));
+        vec![title.to_owned(), of("current"), of("peak")]
+    };
+    vec![row("MRA registrations", "registrations"), row("calls", "calls"), row("client connections", "connections")]
+}
+
+fn link_row(link: &Value) -> Vec<String> {
+    let mut row = vec![cell(link.get("peer")), cell(link.get("state"))];
+    if link.get("state").and_then(Value::as_str) != Some("up") {
+        // What was measured before says nothing about now.
+        row.extend(std::iter::repeat_n(NOTHING.to_owned(), 3));
+        return row;
+    }
+    let round_trip = link.get("round_trip_ms").and_then(Value::as_f64);
+    row.push(round_trip.map_or(NOTHING.to_owned(), |ms| format!("{ms:.1} ms")));
+    let skew = link.get("clock_skew_ms").and_then(Value::as_i64);
+    row.push(skew.map_or(NOTHING.to_owned(), |ms| format!("{ms:+} ms")));
+    row.push(cell(link.get("media_path")).replace("udp", "UDP"));
+    row
+}
+
+fn count_rows(status: &Value, name: &str) -> Vec<Vec<String>> {
+    let counts = status.get(name).and_then(Value::as_object);
+    counts.into_iter().flatten().map(|(label, count)| vec![printable(label), cell(Some(count))]).collect()
+}
+
+fn rows(status: &Value, name: &str, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
+    status.get(name).and_then(Value::as_array).into_iter().flatten().map(row).collect()
+}
+
+/// Shown where there is nothing to say.
+const NOTHING: &str = "-";
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => NOTHING.to_owned(),
+        Some(Value::String(text)) => printable(text),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A terminal obeys control characters; an answer must not command it.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
+/// Aligned columns, two spaces apart; those in `right` to the right, for numbers.
+fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize]) {
+    if rows.is_empty() {
+        let _ = writeln!(out, "{}: none", heads[0]);
+        return;
+    }
+    let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+    let all = || std::iter::once(&heads).chain(rows);
+    let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..heads.len()).map(|column| width(column).unwrap_or(0)).collect();
+    for row in all() {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match right.contains(&column) {
+                true => write!(line, "{cell:>width$}  "),
+                false => write!(line, "{cell:<width$}  "),
+            };
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn core() -> Status {
+        Status {
+            node: "core1".into(),
+            role: "core",
+            registrations: Gauge { current: 12, peak: 40 },
+            calls: Gauge { current: 3, peak: 9 },
+            connections: Gauge { current: 0, peak: 0 },
+            links: vec![
+                LinkStatus {
+                    peer: "edge1".into(),
+                    up: true,
+                    round_trip: Some(Duration::from_micros(1_250)),
+                    skew_ms: -42,
+                    datagrams: true,
+                },
+                LinkStatus { peer: "edge-osaka".into(), up: true, round_trip: None, skew_ms: 7, datagrams: false },
+                LinkStatus {
+                    peer: "edge3".into(),
+                    up: false,
+                    round_trip: Some(Duration::from_secs(1)),
+                    skew_ms: 1,
+                    datagrams: true,
+                },
+            ],
+            registrars: vec![
+                RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true },
+                RegistrarStatus { address: "[2001:db8::5]:5060".parse().unwrap(), alive: false },
+            ],
+            requests: vec![("INVITE", 4), ("REGISTER", 12_000)],
+            drops: vec![("no_relay", 7)],
+            media_packets: (123_456, 99),
+        }
+    }
+
+    #[test]
+    fn the_table_says_it_all_in_aligned_columns() {
+        let expected = format!(
+            "\
+core1 (core), Edgeway {}
+
+                    current  peak
+MRA registrations        12    40
+calls                     3     9
+client connections        0     0
+
+link        state  round trip  clock skew  media path
+edge1       up         1.2 ms      -42 ms  UDP open
+edge-osaka  up              -       +7 ms  UDP blocked
+edge3       down            -           -  -
+
+registrar           state
+10.0.0.5:5060       alive
+[2001:db8::5]:5060  failed
+
+requests  count
+INVITE        4
+REGISTER  12000
+
+refused or dropped  count
+no_relay                7
+
+media packets   count
+inward         123456
+outward            99
+",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(table(&json(&core())), expected);
+    }
+
+    #[test]
+    fn an_idle_edge_says_none_and_knows_no_registrar() {
+        let text = table(&json(&Status { node: "edge1".into(), role: "edge", ..Status::default() }));
+        assert!(text.contains("\nlink: none\n") && text.contains("\nrefused or dropped: none\n"), "{text}");
+        assert!(!text.contains("registrar:"), "{text}");
+    }
+
+    #[test]
+    fn programs_get_milliseconds_and_words() {
+        let value = json(&core());
+        assert_eq!(value["links"][0]["round_trip_ms"], 1.25);
+        assert_eq!(value["links"][0]["clock_skew_ms"], -42);
+        assert_eq!(value["links"][0]["state"], "up");
+        assert_eq!(value["links"][1]["round_trip_ms"], Value::Null);
+        assert_eq!(value["links"][1]["media_path"], "udp blocked");
+        assert_eq!(value["registrars"][1]["state"], "failed");
+        assert_eq!(value["registrations"], json!({ "current": 12, "peak": 40 }));
+        assert_eq!(value["requests"]["REGISTER"], 12_000);
+        assert_eq!(value["media_packets"]["outward"], 99);
+    }
+
+    #[test]
+    fn any_json_becomes_a_table_that_commands_no_terminal() {
+        let hostile = json!({
+            "node": "\u{1b}[2Jx", "role": 7, "links": [null, {"peer": "a\nb", "state": "up"}], "registrars": "?",
+            "requests": {"\u{7}": 1}, "calls": []
+        });
+        let text = table(&hostile);
+        assert!(text.starts_with("?[2Jx (7), Edgeway -\n") && text.contains("a?b"), "{text}");
+        for value in [hostile, Value::Null, json!([]), json!("x")] {
+            assert!(!table(&value).contains(|char: char| char.is_control() && char != '\n'));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Bounds of the sockets, each with its reason. Bounds of flows and links that nodes must know too
+//! stand in [`edgeway_model::limits`].
+
+use std::time::Duration;
+
+/// Connections the kernel holds for us before we accept them: a second's worth when every phone
+/// comes back at once.
+pub const ACCEPT_BACKLOG: i32 = 4_096;
+
+/// TLS handshakes in progress at once; more wait in the kernel. Each holds a few tens of KiB.
+pub const HANDSHAKES_MAX: usize = 2_048;
+
+/// Finished handshakes waiting for the reactor.
+pub const FINISHED_MAX: usize = 1_024;
+
+/// Ciphertext one handshake may hold: the largest handshake message rustls takes, and its records.
+pub const HANDSHAKE_BYTES_MAX: usize = 72 * 1024;
+
+/// After an accept failed for want of descriptors, how long the queue is left alone.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The read buffer all flows share: three TLS records of the largest size, and a bit.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Ciphertext of an unfinished TLS record (or of a handshake message cut into records) one flow may
+/// leave behind between two reads. A record is at most 16 KiB and a bit (RFC 8446 §5.2).
+pub const PARTIAL_BYTES_MAX: usize = 40 * 1024;
+
+/// Reads per wake-up of one flow, so that none starves the others.
+pub const READS_PER_TURN: usize = 4;
+
+/// Queued bytes of one flow that leave in one write.
+pub const WRITE_BYTES: usize = 64 * 1024;
+
+/// How long a closing flow may take to let out what is queued and to be closed by its peer.
+pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a dialled connection may take to stand.
+pub const CONNECT_MAX: Duration = Duration::from_secs(4);
+
+/// Idle time before TCP asks whether the peer is there. SIP keepalives (RFC 5626 §4.4) come every
+/// 30 to 120 s and do the same; this finds peers that send none, without waking phones more often.
+pub const TCP_KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+
+/// Time between two TCP keepalives that go unanswered.
+pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Unanswered TCP keepalives before a connection is dead.
+pub const TCP_KEEPALIVE_PROBES: u32 = 4;
+
+/// How long what was written may stay unacknowledged before a connection is dead.
+pub const TCP_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// Receive buffer of a SIP datagram socket: a burst of some hundred messages.
+pub const DATAGRAM_RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// The largest datagram UDP carries.
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Datagrams taken from one socket per wake-up.
+pub const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Datagrams that wait for a full send buffer; more are dropped, as the network would.
+pub const DATAGRAM_QUEUE_MAX: usize = 1_024;
+
+/// How often the node learns the wall clock.
+pub const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
+
+/// Largest certificate or key file taken, bytes. A chain of four RSA certificates is below 10 KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Conversations one operator's listener (Unix socket, metrics address) holds at once; more wait in
+/// the kernel. The two do not share them, so that no scraper shuts the operator out.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+
+/// How long one conversation with an operator's program may take, from accept to close. Answers are
+/// some kilobytes and asked for on the same machine.
+pub const ADMIN_CONVERSATION_MAX: Duration = Duration::from_secs(5);
+
+/// Largest request head taken from an operator's program, bytes. The least hyper allows.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Header fields taken in a request of an operator's program.
+pub const ADMIN_HEADERS_MAX: usize = 64;
+
+/// Largest answer `edgeway status` takes from a node, bytes. A node with 64 links and 64 registrars
+/// answers with some 20 KiB.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long `edgeway status` waits for a node, from dialling to the last byte.
+pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);
+
+/// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
+pub const METRIC_SERIES_MAX: usize = 2_000;

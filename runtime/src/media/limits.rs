@@ -1,0 +1,120 @@
+//! Every bound of the media thread, each with its reason.
+
+use std::time::Duration;
+
+use edgeway_media::limits::{DATAGRAM_HEADER_BYTES, PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES};
+use edgeway_model::limits::RELAYS_MAX;
+
+/// Port pairs bound at once: one for each relay, and as many again as may be quiet or free.
+pub(super) const PAIRS_MAX: usize = RELAYS_MAX + RELAYS_MAX / 2;
+
+/// Random picks of a pair before the range is walked through.
+pub(super) const RANDOM_PICKS: usize = 16;
+
+/// Pairs tried in one walk through the range; each costs two or three system calls, and packets
+/// wait meanwhile.
+pub(super) const PICKS_IN_ORDER_MAX: usize = 512;
+
+/// How long a pair discards what arrives after its relay has ended: longer than a far end takes
+/// to hear that a call is over, so that the next call does not hear the last.
+pub(super) const QUIET: Duration = Duration::from_secs(2);
+
+/// Receive buffer of a media socket in use, bytes as the system accounts them: some hundred
+/// packets, the burst of a video key frame.
+pub(super) const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Receive buffer of a media socket that nobody uses: nothing sprayed at it is to take memory.
+/// The system rounds it up to about one packet.
+pub(super) const IDLE_SOCKET_BUFFER_BYTES: usize = 0;
+
+/// Packets taken out of a pair's socket before it is given to a relay; more than its buffer holds.
+pub(super) const STALE_PACKETS_MAX: usize = 1_024;
+
+/// Room for one packet: link header, the largest packet with what protection adds, and one byte
+/// more, so that a larger one shows.
+pub(super) const SCRATCH_BYTES: usize = DATAGRAM_HEADER_BYTES + PACKET_BYTES_MAX + SRTCP_OVERHEAD_BYTES + 1;
+
+/// Bytes of the chunks outgoing datagrams are cut from.
+pub(super) const ARENA_BYTES: usize = 64 * 1024;
+
+/// Sockets reported by one wait.
+pub(super) const EVENTS_MAX: usize = 1_024;
+
+/// Looks at the sockets within one turn. A turn that finds more than this leaves it to the next,
+/// so that links are written and orders heard.
+pub(super) const PASSES_MAX: usize = 8;
+
+/// Packets of one turn from which on the next one waits for [`TURN_SPACING`].
+pub(super) const BUSY_PACKETS: u64 = 4;
+
+/// Least time between two turns while there is load: what batching may add to the delay of a
+/// packet, per node.
+pub(super) const TURN_SPACING: Duration = Duration::from_micros(600);
+
+/// How often relays are looked after (reports, silent clients, quiet ports), and facts retried that
+/// the node had no room for.
+pub(super) const HOUSEKEEPING_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a relay is reported.
+pub(super) const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Control datagrams waiting for the thread: probes go every 200 ms per peer, so this is more
+/// than a second of a full mesh. Older ones say nothing new.
+pub(super) const CONTROL_QUEUED_MAX: usize = 256;
+
+/// Orders carried out in one turn, so that packets never wait long.
+pub(super) const ORDERS_PER_TURN: usize = 64;
+
+/// Peers known at once: a full mesh has six; the rest is for names that came and went.
+pub(super) const PEERS_MAX: usize = 64;
+
+/// QUIC connections at once, closing ones included: two for each peer (the old and its
+/// replacement), and handshakes.
+pub(super) const CONNECTIONS_MAX: usize = 192;
+
+/// Handshakes under way from which on a new address must prove itself first (RFC 9000 §8.1.2).
+pub(super) const HANDSHAKES_BEFORE_RETRY: usize = 8;
+
+/// Handshakes under way from which on nobody new is let in.
+pub(super) const HANDSHAKES_MAX: usize = 64;
+
+/// Bytes buffered of handshakes not looked at yet; the thread accepts within the turn.
+pub(super) const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
+
+/// Bytes of datagrams waiting in one direction of a link: 80 ms of 100 Mbit/s. The oldest give way.
+pub(super) const DATAGRAM_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes in flight on one link: more than a second of 100 Mbit/s. Media is admitted by calls; what
+/// is admitted is never held back, for late media is lost media.
+pub(super) const LINK_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Silence after which a link's datagram path is given up. Nodes judge liveness themselves, by
+/// probes, earlier; this makes room for a new dial.
+pub(super) const LINK_IDLE: Duration = Duration::from_secs(4);
+
+/// How often a silent link is prodded.
+pub(super) const LINK_KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// First delay before an edge is dialled again.
+pub(super) const REDIAL_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest delay.
+pub(super) const REDIAL_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection must have lived for the next delay to be the first again.
+pub(super) const REDIAL_FORGIVEN_AFTER: Duration = Duration::from_secs(5);
+
+/// Segments sent in one system call.
+pub(super) const SEGMENTS_MAX: usize = 32;
+
+/// UDP packets, or trains of them, taken in by one system call.
+pub(super) const RECEIVE_BATCH: usize = 4;
+
+/// Room for one train of received segments.
+pub(super) const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// Receive calls on a link's socket within one pass.
+pub(super) const RECEIVES_PER_PASS: usize = 16;
+
+/// Socket buffers of a link, bytes, as far as the system grants them.
+pub(super) const LINK_SOCKET_BYTES: usize = 4 * 1024 * 1024;

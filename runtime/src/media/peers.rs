@@ -1,0 +1,182 @@
+//! Who is at the other ends of links, and the dialling of edges.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeway_model::{Moment, NodeId, Random, RelayId};
+
+use super::limits::{PEERS_MAX, REDIAL_FIRST, REDIAL_FORGIVEN_AFTER, REDIAL_MAX};
+use super::quic::LineNumber;
+
+/// All peers; the number of one stays while it has a relay, a connection or a dial.
+#[derive(Default)]
+pub(super) struct Peers(Vec<Option<Peer>>);
+
+/// One other node.
+pub(super) struct Peer {
+    pub(super) node: NodeId,
+    /// The connection datagrams go by, once it is open.
+    pub(super) line: Option<LineNumber>,
+    /// Its relays, by the number both sides know.
+    pub(super) relays: HashMap<RelayId, usize>,
+    pub(super) dial: Option<Dial>,
+}
+
+/// The wish to be connected to an edge.
+pub(super) struct Dial {
+    pub(super) address: String,
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) state: DialState,
+    failures: u32,
+    /// What was last said about why it does not work, so that it is said once.
+    pub(super) said: String,
+}
+
+/// How far a dial is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DialState {
+    /// The name is being looked up.
+    Resolving,
+    /// Handshake under way.
+    Opening(LineNumber),
+    /// Connected.
+    Open { line: LineNumber, since: Moment },
+    /// Later.
+    Waiting { until: Moment },
+}
+
+impl Peers {
+    /// The number of a node, made known if it is not. `None` if the table is full.
+    pub(super) fn know(&mut self, node: &NodeId) -> Option<usize> {
+        if let Some(at) = self.find(node) {
+            return Some(at);
+        }
+        let unused = |peer: &Option<Peer>| peer.as_ref().is_none_or(Peer::is_unused);
+        let at = self.0.iter().position(unused).or_else(|| (self.0.len() < PEERS_MAX).then_some(self.0.len()))?;
+        if at == self.0.len() {
+            self.0.push(None);
+        }
+        self.0[at] = Some(Peer { node: node.clone(), line: None, relays: HashMap::new(), dial: None });
+        Some(at)
+    }
+
+    /// The number of a known node.
+    pub(super) fn find(&self, node: &NodeId) -> Option<usize> {
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(|peer| peer.node == *node))
+    }
+
+    pub(super) fn peer(&self, at: usize) -> Option<&Peer> {
+        self.0.get(at)?.as_ref()
+    }
+
+    pub(super) fn peer_mut(&mut self, at: usize) -> Option<&mut Peer> {
+        self.0.get_mut(at)?.as_mut()
+    }
+
+    /// The peer whose open connection this is.
+    pub(super) fn of_line(&self, line: LineNumber) -> Option<usize> {
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(|peer| peer.line == Some(line)))
+    }
+
+    /// The peer whose dial has this connection, open or not.
+    pub(super) fn of_dialled_line(&self, line: LineNumber) -> Option<usize> {
+        let dialled = |peer: &Peer| peer.dial.as_ref().is_some_and(|dial| dial.line() == Some(line));
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(dialled))
+    }
+
+    /// Peers whose dial is due.
+    pub(super) fn due(&self, now: Moment) -> Option<usize> {
+        let due = |dial: &Dial| matches!(dial.state, DialState::Waiting { until } if until <= now);
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(|peer| peer.dial.as_ref().is_some_and(due)))
+    }
+
+    /// When the next dial is due.
+    pub(super) fn next_due(&self) -> Option<Moment> {
+        let dials = self.0.iter().flatten().filter_map(|peer| peer.dial.as_ref());
+        dials.filter_map(|dial| if let DialState::Waiting { until } = dial.state { Some(until) } else { None }).min()
+    }
+}
+
+impl Peer {
+    fn is_unused(&self) -> bool {
+        self.line.is_none() && self.relays.is_empty() && self.dial.is_none()
+    }
+}
+
+impl Dial {
+    /// A dial that is due at once.
+    pub(super) fn new(address: String, config: Arc<rustls::ClientConfig>, now: Moment) -> Self {
+        Self { address, config, state: DialState::Waiting { until: now }, failures: 0, said: String::new() }
+    }
+
+    /// Its connection.
+    pub(super) const fn line(&self) -> Option<LineNumber> {
+        match self.state {
+            DialState::Opening(line) | DialState::Open { line, .. } => Some(line),
+            DialState::Resolving | DialState::Waiting { .. } => None,
+        }
+    }
+
+    /// It failed, or what it led to was lost: again after a delay that grows, with jitter.
+    pub(super) fn retry(&mut self, random: &mut Random, now: Moment) {
+        if let DialState::Open { since, .. } = self.state
+            && now.since(since) >= REDIAL_FORGIVEN_AFTER
+        {
+            self.failures = 0;
+        }
+        self.state = DialState::Waiting { until: now + delay(self.failures, random) };
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whether `reason` is news.
+    pub(super) fn is_news(&mut self, reason: &str) -> bool {
+        let news = self.said != reason;
+        if news {
+            reason.clone_into(&mut self.said);
+        }
+        news
+    }
+
+    /// Whether this answer of the resolver is the one waited for.
+    pub(super) fn awaits(&self, address: &str) -> bool {
+        self.state == DialState::Resolving && self.address == address
+    }
+}
+
+/// Half of it is sure, the other half is chance: nodes that lost the same edge come back apart.
+fn delay(failures: u32, random: &mut Random) -> Duration {
+    let doubled = REDIAL_FIRST.saturating_mul(2u32.saturating_pow(failures.min(16)));
+    let full = u64::try_from(doubled.min(REDIAL_MAX).as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(full / 2 + random.below(full / 2 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_bound_and_differ() {
+        let mut random = Random::from_seed([1; 32]);
+        for failures in 0..40 {
+            let waited = delay(failures, &mut random);
+            let full = (REDIAL_FIRST * 2u32.pow(failures.min(10))).min(REDIAL_MAX);
+            assert!(waited >= full / 2 && waited <= full, "{failures}: {waited:?}");
+        }
+        assert_ne!(delay(9, &mut random), delay(9, &mut random));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_who_is_gone() {
+        let node = |n: usize| NodeId::new(&format!("core{n}")).unwrap();
+        let mut peers = Peers::default();
+        for n in 0..PEERS_MAX {
+            let at = peers.know(&node(n)).unwrap();
+            peers.peer_mut(at).unwrap().line = Some(n);
+        }
+        assert_eq!(peers.know(&node(1_000)), None);
+        peers.peer_mut(5).unwrap().line = None;
+        assert_eq!(peers.know(&node(1_000)), Some(5));
+        assert_eq!(peers.find(&node(5)), None);
+    }
+}

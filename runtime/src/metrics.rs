@@ -1,0 +1,301 @@
+//! A status as Prometheus text (exposition format 0.0.4): names, units and labels that `promtool
+//! check metrics` accepts, never a user's name or a client's address in a label.
+//!
+//! The names are a promise to dashboards: `docs/manual/metrics.md` lists them, and a test holds the
+//! page and [`FAMILIES`] together.
+
+use std::fmt::Write as _;
+
+use edgeway_model::notice::DropReason;
+use edgeway_model::world::{LinkStatus, Status};
+
+/// The media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// `"gauge"` or `"counter"`.
+    pub kind: &'static str,
+    /// The labels of its series, in order.
+    pub labels: &'static [&'static str],
+    /// What it says, as in HELP and in the manual.
+    pub help: &'static str,
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: "gauge", labels, help }
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: "counter", labels, help }
+}
+
+const BUILD_INFO: Family = gauge("edgeway_build_info", &["version", "role"], "Always 1; the labels say what runs.");
+const UP: Family = gauge("edgeway_up", &[], "Always 1 while the node answers.");
+const REGISTRATIONS: Family = gauge(
+    "edgeway_registrations",
+    &[],
+    "MRA registrations now; a device counts once, however many connections it holds.",
+);
+const REGISTRATIONS_PEAK: Family =
+    gauge("edgeway_registrations_peak", &[], "Highest number of MRA registrations since the node started.");
+const CALLS: Family = gauge("edgeway_calls", &[], "Calls now.");
+const CALLS_PEAK: Family = gauge("edgeway_calls_peak", &[], "Highest number of calls since the node started.");
+const CONNECTIONS: Family = gauge("edgeway_connections", &["proto"], "Client connections now.");
+const CONNECTIONS_PEAK: Family =
+    gauge("edgeway_connections_peak", &["proto"], "Highest number of client connections since the node started.");
+const TUNNEL_UP: Family = gauge("edgeway_tunnel_up", &["peer"], "Whether the link to the peer is up (1) or down (0).");
+const TUNNEL_RTT: Family = gauge(
+    "edgeway_tunnel_rtt_seconds",
+    &["peer"],
+    "Round-trip time of the last keepalive on the link; absent until there is one.",
+);
+const TUNNEL_SKEW: Family = gauge(
+    "edgeway_tunnel_clock_skew_seconds",
+    &["peer"],
+    "How far the clock of the peer is ahead of ours; absent while the link is down.",
+);
+const TUNNEL_DATAGRAMS: Family = gauge(
+    "edgeway_tunnel_datagrams",
+    &["peer"],
+    "Whether media has its UDP path to the peer (1), or UDP is blocked (0).",
+);
+const UC_NODE_UP: Family =
+    gauge("edgeway_uc_node_up", &["node", "service"], "Whether the registrar answers (1) or not (0); only on a core.");
+const REQUESTS: Family = counter("edgeway_requests_total", &["proto", "method"], "Requests received.");
+const DROPS: Family = counter("edgeway_drops_total", &["reason"], "What was refused or dropped, by reason.");
+const RTP_PACKETS: Family = counter(
+    "edgeway_rtp_packets_total",
+    &["dir"],
+    "Media packets relayed towards the inside (inward) and towards clients (outward).",
+);
+
+/// Every metric there is, in the order in which they are shown.
+pub const FAMILIES: [Family; 16] = [
+    BUILD_INFO,
+    UP,
+    REGISTRATIONS,
+    REGISTRATIONS_PEAK,
+    CALLS,
+    CALLS_PEAK,
+    CONNECTIONS,
+    CONNECTIONS_PEAK,
+    TUNNEL_UP,
+    TUNNEL_RTT,
+    TUNNEL_SKEW,
+    TUNNEL_DATAGRAMS,
+    UC_NODE_UP,
+    REQUESTS,
+    DROPS,
+    RTP_PACKETS,
+];
+
+/// The text of `/metrics`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "clocks that differ by more than 2^53 ms do not exist")]
+pub fn render(status: &Status) -> String {
+    let mut page = Page::default();
+    page.family(BUILD_INFO, [([env!("CARGO_PKG_VERSION"), status.role], 1)]);
+    page.family(UP, [([], 1)]);
+    page.family(REGISTRATIONS, [([], status.registrations.current)]);
+    page.family(REGISTRATIONS_PEAK, [([], status.registrations.peak)]);
+    page.family(CALLS, [([], status.calls.current)]);
+    page.family(CALLS_PEAK, [([], status.calls.peak)]);
+    page.family(CONNECTIONS, [(["sip"], status.connections.current)]);
+    page.family(CONNECTIONS_PEAK, [(["sip"], status.connections.peak)]);
+    let links = || status.links.iter();
+    page.family(TUNNEL_UP, links().map(|link| (peer(link), u8::from(link.up))));
+    let round_trip = |link: &LinkStatus| Some((link.up, link.round_trip?.as_secs_f64())).filter(|(up, _)| *up);
+    page.family(TUNNEL_RTT, links().filter_map(|link| Some((peer(link), round_trip(link)?.1))));
+    page.family(TUNNEL_SKEW, links().filter(|link| link.up).map(|link| (peer(link), link.skew_ms as f64 / 1e3)));
+    page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.datagrams))));
+    let registrars: Vec<_> = status.registrars.iter().map(|one| (one.address.to_string(), one.alive)).collect();
+    page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
+    page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
+    // Every reason from the start, so that a rate over the first one is seen.
+    let dropped = |label| status.drops.iter().find(|(reason, _)| *reason == label).map_or(0, |(_, count)| *count);
+    page.family(DROPS, DropReason::ALL.map(|reason| ([reason.label()], dropped(reason.label()))));
+    let (inward, outward) = status.media_packets;
+    page.family(RTP_PACKETS, [(["inward"], inward), (["outward"], outward)]);
+    page.0
+}
+
+fn peer(link: &LinkStatus) -> [&str; 1] {
+    [&link.peer]
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// One metric with its series; nothing at all where it has none.
+    fn family<'a, const LABELS: usize, V: std::fmt::Display>(
+        &mut self,
+        family: Family,
+        series: impl IntoIterator<Item = ([&'a str; LABELS], V)>,
+    ) {
+        debug_assert_eq!(family.labels.len(), LABELS, "{}", family.name);
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return;
+        }
+        let Family { name, kind, help, .. } = family;
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (values, value) in series {
+            let pairs = family.labels.iter().zip(values);
+            let labels: Vec<_> = pairs.map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
+            let braced = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(self.0, "{name}{braced} {value}");
+        }
+    }
+}
+
+/// A label's value: backslash, quote and line end are written as two characters.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use edgeway_model::world::{Gauge, RegistrarStatus};
+
+    use super::*;
+    use crate::limits::METRIC_SERIES_MAX;
+
+    const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manual/metrics.md");
+
+    fn full() -> Status {
+        let link = |peer: &str, up| LinkStatus {
+            peer: peer.to_owned(),
+            up,
+            round_trip: Some(Duration::from_micros(1_250)),
+            skew_ms: -42,
+            datagrams: up,
+        };
+        Status {
+            node: "core1".into(),
+            role: "core",
+            registrations: Gauge { current: 12, peak: 40 },
+            calls: Gauge { current: 3, peak: 9 },
+            connections: Gauge { current: 14, peak: 44 },
+            links: vec![link("edge1", true), link("edge2", false)],
+            registrars: vec![RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true }],
+            requests: vec![("INVITE", 4), ("REGISTER", 120)],
+            drops: vec![(DropReason::NoRelay.label(), 7)],
+            media_packets: (1_000, 990),
+        }
+    }
+
+    #[test]
+    fn every_number_is_shown_in_base_units() {
+        let text = render(&full());
+        let version = env!("CARGO_PKG_VERSION");
+        for line in [
+            format!("edgeway_build_info{{version=\"{version}\",role=\"core\"}} 1").as_str(),
+            "edgeway_up 1",
+            "edgeway_registrations 12",
+            "edgeway_registrations_peak 40",
+            "edgeway_calls 3",
+            "edgeway_calls_peak 9",
+            "edgeway_connections{proto=\"sip\"} 14",
+            "edgeway_connections_peak{proto=\"sip\"} 44",
+            "edgeway_tunnel_up{peer=\"edge1\"} 1",
+            "edgeway_tunnel_up{peer=\"edge2\"} 0",
+            "edgeway_tunnel_rtt_seconds{peer=\"edge1\"} 0.00125",
+            "edgeway_tunnel_clock_skew_seconds{peer=\"edge1\"} -0.042",
+            "edgeway_tunnel_datagrams{peer=\"edge1\"} 1",
+            "edgeway_tunnel_datagrams{peer=\"edge2\"} 0",
+            "edgeway_uc_node_up{node=\"10.0.0.5:5060\",service=\"sip\"} 1",
+            "edgeway_requests_total{proto=\"sip\",method=\"REGISTER\"} 120",
+            "edgeway_drops_total{reason=\"no_relay\"} 7",
+            "edgeway_drops_total{reason=\"overload\"} 0",
+            "edgeway_rtp_packets_total{dir=\"inward\"} 1000",
+            "edgeway_rtp_packets_total{dir=\"outward\"} 990",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        // What was measured before the link went down says nothing about now.
+        for gone in ["edgeway_tunnel_rtt_seconds{peer=\"edge2\"}", "edgeway_tunnel_clock_skew_seconds{peer=\"edge2\"}"]
+        {
+            assert!(!text.contains(gone), "{gone} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_what_promtool_accepts() {
+        for status in [full(), Status { role: "edge", ..Status::default() }] {
+            let text = render(&status);
+            assert!(text.ends_with('\n') && !text.contains("\n\n"));
+            let (mut families, mut seen) = (BTreeSet::new(), BTreeSet::new());
+            let mut family = None;
+            for line in text.lines() {
+                if let Some(rest) = line.strip_prefix("# HELP ") {
+                    let name = rest.split(' ').next().unwrap();
+                    family = FAMILIES.iter().find(|known| known.name == name);
+                    assert!(family.is_some() && families.insert(name), "{name} is unknown or shown twice");
+                    continue;
+                }
+                let family = family.expect("HELP comes first");
+                if let Some(rest) = line.strip_prefix("# TYPE ") {
+                    assert_eq!(rest, format!("{} {}", family.name, family.kind));
+                    continue;
+                }
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                assert_eq!(series.split('{').next(), Some(family.name));
+                assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+                assert!(seen.insert(series), "{series} is shown twice");
+            }
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for Family { name, kind, labels, help } in FAMILIES {
+            assert!(name.starts_with("edgeway_") && help.ends_with('.') && !help.contains(['\n', '\\']), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            assert!(!name.contains("milli") && !name.ends_with("_ms"), "{name}: base units");
+            let lower = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            assert!(lower(name) && labels.iter().all(|label| lower(label)), "{name}");
+        }
+    }
+
+    #[test]
+    fn labels_cannot_break_out() {
+        assert_eq!(escaped("a\"} 1\nb\\"), "a\\\"} 1\\nb\\\\");
+    }
+
+    #[test]
+    fn the_largest_status_stays_below_the_bound() {
+        let mut status = full();
+        let link = status.links[0].clone();
+        status.links = vec![link; 64];
+        status.registrars = vec![status.registrars[0].clone(); 64];
+        status.requests = vec![("OPTIONS", 1); 32];
+        let series = render(&status).lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < METRIC_SERIES_MAX, "{series} series");
+    }
+
+    #[test]
+    fn the_manual_lists_the_same() {
+        let page = std::fs::read_to_string(MANUAL).unwrap();
+        let written: Vec<_> = page.lines().filter(|line| line.starts_with("| `edgeway_")).collect();
+        let row = |family: &Family| {
+            let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+            format!("| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help)
+        };
+        let expected: Vec<_> = FAMILIES.iter().map(row).collect();
+        assert_eq!(written, expected, "docs/manual/metrics.md should have these rows:\n{}", expected.join("\n"));
+        let reasons: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).collect();
+        for reason in DropReason::ALL {
+            assert!(reasons.iter().any(|(label, _)| *label == reason.label()), "{} is missing", reason.label());
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The reactor, driven by a toy node over real sockets on loopback.
+
+mod bounds;
+mod closing;
+mod datagrams;
+mod flows;
+mod timers;
+mod world;
