@@ -97,6 +97,14 @@ struct Relay {
     published: Option<(InsideRelay, Frame)>,
 }
 
+/// Where requests of a dialog go inside.
+#[derive(Debug)]
+struct InsideParty {
+    place: (String, u16),
+    /// A Record-Route says so, which stays for the whole dialog; else the party's Contact does.
+    by_route: bool,
+}
+
 #[derive(Debug)]
 struct Call {
     id: String,
@@ -106,7 +114,7 @@ struct Call {
     tagged: FlowId,
     outside_tags: Vec<String>,
     /// Where requests of this dialog go inside.
-    inside_party: Option<(String, u16)>,
+    inside_party: Option<InsideParty>,
     established: bool,
     /// An ACK has passed.
     acknowledged: bool,
@@ -189,7 +197,8 @@ impl Calls {
     }
 
     pub(crate) fn inside_party(&self, call_id: &str, outside_tag: &str) -> Option<&(String, u16)> {
-        self.of_dialog(call_id, outside_tag).and_then(|key| self.calls.get(&key)?.inside_party.as_ref())
+        let party = self.calls.get(&self.of_dialog(call_id, outside_tag)?)?.inside_party.as_ref()?;
+        Some(&party.place)
     }
 
     pub(crate) fn flow_lost(&mut self, edge: &NodeId, flow: FlowId, now: Moment) {
@@ -300,7 +309,10 @@ impl CoreNode {
                 }
                 key
             }
-            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
+            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => {
+                self.target_refreshed(key, request);
+                key
+            }
             _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
@@ -319,11 +331,13 @@ impl CoreNode {
             return MediaRefusal::unless_bare(request.method(), response);
         };
         let status = response.status().unwrap_or(500);
-        if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
+        if exchange.initial && status < 300 && response.to_tag().is_some() {
             let party = self.party_ahead(response);
             if let Some(call) = self.calls.calls.get_mut(&exchange.call) {
                 call.inside_party = party.or(call.inside_party.take());
             }
+        } else if status < 300 {
+            self.target_refreshed(exchange.call, response);
         }
         self.response_body(exchange, Side::Inside, request, response, now)
     }
@@ -679,15 +693,25 @@ impl CoreNode {
         self.notice(Notice::CallEnded { call: Pii::new(call.id), why });
     }
 
+    /// RFC 3261 §12.2: within a dialog the route set stays, the Contact may change.
+    fn target_refreshed(&mut self, key: u32, message: &Message) {
+        let Some(call) = self.calls.calls.get_mut(&key) else { return };
+        let Some(party) = call.inside_party.as_mut().filter(|party| !party.by_route) else { return };
+        if let Some(place) = message.contacts().next().and_then(|contact| host_port(contact.uri)) {
+            party.place = place;
+        }
+    }
+
     /// Where requests of the client's dialog will go, out of the answer to its INVITE: the
     /// Record-Route above our own, or the Contact (RFC 3261 §12.1.2).
-    fn party_ahead(&self, response: &Message) -> Option<(String, u16)> {
+    fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
         let routes: Vec<_> = response.addresses(Name::RecordRoute).map(|route| route.uri).collect();
         let ours = routes.iter().rposition(|uri| Uri::parse(uri).is_some_and(|uri| self.is_own(&uri)))?;
-        match ours.checked_sub(1) {
+        let place = match ours.checked_sub(1) {
             Some(above) => host_port(routes[above]),
             None => response.contacts().next().and_then(|contact| host_port(contact.uri)),
-        }
+        };
+        place.map(|place| InsideParty { place, by_route: ours > 0 })
     }
 }
 
@@ -703,9 +727,11 @@ impl Relay {
 
 /// Where requests of a dialog that the inside opened will go: its topmost Record-Route, or its
 /// Contact (RFC 3261 §12.1.1).
-fn party_behind(request: &Message) -> Option<(String, u16)> {
+fn party_behind(request: &Message) -> Option<InsideParty> {
     let route = request.addresses(Name::RecordRoute).next().map(|route| route.uri);
-    route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port)
+    let by_route = route.is_some();
+    let place = route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port);
+    place.map(|place| InsideParty { place, by_route })
 }
 
 fn host_port(uri: &str) -> Option<(String, u16)> {
