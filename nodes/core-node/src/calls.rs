@@ -491,6 +491,12 @@ impl CoreNode {
     }
 
     fn request_body(&mut self, key: u32, side: Side, request: &Message) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        if request.method() == Some("INVITE") && !request.has_sdp() {
+            // The answer brings the offer, and may come when no port is at hand.
+            self.ensure_relay(key)?;
+            self.publish(key);
+            return Ok(None);
+        }
         if !request.has_sdp() || request.method() == Some("BYE") {
             return Ok(None);
         }
