@@ -1,7 +1,7 @@
 //! Calls: the dialogs of clients, their relays, and the session descriptions on the way.
 //!
 //! A call here is one client's side of a call: two clients outside talking to each other are two
-//! calls, joined by the registrar. Each is known by Call-ID and the *client's* tag; until the client
+//! entries, joined by the registrar (the operator's count takes them as one, by their Call-ID). Each is known by Call-ID and the *client's* tag; until the client
 //! has shown a tag, by its INVITE's transaction. The core anchors media: SRTP with the client (over
 //! the edge), RTP with the inside party.
 //!
@@ -108,6 +108,8 @@ struct InsideParty {
 #[derive(Debug)]
 struct Call {
     id: String,
+    /// What the operator counts as one call: the same for both parties where both are clients.
+    number: u32,
     edge: NodeId,
     /// The client's flow, as the edge numbers it, and told apart from other edges'.
     flow: FlowId,
@@ -134,6 +136,8 @@ pub(crate) struct Calls {
     by_dialog: HashMap<(String, String), u32>,
     exchanges: HashMap<TransactionId, Exchange>,
     by_relay: HashMap<RelayId, u32>,
+    /// Per Call-ID: its number, and how many clients take part.
+    numbers: HashMap<String, (u32, u32)>,
     lost: BTreeSet<(Moment, u32)>,
     next: u32,
     free: Vec<PortPair>,
@@ -153,6 +157,7 @@ impl Calls {
             by_dialog: HashMap::new(),
             exchanges: HashMap::new(),
             by_relay: HashMap::new(),
+            numbers: HashMap::new(),
             lost: BTreeSet::new(),
             // Random, so that the relays of an earlier life of this core are never mistaken for ours.
             next: (random.next_u64() >> 40) as u32,
@@ -180,6 +185,22 @@ impl Calls {
     pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
         self.bind_again_at = Some(now + BIND_AGAIN_AFTER);
+    }
+
+    /// The number of the call with this Call-ID; `new` if it is the first client's.
+    fn number(&mut self, call_id: &str, new: u32) -> u32 {
+        let (number, clients) = self.numbers.entry(call_id.to_owned()).or_insert((new, 0));
+        *clients += 1;
+        *number
+    }
+
+    fn release_number(&mut self, call_id: &str) {
+        if let Some((_, clients)) = self.numbers.get_mut(call_id) {
+            *clients -= 1;
+            if *clients == 0 {
+                self.numbers.remove(call_id);
+            }
+        }
     }
 
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
@@ -260,7 +281,7 @@ impl CoreNode {
     pub(crate) fn waits_for_ports(&self, edge: &NodeId, request: &Message, outside_tag: Option<&str>) -> bool {
         let granted = self.edges.get(edge).is_some_and(|edge| !edge.granted.is_empty());
         request.method() == Some("INVITE")
-            && !(granted && !self.calls.free.is_empty())
+            && (!granted || self.calls.free.is_empty())
             && !self.calls.has_relay(request.call_id(), outside_tag)
     }
 
@@ -458,8 +479,10 @@ impl CoreNode {
         let index = self.edges.get(edge).map_or(0, |edge| edge.index);
         self.calls.next = self.calls.next.wrapping_add(1);
         let key = self.calls.next;
+        let number = self.calls.number(request.call_id(), key);
         let call = Call {
             id: request.call_id().to_owned(),
+            number,
             edge: edge.clone(),
             flow,
             tagged: flow_at(index, flow),
@@ -475,7 +498,7 @@ impl CoreNode {
             heard: now,
         };
         self.calls.calls.insert(key, call);
-        self.calls.gauge.set(self.calls.calls.len() as u64);
+        self.calls.gauge.set(self.calls.numbers.len() as u64);
         self.notice(Notice::CallOffered { call: Pii::new(request.call_id().to_owned()) });
         Ok(key)
     }
@@ -658,6 +681,7 @@ impl CoreNode {
         let frame = Frame::SetRelay {
             relay: relay.id,
             ports: relay.outside.1,
+            call: call.number,
             flow: call.flow,
             described: client.and_then(|client| client.described),
             srtp: !plain,
@@ -684,7 +708,8 @@ impl CoreNode {
         for id in &call.exchanges {
             self.calls.exchanges.remove(id);
         }
-        self.calls.gauge.set(self.calls.calls.len() as u64);
+        self.calls.release_number(&call.id);
+        self.calls.gauge.set(self.calls.numbers.len() as u64);
         if let Some(relay) = call.relay {
             self.calls.by_relay.remove(&relay.id);
             let frame = Frame::CloseRelay { relay: relay.id, ports: relay.outside.1 };
