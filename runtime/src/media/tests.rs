@@ -1,5 +1,6 @@
 //! Media threads of an edge and a core on loopback, with a client, a party inside and an attacker.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -436,7 +437,7 @@ fn control_datagrams_pass_both_ways() {
     assert!(pair.edge.media.is_open(&node("core1")) && !pair.edge.media.is_open(&node("nobody")));
 }
 
-/// A wire that can be cut: everything between the core's side and the edge.
+/// Everything between the core's side and the edge: can be cut, takes time, loses packets.
 struct Wire {
     address: SocketAddr,
     cut: Arc<AtomicBool>,
@@ -444,21 +445,61 @@ struct Wire {
 
 impl Wire {
     fn to(edge: SocketAddr) -> Self {
+        Self::poor(edge, Duration::ZERO, usize::MAX)
+    }
+
+    /// Takes `delay` each way and loses one packet in `loses_one_in`.
+    fn poor(edge: SocketAddr, delay: Duration, loses_one_in: usize) -> Self {
         let (near, cut) = (socket("127.0.0.1"), Arc::new(AtomicBool::new(false)));
         let (address, is_cut) = (near.local_addr().unwrap(), Arc::clone(&cut));
         std::thread::spawn(move || {
-            near.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-            let mut buffer = [0; 2_048];
-            let mut core = None;
-            while let Ok((len, from)) = near.recv_from(&mut buffer) {
-                let to = if from == edge { core } else { core.replace(from).and(Some(edge)).or(Some(edge)) };
-                if let Some(to) = to.filter(|_| !is_cut.load(Ordering::Relaxed)) {
-                    let _ = near.send_to(&buffer[..len], to);
+            near.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let (mut buffer, mut core) = ([0; 2_048], edge);
+            let (mut count, mut under_way) = (0, VecDeque::new());
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end {
+                if let Ok((len, from)) = near.recv_from(&mut buffer) {
+                    let to = if from == edge { core } else { edge };
+                    core = if from == edge { core } else { from };
+                    count += 1;
+                    if !is_cut.load(Ordering::Relaxed) && count % loses_one_in != 0 {
+                        under_way.push_back((Instant::now() + delay, to, buffer[..len].to_vec()));
+                    }
+                }
+                while under_way.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+                    let Some((_, to, packet)) = under_way.pop_front() else { break };
+                    let _ = near.send_to(&packet, to);
                 }
             }
         });
         Self { address, cut }
     }
+}
+
+#[test]
+fn loss_on_the_link_costs_what_is_lost_and_no_more() {
+    let mut pair = Pair::unlinked();
+    // A window that shrinks with loss would let 4 Mbit/s through here.
+    pair.dial(Wire::poor(pair.address, Duration::from_millis(10), 50).address);
+    assert!(pair.core.path(SOON, true).is_some() && pair.edge.path(SOON, true).is_some());
+    let mut call = pair.call(1);
+    while !call.inward(Component::Rtp) {}
+    std::thread::sleep(Duration::from_millis(100));
+    let inside = call.inside[0].try_clone().unwrap();
+    inside.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let receiver = std::thread::spawn(move || std::iter::from_fn(|| receive(&inside)).count());
+    let (start, packets) = (Instant::now(), 4_500);
+    for n in 0..packets {
+        let due = start + Duration::from_micros(333) * n;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let mut packet = [&clear(Component::Rtp, 1_000 + n as u16)[..], &[0; 1_000]].concat();
+        let len = packet.len();
+        packet.extend_from_slice(&[0; 14]);
+        let len = call.sender.protect_rtp(&mut packet, len).unwrap();
+        call.client[0].send_to(&packet[..len], at(call.outside_ports.rtp)).unwrap();
+    }
+    let received = receiver.join().unwrap();
+    assert!(received * 100 >= packets as usize * 90, "{received} of {packets}, at 24 Mbit/s");
 }
 
 #[test]
