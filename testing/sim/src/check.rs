@@ -91,8 +91,8 @@ impl World {
             }
         }
         let mut at_cores = 0;
-        for index in 0..self.slots.len() {
-            let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(status) = slot.node.as_ref().map(crate::host::Hosted::status) else { continue };
             let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.edges };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {
