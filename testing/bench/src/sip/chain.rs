@@ -133,7 +133,7 @@ fn start_edgeway(
         certificates: std::slice::from_ref(certificate),
         domain: DOMAIN,
         public_host: EDGE_NAME,
-        media_ports: ("36000-47999", "48000-59999"),
+        media_ports: ("12000-21999", "22000-31999"),
         log_level: "warn",
         strangers_per_address: 50_000,
     };
