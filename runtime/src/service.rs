@@ -201,8 +201,10 @@ pub fn run_edge<N: Observable + 'static>(
         ..ReactorLimits::default()
     };
     run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, _| {
+        // One configuration for all listeners: a ticket got on one resumes on the other.
+        let tls = server_config(Arc::clone(&certificates));
         for listener in sip {
-            serve_tls(reactor, listener, server_config(Arc::clone(&certificates)))
+            serve_tls(reactor, listener, Arc::clone(&tls))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
         let door = match (desk, identity) {
@@ -413,6 +415,7 @@ fn watch_certificates(certificates: &Arc<CertificateStore>, settings: &EdgeSetti
     spawn_local(async move {
         let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
         while hang_up.recv().await.is_some() {
+            notify::reloading();
             match certificates.reload(&files) {
                 Ok(()) => tracing::info!("certificates read again"),
                 Err(faults) => {
@@ -421,6 +424,7 @@ fn watch_certificates(certificates: &Arc<CertificateStore>, settings: &EdgeSetti
                     }
                 }
             }
+            notify::ready();
         }
     });
 }
