@@ -23,6 +23,14 @@ impl World {
         let next = self.chance.millis(least, most);
         self.schedule(next, Happening::Chaos);
         match self.chance.below(100) {
+            0..55 if self.gentle => self.stall(100, 2_000),
+            55..80 if self.gentle => {
+                if let Some(link) = self.some_link() {
+                    self.cut_link(link);
+                }
+            }
+            80..90 if self.gentle => self.flip_datagram_path(),
+            _ if self.gentle => self.mischief(),
             0..20 => self.stall(200, 2_500),
             20..28 => self.stall(3_200, 6_000),
             28..45 => {
