@@ -122,7 +122,9 @@ impl CoreNode {
     /// "SIP Path headers" On: our own Path before the edge's. Off: Contacts that lead to us.
     fn edit_register(&self, edit: &mut Edit<'_>, request: &Message, transport: Transport) {
         if self.settings.path_headers {
-            edit.push(Name::Path, &self.own_uri(transport));
+            // Registrars look for `ob` in the topmost Path (RFC 5626 §6): core and edge together are
+            // the first hop that keeps the flow.
+            edit.push(Name::Path, &self.own_uri(transport).replace(";lr>", ";lr;ob>"));
             let says_path = |value: &[u8]| value.eq_ignore_ascii_case(b"path");
             if !request.values(Name::Supported).any(says_path) {
                 // RFC 3327 §5.1: registrars may insist that somebody says so.
@@ -136,6 +138,7 @@ impl CoreNode {
             contact::hide(edit, request, &self.agent(), transport.param(), &user);
         }
         edit.remove(Name::Path);
+        withhold_outbound(edit, request);
     }
 
     /// Our URI on the inside, for Path and Record-Route.
@@ -282,6 +285,17 @@ impl CoreNode {
             200..=299 => self.notice(Notice::CallAnswered { call }),
             _ => {}
         }
+    }
+}
+
+/// Without Path there is no flow a registrar could see: a client's wish for RFC 5626 would be refused
+/// (439), so it is not passed on. The edge keeps the flow all the same.
+fn withhold_outbound(edit: &mut Edit<'_>, request: &Message) {
+    let asked = |value: &&[u8]| value.eq_ignore_ascii_case(b"outbound");
+    if request.values(Name::Supported).any(|value| asked(&value)) {
+        let others = request.values(Name::Supported).filter(|value| !asked(value));
+        let others: Vec<_> = others.map(String::from_utf8_lossy).collect();
+        edit.set(Name::Supported, &others.join(", "));
     }
 }
 

@@ -114,6 +114,29 @@ impl Host {
         self.enter(|| TcpStream::connect_timeout(&to, patience).with_context(|| format!("connect to {to}")))
     }
 
+    /// Whether a TCP socket listens at `address` there. Only looks: a connection opened to find out is an error to a
+    /// TLS server, and Debian's Kamailio corrupts its memory on such errors (kamailio issue 3791).
+    pub fn listens_tcp(&self, address: SocketAddr) -> bool {
+        self.has_socket("tcp", address, Some("0A"))
+    }
+
+    /// Whether a UDP socket is bound to `address` there.
+    pub fn listens_udp(&self, address: SocketAddr) -> bool {
+        self.has_socket("udp", address, None)
+    }
+
+    /// Looks for an IPv4 socket in proc(5)'s table: `slot: local remote state …`, addresses in host-order hex.
+    fn has_socket(&self, table: &str, address: SocketAddr, state: Option<&str>) -> bool {
+        let SocketAddr::V4(address) = address else { return false };
+        let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+        let file = format!("/proc/thread-self/net/{table}");
+        let text = self.enter(|| Ok(std::fs::read_to_string(file)?)).unwrap_or_default();
+        text.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().take(4).collect();
+            fields.get(1) == Some(&local.as_str()) && state.is_none_or(|state| fields.get(3) == Some(&state))
+        })
+    }
+
     /// Whether something accepts TCP connections at `address` there.
     pub fn accepts_tcp(&self, address: SocketAddr) -> bool {
         self.connect(address, Duration::from_millis(500)).is_ok()

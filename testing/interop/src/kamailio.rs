@@ -66,7 +66,7 @@ impl Kamailio<'_> {
         let runtime = directory.join(format!("{}.run", self.name));
         fs::create_dir_all(&runtime)?;
         let mut command = host.command("kamailio");
-        command.args(["-DD", "-E", "-m", &self.shared_mib.to_string(), "-M", "16"]);
+        command.args(["-DD", "-E", "-x", "tlsf", "-X", "tlsf", "-m", &self.shared_mib.to_string(), "-M", "16"]);
         command.args(["-n", &self.workers.to_string(), "-N", &self.workers.to_string()]);
         command.arg("-f").arg(&config).arg("-Y").arg(&runtime).arg("-P").arg(runtime.join("pid"));
         for (protocol, address) in [("udp", self.udp), ("tcp", self.tcp), ("tls", self.tls.map(|(address, _)| address))]
@@ -83,9 +83,10 @@ impl Kamailio<'_> {
             command.arg("-A").arg(define);
         }
         let mut daemon = Daemon::start(self.name, &mut command, directory)?;
-        let listening = |_: &Daemon| match (self.tcp, self.tls) {
-            (Some(address), _) | (None, Some((address, _))) => host.accepts_tcp(address),
-            (None, None) => self.udp.is_some_and(|address| host.enter(|| Ok(udp_is_taken(address))).unwrap_or(false)),
+        let listening = |_: &Daemon| {
+            let tls = self.tls.map(|(address, _)| address);
+            let tcp = [self.tcp, tls].into_iter().flatten().all(|address| host.listens_tcp(address));
+            tcp && self.udp.is_none_or(|address| host.listens_udp(address))
         };
         daemon.wait_until("listening", START_PATIENCE, listening)?;
         Ok(Running { daemon })
@@ -111,11 +112,6 @@ impl Running {
     pub fn log(&self) -> String {
         self.daemon.log()
     }
-}
-
-/// A UDP socket is there when we cannot have it ourselves.
-fn udp_is_taken(address: SocketAddr) -> bool {
-    std::net::UdpSocket::bind(address).is_err()
 }
 
 /// The URI of a user of [`DOMAIN`].

@@ -194,7 +194,7 @@ impl Product {
         Daemon::start(program, command.arg("--config").arg(&node.config), directory)
     }
 
-    fn wait_linked(&mut self) -> Result<()> {
+    fn wait_linked(&self) -> Result<()> {
         let linked = crate::process::wait_for("link between edge and core", LINK_PATIENCE, || self.is_linked());
         linked.with_context(|| self.log_tails())
     }

@@ -24,7 +24,7 @@ pub struct Crate {
 
 /// Every folder that may hold crates, and its rank. A crate depends on lower ranks only, so
 /// siblings never depend on each other.
-const RANKS: [(&str, u8); 13] = [
+const RANKS: [(&str, u8); 14] = [
     ("model", 0),
     ("config", 1),
     ("protocols/", 2),
@@ -36,8 +36,10 @@ const RANKS: [(&str, u8); 13] = [
     ("admin", 4),
     ("lab-servers", 4),
     ("apps/", 5),
+    // Runs the product with the harness of the interop tests.
+    ("testing/bench", 7),
     ("testing/", 6),
-    ("xtask", 6),
+    ("xtask", 8),
 ];
 
 /// Folders whose crates are pure: no socket, clock, thread, file, environment, OS randomness or async.

@@ -102,6 +102,7 @@ pub(crate) struct RunningNode {
     /// Where `/metrics` is served.
     pub(crate) metrics: Option<SocketAddr>,
     /// Keeps it running.
+    #[expect(dead_code, reason = "held, never read")]
     pub(crate) guard: Box<dyn Any + Send>,
 }
 

@@ -1,4 +1,4 @@
-//! One phone of the crowd: a TLS 1.3 connection that registers and calls.
+//! One phone of the crowd: a connection that registers, calls and answers. TLS 1.3 outside, TCP inside.
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeway_interop::kamailio::{DOMAIN, uri};
@@ -7,10 +7,9 @@ use edgeway_interop::wire_phone::{authorization, proxy_authorization, unique};
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// An answer that takes longer is lost.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
@@ -18,15 +17,19 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 const EXPIRES_SECONDS: u32 = 3600;
 
 /// An SDP with SRTP keys (RFC 4568): an edge may insist on encryption.
-const SESSION: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+pub(crate) const SESSION: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
     m=audio 20000 RTP/SAVP 0\r\na=rtpmap:0 PCMU/8000\r\n\
     a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
 
+/// TLS or TCP: two kinds of stream, one boxed type.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// A phone.
-#[derive(Debug)]
 pub(crate) struct Client {
     user: String,
-    stream: TlsStream<TcpStream>,
+    transport: &'static str,
+    stream: Box<dyn Stream>,
     local: SocketAddr,
     received: Vec<u8>,
     /// The registration's own Call-ID, the same for every refresh (RFC 3261 §10.2.4).
@@ -38,7 +41,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects user number `index`.
+    /// Connects user number `index` over TLS.
     pub(crate) async fn connect(
         index: usize,
         edge: SocketAddr,
@@ -49,8 +52,21 @@ impl Client {
         socket.set_nodelay(true)?;
         let local = socket.local_addr()?;
         let stream = tls.connect(name, socket).await.context("TLS handshake")?;
-        Ok(Self {
+        Ok(Self::new(index, "tls", Box::new(stream), local))
+    }
+
+    /// Connects user number `index` over TCP, straight to the registrar.
+    pub(crate) async fn connect_inside(index: usize, registrar: SocketAddr) -> Result<Self> {
+        let socket = TcpStream::connect(registrar).await?;
+        socket.set_nodelay(true)?;
+        let local = socket.local_addr()?;
+        Ok(Self::new(index, "tcp", Box::new(socket), local))
+    }
+
+    fn new(index: usize, transport: &'static str, stream: Box<dyn Stream>, local: SocketAddr) -> Self {
+        Self {
             user: format!("u{index}"),
+            transport,
             stream,
             local,
             received: Vec::new(),
@@ -58,7 +74,7 @@ impl Client {
             sequence: 0,
             challenge: String::new(),
             credentials: String::new(),
-        })
+        }
     }
 
     /// Registers or refreshes; a challenge is answered once.
@@ -80,15 +96,10 @@ impl Client {
         bail!("{}: challenged again", self.user)
     }
 
-    /// Calls `callee`, who answers; then hangs up. Both are outside.
+    /// Calls `callee`, who answers; then hangs up.
     pub(crate) async fn call(&mut self, callee: &mut Self) -> Result<()> {
-        let call_id = unique();
-        let answer = self.invite(callee, &call_id).await?;
-        let dialog = Dialog::from_answer(&answer)?;
-        let ack = self.in_dialog("ACK", &call_id, &dialog);
-        self.send(&ack).await?;
-        callee.request("ACK").await?;
-        let bye = self.in_dialog("BYE", &call_id, &dialog);
+        let call = self.establish(callee, SESSION, SESSION).await?;
+        let bye = self.in_dialog("BYE", &call);
         self.send(&bye).await?;
         let request = callee.request("BYE").await?;
         let contact = callee.contact();
@@ -98,8 +109,25 @@ impl Client {
         Ok(())
     }
 
-    /// The INVITE up to its 200. The registrar may challenge it.
-    async fn invite(&mut self, callee: &mut Self, call_id: &str) -> Result<Message> {
+    /// Calls `callee` with this offer; the callee gives this answer.
+    pub(crate) async fn establish(&mut self, callee: &mut Self, offer: &str, answer: &str) -> Result<Call> {
+        let call_id = unique();
+        let (offered, accepted) = self.invite(callee, &call_id, offer, answer).await?;
+        let call = Call::from_answer(call_id, offered, accepted)?;
+        let ack = self.in_dialog("ACK", &call);
+        self.send(&ack).await?;
+        callee.request("ACK").await?;
+        Ok(call)
+    }
+
+    /// The INVITE up to its 200: the offer as the callee saw it, and the 200. The registrar may challenge it.
+    async fn invite(
+        &mut self,
+        callee: &mut Self,
+        call_id: &str,
+        offer: &str,
+        answer: &str,
+    ) -> Result<(String, Message)> {
         let target = uri(&callee.user);
         let mut credentials = match self.challenge.as_str() {
             "" => String::new(),
@@ -108,31 +136,28 @@ impl Client {
         for _ in 0..2 {
             self.sequence += 1;
             let request = format!(
-                "{}Contact: {}\r\n{credentials}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SESSION}",
+                "{}Contact: {}\r\n{credentials}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{offer}",
                 self.head("INVITE", &target, &format!("<{target}>"), call_id),
                 self.contact(),
-                SESSION.len(),
+                offer.len(),
             );
             self.send(&request).await?;
-            // The callee hears of it unless it is challenged; whoever speaks first says which.
-            let answer = tokio::select! {
+            // The callee hears of it unless it is refused; whoever speaks first says which.
+            let refusal = tokio::select! {
                 request = callee.request("INVITE") => {
-                    let contact = callee.contact();
-                    callee.send(&request?.response("200 OK", &contact, SESSION)?).await?;
-                    self.final_answer().await?
+                    let (request, contact) = (request?, callee.contact());
+                    callee.send(&request.response("200 OK", &contact, answer)?).await?;
+                    let accepted = self.final_answer().await?;
+                    ensure!(accepted.status() == Some(200), "INVITE: {}", accepted.first_line());
+                    return Ok((request.body, accepted));
                 }
-                answer = self.final_answer() => answer?,
+                refusal = self.final_answer() => refusal?,
             };
-            match answer.status() {
-                Some(200) => return Ok(answer),
-                Some(407) => {
-                    let challenge = answer.header("Proxy-Authenticate").context("a challenge")?;
-                    credentials = proxy_authorization(&self.user, challenge, "INVITE", &target)?;
-                    let ack = self.acknowledge_refusal(&answer, &target, call_id)?;
-                    self.send(&ack).await?;
-                }
-                _ => bail!("INVITE: {}", answer.first_line()),
-            }
+            ensure!(refusal.status() == Some(407), "INVITE: {}", refusal.first_line());
+            let challenge = refusal.header("Proxy-Authenticate").context("a challenge")?;
+            credentials = proxy_authorization(&self.user, challenge, "INVITE", &target)?;
+            let ack = self.acknowledge_refusal(&refusal, &target, call_id)?;
+            self.send(&ack).await?;
         }
         bail!("{}: challenged again", self.user)
     }
@@ -152,8 +177,8 @@ impl Client {
         self.sequence += 1;
         let own = uri(&self.user);
         format!(
-            "{}Contact: {};+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:0>12}>\";reg-id=1\r\n\
-             Expires: {EXPIRES_SECONDS}\r\nSupported: path, outbound\r\n{}Content-Length: 0\r\n\r\n",
+            "{}Contact: {};+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:0>12}>\"\r\n\
+             Expires: {EXPIRES_SECONDS}\r\nSupported: path\r\n{}Content-Length: 0\r\n\r\n",
             self.head("REGISTER", &format!("sip:{DOMAIN}"), &format!("<{own}>"), &self.call_id),
             self.contact(),
             &self.user[1..],
@@ -161,18 +186,19 @@ impl Client {
         )
     }
 
-    fn in_dialog(&mut self, method: &str, call_id: &str, dialog: &Dialog) -> String {
+    fn in_dialog(&mut self, method: &str, call: &Call) -> String {
         if method != "ACK" {
             self.sequence += 1;
         }
-        let head = self.head(method, &dialog.target, &dialog.to, call_id);
-        format!("{head}{}Content-Length: 0\r\n\r\n", dialog.routes)
+        let head = self.head(method, &call.target, &call.to, &call.id);
+        format!("{head}{}Content-Length: 0\r\n\r\n", call.routes)
     }
 
     fn head(&self, method: &str, target: &str, to: &str, call_id: &str) -> String {
         format!(
-            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/TLS {};branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n\
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/{} {};branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n\
              From: <{}>;tag={call_id}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {} {method}\r\n",
+            self.transport.to_uppercase(),
             self.local,
             unique(),
             uri(&self.user),
@@ -181,7 +207,7 @@ impl Client {
     }
 
     fn contact(&self) -> String {
-        format!("<sip:{}@{};transport=tls>", self.user, self.local)
+        format!("<sip:{}@{};transport={}>", self.user, self.local, self.transport)
     }
 
     async fn send(&mut self, text: &str) -> Result<()> {
@@ -220,20 +246,29 @@ impl Client {
     }
 }
 
-/// What requests inside a call need (RFC 3261 §12.1.2).
-struct Dialog {
+/// A call that is up, and what requests inside it need (RFC 3261 §12.1.2).
+#[derive(Debug)]
+pub(crate) struct Call {
+    id: String,
     target: String,
     to: String,
     routes: String,
+    /// The session description the callee was offered.
+    pub(crate) offered: String,
+    /// The one the caller was answered with.
+    pub(crate) answered: String,
 }
 
-impl Dialog {
-    fn from_answer(answer: &Message) -> Result<Self> {
+impl Call {
+    fn from_answer(id: String, offered: String, answer: Message) -> Result<Self> {
         let routes = answer.headers("Record-Route").into_iter().rev().flat_map(|value| value.split(',').rev());
         Ok(Self {
+            id,
             target: answer.uri("Contact").context("Contact")?.to_owned(),
             to: answer.header("To").context("To")?.to_owned(),
             routes: routes.map(|route| format!("Route: {}\r\n", route.trim())).collect(),
+            offered,
+            answered: answer.body,
         })
     }
 }

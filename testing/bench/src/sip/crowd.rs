@@ -30,6 +30,8 @@ pub(crate) struct Done {
     pub(crate) latencies: Latencies,
     /// Operations that did not; their phones take no further part.
     pub(crate) failed: usize,
+    /// Why the first of them did not.
+    why: Option<String>,
 }
 
 /// The phones, in groups: each group has one operation in flight.
@@ -44,61 +46,30 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// A crowd that will connect to `edge` and trust `authority`.
     pub(crate) fn new(edge: SocketAddr, authority: &Path, in_flight: usize) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             edge,
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: connector(authority)?,
             groups: Vec::new(),
             groups_max: in_flight.max(1),
         })
     }
 
-    /// Connects so many phones.
-    pub(crate) fn connect(&mut self, connections: usize) -> Result<()> {
+    /// Connects and registers so many phones, one after the other: Debian's Kamailio 5.6.3 shares OpenSSL's error
+    /// state between its workers and corrupts its memory when two of them shake hands at once (kamailio issue 3695).
+    pub(crate) fn gather(&mut self, connections: usize) -> Result<()> {
         let groups = self.groups_max.min(connections);
+        self.groups = (0..groups).map(|_| Vec::new()).collect();
         let name = ServerName::try_from(EDGE_NAME)?;
-        let tasks: Vec<_> = (0..groups)
-            .map(|group| {
-                let (edge, tls, name) = (self.edge, self.tls.clone(), name.clone());
-                self.runtime.spawn(async move {
-                    let mut clients = Vec::new();
-                    for index in (group..connections).step_by(groups) {
-                        clients.push(Client::connect(index, edge, &tls, name.clone()).await?);
-                    }
-                    anyhow::Ok(clients)
-                })
-            })
-            .collect();
-        for task in tasks {
-            self.groups.push(self.runtime.block_on(task)?.context("connect")?);
-        }
-        Ok(())
-    }
-
-    /// Registers every phone once.
-    pub(crate) fn register(&mut self) -> Result<()> {
-        let tasks: Vec<_> = std::mem::take(&mut self.groups)
-            .into_iter()
-            .map(|mut clients| {
-                self.runtime.spawn(async move {
-                    for client in &mut clients {
-                        client.register().await?;
-                    }
-                    anyhow::Ok(clients)
-                })
-            })
-            .collect();
-        for task in tasks {
-            self.groups.push(self.runtime.block_on(task)?.context("register")?);
-        }
-        Ok(())
+        let (edge, tls) = (self.edge, &self.tls);
+        self.runtime.block_on(async {
+            for index in 0..connections {
+                let mut client = Client::connect(index, edge, tls, name.clone()).await?;
+                client.register().await?;
+                self.groups[index % groups].push(client);
+            }
+            Ok(())
+        })
     }
 
     /// Keeps the load up for `duration`.
@@ -125,12 +96,27 @@ impl Crowd {
             done.latencies.append(latencies);
             if let Some(error) = failure {
                 done.failed += 1;
-                eprintln!("failed: {error:#}");
+                done.why.get_or_insert_with(|| format!("{error:#}"));
             }
+        }
+        if let Some(why) = &done.why {
+            eprintln!("{} of {count} groups gave up, the first because: {why}", done.failed);
         }
         ensure!(done.latencies.count() > 0, "nothing succeeded");
         Ok(done)
     }
+}
+
+/// TLS 1.3 and nothing else: equal terms for both sides.
+pub(crate) fn connector(authority: &Path) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// When a group's operations are due, in seconds since the start.

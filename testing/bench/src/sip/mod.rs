@@ -1,8 +1,8 @@
 //! `bench sip`: REGISTER and calls through two tiers to a registrar.
 
-mod chain;
-mod client;
-mod crowd;
+pub(crate) mod chain;
+pub(crate) mod client;
+pub(crate) mod crowd;
 
 use crate::report::{self, Machine, Table, cell, median, micros_each, ratio};
 use crate::{Common, perf};
@@ -14,6 +14,7 @@ use edgeway_interop::certificates::Authority;
 use edgeway_interop::process::{Scratch, Usage};
 use edgeway_interop::product::EDGE_NAME;
 use serde::Serialize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Options of `bench sip`.
@@ -78,7 +79,8 @@ struct Memory {
     connections: usize,
     edge_kib: f64,
     core_kib: f64,
-    handshake_edge_us: f64,
+    /// CPU of the edge for a phone that arrives: handshake, challenge and registration.
+    arrival_edge_us: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -142,23 +144,32 @@ struct Measurement<'a> {
 impl Measurement<'_> {
     /// How many REGISTERs a second the chain manages, measured briefly.
     fn probe_rate(&self) -> Result<f64> {
-        let scratch = Scratch::create(&format!("probe-{}", self.kind.name()))?;
-        let (_chain, mut crowd) = self.start(&scratch)?;
-        let start = Instant::now();
-        let done = crowd.run(Load::Registers { rate: None }, Duration::from_millis(1500))?;
-        Ok(done.latencies.count() as f64 / start.elapsed().as_secs_f64())
+        self.with_logs("probe", |directory| {
+            let (_chain, mut crowd) = self.start(directory)?;
+            crowd.gather(self.connections)?;
+            let start = Instant::now();
+            let done = crowd.run(Load::Registers { rate: None }, Duration::from_millis(1500))?;
+            Ok(done.latencies.count() as f64 / start.elapsed().as_secs_f64())
+        })
     }
 
     fn take(&self, half_rate: f64, results: &mut Results) -> Result<()> {
         eprintln!("round {}: {} with {} connections", self.round + 1, self.kind.name(), self.connections);
-        let scratch = Scratch::create(&format!("sip-{}", self.kind.name()))?;
-        let authority = Authority::create(scratch.path(), "authority")?;
-        let chain = Chain::start(self.kind, self.connections, &authority.issue(EDGE_NAME)?, scratch.path())?;
-        let mut crowd = Crowd::new(chain.edge_address(), &authority.certificate(), self.arguments.in_flight)?;
+        self.with_logs("sip", |directory| self.measure(half_rate, directory, results))
+    }
+
+    /// A folder for logs, kept where `work` fails.
+    fn with_logs<T>(&self, what: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let mut scratch = Scratch::create(&format!("{what}-{}", self.kind.name()))?;
+        work(scratch.path()).inspect_err(|_| scratch.keep()).with_context(|| {
+            format!("{} with {} connections; logs in {}", self.kind.name(), self.connections, scratch.path().display())
+        })
+    }
+
+    fn measure(&self, half_rate: f64, directory: &Path, results: &mut Results) -> Result<()> {
+        let (chain, mut crowd) = self.start(directory)?;
         let before = chain.usage()?;
-        crowd.connect(self.connections)?;
-        let connected = chain.usage()?;
-        crowd.register()?;
+        crowd.gather(self.connections)?;
         let registered = chain.usage()?;
         let kib = |later: &Usage, earlier: &Usage| {
             (later.proportional_bytes as f64 - earlier.proportional_bytes as f64) / 1024.0 / self.connections as f64
@@ -168,7 +179,7 @@ impl Measurement<'_> {
             connections: self.connections,
             edge_kib: kib(&registered.edge, &before.edge),
             core_kib: kib(&registered.core, &before.core),
-            handshake_edge_us: micros_each(connected.edge.cpu - before.edge.cpu, self.connections),
+            arrival_edge_us: micros_each(registered.edge.cpu - before.edge.cpu, self.connections),
         });
         let mut loads = vec![("REGISTER, saturated", Load::Registers { rate: None })];
         loads.push(("REGISTER, half load", Load::Registers { rate: Some(half_rate) }));
@@ -183,12 +194,10 @@ impl Measurement<'_> {
         Ok(())
     }
 
-    fn start(&self, scratch: &Scratch) -> Result<(Chain, Crowd)> {
-        let authority = Authority::create(scratch.path(), "authority")?;
-        let chain = Chain::start(self.kind, self.connections, &authority.issue(EDGE_NAME)?, scratch.path())?;
-        let mut crowd = Crowd::new(chain.edge_address(), &authority.certificate(), self.arguments.in_flight)?;
-        crowd.connect(self.connections)?;
-        crowd.register()?;
+    fn start(&self, directory: &Path) -> Result<(Chain, Crowd)> {
+        let authority = Authority::create(directory, "authority")?;
+        let chain = Chain::start(self.kind, &authority.issue(EDGE_NAME)?, directory)?;
+        let crowd = Crowd::new(chain.edge_address(), &authority.certificate(), self.arguments.in_flight)?;
         Ok((chain, crowd))
     }
 
@@ -336,7 +345,7 @@ fn print(results: &Results) {
 
 fn memory_table(results: &Results) -> Table {
     let mut table =
-        Table::new(&["memory per registered connection", "connections", "edge KiB", "core KiB", "handshake, edge µs"]);
+        Table::new(&["memory per registered connection", "connections", "edge KiB", "core KiB", "arrival, edge µs"]);
     let mut sizes: Vec<usize> = results.memory.iter().map(|memory| memory.connections).collect();
     sizes.dedup();
     sizes.sort_unstable();
@@ -350,7 +359,7 @@ fn memory_table(results: &Results) -> Table {
                 connections.to_string(),
                 format!("{:.1}", middle(|memory| memory.edge_kib)),
                 format!("{:.1}", middle(|memory| memory.core_kib)),
-                format!("{:.0}", middle(|memory| memory.handshake_edge_us)),
+                format!("{:.0}", middle(|memory| memory.arrival_edge_us)),
             ]);
         }
     }
