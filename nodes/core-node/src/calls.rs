@@ -279,9 +279,9 @@ impl CoreNode {
     /// Whether an INVITE must wait for media ports: an edge whose link is just back grants them a round
     /// trip later. `outside_tag` is the client's, if it has shown one.
     pub(crate) fn waits_for_ports(&self, edge: &NodeId, request: &Message, outside_tag: Option<&str>) -> bool {
-        let granted = self.edges.get(edge).is_some_and(|edge| !edge.granted.is_empty());
+        let none_granted = self.edges.get(edge).is_none_or(|edge| edge.granted.is_empty());
         request.method() == Some("INVITE")
-            && (!granted || self.calls.free.is_empty())
+            && (none_granted || self.calls.free.is_empty())
             && !self.calls.has_relay(request.call_id(), outside_tag)
     }
 

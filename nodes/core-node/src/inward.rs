@@ -265,7 +265,7 @@ impl CoreNode {
                 // The client took the call but will not encrypt: the inside learns that there is no
                 // common ground, the client is sent a BYE by nobody and hears nothing.
                 self.dropped(refusal.reason, refusal.text.clone());
-                self.proxy.abandon(matched.id);
+                self.proxy.abandon(matched.id, now);
                 return self.refuse_media(matched.id, refusal, now);
             }
         };

@@ -22,8 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_model::{Deadline, FlowId, Moment, NodeId};
 
-use crate::header::Name;
 use crate::message::Message;
+
+mod derived;
+
+use self::derived::{acknowledge, derive};
 
 /// RFC 3261 T1: the round-trip estimate that starts retransmission over UDP.
 const T1: Duration = Duration::from_millis(500);
@@ -177,6 +180,12 @@ impl Transaction {
     fn upstream_transmit(&self, bytes: Bytes) -> Transmit {
         let flow = self.downstream.as_ref().and_then(|downstream| flow_of(&downstream.hop));
         Transmit { hop: self.upstream.clone(), flow, bytes }
+    }
+
+    fn cancel_transmit(&self) -> Option<Transmit> {
+        let downstream = self.downstream.as_ref()?;
+        let bytes = derive(&downstream.sent, "CANCEL", None)?;
+        Some(Transmit { hop: downstream.hop.clone(), flow: flow_of(&self.upstream), bytes })
     }
 }
 
@@ -392,6 +401,9 @@ impl Proxy {
             return Err(Stray);
         };
         if response.cseq().1 == "CANCEL" {
+            if transaction.state == State::Proceeding && transaction.invite && status >= 200 {
+                transaction.resend = None;
+            }
             return Ok(None);
         }
         downstream.answered |= status >= 200;
@@ -411,7 +423,7 @@ impl Proxy {
                 transaction.resend = None;
                 transaction.expires = now + RINGING_MAX;
                 if transaction.cancelled {
-                    self.cancel_downstream(id);
+                    self.cancel_downstream(id, now);
                 }
                 self.arm(id);
             }
@@ -460,9 +472,9 @@ impl Proxy {
     }
 
     /// Gives up on downstream: a CANCEL goes after an INVITE that rings. The node answers upstream.
-    pub fn abandon(&mut self, id: TransactionId) {
+    pub fn abandon(&mut self, id: TransactionId, now: Moment) {
         if self.transactions.get(&id).is_some_and(|transaction| transaction.invite) {
-            self.cancel_downstream(id);
+            self.cancel_downstream(id, now);
         }
     }
 
@@ -504,7 +516,7 @@ impl Proxy {
                 transaction.cancelled |= transaction.invite;
                 transaction.expires = transaction.expires.min(now + LINGER);
                 self.arm(id);
-                self.abandon(id);
+                self.abandon(id, now);
             }
         }
     }
@@ -619,24 +631,25 @@ impl Proxy {
             State::Trying => transaction.cancelled = true,
             State::Proceeding => {
                 transaction.cancelled = true;
-                self.cancel_downstream(id);
+                self.cancel_downstream(id, now);
             }
             State::Accepted | State::Completed => {}
         }
         Received::Absorbed
     }
 
-    fn cancel_downstream(&mut self, id: TransactionId) {
-        let Some(transaction) = self.transactions.get(&id) else { return };
+    /// A CANCEL is a request of its own: over UDP it is repeated (timer E) until it is answered.
+    fn cancel_downstream(&mut self, id: TransactionId, now: Moment) {
+        let Some(transaction) = self.transactions.get_mut(&id) else { return };
         if transaction.state != State::Proceeding {
             return;
         }
-        if let Some(downstream) = &transaction.downstream
-            && let Some(bytes) = derive(&downstream.sent, "CANCEL", None)
-        {
-            let flow = flow_of(&transaction.upstream);
-            self.transmits.push_back(Transmit { hop: downstream.hop.clone(), flow, bytes });
-        }
+        transaction.cancelled = true;
+        let unreliable = transaction.downstream.as_ref().is_some_and(|downstream| !downstream.hop.is_reliable());
+        transaction.resend = unreliable.then(|| Resend { at: now + T1, interval: T1 });
+        let cancel = transaction.cancel_transmit();
+        self.transmits.extend(cancel);
+        self.arm(id);
     }
 
     fn fire(&mut self, id: TransactionId, now: Moment) {
@@ -649,6 +662,8 @@ impl Proxy {
                 resend.interval = (resend.interval * 2).min(limit);
                 resend.at = now + resend.interval;
                 let again = match transaction.state {
+                    // An INVITE is repeated no more once it rings: what is due is its CANCEL.
+                    State::Proceeding if transaction.invite => transaction.cancel_transmit(),
                     State::Trying | State::Proceeding => transaction.downstream.as_ref().map(|downstream| {
                         let flow = flow_of(&transaction.upstream);
                         Transmit { hop: downstream.hop.clone(), flow, bytes: downstream.sent.clone() }
@@ -665,7 +680,9 @@ impl Proxy {
             State::Waiting => self.events.push_back(Event::Unroutable(id)),
             State::Trying => self.events.push_back(Event::TimedOut(id)),
             State::Proceeding => {
-                self.abandon(id);
+                // Sent once and not armed again: the node answers upstream now, and that sets the timer.
+                let cancel = if transaction.invite { transaction.cancel_transmit() } else { None };
+                self.transmits.extend(cancel);
                 self.events.push_back(Event::TimedOut(id));
             }
             State::Accepted | State::Completed => self.remove(id),
@@ -750,40 +767,6 @@ fn transaction_text(request: &Message, invite: bool) -> Box<str> {
                 .into_boxed_str()
         }
     }
-}
-
-/// The ACK for a failed INVITE (RFC 3261 §17.1.1.3): like the request, with the To of the response.
-fn acknowledge(sent: &Bytes, response: &Message) -> Option<Bytes> {
-    let to = std::str::from_utf8(response.header(Name::To)?).ok()?;
-    derive(sent, "ACK", Some(to))
-}
-
-/// A request that goes the way of `sent` (RFC 3261 §9.1, §17.1.1.3): same Request-URI, top Via,
-/// Route, From, Call-ID and CSeq number.
-fn derive(sent: &Bytes, method: &str, to: Option<&str>) -> Option<Bytes> {
-    let sent = Message::parse(sent.clone()).ok()?;
-    let text = |name| sent.header(name).and_then(|value| std::str::from_utf8(value).ok());
-    let mut out = format!("{method} {} SIP/2.0\r\n", sent.request_uri()?);
-    let via = sent.values(Name::Via).next().and_then(|value| std::str::from_utf8(value).ok())?;
-    line(&mut out, "Via", via);
-    line(&mut out, "Max-Forwards", "70");
-    for route in sent.values(Name::Route) {
-        line(&mut out, "Route", std::str::from_utf8(route).ok()?);
-    }
-    line(&mut out, "From", text(Name::From)?);
-    line(&mut out, "To", to.or_else(|| text(Name::To))?);
-    line(&mut out, "Call-ID", sent.call_id());
-    line(&mut out, "CSeq", &format!("{} {method}", sent.cseq().0));
-    line(&mut out, "Content-Length", "0");
-    out.push_str("\r\n");
-    Some(Bytes::from(out))
-}
-
-fn line(out: &mut String, name: &str, value: &str) {
-    out.push_str(name);
-    out.push_str(": ");
-    out.push_str(value);
-    out.push_str("\r\n");
 }
 
 #[cfg(test)]

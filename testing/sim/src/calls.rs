@@ -14,6 +14,8 @@ pub(crate) const MEANT_FOR: &str = "X-Sim-For";
 pub(crate) const HOSTILE: &str = "X-Sim-Hostile";
 /// RFC 3261 §13.3.1.4: how long an answer is repeated without an ACK.
 const REPEAT: Duration = Duration::from_secs(32);
+/// An answer may cross a CANCEL that waits for a link, but not later than this.
+const LATE: Duration = Duration::from_secs(4);
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// A callee hangs up after this, whatever the caller does.
@@ -66,6 +68,7 @@ pub(crate) struct Call {
     acknowledgement: Option<(u32, Bytes)>,
     plan: Plan,
     cancelled: bool,
+    cancelled_at: Option<Moment>,
     reinviting: bool,
 }
 
@@ -92,6 +95,7 @@ impl Phone {
             acknowledgement: None,
             plan,
             cancelled: false,
+            cancelled_at: None,
             reinviting: false,
         };
         self.calls.insert(id.clone(), call);
@@ -227,6 +231,7 @@ impl Phone {
         if std::mem::replace(&mut call.cancelled, true) {
             return;
         }
+        call.cancelled_at = Some(now);
         let Some(client) = self.clients.get(&call.branch) else { return };
         let Ok(invite) = Message::parse(client.bytes.clone()) else { return };
         let text = hop_request(&invite, "CANCEL", None);
@@ -262,6 +267,10 @@ impl Phone {
                 routes.reverse();
                 call.routes = routes;
                 let (plan, cancelled) = (call.plan, call.cancelled);
+                let late = call.cancelled_at.is_some_and(|at| now.since(at) > LATE);
+                if late && self.nothing_fails {
+                    return self.violation("the callee answered long after the CANCEL");
+                }
                 self.outcomes.insert(id.to_owned(), Outcome::Talking);
                 self.set(Timer::HangUp(id.to_owned()), if cancelled { now } else { now + plan.talk });
                 if plan.hold && !cancelled {
@@ -489,6 +498,7 @@ impl Phone {
             acknowledgement: None,
             plan: TALK,
             cancelled: false,
+            cancelled_at: None,
             reinviting: false,
         };
         let tag = call.local_tag.clone();

@@ -22,6 +22,9 @@ impl World {
         let (least, most) = self.unrest;
         let next = self.chance.millis(least, most);
         self.schedule(next, Happening::Chaos);
+        if self.gentle {
+            return self.gentle_chaos();
+        }
         match self.chance.below(100) {
             0..20 => self.stall(200, 2_500),
             20..28 => self.stall(3_200, 6_000),
@@ -42,6 +45,19 @@ impl World {
                 self.restart_some(edge);
             }
             90..95 => self.registrar_outage(),
+            _ => self.mischief(),
+        }
+    }
+
+    fn gentle_chaos(&mut self) {
+        match self.chance.below(100) {
+            0..55 => self.stall(100, 2_000),
+            55..80 => {
+                if let Some(link) = self.some_link() {
+                    self.cut_link(link);
+                }
+            }
+            80..90 => self.flip_datagram_path(),
             _ => self.mischief(),
         }
     }

@@ -91,17 +91,16 @@ impl World {
             }
         }
         let mut at_cores = 0;
-        for (index, slot) in self.slots.iter().enumerate() {
-            let Some(status) = slot.node.as_ref().map(crate::host::Hosted::status) else { continue };
+        for (index, expected) in at_edge.into_iter().enumerate() {
+            let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
             let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.edges };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {
                 return self.fail(format!("{} has {up} of {peers} links after the calm", status.node));
             }
             let counted = status.registrations.current;
-            if self.slots[index].is_edge && counted != at_edge[index] {
-                return self
-                    .fail(format!("{} counts {counted} registrations instead of {}", status.node, at_edge[index]));
+            if self.slots[index].is_edge && counted != expected {
+                return self.fail(format!("{} counts {counted} registrations instead of {}", status.node, expected));
             }
             if !self.slots[index].is_edge {
                 at_cores += counted;

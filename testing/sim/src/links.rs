@@ -226,8 +226,8 @@ impl World {
         for end in 0..2 {
             self.links[link].ends[end].inbox.clear();
             let pending = self.links[link].ends[end].state == State::Pending;
-            if pending || self.chance.percent(60) {
-                let after = self.chance.millis(0, 2_000);
+            if pending || self.gentle || self.chance.percent(60) {
+                let after = self.chance.millis(0, if self.gentle { 600 } else { 2_000 });
                 self.schedule(after, Happening::LinkClosed { link, end, why: "reset" });
             }
         }

@@ -125,6 +125,8 @@ pub(crate) struct Phone {
     /// Keys it sends media with, by call; and keys it was told others send with.
     pub(crate) keys: BTreeMap<String, String>,
     pub(crate) heard_keys: BTreeMap<String, String>,
+    /// Nothing breaks for longer than the nodes wait: every answer must be somebody's own.
+    pub(crate) nothing_fails: bool,
     /// Refuses no call.
     pub(crate) always_answers: bool,
 }
@@ -160,6 +162,7 @@ impl Phone {
             pongs: 0,
             keys: BTreeMap::new(),
             heard_keys: BTreeMap::new(),
+            nothing_fails: false,
             always_answers: false,
         };
         let first = if phone.is_outside() { Timer::Connect } else { Timer::Register };
@@ -545,6 +548,12 @@ impl Phone {
                 }
                 return;
             }
+        }
+        // A re-INVITE that a BYE has overtaken may be left unanswered.
+        let of_call = self.clients.get(&branch).and_then(|client| client.call.as_ref());
+        let stands = of_call.is_none_or(|call| method != "INVITE" || self.calls.contains_key(call));
+        if self.nothing_fails && stands && matches!(status, 408 | 430 | 500 | 503) {
+            self.violation(format!("{method} got {status}, though nothing was away for long"));
         }
         self.unset(&Timer::Deadline(branch.clone()));
         self.unset(&Timer::Resend(branch.clone()));

@@ -14,7 +14,7 @@ use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
-use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output};
+use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
 
 use crate::chance::Chance;
 use crate::conns::Conn;
@@ -26,6 +26,8 @@ use crate::registrar::{self, Habits, Registrar};
 
 /// Ticks one node may need in one virtual second.
 const TICKS_PER_SECOND_MAX: u32 = 400;
+/// Seconds a relay may be missing at an edge whose link stands (a stall delays frames).
+const MISSING_MAX: u32 = 8;
 /// Things that may happen in one run.
 const STEPS_MAX: u64 = 3_000_000;
 
@@ -99,6 +101,10 @@ pub(crate) struct World {
     pub(crate) by_link: BTreeMap<(usize, LinkId), usize>,
     /// Until when no link can be dialled between a core and an edge.
     pub(crate) parted: BTreeMap<(usize, usize), Moment>,
+    /// Links only stall and break for a moment: nothing anybody asks for may fail.
+    pub(crate) gentle: bool,
+    /// Reports in a row in which a relay of a standing call was missing at its edge.
+    missing: BTreeMap<String, u32>,
     /// Milliseconds between two things that break.
     pub(crate) unrest: (u64, u64),
     pub(crate) overtaking: u64,
@@ -202,6 +208,8 @@ impl World {
             links: Vec::new(),
             by_link: BTreeMap::new(),
             parted: BTreeMap::new(),
+            gentle: chance.percent(30),
+            missing: BTreeMap::new(),
             unrest: [(300, 4_000), (300, 4_000), (100, 1_200), (3_000, 20_000)][chance.below(4)],
             overtaking: [0, 0, 2, 10][chance.below(4)],
             datagram_loss: [0, 1, 5, 15][chance.below(4)],
@@ -223,13 +231,19 @@ impl World {
             closed_key: None,
             chance,
         };
+        if world.gentle {
+            world.unrest = (1_500, 6_000);
+            world.bind_failures = 0;
+            world.phones.iter_mut().for_each(|phone| phone.nothing_fails = true);
+        }
         world.begin(cores);
         world
     }
 
     fn begin(&mut self, cores: usize) {
         let text = format!(
-            "{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
+            "{}{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
+            if self.gentle { "gentle, " } else { "" },
             self.edges,
             self.phones.len(),
             if self.path_headers { "On" } else { "Off" },
@@ -549,11 +563,11 @@ impl World {
                 link.is_live() && link.ends[0].node == index && self.slots[link.ends[1].node].name == *edge
             });
             let mut edges = self.slots.iter().filter(|slot| slot.name == *edge);
-            if linked && edges.any(|slot| slot.media.has_relay(&name, *relay)) {
-                reports.push((edge.clone(), *relay, call.to_owned(), key.to_owned(), described));
-            }
+            let carried = edges.any(|slot| slot.media.has_relay(&name, *relay));
+            reports.push((edge.clone(), *relay, call.to_owned(), key.to_owned(), described, linked, carried));
         }
-        for (peer, relay, call, key, described) in reports {
+        let reports: Vec<_> = reports.into_iter().filter(|report| self.is_carried(report)).collect();
+        for (peer, relay, call, key, described, ..) in reports {
             self.flowing.insert(key, self.now);
             if described {
                 self.two_way.insert(call);
@@ -562,6 +576,21 @@ impl World {
             let counters = RelayCounters { inward, ..RelayCounters::default() };
             self.feed(index, Input::Media(MediaEvent::Report { peer, relay, counters }));
         }
+    }
+
+    /// Whether packets of a relay arrive; a link that stands for seconds must have mended the relay.
+    fn is_carried(&mut self, report: &(NodeId, RelayId, String, String, bool, bool, bool)) -> bool {
+        let (_, _, call, key, _, linked, carried) = report;
+        if *linked && !*carried {
+            let missing = self.missing.entry(key.clone()).or_default();
+            *missing += 1;
+            if *missing > MISSING_MAX {
+                self.fail(format!("{call} stands, and its relay is missing at the edge"));
+            }
+        } else {
+            self.missing.remove(key);
+        }
+        *linked && *carried
     }
 
     pub(crate) fn with_phone<T>(&mut self, index: usize, act: impl FnOnce(&mut Phone, Moment) -> T) -> T {

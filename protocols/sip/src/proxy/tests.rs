@@ -536,3 +536,20 @@ fn a_full_table_says_so() {
     }
     assert_eq!(rig.receive(&request("INVITE"), &UP), Received::Full);
 }
+
+#[test]
+fn a_cancel_over_udp_is_repeated_until_it_is_answered() {
+    let mut rig = Rig::new();
+    let (_, sent) = rig.started("INVITE", &UP, &udp(9));
+    rig.answer(&sent, 180, &udp(9)).expect("ours");
+    assert_eq!(rig.receive(&request("CANCEL"), &UP), Received::Absorbed);
+    let cancel = rig.sent_to(&udp(9)).pop().expect("a CANCEL");
+    let log = rig.wait(Duration::from_secs(4));
+    assert_eq!(times(&log, "CANCEL"), [500, 1_500, 3_500]);
+    assert_eq!(times(&log, "INVITE"), []);
+    assert_eq!(rig.answer(&cancel, 200, &udp(9)), Ok(false));
+    assert_eq!(rig.wait(Duration::from_secs(30)), []);
+    assert_eq!(rig.answer(&sent, 487, &udp(9)), Ok(true));
+    assert_eq!(rig.receive(&request("ACK"), &UP), Received::Absorbed);
+    rig.ends_empty();
+}
