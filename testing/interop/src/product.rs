@@ -112,13 +112,15 @@ pub fn binaries() -> Result<PathBuf> {
 }
 
 impl Product {
-    /// Writes both files, pairs the nodes, starts the services and waits until the core is linked to the edge.
+    /// Writes both files, starts the edge, pairs the core with it, starts the core and waits until they are linked.
     pub fn start(setup: &ProductSetup<'_>, directory: &Path) -> Result<Self> {
         let binaries = binaries()?;
         let edge = Node::prepare(&setup.dmz, directory, "edge", &setup.edge_file(directory)?)?;
         let core = Node::prepare(&setup.inside, directory, "core", &setup.core_file(directory)?)?;
         let mut product = Self { binaries, edge, core };
-        product.edge.daemon = Some(product.spawn(&product.edge, "edgeway-edge", directory)?);
+        let mut edge = product.spawn(&product.edge, "edgeway-edge", directory)?;
+        edge.wait_until("listening", LINK_PATIENCE, |_| setup.dmz.listens_tcp(setup.link))?;
+        product.edge.daemon = Some(edge);
         product.pair()?;
         product.core.daemon = Some(product.spawn(&product.core, "edgeway-core", directory)?);
         product.wait_linked()?;
