@@ -251,11 +251,20 @@ struct FlowTask<N: Node + 'static> {
     flow: FlowId,
     wire: Wire,
     phase: Phase,
+    /// Whether a stopping node waits for this one: it still has something to say.
+    awaited: bool,
 }
 
 impl<N: Node + 'static> FlowTask<N> {
     fn new(reactor: &Rc<Reactor<N>>, flow: FlowId, wire: Wire) -> Self {
-        Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open }
+        reactor.flow_task(true);
+        Self { reactor: Rc::clone(reactor), flow, wire, phase: Phase::Open, awaited: true }
+    }
+
+    fn has_said_all(&mut self) {
+        if std::mem::take(&mut self.awaited) {
+            self.reactor.flow_task(false);
+        }
     }
 
     /// Reads, then writes. `Ready` when the connection is gone, and why.
@@ -307,6 +316,7 @@ impl<N: Node + 'static> FlowTask<N> {
             Step::Parting => {
                 let left = ready!(self.wire.poll_unsent(cx));
                 let shut = ready!(Pin::new(&mut self.wire.stream).poll_shutdown(cx));
+                self.has_said_all();
                 left.and(shut).is_ok().then_some(Step::Lingering)
             }
             Step::Lingering => {
@@ -314,6 +324,15 @@ impl<N: Node + 'static> FlowTask<N> {
                 None
             }
         })
+    }
+}
+
+impl<N: Node + 'static> Drop for FlowTask<N> {
+    fn drop(&mut self) {
+        self.has_said_all();
+        if std::thread::panicking() {
+            self.reactor.flow_lost(self.flow);
+        }
     }
 }
 

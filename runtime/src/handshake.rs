@@ -137,6 +137,8 @@ async fn shake(handshakes: &Handshakes, stream: TcpStream, peer: SocketAddr) {
 }
 
 async fn shake_hands(mut stream: TcpStream, peer: SocketAddr, config: Arc<ServerConfig>) -> io::Result<Established> {
+    // One that only connects costs nothing but its socket.
+    stream.readable().await?;
     let mut tls = Box::new(TlsLayer::new(config).map_err(io::Error::other)?);
     let (mut incoming, mut outgoing, mut early) = (Vec::with_capacity(2048), Vec::new(), Vec::new());
     loop {

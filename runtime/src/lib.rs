@@ -22,5 +22,6 @@ pub mod pki;
 pub mod reactor;
 pub mod service;
 mod strangers;
+pub mod sys;
 pub mod tls;
 mod tls_layer;

@@ -7,8 +7,9 @@ use std::time::Duration;
 /// comes back at once.
 pub const ACCEPT_BACKLOG: i32 = 4_096;
 
-/// TLS handshakes in progress at once; more wait in the kernel. Each holds a few tens of KiB.
-pub const HANDSHAKES_MAX: usize = 2_048;
+/// TLS handshakes in progress at once, per thread; more wait in the kernel. One that says nothing
+/// holds a socket, one that is under way some 10 KiB, both for five seconds at most.
+pub const HANDSHAKES_MAX: usize = 4_096;
 
 /// Finished handshakes waiting for the reactor.
 pub const FINISHED_MAX: usize = 1_024;
@@ -34,6 +35,12 @@ pub const WRITE_BYTES: usize = 64 * 1024;
 
 /// How long a closing flow may take to let out what is queued and to be closed by its peer.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// How often a stopping node looks whether its flows are gone.
+pub const STOP_POLL: Duration = Duration::from_millis(10);
+
+/// What a stopping node gives its links to tell their peers why: a few round trips.
+pub const LINK_FAREWELL: Duration = Duration::from_millis(100);
 
 /// How long a dialled connection may take to stand.
 pub const CONNECT_MAX: Duration = Duration::from_secs(4);

@@ -1,26 +1,48 @@
 //! Log lines: what a notice looks like, and the subscriber that prints them.
 //!
-//! Identities and addresses stay out above DEBUG: notices carry them as `Pii`, which redacts itself.
+//! Lines that name a person or an address are DEBUG or below; above that, identities are `Pii`, which
+//! redacts itself. One line is either for people (`2026-11-24T18:00:00.000Z INFO  link up …`) or one
+//! JSON object with `ts`, `level`, `event` (a stable name, where there is one), `msg` and whatever
+//! else is known. Control characters are escaped in both, so nobody can forge a line.
+
+use std::fmt;
+use std::io::IsTerminal as _;
 
 use edgeway_config::LogFormat;
 use edgeway_model::notice::Notice;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber, debug, info, warn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::{rfc3339, unix_ms};
 
 /// Writes a notice as a log line.
 pub fn notice(notice: &Notice) {
     match notice {
-        Notice::LinkUp { .. } | Notice::Registrar { alive: true, .. } => tracing::info!("{notice}"),
-        Notice::LinkDown { .. } | Notice::ClockSkew { .. } | Notice::Registrar { alive: false, .. } => {
-            tracing::warn!("{notice}");
+        Notice::LinkUp { link, peer, skew_ms } => info!(event = "link.up", %peer, %link, skew_ms, "{notice}"),
+        Notice::LinkDown { link, peer, why } => {
+            let peer = peer.as_ref().map(tracing::field::display);
+            warn!(event = "link.down", peer, %link, reason = why, "{notice}");
         }
-        Notice::OneWayMedia { .. } => tracing::info!("{notice}"),
-        // One per message or call: a crowd, or an attacker, must not fill the log.
-        Notice::Registered { .. }
-        | Notice::Unregistered { .. }
-        | Notice::CallOffered { .. }
-        | Notice::CallRinging { .. }
-        | Notice::CallAnswered { .. }
-        | Notice::CallEnded { .. }
-        | Notice::Dropped { .. } => tracing::debug!("{notice}"),
+        Notice::ClockSkew { peer, skew_ms } => warn!(event = "link.clock_skew", %peer, skew_ms, "{notice}"),
+        Notice::Registrar { address, alive: true } => info!(event = "registrar.up", %address, "{notice}"),
+        Notice::Registrar { address, alive: false } => warn!(event = "registrar.down", %address, "{notice}"),
+        Notice::OneWayMedia { relay } => info!(event = "media.one_way", %relay, "{notice}"),
+        // One per message or call: a crowd, or an attacker, must not fill the log; and these name people.
+        Notice::Registered { aor, flow } => debug!(event = "registration.added", aor = aor.reveal(), %flow, "{notice}"),
+        Notice::Unregistered { aor, why } => {
+            debug!(event = "registration.removed", aor = aor.reveal(), reason = why, "{notice}");
+        }
+        Notice::CallOffered { call } => debug!(event = "call.offered", call = call.reveal(), "{notice}"),
+        Notice::CallRinging { call } => debug!(event = "call.ringing", call = call.reveal(), "{notice}"),
+        Notice::CallAnswered { call } => debug!(event = "call.answered", call = call.reveal(), "{notice}"),
+        Notice::CallEnded { call, why } => {
+            debug!(event = "call.ended", call = call.reveal(), reason = why, "{notice}");
+        }
+        Notice::Dropped { reason, .. } => debug!(event = "request.refused", reason = reason.label(), "{notice}"),
     }
 }
 
@@ -28,9 +50,198 @@ pub fn notice(notice: &Notice) {
 /// Without effect if logging has been started already.
 pub fn start(level: &str, format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::new(format!("warn,edgeway={level},edgeway_runtime={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let _ = match format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Human => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-    };
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .event_format(Line { format })
+        .try_init();
+}
+
+/// Prints one event as one line.
+struct Line {
+    format: LogFormat,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        match self.format {
+            LogFormat::Json => fields.write_json(&mut writer, unix_ms(), level),
+            LogFormat::Human => {
+                let colour = writer.has_ansi_escapes();
+                fields.write_human(&mut writer, unix_ms(), level, colour)
+            }
+        }
+    }
+}
+
+/// What one event carries.
+#[derive(Default)]
+struct Fields {
+    event: Option<String>,
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn write_json(&self, out: &mut impl fmt::Write, unix_ms: u64, level: Level) -> fmt::Result {
+        write!(out, r#"{{"ts":"{}","level":"{}""#, rfc3339(unix_ms), level.as_str().to_ascii_lowercase())?;
+        if let Some(event) = &self.event {
+            write!(out, r#","event":{}"#, Value::from(event.as_str()))?;
+        }
+        write!(out, r#","msg":{}"#, Value::from(self.message.as_str()))?;
+        for (name, value) in &self.others {
+            write!(out, ",{}:{value}", Value::from(*name))?;
+        }
+        out.write_str("}\n")
+    }
+
+    fn write_human(&self, out: &mut impl fmt::Write, unix_ms: u64, level: Level, colour: bool) -> fmt::Result {
+        let (on, off) = if colour { (colour_of(level), "\u{1b}[0m") } else { ("", "") };
+        write!(out, "{} {on}{:5}{off} ", rfc3339(unix_ms), level.as_str())?;
+        write_escaped(out, &self.message)?;
+        // A named event says everything in its message, except who it was.
+        for (name, value) in &self.others {
+            if self.event.is_none() || matches!(*name, "aor" | "call") {
+                write!(out, " {name}=")?;
+                match value {
+                    Value::String(text) => write_escaped(out, text)?,
+                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                        write!(out, "{value}")?;
+                    }
+                }
+            }
+        }
+        out.write_char('\n')
+    }
+
+    fn record(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("event", Value::String(event)) => self.event = Some(event),
+            ("message", Value::String(message)) => self.message = message,
+            (name, value) => self.others.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.record(field, value.into());
+    }
+}
+
+const fn colour_of(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\u{1b}[31m",
+        Level::WARN => "\u{1b}[33m",
+        Level::INFO => "\u{1b}[32m",
+        Level::DEBUG | Level::TRACE => "\u{1b}[2m",
+    }
+}
+
+fn write_escaped(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|character| {
+        if character.is_control() { write!(out, "{}", character.escape_default()) } else { out.write_char(character) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: u64 = 1_795_543_200_123;
+
+    fn fields(event: Option<&str>) -> Fields {
+        Fields {
+            event: event.map(str::to_owned),
+            message: "refused: \"x\"\r\nforged line \u{1b}[2J".to_owned(),
+            others: vec![("aor", "sip:alice@example.com".into()), ("skew_ms", (-3_i64).into())],
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_in_a_stable_order() {
+        let mut line = String::new();
+        fields(Some("request.refused")).write_json(&mut line, AT, Level::WARN).expect("written");
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(
+            line.starts_with(r#"{"ts":"2026-11-24T18:00:00.123Z","level":"warn","event":"request.refused","msg":"#)
+        );
+        let parsed: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(parsed["msg"], "refused: \"x\"\r\nforged line \u{1b}[2J");
+        assert_eq!(parsed["skew_ms"], -3);
+    }
+
+    #[test]
+    fn a_human_line_is_one_line() {
+        let mut line = String::new();
+        fields(None).write_human(&mut line, AT, Level::INFO, false).expect("written");
+        assert_eq!(
+            line,
+            "2026-11-24T18:00:00.123Z INFO  refused: \"x\"\\r\\nforged line \\u{1b}[2J \
+             aor=sip:alice@example.com skew_ms=-3\n"
+        );
+        line.clear();
+        fields(Some("call.ended")).write_human(&mut line, AT, Level::DEBUG, false).expect("written");
+        assert!(line.ends_with(" aor=sip:alice@example.com\n"), "{line}");
+    }
+
+    /// Whom a notice names is seen at DEBUG and nowhere above.
+    #[test]
+    fn notices_name_people_at_debug_only() {
+        use std::sync::{Arc, Mutex};
+
+        #[derive(Clone, Default)]
+        struct Sink(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Sink {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("lock").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let told = Notice::Registered {
+            aor: edgeway_model::Pii::new("sip:alice@example.com".to_owned()),
+            flow: edgeway_model::FlowId::accepted(0, 1),
+        };
+        for (level, seen) in [(Level::INFO, false), (Level::DEBUG, true)] {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(level)
+                .with_writer(move || writer.clone())
+                .event_format(Line { format: LogFormat::Json })
+                .finish();
+            tracing::subscriber::with_default(subscriber, || notice(&told));
+            let text = String::from_utf8(sink.0.lock().expect("lock").clone()).expect("UTF-8");
+            assert_eq!(text.contains("alice"), seen, "{level}: {text}");
+        }
+    }
 }

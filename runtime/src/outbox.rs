@@ -96,7 +96,7 @@ impl Outbox {
     }
 
     /// As [`Self::poll_take`], but whole pushes that fit into `bytes_max` together; at least one.
-    pub(crate) fn poll_take_some(&self, cx: &mut Context<'_>, into: &mut Vec<Bytes>, bytes_max: usize) -> Poll<Taken> {
+    pub(crate) fn poll_take_some(&self, cx: &Context<'_>, into: &mut Vec<Bytes>, bytes_max: usize) -> Poll<Taken> {
         let mut state = self.state.borrow_mut();
         if state.first.is_none() {
             if let Some(why) = &state.closed {
@@ -199,13 +199,13 @@ mod tests {
     #[test]
     fn takes_in_order_and_in_measure() {
         let outbox = Outbox::new(100);
-        let mut cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         for bytes in [&b"one"[..], b"two", b"three", b"four"] {
             outbox.push(Bytes::from_static(bytes)).expect("room");
         }
         for (bytes_max, expected, left) in [(6, &b"onetwo"[..], 9), (1, b"three", 4), (100, b"four", 0)] {
             let mut taken = Vec::new();
-            assert_eq!(outbox.poll_take_some(&mut cx, &mut taken, bytes_max), Poll::Ready(Taken::Bytes));
+            assert_eq!(outbox.poll_take_some(&cx, &mut taken, bytes_max), Poll::Ready(Taken::Bytes));
             assert_eq!((taken.concat().as_slice(), outbox.queued_bytes()), (expected, left));
         }
         assert_eq!(outbox.state.borrow().rest.capacity(), 0, "an empty outbox holds nothing");

@@ -27,7 +27,7 @@ use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::flow;
 use crate::handshake::HandshakeCounters;
-use crate::limits::WALL_CLOCK_EVERY;
+use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -100,6 +100,9 @@ pub struct Reactor<N> {
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
     deferred: RefCell<VecDeque<Input>>,
+    /// Tasks of flows that still have something to say.
+    live_flows: Cell<usize>,
+    stopping: Cell<bool>,
     turning: Cell<bool>,
     armed: Cell<Option<Moment>>,
     rearm: Notify,
@@ -142,6 +145,8 @@ impl<N: Node + 'static> Reactor<N> {
             datagrams: RefCell::default(),
             media: RefCell::default(),
             deferred: RefCell::default(),
+            live_flows: Cell::new(0),
+            stopping: Cell::new(false),
             turning: Cell::new(false),
             armed: Cell::new(None),
             rearm: Notify::new(),
@@ -185,7 +190,35 @@ impl<N: Node + 'static> Reactor<N> {
 
     /// Whether no more flows are taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.flows.borrow().len() >= self.limits.flows_max
+        self.stopping.get() || self.flows.borrow().len() >= self.limits.flows_max
+    }
+
+    /// Closes every flow and every link in good order: what is queued leaves, then close_notify. Takes
+    /// no new ones. Returns when all has left, or after the time a closing flow has. The node
+    /// hears nothing of it: it ends, too.
+    pub async fn shut_down(&self, why: &str) {
+        self.stopping.set(true);
+        let links = self.links.take();
+        let farewell = if links.is_empty() { Duration::ZERO } else { LINK_FAREWELL };
+        for (_, entry) in links {
+            entry.outbox.close(why.to_owned());
+        }
+        for (_, entry) in self.flows.take() {
+            entry.outbox.close(why.to_owned());
+        }
+        let gone = async {
+            tokio::time::sleep(farewell).await;
+            while self.live_flows.get() > 0 {
+                tokio::time::sleep(STOP_POLL).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_MAX, gone).await;
+    }
+
+    /// Counts the tasks of flows that a stopping node waits for.
+    pub(crate) fn flow_task(&self, started: bool) {
+        let live = self.live_flows.get();
+        self.live_flows.set(if started { live + 1 } else { live.saturating_sub(1) });
     }
 
     /// Hands a fact to the node and carries out what it wants.
@@ -195,6 +228,9 @@ impl<N: Node + 'static> Reactor<N> {
             self.deferred.borrow_mut().push_back(input);
             return;
         }
+        // A panic is a bug of ours and is logged as one; it ends the task it happened in, not the turns of
+        // everybody else.
+        let turn = Turn(&self.turning);
         let mut next = Some(input);
         while let Some(input) = next {
             let now = self.clock.now();
@@ -206,7 +242,7 @@ impl<N: Node + 'static> Reactor<N> {
             }
             next = self.deferred.borrow_mut().pop_front();
         }
-        self.turning.set(false);
+        drop(turn);
         self.arm();
     }
 
@@ -273,6 +309,16 @@ impl<N: Node + 'static> Reactor<N> {
     pub(crate) fn flow_received(self: &Rc<Self>, flow: FlowId, bytes: Bytes) {
         self.tapped(flow, true, &bytes);
         self.flow_event(flow, FlowEvent::Received { bytes });
+    }
+
+    /// The task of a flow died of a panic: the node hears of it with the next fact, not from within the
+    /// unwinding.
+    pub(crate) fn flow_lost(&self, flow: FlowId) {
+        if self.flows.borrow_mut().remove(&flow).is_some() {
+            tracing::error!(%flow, "a connection was lost to an error of ours; please report the panic above");
+            let event = FlowEvent::Closed { why: "an internal error".to_owned() };
+            self.deferred.borrow_mut().push_back(Input::Flow { flow, event });
+        }
     }
 
     /// A flow the node has closed is silent from then on.
@@ -416,6 +462,15 @@ impl<N: Node + 'static> Reactor<N> {
         if let Some(link) = link {
             self.input(Input::Link { link, event });
         }
+    }
+}
+
+/// A turn of the crank, until dropped.
+struct Turn<'a>(&'a Cell<bool>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

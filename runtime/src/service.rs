@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, EdgeSettings};
-use edgeway_model::{NodeId, Random};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status};
+use edgeway_model::{NodeId, Random};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use crate::clock::Clock;
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
 use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, NodeState, PkiError};
-use crate::reactor::{NoticeSink, Reactor, TapSink};
+use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
 use crate::{admin, link, notify};
 
@@ -177,8 +177,7 @@ pub fn run_edge<N: Observable + 'static>(
         }
         EdgeKeys::Memory { identity, certificates } => (None, Some(*identity), certificates),
     };
-    let sip: Vec<_> =
-        settings.sip.listen.iter().map(|at| bind_tcp("sip.listen", *at)).collect::<Result<_, _>>()?;
+    let sip: Vec<_> = settings.sip.listen.iter().map(|at| bind_tcp("sip.listen", *at)).collect::<Result<_, _>>()?;
     let link_listener = bind_tcp("link.listen", settings.link.listen)?;
     let media_socket = bind_udp("link.listen (UDP)", settings.link.listen)?;
     let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
@@ -196,7 +195,12 @@ pub fn run_edge<N: Observable + 'static>(
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
-    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, _| {
+    let limits = ReactorLimits {
+        flows_max: settings.limits.flows_max,
+        handshakes_per_address_max: settings.limits.strangers_per_address,
+        ..ReactorLimits::default()
+    };
+    run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, _| {
         for listener in sip {
             serve_tls(reactor, listener, server_config(Arc::clone(&certificates)))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;
@@ -244,7 +248,7 @@ pub fn run_core<N: Observable + 'static>(
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
-    run(node, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+    run(node, ReactorLimits::default(), media, incoming, metrics, control, hooks, stopped, |reactor, media| {
         for listener in tcp {
             serve_tcp(reactor, listener).map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
@@ -271,6 +275,7 @@ pub fn run_core<N: Observable + 'static>(
 #[expect(clippy::too_many_arguments, reason = "the one place where all the parts of a service meet")]
 fn run<N: Observable + 'static>(
     node: N,
+    limits: ReactorLimits,
     media: MediaHandle,
     facts: mpsc::Receiver<MediaFact>,
     metrics: Option<std::net::TcpListener>,
@@ -279,13 +284,16 @@ fn run<N: Observable + 'static>(
     stopped: Stopped,
     start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<(), ServiceFault>,
 ) -> Result<(), ServiceFault> {
+    match crate::sys::raise_file_limit() {
+        Ok(files) => tracing::debug!(files, "this process may hold so many files and sockets"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(tokio::runtime::LocalOptions::default())
         .map_err(ServiceFault::system("starting the runtime"))?;
-    let local = LocalSet::new();
-    let outcome = local.block_on(&runtime, async {
-        let reactor = Reactor::new(node, Clock::start());
+    let outcome = runtime.block_on(async {
+        let reactor = Reactor::with_limits(node, Clock::start(), limits);
         if let Some(sink) = hooks.notice {
             reactor.on_notice(sink);
         }
@@ -312,6 +320,7 @@ fn run<N: Observable + 'static>(
         notify::ready();
         let _ = stopped.0.await;
         notify::stopping();
+        reactor.shut_down("the service stops").await;
         Ok(())
     });
     media.shutdown();

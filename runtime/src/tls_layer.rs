@@ -23,11 +23,13 @@ pub(crate) enum Progress {
 /// The keys and the state of one connection.
 pub(crate) struct TlsLayer {
     connection: UnbufferedServerConnection,
+    /// It has failed. `rustls` panics when a failed connection is shown the same input again.
+    failed: bool,
 }
 
 impl TlsLayer {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        UnbufferedServerConnection::new(config).map(|connection| Self { connection })
+        UnbufferedServerConnection::new(config).map(|connection| Self { connection, failed: false })
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -45,9 +47,6 @@ impl TlsLayer {
     ) -> (usize, Result<Progress, rustls::Error>) {
         let mut consumed = 0;
         let result = self.advance(incoming, &mut consumed, outgoing, plaintext, |_, _| Ok(()));
-        if result.is_err() {
-            self.last_words(outgoing);
-        }
         (consumed, result)
     }
 
@@ -91,6 +90,25 @@ impl TlsLayer {
 
     /// Runs the connection until it wants more ciphertext. `write` is called when data may be sent.
     fn advance(
+        &mut self,
+        incoming: &mut [u8],
+        consumed: &mut usize,
+        outgoing: &mut Vec<u8>,
+        plaintext: &mut Vec<u8>,
+        write: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>) -> Result<(), rustls::Error>,
+    ) -> Result<Progress, rustls::Error> {
+        if self.failed {
+            return Err(rustls::Error::General("the connection has failed before".into()));
+        }
+        let result = self.advance_healthy(incoming, consumed, outgoing, plaintext, write);
+        if result.is_err() {
+            self.failed = true;
+            self.last_words(outgoing);
+        }
+        result
+    }
+
+    fn advance_healthy(
         &mut self,
         incoming: &mut [u8],
         consumed: &mut usize,
@@ -192,3 +210,165 @@ const RECORD_OVERHEAD: usize = 64;
 const ALERT_BYTES_MAX: usize = 512;
 /// Room tried first for a handshake message.
 const HANDSHAKE_FLIGHT_BYTES: usize = 2 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use edgeway_model::Random;
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+
+    /// A client made by rustls' ordinary interface, and the server under test, joined by two vectors.
+    struct Pair {
+        client: ClientConnection,
+        server: TlsLayer,
+        /// From the client; the front may be an unfinished record.
+        wire: Vec<u8>,
+        /// How much of `wire` the server has seen.
+        shown: usize,
+        outgoing: Vec<u8>,
+        plaintext: Vec<u8>,
+        /// What the client found wrong with the server.
+        complaint: Option<rustls::Error>,
+        random: Random,
+    }
+
+    impl Pair {
+        fn new(version: &'static rustls::SupportedProtocolVersion, seed: u8) -> Self {
+            let made = rcgen::generate_simple_self_signed(vec!["edge.example".to_owned()]).expect("certificate");
+            let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("key");
+            let mut roots = RootCertStore::empty();
+            roots.add(made.cert.der().clone()).expect("root");
+            let provider = Arc::new(default_provider());
+            let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+                .expect("pair");
+            let mut client = ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[version])
+                .expect("version")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            // Small records: handshake messages are spread over many of them.
+            client.max_fragment_size = Some(64);
+            let name = ServerName::try_from("edge.example").expect("name");
+            Self {
+                client: ClientConnection::new(Arc::new(client), name).expect("client"),
+                server: TlsLayer::new(Arc::new(server)).expect("server"),
+                wire: Vec::new(),
+                shown: 0,
+                outgoing: Vec::new(),
+                plaintext: Vec::new(),
+                complaint: None,
+                random: Random::from_seed([seed; 32]),
+            }
+        }
+
+        /// Moves what the client has, in random pieces, and what the server answers.
+        fn step(&mut self) -> Result<Progress, rustls::Error> {
+            while self.client.wants_write() {
+                self.client.write_tls(&mut self.wire).expect("a vector takes all");
+            }
+            let mut progress = Ok(Progress::Handshaking);
+            while self.shown < self.wire.len() {
+                let left = self.wire.len() - self.shown;
+                self.shown += 1 + usize::try_from(self.random.below(left.min(200) as u64)).expect("small");
+                self.shown = self.shown.min(self.wire.len());
+                let shown = &mut self.wire[..self.shown];
+                let (consumed, result) = self.server.receive(shown, &mut self.outgoing, &mut self.plaintext);
+                self.wire.drain(..consumed);
+                self.shown -= consumed;
+                progress = result;
+                // What is left over must never disturb writing.
+                if matches!(progress, Ok(Progress::Established)) {
+                    let left_over = &mut self.wire[..self.shown];
+                    self.server.send(left_over, [&b"tick"[..]].into_iter(), &mut self.outgoing).expect("send");
+                }
+            }
+            let mut from_server = &self.outgoing[..];
+            while !from_server.is_empty() {
+                self.client.read_tls(&mut from_server).expect("read");
+                if let Err(error) = self.client.process_new_packets() {
+                    self.complaint = Some(error);
+                    break;
+                }
+            }
+            self.outgoing.clear();
+            progress
+        }
+
+        fn establish(&mut self) {
+            for _ in 0..10 {
+                self.step().expect("handshake");
+                if !self.client.is_handshaking() && !self.server.is_handshaking() {
+                    return;
+                }
+            }
+            panic!("no handshake");
+        }
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_bytes_both_ways() {
+        for version in [&TLS12, &TLS13] {
+            for seed in 0..12 {
+                let mut pair = Pair::new(version, seed);
+                pair.establish();
+                let mut expected = Vec::new();
+                for round in 0..20_u8 {
+                    let message = vec![round; usize::from(round) * 37];
+                    pair.client.writer().write_all(&message).expect("write");
+                    expected.extend_from_slice(&message);
+                    if round % 5 == 0 && version.version == rustls::ProtocolVersion::TLSv1_3 {
+                        pair.client.refresh_traffic_keys().expect("key update");
+                    }
+                    pair.step().expect("healthy");
+                    assert_eq!(pair.complaint, None, "seed {seed}");
+                }
+                assert!(pair.plaintext == expected, "seed {seed}");
+                let mut ticks = Vec::new();
+                let _ = pair.client.reader().read_to_end(&mut ticks);
+                assert!(!ticks.is_empty() && ticks.chunks(4).all(|tick| tick == b"tick"), "seed {seed}");
+                pair.client.send_close_notify();
+                assert_eq!(pair.step(), Ok(Progress::PeerClosed), "seed {seed}");
+            }
+        }
+    }
+
+    /// Every bit flip in the stream of a client, before and after the handshake: an error or a wait,
+    /// never a panic, and never plaintext that was not sent.
+    #[test]
+    fn damaged_streams_end_in_an_error() {
+        for (version, seed) in [(&TLS12, 1), (&TLS13, 2)] {
+            let mut failed = 0;
+            for damage in 0..400_u64 {
+                let mut pair = Pair::new(version, seed);
+                let after_handshake = damage % 2 == 0;
+                if after_handshake {
+                    pair.establish();
+                }
+                let _ = pair.client.writer().write_all(&[b'x'; 300]);
+                while pair.client.wants_write() {
+                    pair.client.write_tls(&mut pair.wire).expect("write");
+                }
+                let at = usize::try_from(damage * 7).expect("small") % pair.wire.len();
+                pair.wire[at] ^= 1 << (damage % 8);
+                failed += u32::from(pair.step().is_err() || pair.complaint.is_some());
+                assert!(pair.plaintext.iter().all(|byte| *byte == b'x'));
+                // Whatever happened, it may be asked to write, to close and to read on.
+                let pieces = [&b"late"[..]].into_iter();
+                let _ = pair.server.send(&mut pair.wire[..pair.shown], pieces, &mut pair.outgoing);
+                let _ = pair.server.close(&mut pair.wire[..pair.shown], &mut pair.outgoing);
+                let _ = pair.step();
+            }
+            assert!(failed > 300, "only {failed} of 400 were noticed at once");
+        }
+    }
+}

@@ -47,8 +47,11 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     let edge_identity = authority.issue(&name(plan.edge)?, Role::Edge)?;
     let core_identity = authority.issue(&name(plan.core)?, Role::Core)?;
     let certificates = Arc::new(CertificateStore::from_pem(&plan.chain_pem, &plan.key_pem)?);
-    let record =
-        EdgeRecord { node: name(plan.edge)?, address: plan.edge_link.to_string(), key_hash: edge_identity.key().key_hash() };
+    let record = EdgeRecord {
+        node: name(plan.edge)?,
+        address: plan.edge_link.to_string(),
+        key_hash: edge_identity.key().key_hash(),
+    };
 
     let keys = EdgeKeys::Memory { identity: Box::new(edge_identity), certificates };
     let metrics = edge_settings.metrics;

@@ -1,7 +1,7 @@
 //! Calls: the dialogs of clients, their relays, and the session descriptions on the way.
 //!
 //! A call here is one client's side of a call: two clients outside talking to each other are two
-//! calls, joined by the registrar. Each is known by Call-ID and the *client's* tag; until the client
+//! entries, joined by the registrar (the operator's count takes them as one, by their Call-ID). Each is known by Call-ID and the *client's* tag; until the client
 //! has shown a tag, by its INVITE's transaction. The core anchors media: SRTP with the client (over
 //! the edge), RTP with the inside party.
 //!
@@ -97,16 +97,26 @@ struct Relay {
     published: Option<(InsideRelay, Frame)>,
 }
 
+/// Where requests of a dialog go inside.
+#[derive(Debug)]
+struct InsideParty {
+    place: (String, u16),
+    /// A Record-Route says so, which stays for the whole dialog; else the party's Contact does.
+    by_route: bool,
+}
+
 #[derive(Debug)]
 struct Call {
     id: String,
+    /// What the operator counts as one call: the same for both parties where both are clients.
+    number: u32,
     edge: NodeId,
     /// The client's flow, as the edge numbers it, and told apart from other edges'.
     flow: FlowId,
     tagged: FlowId,
     outside_tags: Vec<String>,
     /// Where requests of this dialog go inside.
-    inside_party: Option<(String, u16)>,
+    inside_party: Option<InsideParty>,
     established: bool,
     /// An ACK has passed.
     acknowledged: bool,
@@ -126,6 +136,8 @@ pub(crate) struct Calls {
     by_dialog: HashMap<(String, String), u32>,
     exchanges: HashMap<TransactionId, Exchange>,
     by_relay: HashMap<RelayId, u32>,
+    /// Per Call-ID: its number, and how many clients take part.
+    numbers: HashMap<String, (u32, u32)>,
     lost: BTreeSet<(Moment, u32)>,
     next: u32,
     free: Vec<PortPair>,
@@ -145,6 +157,7 @@ impl Calls {
             by_dialog: HashMap::new(),
             exchanges: HashMap::new(),
             by_relay: HashMap::new(),
+            numbers: HashMap::new(),
             lost: BTreeSet::new(),
             // Random, so that the relays of an earlier life of this core are never mistaken for ours.
             next: (random.next_u64() >> 40) as u32,
@@ -155,9 +168,12 @@ impl Calls {
         }
     }
 
-    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
+    /// Returns whether there was none before.
+    pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) -> bool {
+        let waited_for = self.free.is_empty();
         self.asked = self.asked.saturating_sub(ports.len());
         self.free.extend(ports);
+        waited_for
     }
 
     /// Pairs free, and pairs in relays.
@@ -169,6 +185,22 @@ impl Calls {
     pub(crate) fn bind_failed(&mut self, missing: u16, now: Moment) {
         self.asked = self.asked.saturating_sub(usize::from(missing));
         self.bind_again_at = Some(now + BIND_AGAIN_AFTER);
+    }
+
+    /// The number of the call with this Call-ID; `new` if it is the first client's.
+    fn number(&mut self, call_id: &str, new: u32) -> u32 {
+        let (number, clients) = self.numbers.entry(call_id.to_owned()).or_insert((new, 0));
+        *clients += 1;
+        *number
+    }
+
+    fn release_number(&mut self, call_id: &str) {
+        if let Some((_, clients)) = self.numbers.get_mut(call_id) {
+            *clients -= 1;
+            if *clients == 0 {
+                self.numbers.remove(call_id);
+            }
+        }
     }
 
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
@@ -186,7 +218,8 @@ impl Calls {
     }
 
     pub(crate) fn inside_party(&self, call_id: &str, outside_tag: &str) -> Option<&(String, u16)> {
-        self.of_dialog(call_id, outside_tag).and_then(|key| self.calls.get(&key)?.inside_party.as_ref())
+        let party = self.calls.get(&self.of_dialog(call_id, outside_tag)?)?.inside_party.as_ref()?;
+        Some(&party.place)
     }
 
     pub(crate) fn flow_lost(&mut self, edge: &NodeId, flow: FlowId, now: Moment) {
@@ -214,6 +247,11 @@ impl Calls {
         Deadline::soonest(lost, self.bind_again_at.map(|at| Deadline { at, why: "media ports" }))
     }
 
+    fn has_relay(&self, call_id: &str, outside_tag: Option<&str>) -> bool {
+        let key = outside_tag.and_then(|tag| self.of_dialog(call_id, tag));
+        key.and_then(|key| self.calls.get(&key)).is_some_and(|call| call.relay.is_some())
+    }
+
     fn of_dialog(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
         self.by_dialog.get(&(call_id.to_owned(), outside_tag.to_owned())).copied()
     }
@@ -238,6 +276,15 @@ impl Calls {
 }
 
 impl CoreNode {
+    /// Whether an INVITE must wait for media ports: an edge whose link is just back grants them a round
+    /// trip later. `outside_tag` is the client's, if it has shown one.
+    pub(crate) fn waits_for_ports(&self, edge: &NodeId, request: &Message, outside_tag: Option<&str>) -> bool {
+        let granted = self.edges.get(edge).is_some_and(|edge| !edge.granted.is_empty());
+        request.method() == Some("INVITE")
+            && (!granted || self.calls.free.is_empty())
+            && !self.calls.has_relay(request.call_id(), outside_tag)
+    }
+
     /// What the body of a client's request must become.
     pub(crate) fn inward_body(
         &mut self,
@@ -283,7 +330,10 @@ impl CoreNode {
                 }
                 key
             }
-            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => key,
+            (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), _, Some(key)) => {
+                self.target_refreshed(key, request);
+                key
+            }
             _ => return MediaRefusal::unless_bare(request.method(), request),
         };
         self.note_exchange(id, key, request);
@@ -302,11 +352,13 @@ impl CoreNode {
             return MediaRefusal::unless_bare(request.method(), response);
         };
         let status = response.status().unwrap_or(500);
-        if request.method() == Some("INVITE") && status < 300 && response.to_tag().is_some() {
+        if exchange.initial && status < 300 && response.to_tag().is_some() {
             let party = self.party_ahead(response);
             if let Some(call) = self.calls.calls.get_mut(&exchange.call) {
                 call.inside_party = party.or(call.inside_party.take());
             }
+        } else if status < 300 {
+            self.target_refreshed(exchange.call, response);
         }
         self.response_body(exchange, Side::Inside, request, response, now)
     }
@@ -427,8 +479,10 @@ impl CoreNode {
         let index = self.edges.get(edge).map_or(0, |edge| edge.index);
         self.calls.next = self.calls.next.wrapping_add(1);
         let key = self.calls.next;
+        let number = self.calls.number(request.call_id(), key);
         let call = Call {
             id: request.call_id().to_owned(),
+            number,
             edge: edge.clone(),
             flow,
             tagged: flow_at(index, flow),
@@ -444,7 +498,7 @@ impl CoreNode {
             heard: now,
         };
         self.calls.calls.insert(key, call);
-        self.calls.gauge.set(self.calls.calls.len() as u64);
+        self.calls.gauge.set(self.calls.numbers.len() as u64);
         self.notice(Notice::CallOffered { call: Pii::new(request.call_id().to_owned()) });
         Ok(key)
     }
@@ -460,6 +514,12 @@ impl CoreNode {
     }
 
     fn request_body(&mut self, key: u32, side: Side, request: &Message) -> Result<Option<Vec<u8>>, MediaRefusal> {
+        if request.method() == Some("INVITE") && !request.has_sdp() {
+            // The answer brings the offer, and may come when no port is at hand.
+            self.ensure_relay(key)?;
+            self.publish(key);
+            return Ok(None);
+        }
         if !request.has_sdp() || request.method() == Some("BYE") {
             return Ok(None);
         }
@@ -486,11 +546,10 @@ impl CoreNode {
             }
             if (200..300).contains(&status)
                 && let Some(call) = self.calls.calls.get_mut(&exchange.call)
+                && !std::mem::replace(&mut call.established, true)
             {
-                if !std::mem::replace(&mut call.established, true) {
-                    // Whoever never acknowledges it never had it.
-                    self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
-                }
+                // Whoever never acknowledges it never had it.
+                self.calls.lost.insert((now + LOST_CALL_AFTER, exchange.call));
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {
@@ -622,6 +681,7 @@ impl CoreNode {
         let frame = Frame::SetRelay {
             relay: relay.id,
             ports: relay.outside.1,
+            call: call.number,
             flow: call.flow,
             described: client.and_then(|client| client.described),
             srtp: !plain,
@@ -648,7 +708,8 @@ impl CoreNode {
         for id in &call.exchanges {
             self.calls.exchanges.remove(id);
         }
-        self.calls.gauge.set(self.calls.calls.len() as u64);
+        self.calls.release_number(&call.id);
+        self.calls.gauge.set(self.calls.numbers.len() as u64);
         if let Some(relay) = call.relay {
             self.calls.by_relay.remove(&relay.id);
             let frame = Frame::CloseRelay { relay: relay.id, ports: relay.outside.1 };
@@ -663,15 +724,25 @@ impl CoreNode {
         self.notice(Notice::CallEnded { call: Pii::new(call.id), why });
     }
 
+    /// RFC 3261 §12.2: within a dialog the route set stays, the Contact may change.
+    fn target_refreshed(&mut self, key: u32, message: &Message) {
+        let Some(call) = self.calls.calls.get_mut(&key) else { return };
+        let Some(party) = call.inside_party.as_mut().filter(|party| !party.by_route) else { return };
+        if let Some(place) = message.contacts().next().and_then(|contact| host_port(contact.uri)) {
+            party.place = place;
+        }
+    }
+
     /// Where requests of the client's dialog will go, out of the answer to its INVITE: the
     /// Record-Route above our own, or the Contact (RFC 3261 §12.1.2).
-    fn party_ahead(&self, response: &Message) -> Option<(String, u16)> {
+    fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
         let routes: Vec<_> = response.addresses(Name::RecordRoute).map(|route| route.uri).collect();
         let ours = routes.iter().rposition(|uri| Uri::parse(uri).is_some_and(|uri| self.is_own(&uri)))?;
-        match ours.checked_sub(1) {
+        let place = match ours.checked_sub(1) {
             Some(above) => host_port(routes[above]),
             None => response.contacts().next().and_then(|contact| host_port(contact.uri)),
-        }
+        };
+        place.map(|place| InsideParty { place, by_route: ours > 0 })
     }
 }
 
@@ -687,9 +758,11 @@ impl Relay {
 
 /// Where requests of a dialog that the inside opened will go: its topmost Record-Route, or its
 /// Contact (RFC 3261 §12.1.1).
-fn party_behind(request: &Message) -> Option<(String, u16)> {
+fn party_behind(request: &Message) -> Option<InsideParty> {
     let route = request.addresses(Name::RecordRoute).next().map(|route| route.uri);
-    route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port)
+    let by_route = route.is_some();
+    let place = route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port);
+    place.map(|place| InsideParty { place, by_route })
 }
 
 fn host_port(uri: &str) -> Option<(String, u16)> {

@@ -66,6 +66,9 @@ impl CoreNode {
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
         };
+        if self.waits_for_ports(edge, &request, request.from_tag()) {
+            return;
+        }
         let body = match self.inward_body(id, edge, flow, &request, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),

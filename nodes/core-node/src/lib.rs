@@ -249,7 +249,7 @@ impl CoreNode {
             }
             Event::Unroutable(id) => {
                 self.end_invite(id, "timed out");
-                self.answer(id, 503, "Service Unavailable", Some((399, "the edge is not connected")), now);
+                self.answer(id, 503, "Service Unavailable", Some((399, "no link or no media port to the edge")), now);
             }
         }
     }
@@ -277,7 +277,11 @@ impl CoreNode {
 
     fn handle_media(&mut self, event: MediaEvent, now: Moment) {
         match event {
-            MediaEvent::PortsBound { ports } => self.calls.ports_bound(ports),
+            MediaEvent::PortsBound { ports } => {
+                if self.calls.ports_bound(ports) {
+                    self.route_waiting(now);
+                }
+            }
             MediaEvent::BindFailed { missing } => {
                 self.calls.bind_failed(missing, now);
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));

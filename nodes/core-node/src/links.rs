@@ -158,6 +158,7 @@ impl CoreNode {
                 self.report(changes);
             }
         }
+        self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
             self.answer(id, 430, "Flow Failed", Some((399, "the edge restarted")), now);
@@ -173,6 +174,11 @@ impl CoreNode {
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
             self.proxy.resend(id);
         }
+        self.route_waiting(now);
+    }
+
+    /// Tries what waits for a link or for media ports.
+    pub(crate) fn route_waiting(&mut self, now: Moment) {
         for id in self.proxy.unrouted() {
             self.route_outward(id, now);
         }
@@ -197,10 +203,13 @@ impl CoreNode {
             Frame::FromClient { flow, sip, .. } => self.message_from_edge(peer, flow, sip, now),
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
             Frame::GrantPorts { address, pairs } => {
-                if let Some(edge) = self.edges.get_mut(peer) {
-                    edge.media_address = Some(address);
-                    let room = edgeway_link::limits::GRANT_PAIRS_MAX.saturating_sub(edge.granted.len());
-                    edge.granted.extend(pairs.into_iter().take(room));
+                let Some(edge) = self.edges.get_mut(peer) else { return };
+                let waited_for = edge.granted.is_empty();
+                edge.media_address = Some(address);
+                let room = edgeway_link::limits::GRANT_PAIRS_MAX.saturating_sub(edge.granted.len());
+                edge.granted.extend(pairs.into_iter().take(room));
+                if waited_for {
+                    self.route_waiting(now);
                 }
             }
             Frame::ClientSilent { relay } => self.notice(Notice::OneWayMedia { relay }),

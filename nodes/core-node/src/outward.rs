@@ -98,6 +98,9 @@ impl CoreNode {
         if self.edges.get(&way.edge).is_none_or(|edge| edge.link.is_none()) {
             return;
         }
+        if self.waits_for_ports(&way.edge, &request, request.to_tag()) {
+            return;
+        }
         let body = match self.outward_body(id, &way.edge, &request, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),

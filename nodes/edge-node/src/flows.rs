@@ -16,7 +16,7 @@ use edgeway_sip::proxy::Hop;
 use edgeway_sip::{Message, Stun, stun};
 
 use crate::EdgeNode;
-use crate::limits::FAULTS_MAX;
+use crate::limits::{FAULTS_MAX, ROUTE_WITHIN};
 
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -59,7 +59,7 @@ impl EdgeNode {
                 // RFC 5626 §4.4.1: a double CRLF is a ping, a single one its pong.
                 Ok(Some(Element::Ping)) => self.send_flow(flow, Bytes::from_static(b"\r\n")),
                 Ok(Some(Element::Pong)) => {}
-                Ok(Some(Element::Stun(bytes))) => self.flow_stun(flow, &bytes),
+                Ok(Some(Element::Stun(bytes))) => self.flow_stun(flow, &bytes, now),
                 Err(fault) => {
                     if let Some(reply) = fault.reply {
                         self.send_flow(flow, reply);
@@ -97,7 +97,7 @@ impl EdgeNode {
 
     /// A STUN keepalive is answered for the whole path: success only while a core is there to carry
     /// what this flow sends.
-    fn flow_stun(&mut self, flow: FlowId, bytes: &[u8]) {
+    fn flow_stun(&mut self, flow: FlowId, bytes: &[u8], now: Moment) {
         let Some(state) = self.flows.get(&flow) else { return };
         if !self.settings.stun_keepalive {
             return;
@@ -106,10 +106,10 @@ impl EdgeNode {
         if request.class != stun::Class::Request {
             return;
         }
-        let path = match &state.core {
-            Some(core) => self.is_up(core) || self.cores.values().any(Self::core_is_up),
-            None => true,
-        };
+        // A link that broke is back within the time requests wait for it; a client told of it sooner
+        // would give up a flow that still works.
+        let away = self.coreless_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
+        let path = state.core.is_none() || !away;
         let reply = if path { request.success(state.peer) } else { request.error(500, "Path Failed") };
         self.send_flow(flow, reply);
     }

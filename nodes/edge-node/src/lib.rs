@@ -94,6 +94,8 @@ pub struct EdgeNode {
     proxy: Proxy,
     links: BTreeMap<LinkId, (NodeId, Link)>,
     cores: BTreeMap<NodeId, Core>,
+    /// Since when no core is connected, once one was.
+    coreless_since: Option<Moment>,
     ports: Ports,
     counts: Counts,
     outputs: VecDeque<Output>,
@@ -126,6 +128,7 @@ impl EdgeNode {
             ),
             links: BTreeMap::new(),
             cores: BTreeMap::new(),
+            coreless_since: None,
             ports: Ports::default(),
             counts: Counts::default(),
             outputs: VecDeque::new(),

@@ -28,7 +28,9 @@ pub(crate) struct Core {
     hello: Hello,
     /// Pairs it holds and does not use.
     granted: BTreeSet<PortPair>,
-    relays: BTreeMap<RelayId, PortPair>,
+    relays: BTreeMap<RelayId, Relay>,
+    /// Calls the relays belong to, each with its number of relays.
+    calls: BTreeMap<u32, u32>,
     /// Relays named since its last hello; `None` once it has said `Synchronised`.
     named: Option<BTreeSet<RelayId>>,
     /// Flows that closed while it may not have heard of it.
@@ -42,6 +44,25 @@ impl Core {
 
     pub(crate) fn pairs_used(&self) -> usize {
         self.relays.len()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Relay {
+    ports: PortPair,
+    call: u32,
+}
+
+impl Core {
+    fn end_relay(&mut self, relay: RelayId) -> bool {
+        let Some(ended) = self.relays.remove(&relay) else { return false };
+        if let Some(relays) = self.calls.get_mut(&ended.call) {
+            *relays -= 1;
+            if *relays == 0 {
+                self.calls.remove(&ended.call);
+            }
+        }
+        true
     }
 }
 
@@ -149,10 +170,12 @@ impl EdgeNode {
             hello: hello.clone(),
             granted: BTreeSet::new(),
             relays: BTreeMap::new(),
+            calls: BTreeMap::new(),
             named: None,
             closed: VecDeque::new(),
         });
         core.link = Some(link);
+        self.coreless_since = None;
         core.hello = hello;
         core.named = Some(BTreeSet::new());
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -214,6 +237,9 @@ impl EdgeNode {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
         core.link = None;
+        if self.connected_cores().is_empty() {
+            self.coreless_since = Some(now);
+        }
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
             if self.proxy.is_proceeding(id) {
@@ -228,8 +254,10 @@ impl EdgeNode {
     fn frame_from_core(&mut self, peer: &NodeId, frame: Frame, now: Moment) {
         match frame {
             Frame::ToClient { sip } => self.message_from_core(peer, sip, now),
-            Frame::SetRelay { relay, ports, flow, described, srtp } => {
-                self.set_relay(peer, relay, ports, flow, described, srtp);
+            Frame::SetRelay { relay, ports, call, flow, described, srtp } => {
+                if self.hold_relay(peer, relay, Relay { ports, call }) {
+                    self.set_relay(peer, relay, ports, flow, described, srtp);
+                }
             }
             Frame::CloseRelay { relay, ports } => self.close_relay(peer, relay, ports),
             Frame::Synchronised => self.synchronised(peer),
@@ -243,6 +271,34 @@ impl EdgeNode {
         }
     }
 
+    /// Notes that a core has a relay on a pair it was granted; whether that is so.
+    fn hold_relay(&mut self, peer: &NodeId, relay: RelayId, wanted: Relay) -> bool {
+        let Some(core) = self.cores.get_mut(peer) else { return false };
+        let refused = match core.relays.get(&relay) {
+            Some(known) if known.ports == wanted.ports => None,
+            Some(_) => Some((DropReason::LinkProtocol, "a core moved a relay to other ports")),
+            None if core.relays.len() >= RELAYS_PER_CORE_MAX => {
+                Some((DropReason::Overload, "the bound on relays is reached"))
+            }
+            None if !core.granted.remove(&wanted.ports) => {
+                Some((DropReason::LinkProtocol, "a core used ports it does not hold"))
+            }
+            None => {
+                core.relays.insert(relay, wanted);
+                *core.calls.entry(wanted.call).or_default() += 1;
+                None
+            }
+        };
+        if let Some((reason, detail)) = refused {
+            self.dropped(reason, detail);
+            return false;
+        }
+        if let Some(named) = &mut core.named {
+            named.insert(relay);
+        }
+        true
+    }
+
     fn set_relay(
         &mut self,
         peer: &NodeId,
@@ -252,23 +308,6 @@ impl EdgeNode {
         described: Option<(SocketAddr, SocketAddr)>,
         srtp: bool,
     ) {
-        let Some(core) = self.cores.get_mut(peer) else { return };
-        match core.relays.get(&relay) {
-            Some(known) if *known == ports => {}
-            Some(_) => return self.dropped(DropReason::LinkProtocol, "a core moved a relay to other ports"),
-            None if core.relays.len() >= RELAYS_PER_CORE_MAX => {
-                return self.dropped(DropReason::Overload, "the bound on relays is reached");
-            }
-            None if !core.granted.remove(&ports) => {
-                return self.dropped(DropReason::LinkProtocol, "a core used ports it does not hold");
-            }
-            None => {
-                core.relays.insert(relay, ports);
-            }
-        }
-        if let Some(named) = &mut core.named {
-            named.insert(relay);
-        }
         // A flow that is gone leaves no address to trust: only an authenticated packet opens the way.
         let signalling_peer =
             self.flows.get(&flow).map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |flow| flow.peer.ip());
@@ -279,7 +318,7 @@ impl EdgeNode {
 
     fn close_relay(&mut self, peer: &NodeId, relay: RelayId, ports: PortPair) {
         let Some(core) = self.cores.get_mut(peer) else { return };
-        if core.relays.remove(&relay).is_some() {
+        if core.end_relay(relay) {
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         } else if core.granted.remove(&ports) {
             self.ports.free.push(ports);
@@ -292,7 +331,7 @@ impl EdgeNode {
         let Some(named) = core.named.take() else { return };
         let ended: Vec<_> = core.relays.keys().filter(|relay| !named.contains(relay)).copied().collect();
         for relay in ended {
-            core.relays.remove(&relay);
+            core.end_relay(relay);
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         }
         self.ports.free.extend(std::mem::take(&mut core.granted));
@@ -349,7 +388,7 @@ impl EdgeNode {
     }
 
     fn count_calls(&mut self) {
-        let calls = self.cores.values().map(|core| core.relays.len() as u64).sum();
+        let calls = self.cores.values().map(|core| core.calls.len() as u64).sum();
         self.counts.calls.set(calls);
     }
 

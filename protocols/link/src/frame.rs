@@ -114,6 +114,8 @@ pub enum Frame {
         relay: RelayId,
         /// The granted pair.
         ports: PortPair,
+        /// The core's number for the call it belongs to: both parties of a call may be clients.
+        call: u32,
         /// The client's flow, whose address decides where media may be sent before the latch.
         flow: FlowId,
         /// Where the client's SDP says it receives: RTP and RTCP.
@@ -231,10 +233,11 @@ impl Frame {
                     out.put_u16(pair.rtp);
                 }
             }
-            Self::SetRelay { relay, ports, flow, described, srtp } => {
+            Self::SetRelay { relay, ports, call, flow, described, srtp } => {
                 out.put_u8(SET_RELAY);
                 out.put_u32(relay.0);
                 out.put_u16(ports.rtp);
+                out.put_u32(*call);
                 out.put_u64(flow.0);
                 out.put_u8(u8::from(*srtp) | u8::from(described.is_some()) << 1);
                 if let Some((rtp, rtcp)) = described {
@@ -338,13 +341,14 @@ fn read_hello(reader: &mut Reader) -> Result<Hello, FrameFault> {
 fn read_set_relay(reader: &mut Reader) -> Result<Frame, FrameFault> {
     let relay = RelayId(reader.u32()?);
     let ports = reader.pair()?;
+    let call = reader.u32()?;
     let flow = FlowId(reader.u64()?);
     let flags = reader.u8()?;
     if flags > 3 {
         return Err(FrameFault::Field("relay flags"));
     }
     let described = if flags & 2 != 0 { Some((reader.address()?, reader.address()?)) } else { None };
-    Ok(Frame::SetRelay { relay, ports, flow, described, srtp: flags & 1 != 0 })
+    Ok(Frame::SetRelay { relay, ports, call, flow, described, srtp: flags & 1 != 0 })
 }
 
 fn write_string(text: &str, out: &mut BytesMut) {
@@ -542,6 +546,7 @@ mod tests {
             Frame::SetRelay {
                 relay: RelayId(5),
                 ports: PortPair { rtp: 36_000 },
+                call: 3,
                 flow: FlowId(77),
                 described: Some((v4, v6)),
                 srtp: true,
@@ -549,6 +554,7 @@ mod tests {
             Frame::SetRelay {
                 relay: RelayId(6),
                 ports: PortPair { rtp: 36_002 },
+                call: 3,
                 flow: FlowId(78),
                 described: None,
                 srtp: false,

@@ -475,14 +475,23 @@ impl Proxy {
         {
             return Vec::new();
         }
-        let orphans = self.transactions.iter().filter(|(_, transaction)| transaction.upstream == *hop);
+        self.orphan_all(|upstream| upstream == hop, now);
+        self.waiting_for(hop)
+    }
+
+    /// An edge has restarted: its clients are gone, like upstreams in [`Self::hop_lost`].
+    pub fn clients_lost(&mut self, edge: &NodeId, now: Moment) {
+        self.orphan_all(|upstream| matches!(upstream, Hop::Client { edge: of, .. } if of == edge), now);
+    }
+
+    fn orphan_all(&mut self, is_gone: impl Fn(&Hop) -> bool, now: Moment) {
+        let orphans = self.transactions.iter().filter(|(_, transaction)| is_gone(&transaction.upstream));
         let mut orphans: Vec<_> = orphans.map(|(id, _)| *id).collect();
         // In order: what is sent must not depend on the order of a hash map.
         orphans.sort_unstable();
         for id in orphans {
             self.orphan(id, now);
         }
-        self.waiting_for(hop)
     }
 
     fn orphan(&mut self, id: TransactionId, now: Moment) {
@@ -776,3 +785,6 @@ fn line(out: &mut String, name: &str, value: &str) {
     out.push_str(value);
     out.push_str("\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,11 +44,16 @@ pub(super) const EVENTS_MAX: usize = 1_024;
 /// so that links are written and orders heard.
 pub(super) const PASSES_MAX: usize = 8;
 
-/// Packets of one turn from which on the next one waits for [`TURN_SPACING`].
-pub(super) const BUSY_PACKETS: u64 = 4;
+/// Packets a second from which on turns are spaced by [`TURN_SPACING`]. Below, a turn is cheap
+/// against the delay it would add; above, one wake-up per packet is what costs most.
+pub(super) const BUSY_PACKETS_PER_SECOND: u64 = 4_000;
 
-/// Least time between two turns while there is load: what batching may add to the delay of a
-/// packet, per node.
+/// How long packets are counted before the thread is called busy, or no longer.
+pub(super) const LOAD_WINDOW: Duration = Duration::from_millis(10);
+
+/// Time between two turns while there is load: what batching may add to the delay of a packet,
+/// per node. Measured at 10,000 packets a second: 300 us cost 30 us of CPU per packet over both
+/// nodes, 600 us cost 16, 900 us cost 15.
 pub(super) const TURN_SPACING: Duration = Duration::from_micros(600);
 
 /// How often relays are looked after (reports, silent clients, quiet ports), and facts retried that
@@ -61,6 +66,13 @@ pub(super) const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Control datagrams waiting for the thread: probes go every 200 ms per peer, so this is more
 /// than a second of a full mesh. Older ones say nothing new.
 pub(super) const CONTROL_QUEUED_MAX: usize = 256;
+
+/// Control datagrams a second taken from one peer: ten times what nodes send. A peer that floods
+/// must not take the node's own thread with it.
+pub(super) const CONTROL_PER_SECOND_MAX: u32 = 100;
+
+/// Pairs bound in one turn: each costs some ten microseconds, while packets wait.
+pub(super) const BINDS_PER_TURN: u16 = 16;
 
 /// Orders carried out in one turn, so that packets never wait long.
 pub(super) const ORDERS_PER_TURN: usize = 64;
@@ -77,6 +89,9 @@ pub(super) const HANDSHAKES_BEFORE_RETRY: usize = 8;
 
 /// Handshakes under way from which on nobody new is let in.
 pub(super) const HANDSHAKES_MAX: usize = 64;
+
+/// Handshakes under way from one address: a full mesh behind one NAT has six.
+pub(super) const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 
 /// Bytes buffered of handshakes not looked at yet; the thread accepts within the turn.
 pub(super) const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;

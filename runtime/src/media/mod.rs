@@ -140,7 +140,7 @@ enum Order {
     Dial { peer: NodeId, address: String, config: Arc<rustls::ClientConfig> },
     Forget(NodeId),
     ServerConfig(Arc<rustls::ServerConfig>),
-    Resolved { peer: NodeId, address: String, found: Result<SocketAddr, String> },
+    Resolved { peer: NodeId, address: String, found: Result<Vec<SocketAddr>, String> },
     Shutdown,
 }
 

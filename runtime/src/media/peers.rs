@@ -1,12 +1,13 @@
 //! Who is at the other ends of links, and the dialling of edges.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 
-use super::limits::{PEERS_MAX, REDIAL_FIRST, REDIAL_FORGIVEN_AFTER, REDIAL_MAX};
+use super::limits::{CONTROL_PER_SECOND_MAX, PEERS_MAX, REDIAL_FIRST, REDIAL_FORGIVEN_AFTER, REDIAL_MAX};
 use super::quic::LineNumber;
 
 /// All peers; the number of one stays while it has a relay, a connection or a dial.
@@ -21,6 +22,8 @@ pub(super) struct Peer {
     /// Its relays, by the number both sides know.
     pub(super) relays: HashMap<RelayId, usize>,
     pub(super) dial: Option<Dial>,
+    /// Control datagrams of the current second, and when it ends.
+    control: (u32, Moment),
 }
 
 /// The wish to be connected to an edge.
@@ -57,7 +60,13 @@ impl Peers {
         if at == self.0.len() {
             self.0.push(None);
         }
-        self.0[at] = Some(Peer { node: node.clone(), line: None, relays: HashMap::new(), dial: None });
+        self.0[at] = Some(Peer {
+            node: node.clone(),
+            line: None,
+            relays: HashMap::new(),
+            dial: None,
+            control: (0, Moment::ZERO),
+        });
         Some(at)
     }
 
@@ -99,6 +108,16 @@ impl Peers {
 }
 
 impl Peer {
+    /// Whether one more control datagram may pass to the node.
+    pub(super) fn admit_control(&mut self, now: Moment) -> bool {
+        let (taken, until) = &mut self.control;
+        if *until <= now {
+            (*taken, *until) = (0, now + Duration::from_secs(1));
+        }
+        *taken += 1;
+        *taken <= CONTROL_PER_SECOND_MAX
+    }
+
     fn is_unused(&self) -> bool {
         self.line.is_none() && self.relays.is_empty() && self.dial.is_none()
     }
@@ -127,6 +146,11 @@ impl Dial {
         }
         self.state = DialState::Waiting { until: now + delay(self.failures, random) };
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// The address to try now: each one of a name in turn.
+    pub(super) fn choose(&self, found: &[SocketAddr]) -> Option<SocketAddr> {
+        found.iter().cycle().nth(self.failures as usize % found.len().max(1)).copied()
     }
 
     /// Whether `reason` is news.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use edgeway_model::media::{Component, PortPair};
 use edgeway_model::{Moment, Random};
@@ -84,8 +84,11 @@ impl Ports {
             discard(socket);
             // The system's own default is as good if it refuses.
             let _ = SockRef::from(socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-            let watched = poller.watch(socket, Token::Media { pair: at, component });
-            watched.map_err(|error| LendFault::System(ports.rtp, error))?;
+            if let Err(error) = poller.watch(socket, Token::Media { pair: at, component }) {
+                // A socket that is watched and never read would be reported without end.
+                pair.sockets.iter().for_each(|socket| drop(poller.forget(socket)));
+                return Err(LendFault::System(ports.rtp, error));
+            }
         }
         pair.state = State::Lent { relay };
         Ok(at)
@@ -146,15 +149,27 @@ impl Ports {
         if self.pairs.len() >= PAIRS_MAX {
             return None;
         }
+        self.find_free().unwrap_or_else(|error| {
+            tracing::warn!(%error, address = %self.bind, "no media port can be bound");
+            None
+        })
+    }
+
+    fn find_free(&mut self) -> io::Result<Option<PortPair>> {
         for _ in 0..RANDOM_PICKS {
             let nth = self.pick();
-            if let Some(pair) = self.try_bind(nth) {
-                return Some(pair);
+            if let Some(pair) = self.try_bind(nth)? {
+                return Ok(Some(pair));
             }
         }
         let start = self.pick();
         let tries = self.count.min(u16::try_from(PICKS_IN_ORDER_MAX).unwrap_or(u16::MAX));
-        (0..tries).find_map(|step| self.try_bind((u32::from(start) + u32::from(step)) % u32::from(self.count)))
+        for step in 0..u32::from(tries) {
+            if let Some(pair) = self.try_bind((start + step) % u32::from(self.count))? {
+                return Ok(Some(pair));
+            }
+        }
+        Ok(None)
     }
 
     fn pick(&mut self) -> u32 {
@@ -162,30 +177,39 @@ impl Ports {
         self.random.below(u64::from(self.count)) as u32
     }
 
-    fn try_bind(&mut self, nth: u32) -> Option<PortPair> {
-        let rtp = u16::try_from(u32::from(self.first_even) + 2 * nth).ok()?;
+    /// `None` if the ports are taken, by us or by others.
+    fn try_bind(&mut self, nth: u32) -> io::Result<Option<PortPair>> {
+        // Lossless: the range ends below 2^16.
+        let rtp = self.first_even + 2 * nth as u16;
         if self.by_port.contains_key(&rtp) {
-            return None;
+            return Ok(None);
         }
-        let sockets = [open(SocketAddr::new(self.bind, rtp)).ok()?, open(SocketAddr::new(self.bind, rtp + 1)).ok()?];
+        let sockets = match (open(SocketAddr::new(self.bind, rtp)), open(SocketAddr::new(self.bind, rtp + 1))) {
+            (Ok(rtp), Ok(rtcp)) => [rtp, rtcp],
+            (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
+            (Err(_), _) | (_, Err(_)) => return Ok(None),
+        };
         self.by_port.insert(rtp, self.pairs.len());
         self.pairs.push(Pair { rtp, sockets, state: State::Free });
-        Some(PortPair { rtp })
+        Ok(Some(PortPair { rtp }))
     }
 }
 
 /// The form rules are written in: IPv4 as IPv4, however the socket sees it.
 pub(super) fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        // With its scope, which an address of a link needs.
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// The form an IPv6 socket takes IPv4 addresses in.
 fn mapped(address: SocketAddr) -> SocketAddr {
-    let ip: Ipv6Addr = match address.ip() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
-    SocketAddr::new(ip.into(), address.port())
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        SocketAddr::V6(_) => address,
+    }
 }
 
 fn open(at: SocketAddr) -> io::Result<UdpSocket> {

@@ -20,8 +20,8 @@ use rustls::pki_types::CertificateDer;
 
 use super::carrier::{Carrier, Inbox};
 use super::limits::{
-    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, INCOMING_BUFFER_BYTES, LINK_IDLE,
-    LINK_KEEPALIVE, LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
+    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX,
+    INCOMING_BUFFER_BYTES, LINK_IDLE, LINK_KEEPALIVE, LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
 };
 use super::poller::{Poller, Token};
 use crate::pki::identity::dns_name;
@@ -278,8 +278,13 @@ impl Quic {
 
     /// Somebody dials us.
     fn meet(&mut self, carrier: usize, incoming: Incoming, response: &mut Vec<u8>, now: Instant) {
-        let opening = self.lines.iter().flatten().filter(|line| line.standing == Standing::Opening).count();
-        let full = opening >= HANDSHAKES_MAX || self.lines.iter().flatten().count() >= CONNECTIONS_MAX;
+        let opening = || self.lines.iter().flatten().filter(|line| line.standing == Standing::Opening);
+        let address = incoming.remote_address().ip();
+        let of_address = opening().filter(|line| line.connection.remote_address().ip() == address).count();
+        let opening = opening().count();
+        let full = opening >= HANDSHAKES_MAX
+            || of_address >= HANDSHAKES_PER_ADDRESS_MAX
+            || self.lines.iter().flatten().count() >= CONNECTIONS_MAX;
         if full {
             self.endpoint.ignore(incoming);
             return;
@@ -335,6 +340,10 @@ impl Quic {
             let drained = event.is_drained();
             if let Some(event) = self.endpoint.handle_event(ConnectionHandle(line), event) {
                 entry.connection.handle_event(event);
+                if !entry.touched {
+                    entry.touched = true;
+                    self.touched.push(line);
+                }
             }
             if drained {
                 return self.remove_line(line, poller);

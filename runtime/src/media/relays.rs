@@ -61,7 +61,7 @@ pub(super) struct Delivery {
 
 impl Relays {
     /// The number the next relay gets. `None` if there are too many.
-    pub(super) fn reserve(&mut self) -> Option<usize> {
+    pub(super) fn reserve(&self) -> Option<usize> {
         if let Some(at) = self.vacant.last() {
             return Some(*at);
         }
@@ -102,7 +102,7 @@ impl Relays {
 impl Relay {
     /// A packet of `len` bytes came to our socket. The length of the datagram for the link, header
     /// included; drops are counted.
-    pub(super) fn from_socket(
+    pub(super) fn handle_from_socket(
         &mut self,
         component: Component,
         source: SocketAddr,
@@ -128,7 +128,7 @@ impl Relay {
 
     /// A packet came over the link; it is copied into the scratch, for opening it needs room of
     /// our own.
-    pub(super) fn from_link(
+    pub(super) fn handle_from_link(
         &mut self,
         component: Component,
         candidate: u8,

@@ -18,7 +18,7 @@ pub(super) fn resolve(peer: NodeId, address: String, orders: mpsc::Sender<Order>
         board.wake();
     };
     if let Ok(literal) = address.parse::<SocketAddr>() {
-        return answer(peer, address, Ok(literal));
+        return answer(peer, address, Ok(vec![literal]));
     }
     let (again, name) = (answer.clone(), (peer.clone(), address.clone()));
     let started = std::thread::Builder::new().name("resolve".into()).spawn(move || {
@@ -31,7 +31,6 @@ pub(super) fn resolve(peer: NodeId, address: String, orders: mpsc::Sender<Order>
     }
 }
 
-fn look_up(address: &str) -> Result<SocketAddr, String> {
-    let mut found = address.to_socket_addrs().map_err(|error| error.to_string())?;
-    found.next().ok_or_else(|| "the name has no address".to_owned())
+fn look_up(address: &str) -> Result<Vec<SocketAddr>, String> {
+    address.to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string())
 }

@@ -1,15 +1,16 @@
 //! The loop of the media thread.
 //!
 //! One turn: wait for sockets, the link or orders; hand every packet that is there to its relay;
-//! serve the link; write each connection once. After a turn that carried more than a few packets
-//! the next one waits a moment ([`TURN_SPACING`]), so that under load packets move in batches and
-//! share their QUIC packets and system calls; an idle thread answers at once.
+//! serve the link; write each connection once. While there is load, turns are spaced
+//! ([`TURN_SPACING`]), so that packets move in batches and share their QUIC packets and system
+//! calls; otherwise the thread answers at once.
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use edgeway_media::datagram::Datagram;
@@ -19,7 +20,8 @@ use rustix::event::epoll::EventFlags;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::limits::{
-    ARENA_BYTES, BUSY_PACKETS, HOUSEKEEPING_EVERY, ORDERS_PER_TURN, PASSES_MAX, REPORT_EVERY, TURN_SPACING,
+    ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW, ORDERS_PER_TURN, PASSES_MAX,
+    REPORT_EVERY, TURN_SPACING,
 };
 use super::peers::{Dial, DialState, Peers};
 use super::poller::{Poller, Ready, Token};
@@ -51,9 +53,17 @@ pub(super) struct Worker {
     arena: BytesMut,
     inward: u64,
     outward: u64,
+    load: Load,
     now: Moment,
     housekeeping_at: Moment,
     stopped: bool,
+}
+
+/// Whether packets come so fast that turns are spaced.
+struct Load {
+    since: Instant,
+    packets: u64,
+    busy: bool,
 }
 
 impl Worker {
@@ -95,6 +105,7 @@ impl Worker {
             arena: BytesMut::with_capacity(ARENA_BYTES),
             inward: 0,
             outward: 0,
+            load: Load { since: Instant::now(), packets: 0, busy: false },
             now: Moment::ZERO,
             housekeeping_at: Moment::ZERO,
             stopped: false,
@@ -105,7 +116,6 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut ready = Ready::new();
         while !self.stopped {
-            let before = self.inward + self.outward;
             let woken = match self.turn(&mut ready) {
                 Ok(woken) => woken,
                 Err(error) => {
@@ -113,7 +123,7 @@ impl Worker {
                     break;
                 }
             };
-            if self.inward + self.outward - before >= BUSY_PACKETS {
+            if self.load.is_busy(self.inward + self.outward, woken) {
                 std::thread::sleep(TURN_SPACING.saturating_sub(woken.elapsed()));
             }
         }
@@ -123,7 +133,7 @@ impl Worker {
 
     fn turn(&mut self, ready: &mut Ready) -> io::Result<Instant> {
         let mut orders = self.pending_orders();
-        let timeout = if orders.is_empty() { self.time_left() } else { Some(std::time::Duration::ZERO) };
+        let timeout = if orders.is_empty() { self.time_left() } else { Some(Duration::ZERO) };
         self.poller.wait(ready, timeout)?;
         self.board.awake.store(true, Ordering::Release);
         let woken = Instant::now();
@@ -140,7 +150,7 @@ impl Worker {
                 let (token, flags) = ready.get(at);
                 self.handle_ready(token, flags, woken);
             }
-            self.poller.wait(ready, Some(std::time::Duration::ZERO))?;
+            self.poller.wait(ready, Some(Duration::ZERO))?;
         }
         self.quic.handle_timeouts(woken);
         self.serve_link(woken);
@@ -161,12 +171,12 @@ impl Worker {
 
     /// Announces that the thread is about to sleep, and looks once more at the orders: whoever
     /// sends one after this look writes to the event counter.
-    fn pending_orders(&mut self) -> Vec<Order> {
+    fn pending_orders(&self) -> Vec<Order> {
         self.board.awake.swap(false, Ordering::AcqRel);
         self.orders.try_iter().take(ORDERS_PER_TURN).collect()
     }
 
-    fn time_left(&mut self) -> Option<std::time::Duration> {
+    fn time_left(&mut self) -> Option<Duration> {
         let busy = !self.relays.is_empty() || self.ports.any_quiet() || !self.backlog.is_empty();
         let housekeeping = busy.then_some(self.housekeeping_at);
         let ours = [housekeeping, self.peers.next_due()].into_iter().flatten().min();
@@ -197,7 +207,7 @@ impl Worker {
         let Some((number, socket)) = self.ports.lent(pair, component) else { return };
         let Ok((len, source)) = socket.recv_from(self.scratch.packet_mut()) else { return };
         let Some(relay) = self.relays.get(number) else { return };
-        let taken = relay.from_socket(component, plain(source), &mut self.scratch, len, self.now);
+        let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
         let datagram = cut(&mut self.arena, self.scratch.datagram(len));
         let line = self.peers.peer(relay.peer).and_then(|peer| peer.line);
@@ -228,6 +238,10 @@ impl Worker {
         let Some(peer) = self.peers.peer(at) else { return };
         match header {
             Datagram::Control => {
+                if !self.peers.peer_mut(at).is_some_and(|peer| peer.admit_control(self.now)) {
+                    return;
+                }
+                let Some(peer) = self.peers.peer(at) else { return };
                 let fact = MediaFact::Control { peer: peer.node.clone(), bytes: datagram.slice_ref(payload) };
                 // A probe that finds no room says that we are overloaded, which is true.
                 let _ = self.facts.try_send(fact);
@@ -239,7 +253,8 @@ impl Worker {
             }
             Datagram::Media { relay: id, component, candidate, latched } => {
                 let Some(relay) = peer.relays.get(&id).and_then(|number| self.relays.get(*number)) else { return };
-                let delivery = relay.from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
+                let delivery =
+                    relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
                 if let Some(candidate) = delivery.latch {
                     let latch = Datagram::Latch { relay: id, component, candidate }.encode();
                     self.quic.send(line, cut(&mut self.arena, &latch));
@@ -317,11 +332,14 @@ impl Worker {
         }
     }
 
-    fn resolved(&mut self, node: &NodeId, address: &str, found: Result<std::net::SocketAddr, String>, now: Instant) {
+    fn resolved(&mut self, node: &NodeId, address: &str, found: Result<Vec<SocketAddr>, String>, now: Instant) {
         let Some(at) = self.peers.find(node) else { return };
         let Some(peer) = self.peers.peer_mut(at) else { return };
         let Some(dial) = peer.dial.as_mut().filter(|dial| dial.awaits(address)) else { return };
-        let dialled = found.and_then(|found| self.quic.dial(node, found, &dial.config, &self.poller, now));
+        let dialled = found.and_then(|found| {
+            let found = dial.choose(&found).ok_or("the name has no address")?;
+            self.quic.dial(node, found, &dial.config, &self.poller, now)
+        });
         match dialled {
             Ok(line) => dial.state = DialState::Opening(line),
             Err(why) => self.dial_failed(at, &why),
@@ -372,10 +390,15 @@ impl Worker {
     fn command(&mut self, command: MediaCommand) {
         match command {
             MediaCommand::BindPorts { pairs } => {
-                let (ports, missing) = self.ports.bind(pairs);
+                let now = pairs.min(BINDS_PER_TURN);
+                let (ports, missing) = self.ports.bind(now);
                 self.tell_free(ports);
+                let later = pairs - now;
                 if missing > 0 {
-                    self.tell(MediaFact::Event(MediaEvent::BindFailed { missing }));
+                    self.tell(MediaFact::Event(MediaEvent::BindFailed { missing: missing + later }));
+                } else if later > 0 {
+                    // The rest after what has been asked meanwhile. Our own receiver is there.
+                    let _ = self.own_orders.send(Order::Command(MediaCommand::BindPorts { pairs: later }));
                 }
             }
             MediaCommand::SetOutside(rule) => self.set(Rule::Outside(rule)),
@@ -474,6 +497,19 @@ impl Worker {
         if let Err(TrySendError::Full(fact)) = self.facts.try_send(fact) {
             self.backlog.push_back(fact);
         }
+    }
+}
+
+impl Load {
+    /// `packets` is how many there were so far.
+    fn is_busy(&mut self, packets: u64, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= LOAD_WINDOW {
+            let carried = packets - self.packets;
+            self.busy = u128::from(carried) * 1_000_000 >= u128::from(BUSY_PACKETS_PER_SECOND) * elapsed.as_micros();
+            (self.since, self.packets) = (now, packets);
+        }
+        self.busy
     }
 }
 

@@ -69,3 +69,47 @@ fn broken_records_end_the_flow_with_an_alert() {
         assert!(world.log.borrow().closed()[0].starts_with("TLS: "), "{:?}", world.log.borrow().closed());
     });
 }
+
+#[test]
+fn a_node_that_stops_says_goodbye_to_everybody() {
+    run(ReactorLimits::default(), |world| async move {
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(world.connect(None).await);
+        }
+        world.until("opened", |log| log.opened().len() == 20).await;
+        let readers = clients.into_iter().map(|mut client| {
+            tokio::task::spawn_local(async move {
+                client.read_to_end(&mut Vec::new()).await.expect("a clean end");
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        let before = std::time::Instant::now();
+        world.reactor.shut_down("stopping").await;
+        assert!(before.elapsed() < Duration::from_secs(1), "nobody was waited for in vain");
+        for reader in readers {
+            reader.await.expect("reader");
+        }
+        if let Ok(mut late) = world.try_connect(None).await {
+            assert_eq!(late.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        }
+        assert!(world.log.borrow().closed().is_empty());
+    });
+}
+
+/// A bug that one message hits costs that message's connection, and the node hears of it.
+#[test]
+fn a_panic_of_the_node_costs_one_flow() {
+    run(ReactorLimits::default(), |world| async move {
+        let mut unlucky = world.connect(None).await;
+        let mut other = world.connect(None).await;
+        world.until("opened", |log| log.opened().len() == 2).await;
+        unlucky.write_all(b"panic!").await.expect("write");
+        unlucky.read(&mut [0; 1]).await.expect_err("the end, without close_notify");
+        for _ in 0..2 {
+            other.write_all(b"alive").await.expect("write");
+            other.read_exact(&mut [0; 5]).await.expect("read");
+        }
+        assert_eq!(world.log.borrow().closed(), ["an internal error"]);
+    });
+}

@@ -4,5 +4,6 @@ mod bounds;
 mod closing;
 mod datagrams;
 mod flows;
+mod links;
 mod timers;
 mod world;

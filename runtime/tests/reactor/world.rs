@@ -35,37 +35,36 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    fn flow_events(&self) -> impl Iterator<Item = (FlowId, &FlowEvent)> {
+        self.inputs.iter().filter_map(
+            |(_, input)| {
+                if let Input::Flow { flow, event } = input { Some((*flow, event)) } else { None }
+            },
+        )
+    }
+
+    /// The flows that stood, in order.
     pub(crate) fn opened(&self) -> Vec<FlowId> {
-        self.inputs
-            .iter()
-            .filter_map(|(_, input)| match input {
-                Input::Flow { flow, event: FlowEvent::Opened { .. } } => Some(*flow),
-                _ => None,
-            })
-            .collect()
+        let opened = self.flow_events().filter(|(_, event)| matches!(event, FlowEvent::Opened { .. }));
+        opened.map(|(flow, _)| flow).collect()
     }
 
     /// How often exactly these bytes came in one piece.
     pub(crate) fn received(&self, wanted: &[u8]) -> usize {
-        let is_it = |input: &&Input| match input {
-            Input::Flow { event: FlowEvent::Received { bytes }, .. } => bytes == wanted,
-            _ => false,
-        };
-        self.inputs.iter().map(|(_, input)| input).filter(is_it).count()
+        self.flow_events()
+            .filter(|(_, event)| matches!(event, FlowEvent::Received { bytes } if bytes == wanted))
+            .count()
     }
 
+    /// Why flows ended, in order.
     pub(crate) fn closed(&self) -> Vec<String> {
-        self.inputs
-            .iter()
-            .filter_map(|(_, input)| match input {
-                Input::Flow { event: FlowEvent::Closed { why }, .. } => Some(why.clone()),
-                _ => None,
-            })
+        self.flow_events()
+            .filter_map(|(_, event)| if let FlowEvent::Closed { why } = event { Some(why.clone()) } else { None })
             .collect()
     }
 }
 
-/// Echoes; `close!` closes after the echo, `many!` is answered in ten pieces.
+/// Echoes; `close!` closes after the echo, `many!` is answered in ten pieces, `panic!` panics.
 pub(crate) struct Toy(pub(crate) Rc<RefCell<Log>>);
 
 impl Node for Toy {
@@ -74,27 +73,13 @@ impl Node for Toy {
         if matches!(input, Input::Tick) && log.deadlines.front().is_some_and(|at| *at <= now) {
             log.deadlines.pop_front();
         }
-        match &input {
-            Input::Flow { flow, event: FlowEvent::Received { bytes } } => {
-                let flow = *flow;
-                let mut send = |bytes: Bytes| {
-                    log.outputs.push_back(Output::Flow { flow, command: FlowCommand::Send { bytes } });
-                };
-                if &bytes[..] == b"many!" {
-                    (0..10_u8).for_each(|piece| send(vec![b'0' + piece; 100].into()));
-                } else {
-                    send(bytes.clone());
-                }
-                if bytes.windows(6).any(|window| window == b"close!") {
-                    let command = FlowCommand::Close { why: "told to" };
-                    log.outputs.push_back(Output::Flow { flow, command });
-                }
-            }
-            Input::Datagram { local, peer, bytes } => {
-                let output = Output::Datagram { local: *local, peer: *peer, bytes: bytes.clone() };
-                log.outputs.push_back(output);
-            }
-            _ => {}
+        if let Input::Flow { flow, event: FlowEvent::Received { bytes } } = &input {
+            assert!(&bytes[..] != b"panic!", "the node was told to panic");
+            log.outputs.extend(answer(*flow, bytes));
+        }
+        if let Input::Datagram { local, peer, bytes } = &input {
+            let output = Output::Datagram { local: *local, peer: *peer, bytes: bytes.clone() };
+            log.outputs.push_back(output);
         }
         log.inputs.push((now, input));
     }
@@ -106,6 +91,19 @@ impl Node for Toy {
     fn next_deadline(&self) -> Option<Deadline> {
         self.0.borrow().deadlines.front().map(|at| Deadline { at: *at, why: "test" })
     }
+}
+
+fn answer(flow: FlowId, bytes: &Bytes) -> Vec<Output> {
+    let pieces = if &bytes[..] == b"many!" {
+        (0..10).map(|piece| vec![b'0' + piece; 100].into()).collect()
+    } else {
+        vec![bytes.clone()]
+    };
+    let mut commands: Vec<_> = pieces.into_iter().map(|bytes| FlowCommand::Send { bytes }).collect();
+    if bytes.windows(6).any(|window| window == b"close!") {
+        commands.push(FlowCommand::Close { why: "told to" });
+    }
+    commands.into_iter().map(|command| Output::Flow { flow, command }).collect()
 }
 
 /// A reactor with a toy node that listens with TLS and TCP, and a client that trusts it.

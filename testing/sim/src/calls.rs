@@ -17,7 +17,7 @@ const REPEAT: Duration = Duration::from_secs(32);
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// A callee hangs up after this, whatever the caller does.
-const TALK_MAX: Duration = Duration::from_secs(30);
+const TALK_MAX: Duration = Duration::from_secs(130);
 
 /// How a call went, as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Phone {
 
     fn invite(&mut self, id: &str, authorization: Option<&str>, now: Moment) {
         let late = self.calls.get(id).is_some_and(|call| call.plan.late_offer);
-        let body = if late { String::new() } else { self.description("sendrecv") };
+        let body = if late { String::new() } else { self.description(id, "sendrecv") };
         let mut extra = String::from("Supported: path\r\n");
         if let Some(nonce) = authorization {
             extra += &format!("Proxy-Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.name);
@@ -146,12 +146,14 @@ impl Phone {
         Some(text + &format!("Content-Length: {}\r\n\r\n{body}", body.len()))
     }
 
-    fn description(&mut self, direction: &str) -> String {
+    fn description(&mut self, call: &str, direction: &str) -> String {
         let (host, port) = (self.address.ip(), 40_000 + 2 * self.chance.below(5_000));
         let head = format!("v=0\r\no={} 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n", self.name);
         let rest = format!("a=rtpmap:0 PCMU/8000\r\na={direction}\r\n");
         if self.is_outside() {
-            let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", self.key());
+            let key = self.key();
+            let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n");
+            self.keys.insert(key, call.to_owned());
             format!("{head}m=audio {port} RTP/SAVP 0\r\n{crypto}{rest}")
         } else {
             format!("{head}m=audio {port} RTP/AVP 0\r\n{rest}")
@@ -171,13 +173,24 @@ impl Phone {
         let Ok(body) = std::str::from_utf8(message.body()).map(str::to_owned) else {
             return self.violation("a description that is no text");
         };
+        if let Some(key) = body.split("inline:").nth(1).and_then(|rest| rest.get(..40)) {
+            let call = message.call_id().to_owned();
+            let first = self.heard_keys.entry(key.to_owned()).or_insert_with(|| call.clone());
+            if *first != call {
+                return self.violation("one key for two calls");
+            }
+        }
         let encrypted = body.contains("RTP/SAVP") && body.contains("a=crypto:") && !body.contains("RTP/AVP");
         let plain = body.contains("RTP/AVP") && !body.contains("a=crypto:") && !body.contains("RTP/SAVP");
         let at_edge = body.contains("c=IN IP4 203.0.113.") && !body.contains("c=IN IP4 10.");
         let at_core = body.contains("c=IN IP4 10.0.0.");
-        if self.is_outside() && !(encrypted && at_edge) {
+        let fits = if self.is_outside() { encrypted && at_edge } else { plain && at_core };
+        if fits {
+            return;
+        }
+        if self.is_outside() {
             self.violation(format!("a description outside that is not encrypted to the edge:\n{body}"));
-        } else if !self.is_outside() && !(plain && at_core) {
+        } else {
             self.violation(format!("a description inside that is not plain at the core:\n{body}"));
         }
     }
@@ -218,6 +231,13 @@ impl Phone {
         let Ok(invite) = Message::parse(client.bytes.clone()) else { return };
         let text = hop_request(&invite, "CANCEL", None);
         self.request(text, Some(id), now);
+    }
+
+    /// Whether media encrypted with this key of ours flows: the call stands, and we are connected.
+    pub(crate) fn sends_with(&self, key: &str) -> Option<&str> {
+        let id = self.keys.get(key)?;
+        let stands = self.calls.get(id).is_some_and(|call| call.stage == Stage::Established);
+        (stands && self.flow.is_some()).then_some(id.as_str())
     }
 
     /// The ACK of a failed INVITE (RFC 3261 §17.1.1.3).
@@ -273,7 +293,7 @@ impl Phone {
     fn acknowledge(&mut self, id: &str, response: &Message) {
         let seq = response.cseq().0;
         let offered = self.calls.get(id).is_some_and(|call| call.plan.late_offer) && response.has_sdp();
-        let body = if offered { self.description("sendrecv") } else { String::new() };
+        let body = if offered { self.description(id, "sendrecv") } else { String::new() };
         let Some(text) = self.in_call(id, "ACK", "", &body, Some(seq)) else { return };
         let bytes = Bytes::from(text);
         if let Some(call) = self.calls.get_mut(id) {
@@ -353,7 +373,7 @@ impl Phone {
             return;
         }
         call.reinviting = true;
-        let body = self.description("sendonly");
+        let body = self.description(id, "sendonly");
         let Some(text) = self.in_call(id, "INVITE", "", &body, None) else { return };
         self.request(text, Some(id), now);
     }
@@ -401,7 +421,10 @@ impl Phone {
         }
         let key = (branch_of(request, ""), method.clone());
         if let Some(bytes) = self.answered.get(&key).cloned() {
-            return if bytes.is_empty() { () } else { self.reply(from, bytes) };
+            if !bytes.is_empty() {
+                self.reply(from, bytes);
+            }
+            return;
         }
         match method.as_str() {
             "ACK" => self.acknowledged(request),
@@ -491,7 +514,7 @@ impl Phone {
             return self.decline(id, from, &request, 486, now);
         }
         call.stage = Stage::Established;
-        let body = self.description("sendrecv");
+        let body = self.description(id, "sendrecv");
         self.accept(id, from, &request, &body, now);
         self.set(Timer::HangUp(id.to_owned()), now + TALK_MAX);
         if self.chance.percent(15) {
@@ -577,7 +600,7 @@ impl Phone {
         if verdict != 200 {
             return self.respond(from, request, verdict);
         }
-        let body = self.description("recvonly");
+        let body = self.description(&id, "recvonly");
         self.accept(&id, from, request, &body, now);
     }
 

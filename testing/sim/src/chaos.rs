@@ -19,7 +19,8 @@ impl World {
         if !self.chaotic {
             return;
         }
-        let next = self.chance.millis(300, 4_000);
+        let (least, most) = self.unrest;
+        let next = self.chance.millis(least, most);
         self.schedule(next, Happening::Chaos);
         match self.chance.below(100) {
             0..20 => self.stall(200, 2_500),
@@ -128,13 +129,17 @@ impl World {
         }
         let cancel = self.chance.percent(15).then(|| self.chance.millis(10, 5_000));
         let plan = Plan {
-            talk: self.chance.millis(200, 15_000),
+            talk: if self.chance.percent(8) {
+                self.chance.millis(70_000, 110_000)
+            } else {
+                self.chance.millis(200, 15_000)
+            },
             hold: self.chance.percent(40),
             cancel,
             late_offer: self.chance.percent(15),
         };
         let to = self.phones[callee].name.clone();
-        *self.notes.entry("calls").or_default() += 1;
+        self.calls_made += 1;
         self.with_phone(caller, |phone, now| phone.call(&to, plan, now));
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use edgeway_model::notice::Notice;
 use edgeway_model::world::Transport;
 
 use crate::calls::{Outcome, Plan};
@@ -47,6 +48,17 @@ impl World {
         }
     }
 
+    /// No call that carries media ends by our doing.
+    pub(crate) fn check_notice(&mut self, notice: &Notice) {
+        let Notice::CallEnded { call, why: "flow lost" } = notice else { return };
+        // The relay is closed just before it is said why.
+        let heard = self.closed_key.take().and_then(|key| self.flowing.get(&key).copied());
+        if heard.is_some_and(|heard| self.now.since(heard) < Duration::from_secs(5)) {
+            let call = call.reveal().clone();
+            self.fail(format!("{call} was ended although it carries media"));
+        }
+    }
+
     fn outside(&self) -> Vec<usize> {
         (0..self.phones.len()).filter(|n| self.phones[*n].is_outside()).collect()
     }
@@ -54,7 +66,7 @@ impl World {
     /// After a calm: everybody is registered, and everybody agrees about it.
     pub(crate) fn check_registered(&mut self) {
         let outside = self.outside();
-        let mut at_edge = vec![0; self.edges];
+        let mut at_edge = vec![0; self.slots.len()];
         for &index in &outside {
             let phone = &self.phones[index];
             let name = phone.name.clone();
@@ -79,8 +91,8 @@ impl World {
             }
         }
         let mut at_cores = 0;
-        for index in 0..self.slots.len() {
-            let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Some(status) = slot.node.as_ref().map(crate::host::Hosted::status) else { continue };
             let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.edges };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {
@@ -117,6 +129,9 @@ impl World {
     pub(crate) fn check_calls(&mut self, calls: &[(usize, String)]) {
         for (caller, call) in calls {
             let outcome = self.phones[*caller].outcomes.get(call).copied();
+            if self.phones[*caller].is_outside() && !self.two_way.contains(call) {
+                return self.fail(format!("in the calm, {call} carried no media"));
+            }
             if !matches!(outcome, Some(Outcome::Ended(200 | 481))) {
                 let name = self.phones[*caller].name.clone();
                 return self.fail(format!("in the calm, {call} of {name} went: {outcome:?}"));

@@ -78,7 +78,7 @@ impl Hosted {
                 let last = bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"SIP/2.0 1");
                 self.answers += u32::from(last);
                 let command = FlowCommand::Send { bytes };
-                (!last || self.answers % 20 != 0).then_some(Output::Flow { flow, command })
+                (!last || !self.answers.is_multiple_of(20)).then_some(Output::Flow { flow, command })
             }
             (Sabotage::Misdirect, Output::Flow { flow, command: FlowCommand::Send { bytes } }) => {
                 if !self.seen.contains(&flow) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeway_model::media::{MediaCommand, PortPair};
+use edgeway_model::media::{MediaCommand, OutsideSecurity, PortPair};
 use edgeway_model::{NodeId, RelayId};
 
 /// First port of the range, and how many pairs there are.
@@ -29,6 +29,18 @@ pub(crate) struct MediaModel {
     /// Bound, but not (or not again) reported yet.
     quiet: BTreeSet<PortPair>,
     relays: BTreeMap<(NodeId, RelayId), PortPair>,
+    /// At a core: the key the client sends with, and whether the inside party's address is known.
+    keys: BTreeMap<(NodeId, RelayId), (String, bool)>,
+}
+
+/// Base 64 of 30 bytes, which need no padding.
+fn base64(bytes: &[u8; 30]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = bytes.chunks(3).flat_map(|three| {
+        let bits = three.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(bits >> shift & 63) as usize]))
+    });
+    digits.collect()
 }
 
 impl MediaModel {
@@ -38,8 +50,15 @@ impl MediaModel {
             MediaCommand::BindPorts { pairs: 0 } => Err("asked to bind no port".to_owned()),
             MediaCommand::BindPorts { pairs } => Ok(Effect::Bound(self.bind(*pairs))),
             MediaCommand::SetOutside(rule) => self.set(&rule.peer, rule.relay, rule.ports),
-            MediaCommand::SetInside(rule) => self.set(&rule.peer, rule.relay, rule.ports),
+            MediaCommand::SetInside(rule) => {
+                if let OutsideSecurity::Srtp { receive: Some(key), .. } = &rule.outside {
+                    let key = (base64(key.0.expose()), rule.described.is_some());
+                    self.keys.insert((rule.peer.clone(), rule.relay), key);
+                }
+                self.set(&rule.peer, rule.relay, rule.ports)
+            }
             MediaCommand::Close { peer, relay } => {
+                self.keys.remove(&(peer.clone(), *relay));
                 let pair = self.relays.remove(&(peer.clone(), *relay));
                 let pair = pair.ok_or_else(|| format!("closed {relay} of {peer}, which does not exist"))?;
                 self.quiet.insert(pair);
@@ -99,6 +118,21 @@ impl MediaModel {
         self.quiet.len()
     }
 
+    /// At a core: relays whose client's key is known, the key, and whether the inside is known too.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&(NodeId, RelayId), &str, bool)> {
+        self.keys.iter().map(|(relay, (key, described))| (relay, key.as_str(), *described))
+    }
+
+    /// At a core: the key the client of a relay sends with.
+    pub(crate) fn key_of(&self, peer: &NodeId, relay: RelayId) -> Option<String> {
+        self.keys.get(&(peer.clone(), relay)).map(|(key, _)| key.clone())
+    }
+
+    /// Whether a relay with this node stands here.
+    pub(crate) fn has_relay(&self, peer: &NodeId, relay: RelayId) -> bool {
+        self.relays.contains_key(&(peer.clone(), relay))
+    }
+
     /// Relays, by the node at the other end.
     pub(crate) fn relays(&self) -> impl Iterator<Item = &(NodeId, RelayId)> {
         self.relays.keys()
@@ -108,6 +142,13 @@ impl MediaModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_written_like_the_phones_write_them() {
+        let mut bytes = [0; 30];
+        bytes[..3].copy_from_slice(b"Man");
+        assert!(base64(&bytes).starts_with("TWFuAAAA") && base64(&bytes).len() == 40);
+    }
 
     #[test]
     fn every_senseless_command_is_noticed() {

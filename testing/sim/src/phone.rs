@@ -12,7 +12,7 @@ use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment};
 use edgeway_sip::framer::{Element, Framer};
-use edgeway_sip::{Message, Name};
+use edgeway_sip::{Message, Name, Stun, stun};
 
 use crate::calls::{Call, Outcome};
 use crate::chance::Chance;
@@ -122,6 +122,9 @@ pub(crate) struct Phone {
     pub(crate) acts: Vec<Act>,
     core_route: Option<String>,
     pongs: u32,
+    /// Keys it sends media with, by call; and keys it was told others send with.
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) heard_keys: BTreeMap<String, String>,
     /// Refuses no call.
     pub(crate) always_answers: bool,
 }
@@ -155,6 +158,8 @@ impl Phone {
             acts: Vec::new(),
             core_route: None,
             pongs: 0,
+            keys: BTreeMap::new(),
+            heard_keys: BTreeMap::new(),
             always_answers: false,
         };
         let first = if phone.is_outside() { Timer::Connect } else { Timer::Register };
@@ -265,7 +270,8 @@ impl Phone {
                 Ok(None) => return,
                 Ok(Some(Element::Message(bytes))) => self.handle_message(From::Flow(flow), bytes, now),
                 Ok(Some(Element::Pong)) => self.pongs += 1,
-                Ok(Some(Element::Ping | Element::Stun(_))) => {}
+                Ok(Some(Element::Ping)) => {}
+                Ok(Some(Element::Stun(bytes))) => self.stun_answered(&bytes, now),
                 Err(fault) => return self.violation(format!("a stream that cannot be followed: {fault}")),
             }
         }
@@ -316,9 +322,30 @@ impl Phone {
 
     fn ping(&mut self, now: Moment) {
         if let Some(flow) = self.flow {
-            self.acts.push(Act::Send(flow, Bytes::from_static(b"\r\n\r\n")));
+            let ping = if self.chance.percent(50) {
+                Bytes::from_static(b"\r\n\r\n")
+            } else {
+                let mut transaction = [0; 12];
+                transaction[..8].copy_from_slice(&self.chance.number().to_be_bytes());
+                stun::binding_request(transaction)
+            };
+            self.acts.push(Act::Send(flow, ping));
             let next = now + self.chance.millis(15_000, 30_000);
             self.set(Timer::Ping, next);
+        }
+    }
+
+    /// RFC 5626 §4.4.2: the keepalive tells our address; or that the way inside is gone.
+    fn stun_answered(&mut self, bytes: &[u8], now: Moment) {
+        match Stun::parse(bytes) {
+            Ok(answer) if answer.class == stun::Class::Success => {
+                self.pongs += 1;
+                if answer.mapped() != Some(self.address) {
+                    self.violation(format!("a keepalive was answered with {:?}", answer.mapped()));
+                }
+            }
+            Ok(_) => self.reset(now),
+            Err(fault) => self.violation(format!("an answer to a keepalive that cannot be read: {fault}")),
         }
     }
 

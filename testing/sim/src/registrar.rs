@@ -248,7 +248,7 @@ impl Registrar {
 
     /// Takes our own Routes off and finds where the request goes (RFC 3261 §16.4 to §16.6).
     fn next_hop(
-        &mut self,
+        &self,
         edit: &mut edgeway_sip::Edit<'_>,
         request: &Message,
         now: Moment,

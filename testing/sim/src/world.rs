@@ -3,7 +3,7 @@
 //! `conns.rs` carries connections and datagrams, `links.rs` the links, `chaos.rs` breaks things and
 //! `check.rs` says what must be true. Nothing here depends on the order of a hash map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
-use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
+use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output};
@@ -45,6 +45,7 @@ pub(crate) enum Happening {
     Wall { node: usize, life: u32 },
     Media { node: usize, life: u32, event: MediaEvent },
     Start { node: usize },
+    Reports { node: usize, life: u32 },
     Conn { conn: usize, end: usize },
     Datagram { from: SocketAddr, to: SocketAddr, bytes: Bytes },
     Link { link: usize, end: usize },
@@ -98,6 +99,8 @@ pub(crate) struct World {
     pub(crate) by_link: BTreeMap<(usize, LinkId), usize>,
     /// Until when no link can be dialled between a core and an edge.
     pub(crate) parted: BTreeMap<(usize, usize), Moment>,
+    /// Milliseconds between two things that break.
+    pub(crate) unrest: (u64, u64),
     pub(crate) overtaking: u64,
     pub(crate) datagram_loss: u64,
     pub(crate) datagrams_wanted: bool,
@@ -112,8 +115,13 @@ pub(crate) struct World {
     pub(crate) verbose: bool,
     hash: u64,
     line: String,
-    /// SRTP keys shown to clients, with the call they belong to.
-    pub(crate) notes: BTreeMap<&'static str, u64>,
+    pub(crate) calls_made: u64,
+    /// When media last flowed, by the client's key.
+    pub(crate) flowing: BTreeMap<String, Moment>,
+    /// Calls whose media flowed with both ways of the relay known.
+    pub(crate) two_way: BTreeSet<String>,
+    /// The key of the relay a core closed last.
+    pub(crate) closed_key: Option<String>,
 }
 
 pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
@@ -194,6 +202,7 @@ impl World {
             links: Vec::new(),
             by_link: BTreeMap::new(),
             parted: BTreeMap::new(),
+            unrest: [(300, 4_000), (300, 4_000), (100, 1_200), (3_000, 20_000)][chance.below(4)],
             overtaking: [0, 0, 2, 10][chance.below(4)],
             datagram_loss: [0, 1, 5, 15][chance.below(4)],
             datagrams_wanted: chance.percent(70),
@@ -208,7 +217,10 @@ impl World {
             verbose,
             hash: 0xcbf2_9ce4_8422_2325,
             line: String::new(),
-            notes: BTreeMap::new(),
+            calls_made: 0,
+            flowing: BTreeMap::new(),
+            two_way: BTreeSet::new(),
+            closed_key: None,
             chance,
         };
         world.begin(cores);
@@ -217,11 +229,12 @@ impl World {
 
     fn begin(&mut self, cores: usize) {
         let text = format!(
-            "{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, overtaking {} %, datagram loss {} %",
+            "{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
             self.edges,
             self.phones.len(),
             if self.path_headers { "On" } else { "Off" },
             self.habits,
+            self.unrest,
             self.overtaking,
             self.datagram_loss,
         );
@@ -299,6 +312,7 @@ impl World {
             Happening::Wall { node, life } => self.wall(node, life),
             Happening::Media { node, life, event } => self.media_event(node, life, event),
             Happening::Start { node } => self.start(node),
+            Happening::Reports { node, life } => self.reports(node, life),
             Happening::Conn { conn, end } => self.deliver_conn(conn, end),
             Happening::Datagram { from, to, bytes } => self.deliver_datagram(from, to, bytes),
             Happening::Link { link, end } => self.deliver_link(link, end),
@@ -371,6 +385,7 @@ impl World {
         self.trace(format_args!("{name} starts"));
         self.schedule(Duration::ZERO, Happening::Wall { node: index, life });
         if !self.slots[index].is_edge {
+            self.schedule(Duration::from_secs(1), Happening::Reports { node: index, life });
             for edge in 0..self.edges {
                 let after = self.chance.millis(1, 200);
                 self.schedule(after, Happening::Dial { core: index, life, edge, tries: 0 });
@@ -458,6 +473,7 @@ impl World {
                 Output::Media(command) => self.obey(index, &command),
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
+                    self.check_notice(&notice);
                     let whose = called(&notice);
                     self.trace(format_args!("{name}: {notice} {whose}"));
                 }
@@ -485,6 +501,9 @@ impl World {
     }
 
     fn obey(&mut self, index: usize, command: &MediaCommand) {
+        if let MediaCommand::Close { peer, relay } = command {
+            self.closed_key = self.slots[index].media.key_of(peer, *relay);
+        }
         let effect = self.slots[index].media.obey(command);
         let life = self.slots[index].life;
         match effect {
@@ -512,6 +531,36 @@ impl World {
         }
         if !ports.is_empty() {
             self.schedule(after, Happening::Media { node: index, life, event: MediaEvent::PortsBound { ports } });
+        }
+    }
+
+    /// Once a second a core hears of the packets of its relays: they come while the phone that has
+    /// the key is in its call, and edge and link carry them.
+    fn reports(&mut self, index: usize, life: u32) {
+        if self.slots[index].life != life {
+            return;
+        }
+        self.schedule(Duration::from_secs(1), Happening::Reports { node: index, life });
+        let name = self.slots[index].name.clone();
+        let mut reports = Vec::new();
+        for ((edge, relay), key, described) in self.slots[index].media.keys() {
+            let Some(call) = self.phones.iter().find_map(|phone| phone.sends_with(key)) else { continue };
+            let linked = self.links.iter().any(|link| {
+                link.is_live() && link.ends[0].node == index && self.slots[link.ends[1].node].name == *edge
+            });
+            let mut edges = self.slots.iter().filter(|slot| slot.name == *edge);
+            if linked && edges.any(|slot| slot.media.has_relay(&name, *relay)) {
+                reports.push((edge.clone(), *relay, call.to_owned(), key.to_owned(), described));
+            }
+        }
+        for (peer, relay, call, key, described) in reports {
+            self.flowing.insert(key, self.now);
+            if described {
+                self.two_way.insert(call);
+            }
+            let inward = self.now.as_micros() / 20_000;
+            let counters = RelayCounters { inward, ..RelayCounters::default() };
+            self.feed(index, Input::Media(MediaEvent::Report { peer, relay, counters }));
         }
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn link_cut(report: &Report, world: &mut World) {
 }
 
 /// A call of ten seconds of which half must be heard, most of it after the cut.
-fn call_with_gap(alice: &mut edgeway_interop::baresip::Phone, bob: &mut edgeway_interop::baresip::Phone) -> Result<()> {
+fn call_with_gap(alice: &mut edgeway_interop::baresip::Phone, bob: &edgeway_interop::baresip::Phone) -> Result<()> {
     alice.clear_recordings()?;
     bob.clear_recordings()?;
     let (mark, other_mark) = (alice.mark(), bob.mark());
@@ -92,7 +92,8 @@ fn call_with_gap(alice: &mut edgeway_interop::baresip::Phone, bob: &mut edgeway_
     let other_mark = bob.mark();
     alice.hang_up()?;
     bob.wait_event(other_mark, &["CALL_CLOSED"], PATIENCE)?;
-    for (ear, mouth) in [(&*alice, &*bob), (&*bob, &*alice)] {
+    let alice = &*alice;
+    for (ear, mouth) in [(alice, bob), (bob, alice)] {
         let heard = ear.heard(mouth.tone_hz())?;
         // Four seconds come before the cut: more than that proves that media came back.
         ensure!(heard.tone_seconds > 7.0, "{} after the cut: {heard:?}", ear.user());

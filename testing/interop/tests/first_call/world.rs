@@ -183,7 +183,7 @@ fn start_product(
         // Phones in a namespace have no DNS: the edge's public address stands in its headers.
         public_host: &public_host,
         media_ports: ("36000-36999", "36000-36999"),
-        log_level: "info",
+        log_level: "debug",
         strangers_per_address: 1000,
     };
     Product::start(&setup, scratch.path())
