@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Names the folder that holds `edgeway`, `edgeway-edge` and `edgeway-core`.
+/// The variable that names the folder with `edgeway`, `edgeway-edge` and `edgeway-core`.
 pub const BINARIES: &str = "EDGEWAY_BIN_DIR";
 /// The name clients connect to, and the certificate's.
 pub const EDGE_NAME: &str = "edge.example.test";
@@ -97,15 +97,14 @@ pub struct Count {
     pub peak: u64,
 }
 
-/// The folder with the binaries, or what to do about it.
+/// The folder with the binaries: what [`BINARIES`] names, or the one this program is in. Or what to do about it.
 pub fn binaries() -> Result<PathBuf> {
-    let directory = std::env::var_os(BINARIES)
-        .map(PathBuf::from)
-        .with_context(|| format!("{BINARIES} must name the folder with edgeway, edgeway-edge and edgeway-core"))?;
-    for name in ["edgeway", "edgeway-edge", "edgeway-core"] {
-        if !directory.join(name).exists() {
-            bail!("{BINARIES}: there is no {name} in {}", directory.display());
-        }
+    const NAMES: [&str; 3] = ["edgeway", "edgeway-edge", "edgeway-core"];
+    let own = std::env::current_exe()?.parent().map(Path::to_owned);
+    let directory = std::env::var_os(BINARIES).map(PathBuf::from).or(own).unwrap_or_default();
+    if let Some(name) = NAMES.into_iter().find(|name| !directory.join(name).exists()) {
+        let place = directory.display();
+        bail!("there is no {name} in {place}: build it, or let {BINARIES} name the folder with {}", NAMES.join(", "));
     }
     // Daemons may be started from elsewhere.
     Ok(fs::canonicalize(directory)?)
