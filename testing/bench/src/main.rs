@@ -16,7 +16,7 @@ mod sip;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use edgeway_interop::requirement;
+use edgeway_interop::{product, requirement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ struct Common {
     /// Measure each side this often, alternating; medians are reported
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
-    /// Which side to measure; ours needs EDGEWAY_BIN_DIR
+    /// Which side to measure; ours is taken from EDGEWAY_BIN_DIR, or from beside this program
     #[arg(long, value_enum, default_value_t = Only::Both)]
     only: Only,
     /// Record where the time of our processes goes with `perf`, into this folder, if perf works here
@@ -65,6 +65,11 @@ enum Only {
 }
 
 impl Common {
+    /// Says what is missing before anything is started.
+    fn check(&self) -> Result<()> {
+        if self.wants_ours() { product::binaries().map(drop) } else { Ok(()) }
+    }
+
     fn runs(&self) -> usize {
         self.runs.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
     }

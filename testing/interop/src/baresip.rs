@@ -141,6 +141,15 @@ impl Phone {
         .with_context(|| self.daemon.log_tail())
     }
 
+    /// Waits until its registration is refused with this status: it says so in its log only.
+    pub fn wait_refused(&self, status: u16) -> Result<()> {
+        let text = format!(": {status} ");
+        kamailio::wait(&format!("{} refused with {status}", self.user), || {
+            self.daemon.log().lines().any(|line| line.contains("reg: ") && line.contains(&text))
+        })
+        .with_context(|| self.daemon.log_tail())
+    }
+
     /// How many registrations it reported since `mark`.
     pub fn registrations_since(&self, mark: usize) -> usize {
         self.events.lock().iter().skip(mark).filter(|event| event.kind == "REGISTER_OK").count()

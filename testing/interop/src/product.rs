@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Names the folder that holds `edgeway`, `edgeway-edge` and `edgeway-core`.
+/// The variable that names the folder with `edgeway`, `edgeway-edge` and `edgeway-core`.
 pub const BINARIES: &str = "EDGEWAY_BIN_DIR";
 /// The name clients connect to, and the certificate's.
 pub const EDGE_NAME: &str = "edge.example.test";
@@ -97,28 +97,29 @@ pub struct Count {
     pub peak: u64,
 }
 
-/// The folder with the binaries, or what to do about it.
+/// The folder with the binaries: what [`BINARIES`] names, or the one this program is in. Or what to do about it.
 pub fn binaries() -> Result<PathBuf> {
-    let directory = std::env::var_os(BINARIES)
-        .map(PathBuf::from)
-        .with_context(|| format!("{BINARIES} must name the folder with edgeway, edgeway-edge and edgeway-core"))?;
-    for name in ["edgeway", "edgeway-edge", "edgeway-core"] {
-        if !directory.join(name).exists() {
-            bail!("{BINARIES}: there is no {name} in {}", directory.display());
-        }
+    const NAMES: [&str; 3] = ["edgeway", "edgeway-edge", "edgeway-core"];
+    let own = std::env::current_exe()?.parent().map(Path::to_owned);
+    let directory = std::env::var_os(BINARIES).map(PathBuf::from).or(own).unwrap_or_default();
+    if let Some(name) = NAMES.into_iter().find(|name| !directory.join(name).exists()) {
+        let place = directory.display();
+        bail!("there is no {name} in {place}: build it, or let {BINARIES} name the folder with {}", NAMES.join(", "));
     }
     // Daemons may be started from elsewhere.
     Ok(fs::canonicalize(directory)?)
 }
 
 impl Product {
-    /// Writes both files, pairs the nodes, starts the services and waits until the core is linked to the edge.
+    /// Writes both files, starts the edge, pairs the core with it, starts the core and waits until they are linked.
     pub fn start(setup: &ProductSetup<'_>, directory: &Path) -> Result<Self> {
         let binaries = binaries()?;
         let edge = Node::prepare(&setup.dmz, directory, "edge", &setup.edge_file(directory)?)?;
         let core = Node::prepare(&setup.inside, directory, "core", &setup.core_file(directory)?)?;
         let mut product = Self { binaries, edge, core };
-        product.edge.daemon = Some(product.spawn(&product.edge, "edgeway-edge", directory)?);
+        let mut edge = product.spawn(&product.edge, "edgeway-edge", directory)?;
+        edge.wait_until("listening", LINK_PATIENCE, |_| setup.dmz.listens_tcp(setup.link))?;
+        product.edge.daemon = Some(edge);
         product.pair()?;
         product.core.daemon = Some(product.spawn(&product.core, "edgeway-core", directory)?);
         product.wait_linked()?;

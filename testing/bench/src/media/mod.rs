@@ -113,6 +113,7 @@ struct Comparison {
 
 /// Runs the bench and prints it.
 pub(crate) fn run(arguments: &MediaArguments) -> Result<()> {
+    arguments.common.check()?;
     let mut results =
         Results { machine: Machine::here(), runs: arguments.common.runs(), figures: vec![], comparison: vec![] };
     eprintln!("{}", results.machine.line());

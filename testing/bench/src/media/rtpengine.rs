@@ -31,7 +31,7 @@ impl Rtpengine {
         let mut command = Host::Here.command("rtpengine");
         // Table -1: in user space, without the kernel module. Level 4: warnings.
         command.args(["--foreground", "--log-stderr", "--log-level=4", "--table=-1", "--interface=127.0.0.1"]);
-        command.args(["--port-min=30000", "--port-max=35999"]);
+        command.args(["--port-min=10000", "--port-max=29999"]);
         command.arg(format!("--num-threads={threads}")).arg(format!("--listen-ng={address}"));
         let mut daemon = Daemon::start("rtpengine", &mut command, directory)?;
         daemon.wait_until("control port", START_PATIENCE, |_| Host::Here.listens_udp(address))?;

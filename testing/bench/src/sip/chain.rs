@@ -133,7 +133,8 @@ fn start_edgeway(
         certificates: std::slice::from_ref(certificate),
         domain: DOMAIN,
         public_host: EDGE_NAME,
-        media_ports: ("12000-21999", "22000-31999"),
+        // Below the ports the system gives to connections.
+        media_ports: ("10000-19999", "20000-29999"),
         log_level: "warn",
         strangers_per_address: 50_000,
     };

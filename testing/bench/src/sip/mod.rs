@@ -106,6 +106,7 @@ struct Comparison {
 
 /// Runs the bench and prints it.
 pub(crate) fn run(arguments: &SipArguments) -> Result<()> {
+    arguments.common.check()?;
     let machine = Machine::here();
     let mut results =
         Results { machine, runs: arguments.common.runs(), figures: vec![], memory: vec![], comparison: vec![] };
@@ -328,6 +329,7 @@ fn print(results: &Results) {
         }
     }
     println!("\n{}", table.text());
+    println!("A call through edgeway opens and closes two media relays as well; Kamailio alone relays no media.\n");
     println!("{}", memory_table(results).text());
     let mut table = Table::new(&["ours / peer's best", "connections", "peer", "edge", "core"]);
     for row in &results.comparison {

@@ -134,9 +134,11 @@ fn try_call(caller: &mut Phone, callee: &mut Phone, plan: Plan) -> Result<()> {
     }
     let (ending, other) =
         if plan.hang_up_by == Side::Caller { (&mut *caller, &*callee) } else { (&mut *callee, &*caller) };
-    let mark = other.mark();
+    let marks = (ending.mark(), other.mark());
     ending.hang_up()?;
-    other.wait_event(mark, &["CALL_CLOSED"], PATIENCE).context("the other side hears of the hang-up")?;
+    other.wait_event(marks.1, &["CALL_CLOSED"], PATIENCE).context("the other side hears of the hang-up")?;
+    // Its own report may come late, and must not be taken for the next call's.
+    ending.wait_event(marks.0, &["CALL_CLOSED"], PATIENCE)?;
     heard(caller, callee, plan.talk)?;
     heard(callee, caller, plan.talk)
 }

@@ -167,6 +167,7 @@ fn direct_story(report: &Report) -> Result<()> {
     let mut world = World::build(report, Front::Kamailio)?;
     calls::between_outside_phones(report, &mut world);
     trust::kamailio_certificate(report, &world)?;
+    faults::wrong_password(report, &world)?;
     faults::phone_connection_reset(report, &mut world);
     faults::own_phone_reset(report, &mut world);
     world.firewall_counts(report)?;
