@@ -121,7 +121,8 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
         ));
     }
     for socket in sockets {
-        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+        let (code, body) =
+            admin::fetch(&socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
         if code != 200 {
             return Err(Failure::new(format!("{socket} answers {code}: {body}")));
         }

@@ -29,11 +29,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeway_link::{Link, Load};
+use edgeway_link::{Links, Load};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{LinkStatus, Observable, RegistrarStatus, Status, Transport};
-use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_model::world::{Observable, RegistrarStatus, Status, Transport};
+use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
@@ -96,12 +96,11 @@ pub struct CoreNode {
     settings: Settings,
     random: Random,
     boot: u64,
-    wall: Option<(u64, Moment)>,
     bindings: Bindings,
     proxy: Proxy,
     streams: Streams,
     registrars: Vec<Registrar>,
-    links: BTreeMap<LinkId, (NodeId, Link)>,
+    links: Links,
     edges: BTreeMap<NodeId, Edge>,
     calls: Calls,
     /// Requests tried at another registrar or on a new connection once already.
@@ -125,14 +124,13 @@ impl CoreNode {
         let registrars = settings.registrars.iter();
         Self {
             boot,
-            wall: None,
             bindings: Bindings::default(),
             proxy: Proxy::new(patience, random.next_u64() >> 32),
             streams: Streams::default(),
             registrars: registrars
                 .map(|(address, transport)| Registrar::new(*address, *transport, settings.options_every, now))
                 .collect(),
-            links: BTreeMap::new(),
+            links: Links::default(),
             edges: BTreeMap::new(),
             calls: Calls::new(&mut random),
             retried: HashMap::new(),
@@ -192,9 +190,7 @@ impl CoreNode {
         }
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.calls.gauge.current).unwrap_or(u32::MAX);
-        for (_, link) in self.links.values_mut() {
-            link.set_load(Load { registrations, calls });
-        }
+        self.links.set_load(Load { registrations, calls });
     }
 
     fn run_timers(&mut self, now: Moment) {
@@ -205,11 +201,7 @@ impl CoreNode {
         }
         self.probe_registrars(now);
         self.end_lost_calls(now);
-        for (_, link) in self.links.values_mut() {
-            if link.next_deadline().is_some_and(|deadline| deadline.at <= now) {
-                link.handle_timeout(now);
-            }
-        }
+        self.links.handle_timeout(now);
     }
 
     fn settle(&mut self, now: Moment) {
@@ -302,10 +294,7 @@ impl Node for CoreNode {
         match input {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
-                self.wall = Some((unix_ms, now));
-                for (_, link) in self.links.values_mut() {
-                    link.handle_wall_clock(unix_ms, now);
-                }
+                self.links.handle_wall_clock(unix_ms, now);
             }
             Input::Flow { flow, event } => self.handle_stream(flow, event, now),
             Input::Datagram { local, peer, bytes } => self.handle_datagram(local, peer, bytes, now),
@@ -327,20 +316,12 @@ impl Node for CoreNode {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let probes = self.registrars.iter().map(Registrar::next_deadline);
-        let links = self.links.values().map(|(_, link)| link.next_deadline());
-        Deadline::soonest(probes.chain(links).fold(None, Deadline::soonest), own)
+        Deadline::soonest(probes.fold(self.links.next_deadline(), Deadline::soonest), own)
     }
 }
 
 impl Observable for CoreNode {
     fn status(&self) -> Status {
-        let links = self.links.values().map(|(peer, link)| LinkStatus {
-            peer: peer.as_str().to_owned(),
-            up: link.is_up(),
-            round_trip: link.round_trip(),
-            skew_ms: link.skew_ms(),
-            datagrams: link.has_datagrams(),
-        });
         let registrars = self
             .registrars
             .iter()
@@ -351,7 +332,7 @@ impl Observable for CoreNode {
             registrations: self.bindings.gauge(),
             calls: self.calls.gauge,
             connections: self.streams.gauge(),
-            links: links.collect(),
+            links: self.links.status(),
             registrars: registrars.collect(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),

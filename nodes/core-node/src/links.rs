@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use edgeway_link::engine::Transmit;
-use edgeway_link::{Frame, Hello, Link, LinkEvent as Said, Role};
+use edgeway_link::{Frame, Hello, LinkEvent as Said, Role};
 use edgeway_model::media::PortPair;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
@@ -36,16 +35,10 @@ impl CoreNode {
     pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
         match event {
             LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
-            LinkEvent::Received { bytes } => self.with_link(link, |link| link.handle_bytes(bytes, now)),
-            LinkEvent::Datagram { bytes } => self.with_link(link, |link| link.handle_datagram(&bytes, now)),
-            LinkEvent::DatagramPath { open } => self.with_link(link, |link| link.handle_datagram_path(open, now)),
             LinkEvent::Closed { why } => self.link_gone(link, why, now),
-        }
-    }
-
-    fn with_link(&mut self, link: LinkId, act: impl FnOnce(&mut Link)) {
-        if let Some((_, link)) = self.links.get_mut(&link) {
-            act(link);
+            event @ (LinkEvent::Received { .. } | LinkEvent::Datagram { .. } | LinkEvent::DatagramPath { .. }) => {
+                self.links.handle_event(link, event, now);
+            }
         }
     }
 
@@ -66,30 +59,17 @@ impl CoreNode {
             contact: self.agent(),
             domains: self.settings.domains.clone(),
         };
-        self.links.insert(link, (peer, Link::new(ours, self.wall, now)));
+        self.links.open(link, peer, ours, now);
     }
 
     pub(crate) fn settle_links(&mut self, now: Moment) -> bool {
         let mut happened = false;
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
-            while let Some((peer, said)) = self.next_event(link) {
-                happened = true;
-                self.link_said(link, &peer, said, now);
-            }
-            while let Some(transmit) = self.links.get_mut(&link).and_then(|(_, link)| link.poll_transmit()) {
-                let command = match transmit {
-                    Transmit::Stream(bytes) => LinkCommand::Send { bytes },
-                    Transmit::Datagram(bytes) => LinkCommand::SendDatagram { bytes },
-                };
-                self.outputs.push_back(Output::Link { link, command });
-            }
+        while let Some((link, peer, said)) = self.links.poll_event() {
+            happened = true;
+            self.link_said(link, &peer, said, now);
         }
+        self.outputs.extend(std::iter::from_fn(|| self.links.poll_output()));
         happened
-    }
-
-    fn next_event(&mut self, link: LinkId) -> Option<(NodeId, Said)> {
-        let (peer, link) = self.links.get_mut(&link)?;
-        Some((peer.clone(), link.poll_event()?))
     }
 
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
@@ -105,17 +85,11 @@ impl CoreNode {
     }
 
     fn edge_up(&mut self, link: LinkId, peer: &NodeId, hello: Hello, now: Moment) {
-        if hello.node != *peer {
-            let why = format!("{peer} calls itself {}", hello.node);
-            self.dropped(DropReason::LinkProtocol, why.clone());
-            self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
-            return self.link_gone(link, why, now);
-        }
-        let skew_ms = self.links.get(&link).map_or(0, |(_, link)| link.skew_ms());
+        let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
         let index = u8::try_from(self.edges.len()).unwrap_or(u8::MAX);
         let known_boot = self.edges.get(peer).map(|edge| edge.hello.boot);
         let old = self.edges.get(peer).and_then(|edge| edge.link);
-        let old_heard_at = old.and_then(|old| self.links.get(&old)).map(|(_, link)| link.heard_at());
+        let old_heard_at = old.and_then(|old| self.links.get(old)).map(edgeway_link::Link::heard_at);
         let boot = hello.boot;
         let edge = self.edges.entry(peer.clone()).or_insert_with(|| Edge {
             link: None,
@@ -134,7 +108,7 @@ impl CoreNode {
         edge.granted.clear();
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
         if let Some(old) = old {
-            self.links.remove(&old);
+            self.links.remove(old);
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
@@ -185,7 +159,7 @@ impl CoreNode {
     }
 
     fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
-        let Some((peer, gone)) = self.links.remove(&link) else { return };
+        let Some((peer, gone)) = self.links.remove(link) else { return };
         let Some(edge) = self.edges.get_mut(&peer).filter(|edge| edge.link == Some(link)) else {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
@@ -240,8 +214,8 @@ impl CoreNode {
     /// sent again by [`Self::resume`].
     pub(crate) fn send_frame(&mut self, edge: &NodeId, frame: &Frame) {
         let link = self.edges.get(edge).and_then(|edge| edge.link);
-        if let Some((_, link)) = link.and_then(|link| self.links.get_mut(&link)) {
-            link.send(frame);
+        if let Some(link) = link {
+            self.links.send(link, frame);
         }
     }
 }

@@ -25,11 +25,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use edgeway_link::{Frame, Link};
+use edgeway_link::{Frame, Links};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{FlowCommand, FlowEvent, LinkStatus, Observable, Status};
-use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_model::world::{FlowCommand, FlowEvent, Observable, Status};
+use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 
@@ -86,13 +86,12 @@ pub struct EdgeNode {
     settings: Settings,
     random: Random,
     boot: u64,
-    wall: Option<(u64, Moment)>,
     flows: HashMap<FlowId, Flow>,
     strangers: BTreeSet<(Moment, FlowId)>,
     strangers_at: HashMap<IpAddr, usize>,
     bindings: Bindings,
     proxy: Proxy,
-    links: BTreeMap<LinkId, (NodeId, Link)>,
+    links: Links,
     cores: BTreeMap<NodeId, Core>,
     /// Since when no core is connected, once one was.
     coreless_since: Option<Moment>,
@@ -117,7 +116,6 @@ impl EdgeNode {
         Self {
             settings,
             boot,
-            wall: None,
             flows: HashMap::new(),
             strangers: BTreeSet::new(),
             strangers_at: HashMap::new(),
@@ -126,7 +124,7 @@ impl EdgeNode {
                 Patience { answer: limits::ANSWER_WITHIN, route: limits::ROUTE_WITHIN },
                 random.next_u64() >> 32,
             ),
-            links: BTreeMap::new(),
+            links: Links::default(),
             cores: BTreeMap::new(),
             coreless_since: None,
             ports: Ports::default(),
@@ -181,9 +179,7 @@ impl EdgeNode {
         }
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.counts.calls.current).unwrap_or(u32::MAX);
-        for (_, link) in self.links.values_mut() {
-            link.set_load(edgeway_link::Load { registrations, calls });
-        }
+        self.links.set_load(edgeway_link::Load { registrations, calls });
     }
 
     fn run_timers(&mut self, now: Moment) {
@@ -193,11 +189,7 @@ impl EdgeNode {
             self.report(changes, now);
         }
         self.close_idle_strangers(now);
-        for (_, link) in self.links.values_mut() {
-            if link.next_deadline().is_some_and(|deadline| deadline.at <= now) {
-                link.handle_timeout(now);
-            }
-        }
+        self.links.handle_timeout(now);
     }
 
     /// Turns what the engines want into outputs, until they want nothing more.
@@ -276,10 +268,7 @@ impl Node for EdgeNode {
         match input {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
-                self.wall = Some((unix_ms, now));
-                for (_, link) in self.links.values_mut() {
-                    link.handle_wall_clock(unix_ms, now);
-                }
+                self.links.handle_wall_clock(unix_ms, now);
             }
             Input::Flow { flow, event } => match event {
                 FlowEvent::Opened { peer, local, .. } => self.flow_opened(flow, peer, local, now),
@@ -304,27 +293,19 @@ impl Node for EdgeNode {
         let stranger = self.strangers.first().map(|(at, _)| Deadline { at: *at, why: "stranger idle" });
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.ports_deadline());
-        let links = self.links.values().map(|(_, link)| link.next_deadline());
-        Deadline::soonest(own, links.fold(stranger, Deadline::soonest))
+        Deadline::soonest(own, Deadline::soonest(stranger, self.links.next_deadline()))
     }
 }
 
 impl Observable for EdgeNode {
     fn status(&self) -> Status {
-        let links = self.links.values().map(|(peer, link)| LinkStatus {
-            peer: peer.as_str().to_owned(),
-            up: link.is_up(),
-            round_trip: link.round_trip(),
-            skew_ms: link.skew_ms(),
-            datagrams: link.has_datagrams(),
-        });
         Status {
             node: self.settings.node.as_str().to_owned(),
             role: "edge",
             registrations: self.bindings.gauge(),
             calls: self.counts.calls,
             connections: self.counts.connections,
-            links: links.collect(),
+            links: self.links.status(),
             registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),

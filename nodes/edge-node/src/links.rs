@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use edgeway_link::engine::Transmit;
-use edgeway_link::{Frame, Hello, Link, LinkEvent as Said, Role};
+use edgeway_link::{Frame, Hello, LinkEvent as Said, Role};
 use edgeway_model::limits::FLOWS_MAX;
 use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
@@ -85,16 +84,10 @@ impl EdgeNode {
     pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
         match event {
             LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
-            LinkEvent::Received { bytes } => self.with_link(link, |link| link.handle_bytes(bytes, now)),
-            LinkEvent::Datagram { bytes } => self.with_link(link, |link| link.handle_datagram(&bytes, now)),
-            LinkEvent::DatagramPath { open } => self.with_link(link, |link| link.handle_datagram_path(open, now)),
             LinkEvent::Closed { why } => self.link_gone(link, why, now),
-        }
-    }
-
-    fn with_link(&mut self, link: LinkId, act: impl FnOnce(&mut Link)) {
-        if let Some((_, link)) = self.links.get_mut(&link) {
-            act(link);
+            event @ (LinkEvent::Received { .. } | LinkEvent::Datagram { .. } | LinkEvent::DatagramPath { .. }) => {
+                self.links.handle_event(link, event, now);
+            }
         }
     }
 
@@ -115,32 +108,19 @@ impl EdgeNode {
             contact: format!("{}:{}", self.settings.public_host, self.settings.public_port),
             domains: Vec::new(),
         };
-        self.links.insert(link, (peer, Link::new(ours, self.wall, now)));
+        self.links.open(link, peer, ours, now);
     }
 
     /// Moves what links want into outputs and reacts to what they say. Returns whether anything
     /// happened.
     pub(crate) fn settle_links(&mut self, now: Moment) -> bool {
         let mut happened = false;
-        for link in self.links.keys().copied().collect::<Vec<_>>() {
-            while let Some((peer, said)) = self.next_event(link) {
-                happened = true;
-                self.link_said(link, &peer, said, now);
-            }
-            while let Some(transmit) = self.links.get_mut(&link).and_then(|(_, link)| link.poll_transmit()) {
-                let command = match transmit {
-                    Transmit::Stream(bytes) => LinkCommand::Send { bytes },
-                    Transmit::Datagram(bytes) => LinkCommand::SendDatagram { bytes },
-                };
-                self.outputs.push_back(Output::Link { link, command });
-            }
+        while let Some((link, peer, said)) = self.links.poll_event() {
+            happened = true;
+            self.link_said(link, &peer, said, now);
         }
+        self.outputs.extend(std::iter::from_fn(|| self.links.poll_output()));
         happened
-    }
-
-    fn next_event(&mut self, link: LinkId) -> Option<(NodeId, Said)> {
-        let (peer, link) = self.links.get_mut(&link)?;
-        Some((peer.clone(), link.poll_event()?))
     }
 
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
@@ -156,13 +136,7 @@ impl EdgeNode {
     }
 
     fn core_up(&mut self, link: LinkId, peer: &NodeId, hello: Hello, now: Moment) {
-        if hello.node != *peer {
-            let why = format!("{peer} calls itself {}", hello.node);
-            self.dropped(DropReason::LinkProtocol, why.clone());
-            self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
-            return self.link_gone(link, why, now);
-        }
-        let skew_ms = self.links.get(&link).map_or(0, |(_, link)| link.skew_ms());
+        let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
         let same_boot = self.cores.get(peer).is_some_and(|core| core.hello.boot == hello.boot);
         let old = self.cores.get(peer).and_then(|core| core.link);
         let core = self.cores.entry(peer.clone()).or_insert_with(|| Core {
@@ -180,7 +154,7 @@ impl EdgeNode {
         core.named = Some(BTreeSet::new());
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
         if let Some(old) = old {
-            self.links.remove(&old);
+            self.links.remove(old);
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
@@ -232,7 +206,7 @@ impl EdgeNode {
     }
 
     fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
-        let Some((peer, _)) = self.links.remove(&link) else { return };
+        let Some((peer, _)) = self.links.remove(link) else { return };
         let Some(core) = self.cores.get_mut(&peer).filter(|core| core.link == Some(link)) else {
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
@@ -374,10 +348,8 @@ impl EdgeNode {
             }
             let pairs: Vec<_> = self.ports.free.drain(..take).collect();
             core.granted.extend(&pairs);
-            if let Some((_, link)) = self.links.get_mut(&link) {
-                link.send(&Frame::GrantPorts { address, pairs });
-                granted = true;
-            }
+            self.links.send(link, &Frame::GrantPorts { address, pairs });
+            granted = true;
         }
         if missing > self.ports.asked && self.ports.again_at.is_none() {
             let pairs = u16::try_from(missing - self.ports.asked).unwrap_or(u16::MAX);
@@ -407,7 +379,7 @@ impl EdgeNode {
     /// The cores that are up, with their registrations.
     pub(crate) fn candidates(&self) -> Vec<(NodeId, u32)> {
         let up = self.cores.iter().filter_map(|(name, core)| {
-            let (_, link) = self.links.get(&core.link?)?;
+            let link = self.links.get(core.link?)?;
             Some((name.clone(), link.peer_load().registrations))
         });
         up.collect()
@@ -439,8 +411,8 @@ impl EdgeNode {
     /// sent again by [`Self::resume`].
     pub(crate) fn send_frame(&mut self, core: &NodeId, frame: &Frame) {
         let link = self.cores.get(core).and_then(|core| core.link);
-        if let Some((_, link)) = link.and_then(|link| self.links.get_mut(&link)) {
-            link.send(frame);
+        if let Some(link) = link {
+            self.links.send(link, frame);
         }
     }
 }

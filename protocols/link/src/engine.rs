@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use edgeway_model::{Deadline, Moment};
+use edgeway_model::{Deadline, Moment, NodeId};
 
 use crate::frame::{Decoder, Frame, Hello, Load};
 use crate::limits::{HELLO_WITHIN, KEEPALIVE_EVERY, PROBE_EVERY, SILENT_AFTER, SKEW_REPORTED_MS, VERSION, VERSION_MIN};
@@ -54,6 +54,7 @@ enum State {
 pub struct Link {
     state: State,
     ours: Hello,
+    proven: NodeId,
     peer: Option<Hello>,
     load: Load,
     peer_load: Load,
@@ -74,15 +75,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link whose stream has just been authenticated. Queues our hello. `wall` is the wall clock
-    /// (Unix ms) and the moment it was read, if known.
+    /// A link whose stream has just been authenticated: the peer's certificate names `proven`. Queues
+    /// our hello. `wall` is the wall clock (Unix ms) and the moment it was read, if known.
     #[must_use]
-    pub fn new(mut ours: Hello, wall: Option<(u64, Moment)>, now: Moment) -> Self {
+    pub fn new(mut ours: Hello, proven: NodeId, wall: Option<(u64, Moment)>, now: Moment) -> Self {
         ours.wall_ms = wall_at(wall, now);
         let hello = Frame::Hello(ours.clone()).encode();
         Self {
             state: State::Greeting,
             ours,
+            proven,
             peer: None,
             load: Load::default(),
             peer_load: Load::default(),
@@ -270,6 +272,9 @@ impl Link {
                 hello.node, hello.version_min, hello.version
             ));
         }
+        if hello.node != self.proven {
+            return self.fail(format!("{} calls itself {}", self.proven, hello.node));
+        }
         if hello.role == self.ours.role {
             return self.fail(format!("{} has the same role as we have", hello.node));
         }
@@ -352,7 +357,18 @@ fn wall_at(wall: Option<(u64, Moment)>, now: Moment) -> u64 {
 mod tests {
     use super::*;
     use crate::frame::Role;
-    use edgeway_model::{FlowId, NodeId};
+    use edgeway_model::FlowId;
+
+    fn name(name: &str) -> NodeId {
+        NodeId::new(name).expect("legal")
+    }
+
+    #[test]
+    fn a_peer_must_bear_the_name_of_its_certificate() {
+        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), None, Moment::ZERO);
+        link.handle_bytes(Frame::Hello(hello("core2", Role::Core)).encode(), Moment::ZERO);
+        assert_eq!(link.poll_event(), Some(LinkEvent::Failed("core1 calls itself core2".into())));
+    }
 
     fn hello(name: &str, role: Role) -> Hello {
         Hello {
@@ -383,8 +399,8 @@ mod tests {
             let now = Moment::from_secs(1);
             let wall = Some((1_000_000, now));
             let mut pair = Self {
-                edge: Link::new(edge, wall, now),
-                core: Link::new(core, wall, now),
+                edge: Link::new(edge.clone(), core.node.clone(), wall, now),
+                core: Link::new(core, edge.node, wall, now),
                 now,
                 stream_open: true,
                 datagrams_open: true,
@@ -489,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_says_nothing_is_given_up() {
-        let mut link = Link::new(hello("edge1", Role::Edge), None, Moment::ZERO);
+        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), None, Moment::ZERO);
         link.handle_timeout(Moment::from_secs(5));
         assert_eq!(link.poll_event(), Some(LinkEvent::Failed("no hello within 5 s".into())));
     }
@@ -516,8 +532,8 @@ mod tests {
     fn skewed_clocks_are_measured_and_reported_once() {
         let now = Moment::from_secs(1);
         let mut pair = Pair::usual();
-        pair.core = Link::new(hello("core1", Role::Core), Some((1_000_000 + 45_000, now)), now);
-        pair.edge = Link::new(hello("edge1", Role::Edge), Some((1_000_000, now)), now);
+        pair.core = Link::new(hello("core1", Role::Core), name("edge1"), Some((1_000_000 + 45_000, now)), now);
+        pair.edge = Link::new(hello("edge1", Role::Edge), name("core1"), Some((1_000_000, now)), now);
         pair.settle();
         pair.run(Duration::from_secs(5));
         assert_eq!(pair.edge.skew_ms(), 45_000);

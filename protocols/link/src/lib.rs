@@ -11,6 +11,8 @@
 pub mod engine;
 pub mod frame;
 pub mod limits;
+pub mod links;
 
 pub use engine::{Link, LinkEvent};
 pub use frame::{Decoder, Frame, FrameFault, Hello, Load, Role};
+pub use links::Links;
