@@ -114,7 +114,7 @@ fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
 fn core_settings(plan: &NodePlan) -> anyhow::Result<CoreSettings> {
     let text = format!(
         "node = \"{}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\nregistrars = [\"tcp:{}\"]\n\
-         [media]\naddress = \"{}\"\nports = \"{}\"\n",
+         [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n",
         plan.core,
         free_port()?,
         plan.domain,
@@ -122,6 +122,7 @@ fn core_settings(plan: &NodePlan) -> anyhow::Result<CoreSettings> {
         plan.registrar,
         plan.core_sip.ip(),
         range(&plan.core_media),
+        plan.allow_unencrypted,
     );
     Ok(parse_core(&text, "the lab's core")?)
 }
@@ -133,4 +134,131 @@ fn free_port() -> anyhow::Result<SocketAddr> {
 
 fn range(ports: &RangeInclusive<u16>) -> String {
     format!("{}-{}", ports.start(), ports.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use edgeway_lab_servers::{
+        Call, MediaSecurity, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig,
+    };
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::lab;
+
+    const DOMAIN: &str = "lab.example";
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// A port free over TCP and UDP, as an edge or a core wants it.
+    fn port() -> SocketAddr {
+        loop {
+            let tcp = TcpListener::bind("127.0.0.1:0").expect("loopback");
+            let address = tcp.local_addr().expect("bound");
+            if UdpSocket::bind(address).is_ok() {
+                return address;
+            }
+        }
+    }
+
+    /// A registrar, both nodes and two phones at the edge.
+    struct House {
+        alice: Phone,
+        bob: Phone,
+        registrar: Registrar,
+        _nodes: RunningNodes,
+    }
+
+    async fn house(media: [RangeInclusive<u16>; 2], allow_unencrypted: bool, security: MediaSecurity) -> House {
+        let users = [("alice", "a-secret"), ("bob", "b-secret"), ("carol", "c-secret")];
+        let registrar = Registrar::start(RegistrarConfig::new(DOMAIN, &users)).await.expect("a registrar");
+        let authority = Authority::ephemeral().expect("a CA");
+        let (chain_pem, key_pem) = authority.issue_server(&["edge.lab.example"]).expect("a certificate").pem();
+        let [edge_media, core_media] = media;
+        let plan = NodePlan {
+            edge: "edge1",
+            core: "core1",
+            domain: DOMAIN.to_owned(),
+            edge_sip: port(),
+            edge_link: port(),
+            edge_media,
+            core_sip: port(),
+            core_media,
+            registrar: registrar.address(),
+            chain_pem,
+            key_pem,
+            allow_unencrypted,
+        };
+        let server = plan.edge_sip;
+        let nodes = start(plan).expect("both nodes");
+        let ca_pem = authority.certificate_pem();
+        let phone = |(user, password): (&str, &str)| {
+            let transport = PhoneTransport::Tls { server, name: "edge.lab.example".into(), ca_pem: ca_pem.clone() };
+            let mut config = PhoneConfig::new(user, password, DOMAIN, transport);
+            config.security = security;
+            Phone::register(config)
+        };
+        let alice = phone(users[0]).await.expect("alice registers");
+        let bob = phone(users[1]).await.expect("bob registers");
+        House { alice, bob, registrar, _nodes: nodes }
+    }
+
+    async fn assert_flows(one: &Call, other: &Call) {
+        sleep(Duration::from_millis(600)).await;
+        for stats in [one.stats(), other.stats()] {
+            assert!(stats.received >= 20 && stats.refused == 0, "{stats:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn methods_known_and_unknown_are_passed_to_the_other_phone() {
+        let house = house([12_000..=12_099, 12_100..=12_199], false, MediaSecurity::Srtp).await;
+        assert_eq!(house.alice.request("MESSAGE", "sip:bob@lab.example").await, Ok(200));
+        // No node here knows it; that it is refused is the word of the phone.
+        assert_eq!(house.alice.request("FROBNICATE", "sip:bob@lab.example").await, Ok(405));
+        assert_eq!(house.alice.request("FROBNICATE", "sip:nobody@lab.example").await, Ok(404), "of the registrar");
+    }
+
+    #[tokio::test]
+    async fn plain_media_passes_where_the_operator_allows_it() {
+        let house = house([12_200..=12_299, 12_300..=12_399], true, MediaSecurity::Plain).await;
+        let server = house.registrar.address();
+        let inside = PhoneConfig::new("carol", "c-secret", DOMAIN, PhoneTransport::Udp { server });
+        let carol = Phone::register(inside).await.expect("carol registers inside");
+        let answering = carol.answer_next(SOON, Duration::ZERO);
+        let (out, inward) = tokio::try_join!(house.alice.call("sip:carol@lab.example"), answering).expect("a call");
+        assert_flows(&out, &inward).await;
+        inward.hang_up().await.expect("answered");
+        // What the core itself offers a client is encrypted all the same.
+        let refused = house.alice.call("sip:bob@lab.example").await.map(drop);
+        assert!(matches!(refused, Err(PhoneError::Refused { status: 488, .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn plain_media_is_refused_with_488_otherwise() {
+        let house = house([12_400..=12_499, 12_500..=12_599], false, MediaSecurity::Plain).await;
+        let refused = house.alice.call("sip:bob@lab.example").await.map(drop);
+        assert!(matches!(refused, Err(PhoneError::Refused { status: 488, .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn encrypted_media_flows_both_ways() {
+        let house = house([12_600..=12_699, 12_700..=12_799], false, MediaSecurity::Srtp).await;
+        let answering = house.bob.answer_next(SOON, Duration::ZERO);
+        let (out, inward) = tokio::try_join!(house.alice.call("sip:bob@lab.example"), answering).expect("a call");
+        assert_flows(&out, &inward).await;
+        out.hang_up().await.expect("answered");
+    }
+
+    #[test]
+    fn the_lab_passes_with_all_its_usual_ports_taken() {
+        let usual = [5_060, 5_061, 5_070, 7_001];
+        // Whoever holds them, they are taken.
+        let _held: Vec<_> = usual
+            .iter()
+            .map(|port| (TcpListener::bind(("127.0.0.1", *port)), UdpSocket::bind(("127.0.0.1", *port))))
+            .collect();
+        assert_eq!(lab::run(&lab::LabArgs::once(), start), std::process::ExitCode::SUCCESS);
+    }
 }

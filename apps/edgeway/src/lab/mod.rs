@@ -48,6 +48,14 @@ pub(crate) struct LabArgs {
     listen: Option<Listen>,
 }
 
+#[cfg(test)]
+impl LabArgs {
+    /// As `--check`.
+    pub(crate) fn once() -> Self {
+        Self { check: true, ..Self::default() }
+    }
+}
+
 /// An address of `--listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listen {
@@ -91,6 +99,8 @@ pub(crate) struct NodePlan {
     pub(crate) chain_pem: String,
     /// Its key, PEM.
     pub(crate) key_pem: String,
+    /// Whether clients may offer media without encryption.
+    pub(crate) allow_unencrypted: bool,
 }
 
 /// A node that runs; it stops when `guard` is dropped.

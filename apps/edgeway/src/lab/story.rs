@@ -352,12 +352,13 @@ fn plan(screen: &mut Screen, asked: &Asked, certificates: &Certificates, usual: 
         domain: DOMAIN.to_owned(),
         edge_sip: find(asked.address, "SIP over TLS", asked.sip_port.unwrap_or(5061))?,
         edge_link: find(inside, "link", 7001)?,
-        edge_media: 36_000..=47_999,
+        edge_media: ports::EDGE_MEDIA,
         core_sip: find(inside, "SIP inside", 5060)?,
-        core_media: 48_000..=59_999,
+        core_media: ports::CORE_MEDIA,
         registrar: asked.registrar,
         chain_pem: certificates.chain_pem.clone(),
         key_pem: certificates.key_pem.clone(),
+        allow_unencrypted: false,
     })
 }
 
