@@ -4,7 +4,6 @@
 //! thread that calls it and ends when its [`Stop`] is pulled.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -469,15 +468,6 @@ pub fn seed() -> Result<[u8; 32], ServiceFault> {
         .fill(&mut seed)
         .map_err(|_| ServiceFault::Configuration("the operating system gives no random numbers".into()))?;
     Ok(seed)
-}
-
-/// The port a socket got, for those who asked for any.
-#[must_use]
-pub fn is_in_use(fault: &ServiceFault) -> Option<SocketAddr> {
-    match fault {
-        ServiceFault::Listen(fault) if fault.source.kind() == io::ErrorKind::AddrInUse => Some(fault.address),
-        ServiceFault::Listen(_) | ServiceFault::Configuration(_) | ServiceFault::System { .. } => None,
-    }
 }
 
 /// A notice sink that sends to a bounded channel and drops what does not fit.

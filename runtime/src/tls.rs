@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -99,18 +98,6 @@ impl CertificateStore {
         Ok(())
     }
 
-    /// Whether a client that connects to `host` (a DNS name or an IP address) is shown a certificate
-    /// that names it. An address is never asked for by name (RFC 6066 §3), so only the first
-    /// certificate counts for it.
-    #[must_use]
-    pub fn covers(&self, host: &str) -> bool {
-        let table = self.table();
-        match host.parse::<IpAddr>() {
-            Ok(address) => table.default_addresses.contains(&address),
-            Err(_) => table.named(host).is_some(),
-        }
-    }
-
     fn of(table: Table) -> Self {
         Self { current: RwLock::new(Arc::new(table)) }
     }
@@ -144,8 +131,6 @@ impl fmt::Debug for CertificateStore {
 /// Certificates by name. Where two carry the same name, the earlier has it.
 struct Table {
     default: Arc<CertifiedKey>,
-    /// The IP addresses that the default certificate names.
-    default_addresses: Vec<IpAddr>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
@@ -173,7 +158,6 @@ impl Table {
     fn new(certified: Vec<Certified>) -> Self {
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
         let default = Arc::clone(&certified.first().expect("the callers have at least one").key);
-        let default_addresses = certified.first().map(|first| first.addresses.clone()).unwrap_or_default();
         for Certified { key, names, .. } in certified {
             for name in names {
                 let (table, name) = match name.strip_prefix("*.") {
@@ -183,7 +167,7 @@ impl Table {
                 table.entry(name).or_insert_with(|| Arc::clone(&key));
             }
         }
-        Self { default, default_addresses, exact, wildcard }
+        Self { default, exact, wildcard }
     }
 
     fn named(&self, asked: &str) -> Option<&Arc<CertifiedKey>> {
@@ -207,7 +191,6 @@ struct Certified {
     key: Arc<CertifiedKey>,
     /// Its DNS names, in lower case.
     names: Vec<String>,
-    addresses: Vec<IpAddr>,
 }
 
 /// What is wrong with a certificate or a key.
@@ -379,8 +362,8 @@ fn certify(
         }
         Err(_) => return Err(of_chain(CertificateReason::UnusableCertificate)),
     }
-    let (names, addresses) = check(&leaf).map_err(of_chain)?;
-    Ok(Certified { key: Arc::new(certified), names, addresses })
+    let names = check(&leaf).map_err(of_chain)?;
+    Ok(Certified { key: Arc::new(certified), names })
 }
 
 /// Whether the key belongs to one of the certificates after the first.
@@ -391,8 +374,8 @@ fn holds_key_of_another(certified: &CertifiedKey) -> bool {
     })
 }
 
-/// The names of a certificate that is valid now.
-fn check(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, Vec<IpAddr>), CertificateReason> {
+/// The DNS names of a certificate that is valid now, and that names something: a host or an address.
+fn check(leaf: &CertificateDer<'_>) -> Result<Vec<String>, CertificateReason> {
     let unusable = |_| CertificateReason::UnusableCertificate;
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| CertificateReason::UnusableCertificate)?;
     let (validity, now) = (parsed.validity(), i64::try_from(unix_now()).unwrap_or(i64::MAX));
@@ -402,22 +385,17 @@ fn check(leaf: &CertificateDer<'_>) -> Result<(Vec<String>, Vec<IpAddr>), Certif
     if now < validity.not_before.timestamp() {
         return Err(CertificateReason::NotYetValid(validity.not_before.to_string()));
     }
-    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    let (mut names, mut names_address) = (Vec::new(), false);
     if let Some(extension) = parsed.subject_alternative_name().map_err(unusable)? {
         for name in &extension.value.general_names {
             if let GeneralName::DNSName(dns) = name {
                 names.push(normal(dns));
             } else if let GeneralName::IPAddress(bytes) = name {
-                addresses.extend(address(bytes));
+                names_address |= matches!(bytes.len(), 4 | 16);
             }
         }
     }
-    if names.is_empty() && addresses.is_empty() { Err(CertificateReason::NoNames) } else { Ok((names, addresses)) }
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    if names.is_empty() && !names_address { Err(CertificateReason::NoNames) } else { Ok(names) }
 }
 
 #[cfg(test)]
@@ -514,7 +492,7 @@ mod tests {
     }
 
     fn first_name(key: &CertifiedKey) -> String {
-        let (names, _) = check(&key.cert[0]).unwrap();
+        let names = check(&key.cert[0]).unwrap();
         names.into_iter().next().unwrap_or_default()
     }
 
@@ -546,16 +524,6 @@ mod tests {
             assert_eq!(first_name(&store.choose(asked)), shown, "{asked:?}");
         }
         assert_eq!(store.choose(Some("late.example.org")).cert, store.table().exact["late.example.org"].cert);
-        for (host, covered) in [
-            ("Edge.Example.com", true),
-            ("x.example.com", true),
-            ("192.0.2.10", true),
-            ("x.y.example.com", false),
-            ("192.0.2.11", false),
-            ("2001:db8::1", false),
-        ] {
-            assert_eq!(store.covers(host), covered, "{host}");
-        }
     }
 
     #[test]
@@ -692,6 +660,6 @@ mod tests {
             params.subject_alt_names = vec![SanType::IpAddress("2001:db8::1".parse().unwrap())];
         });
         let store = CertificateStore::from_pem(&chain, &key).unwrap();
-        assert!(store.covers("2001:db8::1") && !store.covers("edge.example.com"));
+        assert_eq!(store.choose(None).cert.len(), 1, "shown to whoever asks for no name");
     }
 }

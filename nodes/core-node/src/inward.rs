@@ -107,7 +107,7 @@ impl CoreNode {
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
-                edit.push(Name::RecordRoute, &self.own_uri(transport));
+                edit.push(Name::RecordRoute, &self.own_uri(transport, false));
             }
             _ => {}
         }
@@ -124,7 +124,7 @@ impl CoreNode {
         if self.settings.path_headers {
             // Registrars look for `ob` in the topmost Path (RFC 5626 §6): core and edge together are
             // the first hop that keeps the flow.
-            edit.push(Name::Path, &self.own_uri(transport).replace(";lr>", ";lr;ob>"));
+            edit.push(Name::Path, &self.own_uri(transport, true));
             let says_path = |value: &[u8]| value.eq_ignore_ascii_case(b"path");
             if !request.values(Name::Supported).any(says_path) {
                 // RFC 3327 §5.1: registrars may insist that somebody says so.
@@ -141,9 +141,10 @@ impl CoreNode {
         withhold_outbound(edit, request);
     }
 
-    /// Our URI on the inside, for Path and Record-Route.
-    pub(crate) fn own_uri(&self, transport: Transport) -> String {
-        format!("<sip:{}@{};transport={};lr>", self.settings.node, self.agent(), transport.param())
+    /// Our URI on the inside, for Record-Route and, with `outbound`, for Path.
+    pub(crate) fn own_uri(&self, transport: Transport, outbound: bool) -> String {
+        let ob = if outbound { ";ob" } else { "" };
+        format!("<sip:{}@{};transport={};lr{ob}>", self.settings.node, self.agent(), transport.param())
     }
 
     /// The ACK of a 2xx follows its dialog.

@@ -345,3 +345,8 @@ impl Observable for CoreNode {
 fn flow_at(edge_index: u8, flow: FlowId) -> FlowId {
     FlowId(flow.0 ^ (u64::from(edge_index) << 48))
 }
+
+/// The index of the edge a flow made by [`flow_at`] belongs to.
+fn edge_of(flow: FlowId) -> u8 {
+    ((flow.0 >> 48) & 0xff) as u8
+}

@@ -1,7 +1,7 @@
 //! The edges this core has dialled: links, hello, granted media ports.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use edgeway_link::{Frame, Hello, LinkEvent as Said, Role};
@@ -12,7 +12,7 @@ use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output};
 use edgeway_sip::proxy::Hop;
 
 use crate::limits::{EDGES_MAX, ROUTE_WITHIN};
-use crate::{CoreNode, flow_at};
+use crate::{CoreNode, edge_of, flow_at};
 
 /// One edge, known by its certificate's name.
 #[derive(Debug)]
@@ -25,8 +25,6 @@ pub(crate) struct Edge {
     pub(crate) granted: VecDeque<PortPair>,
     /// The address clients send media to.
     pub(crate) media_address: Option<IpAddr>,
-    /// The clients' addresses, for logs only.
-    pub(crate) peers: BTreeMap<FlowId, SocketAddr>,
     /// When it was last heard, while its link is down.
     pub(crate) unheard_since: Option<Moment>,
 }
@@ -97,7 +95,6 @@ impl CoreNode {
             index,
             granted: VecDeque::new(),
             media_address: None,
-            peers: BTreeMap::new(),
             unheard_since: None,
         });
         edge.link = Some(link);
@@ -123,11 +120,9 @@ impl CoreNode {
 
     /// An edge that restarted has lost every flow and every relay.
     fn edge_restarted(&mut self, peer: &NodeId, now: Moment) {
-        let Some(edge) = self.edges.get_mut(peer) else { return };
-        let index = edge.index;
-        edge.peers.clear();
+        let Some(index) = self.edges.get(peer).map(|edge| edge.index) else { return };
         for flow in self.bindings.flows() {
-            if ((flow.0 >> 48) & 0xff) as u8 == index {
+            if edge_of(flow) == index {
                 let changes = self.bindings.flow_closed(flow);
                 self.report(changes);
             }

@@ -111,7 +111,7 @@ impl CoreNode {
             None => edit.set(Name::MaxForwards, "70"),
         };
         if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE")) {
-            edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream)));
+            edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
         if let Some(body) = body {
             edit.set_body(&body);
