@@ -32,7 +32,7 @@ enum Task {
     Setup,
     /// Everything that must hold before a change is taken; the last line is "N passed, N failed"
     Test(test::Options),
-    /// Measure: `bench sip`, `bench media` (see `bench --help` of the program it runs)
+    /// Measure: `bench sip`, `bench media`, `bench parts` (see `bench --help` of the program it runs)
     Bench {
         /// Passed on to edgeway-bench
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

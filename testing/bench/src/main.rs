@@ -5,11 +5,14 @@
 //! and through one rtpengine. CPU per operation is user plus system time of every process of a tier; it travels
 //! between machines better than throughput and latency do.
 //!
+//! `edgeway-bench parts` measures single parts of ours.
+//!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
 #![forbid(unsafe_code)]
 
 mod media;
+mod parts;
 mod perf;
 mod report;
 mod sip;
@@ -35,6 +38,8 @@ enum Bench {
     Sip(sip::SipArguments),
     /// Media: both tiers together against one rtpengine, SRTP outside and RTP inside
     Media(media::MediaArguments),
+    /// Single parts of ours without the rest: a message on the link, a packet in the media engine
+    Parts,
 }
 
 /// What both benches understand.
@@ -95,11 +100,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    requirement::check(requirement::BENCH)?;
+    if !matches!(arguments.bench, Bench::Parts) {
+        requirement::check(requirement::BENCH)?;
+    }
     raise_file_limit().context("raise the limit of open files")?;
     match &arguments.bench {
         Bench::Sip(arguments) => sip::run(arguments),
         Bench::Media(arguments) => media::run(arguments),
+        Bench::Parts => parts::run(),
     }
 }
 
