@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeway_media::split::Joiner;
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 
 use super::limits::{CONTROL_PER_SECOND_MAX, PEERS_MAX, REDIAL_FIRST, REDIAL_FORGIVEN_AFTER, REDIAL_MAX};
@@ -22,6 +23,10 @@ pub(super) struct Peer {
     /// Its relays, by the number both sides know.
     pub(super) relays: HashMap<RelayId, usize>,
     pub(super) dial: Option<Dial>,
+    /// Halves of packets that came by the link.
+    pub(super) joiner: Joiner,
+    /// The number of the next packet that is split.
+    pub(super) split: u32,
     /// Control datagrams of the current second, and when it ends.
     control: (u32, Moment),
 }
@@ -65,6 +70,8 @@ impl Peers {
             line: None,
             relays: HashMap::new(),
             dial: None,
+            joiner: Joiner::default(),
+            split: 0,
             control: (0, Moment::ZERO),
         });
         Some(at)

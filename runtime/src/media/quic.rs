@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use edgeway_model::NodeId;
+use edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
@@ -218,6 +219,15 @@ impl Quic {
     /// The next datagram of a connection.
     pub(super) fn receive(&mut self, line: LineNumber) -> Option<Bytes> {
         self.lines.get_mut(line)?.as_mut()?.connection.datagrams().recv()
+    }
+
+    /// Whether a datagram of `len` bytes fits in one packet of the path, as far as it is known now.
+    pub(super) fn fits(&mut self, line: LineNumber, len: usize) -> bool {
+        if len <= LINK_DATAGRAM_BYTES_MAX {
+            return true;
+        }
+        let Some(entry) = self.lines.get_mut(line).and_then(Option::as_mut) else { return false };
+        entry.connection.datagrams().max_size().is_some_and(|max| len <= max)
     }
 
     /// Queues a datagram. `false` if the connection cannot take it, ever.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use edgeway_media::datagram::Datagram;
+use edgeway_media::split::{Half, split};
 use edgeway_model::media::{Component, MediaCommand, MediaEvent, PortPair};
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 use rustix::event::epoll::EventFlags;
@@ -23,7 +24,7 @@ use super::limits::{
     ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW, ORDERS_PER_TURN, PASSES_MAX,
     REPORT_EVERY, TURN_SPACING,
 };
-use super::peers::{Dial, DialState, Peers};
+use super::peers::{Dial, DialState, Peer, Peers};
 use super::poller::{Poller, Ready, Token};
 use super::ports::{Ports, plain};
 use super::quic::{LineEvent, LineNumber, Quic};
@@ -209,9 +210,11 @@ impl Worker {
         let Some(relay) = self.relays.get(number) else { return };
         let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
-        let datagram = cut(&mut self.arena, self.scratch.datagram(len));
-        let line = self.peers.peer(relay.peer).and_then(|peer| peer.line);
-        if !line.is_some_and(|line| self.quic.send(line, datagram)) {
+        let sent = match self.peers.peer_mut(relay.peer) {
+            Some(peer) => send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.arena),
+            None => false,
+        };
+        if !sent {
             return relay.count_send_failure();
         }
         if relay.is_outside() {
@@ -234,7 +237,9 @@ impl Worker {
     }
 
     fn take_datagram(&mut self, at: usize, line: LineNumber, datagram: &Bytes) {
-        let Some((header, payload)) = Datagram::decode(datagram) else { return };
+        let Some((header, payload)) = Datagram::decode(datagram) else {
+            return self.take_half(at, line, datagram);
+        };
         let Some(peer) = self.peers.peer(at) else { return };
         match header {
             Datagram::Control => {
@@ -251,24 +256,41 @@ impl Worker {
                     relay.latch(component, candidate);
                 }
             }
-            Datagram::Media { relay: id, component, candidate, latched } => {
-                let Some(relay) = peer.relays.get(&id).and_then(|number| self.relays.get(*number)) else { return };
-                let delivery =
-                    relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
-                if let Some(candidate) = delivery.latch {
-                    let latch = Datagram::Latch { relay: id, component, candidate }.encode();
-                    self.quic.send(line, cut(&mut self.arena, &latch));
-                }
-                let Some((to, len)) = delivery.packet else { return };
-                if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
-                    return relay.count_send_failure();
-                }
-                if relay.is_outside() {
-                    self.outward += 1;
-                } else {
-                    self.inward += 1;
-                }
-            }
+            Datagram::Media { .. } => self.take_media(at, line, header, payload),
+        }
+    }
+
+    /// One half of a packet; with the other one it is a packet.
+    fn take_half(&mut self, at: usize, line: LineNumber, datagram: &[u8]) {
+        let Some((half, bytes)) = Half::decode(datagram) else { return };
+        let Some(peer) = self.peers.peer_mut(at) else { return };
+        // Taken out for the while: what comes out of it lies in it.
+        let mut joiner = std::mem::take(&mut peer.joiner);
+        if let Some((header, payload)) = joiner.handle_half(half, bytes, self.now) {
+            self.take_media(at, line, header, payload);
+        }
+        if let Some(peer) = self.peers.peer_mut(at) {
+            peer.joiner = joiner;
+        }
+    }
+
+    fn take_media(&mut self, at: usize, line: LineNumber, header: Datagram, payload: &[u8]) {
+        let Datagram::Media { relay: id, component, candidate, latched } = header else { return };
+        let number = self.peers.peer(at).and_then(|peer| peer.relays.get(&id));
+        let Some(relay) = number.and_then(|number| self.relays.get(*number)) else { return };
+        let delivery = relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
+        if let Some(candidate) = delivery.latch {
+            let latch = Datagram::Latch { relay: id, component, candidate }.encode();
+            self.quic.send(line, cut(&mut self.arena, &latch));
+        }
+        let Some((to, len)) = delivery.packet else { return };
+        if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
+            return relay.count_send_failure();
+        }
+        if relay.is_outside() {
+            self.outward += 1;
+        } else {
+            self.inward += 1;
         }
     }
 
@@ -513,11 +535,30 @@ impl Load {
     }
 }
 
+/// Sends a packet with its header over the link, in two halves if the path is too narrow for it.
+fn send_media(peer: &mut Peer, datagram: &[u8], quic: &mut Quic, arena: &mut BytesMut) -> bool {
+    let Some(line) = peer.line else { return false };
+    if quic.fits(line, datagram.len()) {
+        return quic.send(line, cut(arena, datagram));
+    }
+    let number = peer.split;
+    peer.split = number.wrapping_add(1);
+    split(datagram, number).is_some_and(|halves| {
+        halves.into_iter().all(|(half, bytes)| quic.send(line, join(arena, &half.encode(), bytes)))
+    })
+}
+
 /// A datagram of its own, cut from a chunk that many share.
 fn cut(arena: &mut BytesMut, bytes: &[u8]) -> Bytes {
-    if arena.capacity() < bytes.len() {
+    join(arena, bytes, &[])
+}
+
+/// The same, of two parts.
+fn join(arena: &mut BytesMut, head: &[u8], tail: &[u8]) -> Bytes {
+    if arena.capacity() < head.len() + tail.len() {
         arena.reserve(ARENA_BYTES);
     }
-    arena.extend_from_slice(bytes);
+    arena.extend_from_slice(head);
+    arena.extend_from_slice(tail);
     arena.split().freeze()
 }
