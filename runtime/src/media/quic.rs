@@ -50,6 +50,8 @@ struct Line {
     standing: Standing,
     touched: bool,
     ready: bool,
+    /// When a packet last came.
+    heard_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +134,7 @@ impl Quic {
         let carrier = self.add_carrier(carrier, poller).map_err(|error| error.to_string())?;
         match self.endpoint.connect(now, client, address, &dns_name(peer)) {
             Ok((handle, connection)) => {
-                self.add_line(handle, connection, carrier);
+                self.add_line(handle, connection, carrier, now);
                 Ok(handle.0)
             }
             Err(error) => {
@@ -148,6 +150,11 @@ impl Quic {
         entry.standing = Standing::Lost;
         entry.connection.close(now, VarInt::from_u32(0), Bytes::new());
         self.touch(line);
+    }
+
+    /// When a packet last came by a connection.
+    pub(super) fn heard_at(&self, line: LineNumber) -> Option<Instant> {
+        Some(self.lines.get(line)?.as_ref()?.heard_at)
     }
 
     /// A socket can be read.
@@ -275,6 +282,7 @@ impl Quic {
         match self.endpoint.handle(now, meta.addr, meta.dst_ip, ecn, packet, &mut response) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(entry) = self.lines.get_mut(handle.0).and_then(Option::as_mut) {
+                    entry.heard_at = now;
                     entry.connection.handle_event(event);
                     self.touch(handle.0);
                 }
@@ -307,7 +315,7 @@ impl Quic {
             return;
         }
         match self.endpoint.accept(incoming, now, response, None) {
-            Ok((handle, connection)) => self.add_line(handle, connection, carrier),
+            Ok((handle, connection)) => self.add_line(handle, connection, carrier, now),
             Err(error) => {
                 tracing::debug!(cause = %error.cause, "a media connection was refused");
                 if let Some(transmit) = error.response {
@@ -407,13 +415,13 @@ impl Quic {
         }
     }
 
-    fn add_line(&mut self, handle: ConnectionHandle, connection: Connection, carrier: usize) {
+    fn add_line(&mut self, handle: ConnectionHandle, connection: Connection, carrier: usize, now: Instant) {
         let line = handle.0;
         if self.lines.len() <= line {
             self.lines.resize_with(line + 1, || None);
         }
-        self.lines[line] =
-            Some(Line { connection, carrier, standing: Standing::Opening, touched: false, ready: false });
+        let standing = Standing::Opening;
+        self.lines[line] = Some(Line { connection, carrier, standing, touched: false, ready: false, heard_at: now });
         self.touch(line);
     }
 
