@@ -174,7 +174,13 @@ mod tests {
                     skew_ms: -42,
                     media_path: MediaPath::Udp,
                 },
-                LinkStatus { peer: "edge-osaka".into(), up: true, round_trip: None, skew_ms: 7, media_path: MediaPath::Tcp },
+                LinkStatus {
+                    peer: "edge-osaka".into(),
+                    up: true,
+                    round_trip: None,
+                    skew_ms: 7,
+                    media_path: MediaPath::Tcp,
+                },
                 LinkStatus {
                     peer: "edge3".into(),
                     up: false,

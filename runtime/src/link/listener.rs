@@ -148,9 +148,8 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
     async fn greet(&self, tcp: TcpStream) -> io::Result<Caller> {
         tune(&tcp)?;
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
-        let offers = |wanted: &[u8]| {
-            start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == wanted))
-        };
+        let offers =
+            |wanted: &[u8]| start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == wanted));
         let (joins, media) = (offers(JOIN_ALPN), offers(MEDIA_STREAM_ALPN));
         match &self.door {
             Door::Desk(desk) if joins && desk.is_open() => {

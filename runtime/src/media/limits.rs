@@ -107,12 +107,13 @@ pub(super) const LINK_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 /// probes, earlier; this makes room for a new dial. Also the time a handshake may take.
 pub(super) const LINK_IDLE: Duration = Duration::from_secs(3);
 
-/// How often a silent link is prodded: six times before it is given up.
+/// How often a silent link is prodded: eight times before it is given up.
 pub(super) const LINK_KEEPALIVE: Duration = Duration::from_millis(300);
 
-/// Silence after which an open UDP path is given up for another way. Nodes probe it every 200 ms: at
-/// 20 % loss, ten in a row are lost once in months.
-pub(super) const LINK_SILENT_AFTER: Duration = Duration::from_secs(2);
+/// Silence after which an open UDP path is given up for another way: a cut of two seconds changes
+/// nothing, and it comes before the link itself counts as dead. Nodes probe the path every 200 ms: at
+/// 20 % loss, twelve in a row are lost once in years.
+pub(super) const LINK_SILENT_AFTER: Duration = Duration::from_millis(2_500);
 
 /// How long UDP may be silent, or closed, before TCP is dialled beside it: soon enough that it is there
 /// when UDP is given up.

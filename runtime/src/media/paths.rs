@@ -142,7 +142,8 @@ impl Worker {
     pub(super) fn watch_paths(&mut self, now: Instant) {
         for at in self.peers.numbers() {
             let Some(line) = self.peers.peer(at).map(|peer| peer.line) else { continue };
-            let silent = line.and_then(|line| self.quic.heard_at(line)).map(|heard| now.saturating_duration_since(heard));
+            let silent =
+                line.and_then(|line| self.quic.heard_at(line)).map(|heard| now.saturating_duration_since(heard));
             if let (Some(line), Some(silent)) = (line, silent)
                 && silent >= LINK_SILENT_AFTER
             {
@@ -173,7 +174,8 @@ impl Worker {
                 self.fallback_failed(at, "the edge does not confirm the connection");
             }
             FallbackState::Open { stream, .. } => {
-                let steady = matches!(dial.state, DialState::Open { since, .. } if self.now.since(since) >= FALLBACK_KEPT);
+                let steady =
+                    matches!(dial.state, DialState::Open { since, .. } if self.now.since(since) >= FALLBACK_KEPT);
                 if sound && steady {
                     dial.fallback.rest(self.now);
                     peer.stream = None;
@@ -191,9 +193,8 @@ impl Worker {
         if !self.peers.peer(at).and_then(|peer| peer.dial.as_ref()).is_some_and(wanted) {
             return;
         }
-        let added = opened.and_then(|(tcp, tls)| {
-            self.streams.add(tcp, *tls, false, &self.poller).map_err(|error| error.to_string())
-        });
+        let added = opened
+            .and_then(|(tcp, tls)| self.streams.add(tcp, *tls, false, &self.poller).map_err(|error| error.to_string()));
         match added {
             Ok(stream) => {
                 if let Some(dial) = self.peers.peer_mut(at).and_then(|peer| peer.dial.as_mut()) {

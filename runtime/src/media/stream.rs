@@ -106,6 +106,7 @@ impl Streams {
             stream.tls.send_close_notify();
             let _ = stream.tls.write_tls(&mut stream.tcp);
             let _ = poller.forget(&stream.tcp);
+            tracing::debug!(late = self.late, "a media connection over TCP has ended; so much was too late so far");
         }
         self.touched.retain(|touched| *touched != number);
         self.events.retain(|event| event.stream() != number);
@@ -172,6 +173,18 @@ impl Streams {
     /// What happened to connections.
     pub(super) fn poll_event(&mut self) -> Option<StreamEvent> {
         self.events.pop_front()
+    }
+
+    /// Datagrams given up because they were late.
+    #[cfg(test)]
+    pub(super) const fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Bytes waiting for one connection.
+    #[cfg(test)]
+    pub(super) fn queued_bytes(&self, number: StreamNumber) -> usize {
+        self.entries[number].as_ref().map_or(0, |stream| stream.queued)
     }
 
     /// Closes everything.

@@ -1,5 +1,7 @@
 //! Media threads of an edge and a core on loopback, with a client, a party inside and an attacker.
 
+mod fallback;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -10,7 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use edgeway_media::srtp::{SrtpReceiver, SrtpSender};
 use edgeway_model::media::{
-    Component, InsideRelay, MediaCommand, MediaEvent, MediaPath, OutsideRelay, OutsideSecurity, PortPair, RelayCounters, SrtpKey,
+    Component, InsideRelay, MediaCommand, MediaEvent, MediaPath, OutsideRelay, OutsideSecurity, PortPair,
+    RelayCounters, SrtpKey,
 };
 use edgeway_model::{NodeId, Random, RelayId, Secret};
 use tokio::sync::mpsc;
@@ -446,11 +449,11 @@ struct Wire {
 
 impl Wire {
     fn to(edge: SocketAddr) -> Self {
-        Self::poor(edge, Duration::ZERO, usize::MAX)
+        Self::poor(edge, Duration::ZERO, usize::MAX, usize::MAX)
     }
 
-    /// Takes `delay` each way and loses one packet in `loses_one_in`.
-    fn poor(edge: SocketAddr, delay: Duration, loses_one_in: usize) -> Self {
+    /// Takes `delay` each way, loses one packet in `loses_one_in`, and those of more than `bytes_max`.
+    fn poor(edge: SocketAddr, delay: Duration, loses_one_in: usize, bytes_max: usize) -> Self {
         let (near, cut) = (socket("127.0.0.1"), Arc::new(AtomicBool::new(false)));
         let (address, is_cut) = (near.local_addr().unwrap(), Arc::clone(&cut));
         std::thread::spawn(move || {
@@ -463,7 +466,7 @@ impl Wire {
                     let to = if from == edge { core } else { edge };
                     core = if from == edge { core } else { from };
                     count += 1;
-                    if !is_cut.load(Ordering::Relaxed) && count % loses_one_in != 0 {
+                    if !is_cut.load(Ordering::Relaxed) && count % loses_one_in != 0 && len <= bytes_max {
                         under_way.push_back((Instant::now() + delay, to, buffer[..len].to_vec()));
                     }
                 }
@@ -481,7 +484,7 @@ impl Wire {
 fn loss_on_the_link_costs_what_is_lost_and_no_more() {
     let mut pair = Pair::unlinked();
     // A window that shrinks with loss would let 4 Mbit/s through here.
-    pair.dial(Wire::poor(pair.address, Duration::from_millis(10), 50).address);
+    pair.dial(Wire::poor(pair.address, Duration::from_millis(10), 50, usize::MAX).address);
     assert!(pair.core.path(SOON, MediaPath::Udp).is_some() && pair.edge.path(SOON, MediaPath::Udp).is_some());
     let mut call = pair.call(1);
     while !call.inward(Component::Rtp) {}

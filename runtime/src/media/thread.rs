@@ -183,10 +183,8 @@ impl Worker {
     }
 
     fn time_left(&mut self) -> Option<Duration> {
-        let busy = !self.relays.is_empty()
-            || self.ports.any_quiet()
-            || !self.backlog.is_empty()
-            || self.peers.any_watched();
+        let busy =
+            !self.relays.is_empty() || self.ports.any_quiet() || !self.backlog.is_empty() || self.peers.any_watched();
         let housekeeping = busy.then_some(self.housekeeping_at);
         let ours = [housekeeping, self.peers.next_due()].into_iter().flatten().min();
         let ours = ours.map(|at| self.clock.instant(at));
@@ -228,7 +226,9 @@ impl Worker {
         let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
         let sent = match self.peers.peer_mut(relay.peer) {
-            Some(peer) => send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.streams, &mut self.arena, now),
+            Some(peer) => {
+                send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.streams, &mut self.arena, now)
+            }
             None => false,
         };
         if !sent {
