@@ -354,19 +354,6 @@ impl Quic {
 
     fn settle_line(&mut self, line: LineNumber, poller: &Poller) {
         let Some(entry) = &mut self.lines[line] else { return };
-        while let Some(event) = entry.connection.poll_endpoint_events() {
-            let drained = event.is_drained();
-            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(line), event) {
-                entry.connection.handle_event(event);
-                if !entry.touched {
-                    entry.touched = true;
-                    self.touched.push(line);
-                }
-            }
-            if drained {
-                return self.remove_line(line, poller);
-            }
-        }
         while let Some(event) = entry.connection.poll() {
             match event {
                 Event::Connected if entry.standing == Standing::Opening => entry.standing = Standing::Unconfirmed,
@@ -394,6 +381,20 @@ impl Quic {
                 // The verifier lets none of these through; without a peer it is of no use.
                 None => LineEvent::Lost { line, why: "the peer's certificate names no node".into() },
             });
+        }
+        // Last: it may be the end of the entry, and the reason has to be told before.
+        while let Some(event) = entry.connection.poll_endpoint_events() {
+            let drained = event.is_drained();
+            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(line), event) {
+                entry.connection.handle_event(event);
+                if !entry.touched {
+                    entry.touched = true;
+                    self.touched.push(line);
+                }
+            }
+            if drained {
+                return self.remove_line(line, poller);
+            }
         }
     }
 
