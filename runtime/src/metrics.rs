@@ -178,6 +178,7 @@ mod tests {
             round_trip: Some(Duration::from_micros(1_250)),
             skew_ms: -42,
             datagrams: up,
+            ..LinkStatus::default()
         };
         Status {
             node: "core1".into(),

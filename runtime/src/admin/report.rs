@@ -36,6 +36,9 @@ fn link(link: &LinkStatus) -> Value {
         "round_trip_ms": link.round_trip.map(|time| time.as_secs_f64() * 1e3),
         "clock_skew_ms": link.skew_ms,
         "media_path": if link.datagrams { "udp open" } else { "udp blocked" },
+        "version": link.version,
+        "unknown_frames": link.unknown_frames,
+        "trouble": link.trouble,
     })
 }
 
@@ -171,14 +174,25 @@ mod tests {
                     round_trip: Some(Duration::from_micros(1_250)),
                     skew_ms: -42,
                     datagrams: true,
+                    version: 2,
+                    ..LinkStatus::default()
                 },
-                LinkStatus { peer: "edge-osaka".into(), up: true, round_trip: None, skew_ms: 7, datagrams: false },
+                LinkStatus {
+                    peer: "edge-osaka".into(),
+                    up: true,
+                    round_trip: None,
+                    skew_ms: 7,
+                    version: 2,
+                    ..LinkStatus::default()
+                },
                 LinkStatus {
                     peer: "edge3".into(),
                     up: false,
                     round_trip: Some(Duration::from_secs(1)),
                     skew_ms: 1,
                     datagrams: true,
+                    trouble: Some("silent for 3 s".into()),
+                    ..LinkStatus::default()
                 },
             ],
             registrars: vec![
