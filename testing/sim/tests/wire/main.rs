@@ -1,0 +1,5 @@
+//! What crosses both nodes, byte for byte: headers, bodies, errors and dialogs, as a client and a
+//! registrar see them.
+
+mod register;
+mod rig;
