@@ -408,7 +408,7 @@ impl CoreNode {
             self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
             return None;
         };
-        match self.media_answer(key, side, ack.body()) {
+        match self.media_answer(key, side, ack.sdp()) {
             Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
@@ -525,9 +525,9 @@ impl CoreNode {
         }
         let owed = self.calls.calls.get(&key).and_then(|call| call.owes) == Some(side);
         if request.method() == Some("PRACK") && owed {
-            return self.media_answer(key, side, request.body()).map(Some);
+            return self.media_answer(key, side, request.sdp()).map(Some);
         }
-        self.media_offer(key, side, request.body()).map(Some)
+        self.media_offer(key, side, request.sdp()).map(Some)
     }
 
     fn response_body(
@@ -553,7 +553,7 @@ impl CoreNode {
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {
-            let body = response.body();
+            let body = response.sdp();
             let made = if exchange.offered {
                 self.media_answer(exchange.call, side, body)
             } else {

@@ -112,7 +112,7 @@ impl CoreNode {
             _ => {}
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={};rport", transport.via(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -158,7 +158,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport", transport.via()));
         let bytes = edit.finish();
@@ -273,7 +273,7 @@ impl CoreNode {
         let mut edit = response.edit();
         edit.pop_via();
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);

@@ -114,7 +114,7 @@ impl CoreNode {
             edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -141,7 +141,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={branch}", self.agent()));
         let bytes = edit.finish();
@@ -201,7 +201,7 @@ impl CoreNode {
             contact::reveal(&mut edit, response);
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            edit.set_sdp(&body);
         }
         let bytes = edit.finish();
         if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) && !matched.orphaned {

@@ -26,6 +26,7 @@ mod head;
 pub mod header;
 pub mod limits;
 pub mod message;
+mod multipart;
 mod parse;
 pub mod proxy;
 mod respond;
