@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use edgeway_config::StandbyKeepalive;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, check_request};
@@ -66,6 +68,15 @@ impl CoreNode {
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
         };
+        let (address, transport) = if is_keep_alive(&request) {
+            let named = self.registrar_named_by(&request).unwrap_or((address, transport));
+            if self.settings.standby_keepalive == StandbyKeepalive::Answered {
+                return self.answer_keep_alive(id, named.0, now);
+            }
+            named
+        } else {
+            (address, transport)
+        };
         if self.waits_for_ports(edge, &request, request.from_tag()) {
             return;
         }
@@ -74,6 +85,24 @@ impl CoreNode {
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
         self.send_inward(id, &request, body, address, transport, now);
+    }
+
+    /// A keepalive of a standby path, answered out of what OPTIONS say about the registrar. No Contact is
+    /// in the answer, since no binding has changed.
+    fn answer_keep_alive(&mut self, id: TransactionId, registrar: SocketAddr, now: Moment) {
+        if self.registrars.iter().any(|known| known.address == registrar && known.health.is_alive()) {
+            return self.answer(id, 200, "OK", None, now);
+        }
+        self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
+    }
+
+    /// The registrar whose address is the Request-URI.
+    fn registrar_named_by(&self, request: &Message) -> Option<(SocketAddr, Transport)> {
+        let uri = request.request_uri().and_then(Uri::parse)?;
+        let ip = uri.host_ip()?;
+        let mut named = self.settings.registrars.iter().filter(|(address, _)| address.ip() == ip);
+        let port = uri.port;
+        named.find(|(address, _)| port.is_none_or(|port| port == address.port())).copied()
     }
 
     /// Tries a request again after its connection broke: the body was rewritten before and is
@@ -179,9 +208,7 @@ impl CoreNode {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
             return match self.registrar() {
                 // A registrar follows Routes: a client must not send it anywhere by one.
-                _ if !self.leads_to_registrar(request) => {
-                    Decision::Refuse(403, "Forbidden", "a Route that is not ours")
-                }
+                _ if !self.leads_to_registrar(request) => Decision::Refuse(404, "Not Found", "Policy Response"),
                 _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
                 Some((address, transport)) => Decision::To(address, transport),
                 None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),

@@ -29,6 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub allow_unencrypted: bool,
     /// Must equal the edges' setting.
     pub stun_keepalive: bool,
+    /// Who answers keepalives of standby paths.
+    pub standby_keepalive: StandbyKeepalive,
 }
 
 impl From<&edgeway_config::CoreSettings> for Settings {
@@ -86,6 +89,7 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             media_address: settings.media.address,
             allow_unencrypted: settings.media.allow_unencrypted,
             stun_keepalive: settings.sip.stun_keepalive,
+            standby_keepalive: settings.sip.standby_keepalive,
         }
     }
 }
@@ -233,11 +237,20 @@ impl CoreNode {
     fn give_up(&mut self, event: Event, now: Moment) {
         match event {
             Event::TimedOut(id) => {
+                // Out of what was known before this: a registrar that is silent to everything is dead,
+                // one that is silent to this request only has not been reached by it.
+                let dead = self.proxy.downstream(id).cloned().is_some_and(|hop| self.is_dead(&hop));
                 if let Some(Hop::Flow(_) | Hop::Datagram { .. }) = self.proxy.downstream(id) {
                     self.registrar_silent(id, now);
                 }
                 self.end_invite(id, "timed out");
-                self.answer(id, 408, "Request Timeout", Some((399, "Request Timeout")), now);
+                let register = self.proxy.request(id).and_then(Message::method) == Some("REGISTER");
+                if self.proxy.is_late(id, now) && !register {
+                    self.retried.remove(&id);
+                    return self.proxy.forget(id);
+                }
+                let warning = if dead { (383, "next hop not reachable") } else { (399, "Request Timeout") };
+                self.answer(id, 408, "Request Timeout", Some(warning), now);
             }
             Event::Unroutable(id) => {
                 self.end_invite(id, "timed out");
@@ -251,6 +264,15 @@ impl CoreNode {
         let Some(request) = self.proxy.request(id).cloned() else { return };
         let bytes = self.response(&request, status, reason, warning);
         self.retried.remove(&id);
+        self.respond(id, status, bytes, now);
+    }
+
+    /// Sends a response of our own upstream.
+    fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
+        let bytes = match self.proxy.upstream(id).cloned() {
+            Some(hop) => self.stamped(&hop, bytes),
+            None => bytes,
+        };
         self.proxy.respond(id, status, bytes, now);
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
@@ -50,6 +51,7 @@ impl CoreNode {
         if let Err(refusal) = check_request(request) {
             self.dropped(DropReason::Malformed, refusal.warning);
             if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
+                let reply = self.stamped(&hop, reply);
                 self.send_hop(&hop, reply);
             }
             return;
@@ -69,7 +71,7 @@ impl CoreNode {
             Received::New(id) => {
                 if request.method() == Some("INVITE") {
                     let trying = request.respond(100, "Trying").build();
-                    self.proxy.respond(id, 100, trying, now);
+                    self.respond(id, 100, trying, now);
                 }
                 self.route_outward(id, now);
             }
@@ -89,7 +91,7 @@ impl CoreNode {
         let Some(way) = self.way(&request) else {
             if request.method() == Some("OPTIONS") {
                 let response = request.respond(200, "OK").to_tag("ew").header(Name::Supported, "path").build();
-                return self.proxy.respond(id, 200, response, now);
+                return self.respond(id, 200, response, now);
             }
             self.dropped(DropReason::NoRelay, "a request from inside that leads to no client");
             return self.answer(id, 404, "Not Found", Some((399, "Policy Response")), now);
@@ -106,6 +108,7 @@ impl CoreNode {
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
         let mut edit = self.outward_edit(&request, &way);
+        self.received(&mut edit, &request, &upstream);
         match request.max_forwards() {
             Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
             None => edit.set(Name::MaxForwards, "70"),
@@ -131,6 +134,31 @@ impl CoreNode {
             edit.push(Name::Route, route);
         }
         edit
+    }
+
+    /// RFC 3261 §18.2.1 and RFC 3581 §4: where a request from inside really came from, where its Via
+    /// says otherwise or asks.
+    fn received(&self, edit: &mut edgeway_sip::Edit<'_>, message: &Message, hop: &Hop) {
+        let Some(peer) = self.address_of(hop) else { return };
+        let via = message.top_via();
+        let asks = via.rport() == Some(None);
+        if asks || via.host_ip() != Some(peer.ip()) {
+            edit.set_top_via_param("received", Some(&peer.ip().to_string()));
+        }
+        if asks {
+            edit.set_top_via_param("rport", Some(&peer.port().to_string()));
+        }
+    }
+
+    /// A response of our own with the same marks in its topmost Via.
+    pub(crate) fn stamped(&self, hop: &Hop, response: Bytes) -> Bytes {
+        if hop.is_node() {
+            return response;
+        }
+        let Ok(response) = Message::parse(response.clone()) else { return response };
+        let mut edit = response.edit();
+        self.received(&mut edit, &response, hop);
+        edit.finish()
     }
 
     fn acknowledge_outward(&mut self, ack: &Message) {
@@ -214,6 +242,9 @@ impl CoreNode {
     }
 
     fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Bytes, now: Moment) {
+        if is_keep_alive(request) {
+            return;
+        }
         let (Some(edge), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.accept(request, &answer, flow, now);

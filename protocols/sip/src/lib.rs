@@ -26,6 +26,7 @@ mod head;
 pub mod header;
 pub mod limits;
 pub mod message;
+pub mod mra;
 mod multipart;
 mod parse;
 pub mod proxy;

@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn no_description_hides_by_nesting_or_by_a_missing_end() {
-        let nested = "--o\r\nContent-Type: multipart/alternative; boundary=i\r\n\r\n--i\nContent-Type: application/sdp\n\nv=0\n";
+        let nested =
+            "--o\r\nContent-Type: multipart/alternative; boundary=i\r\n\r\n--i\nContent-Type: application/sdp\n\nv=0\n";
         let content_type = b"multipart/mixed; boundary=o";
         assert_eq!(find(content_type, nested).only().map(|range| &nested[range]), Some("v=0"));
         // Deeper than anybody needs: not read, so not passed on.
@@ -283,7 +284,9 @@ mod tests {
 
     #[test]
     fn what_is_not_multipart_has_no_parts() {
-        for content_type in [&b"text/plain"[..], b"multipart/mixed", b"multipart/mixed;boundary=", b"application/sdp/x", b""] {
+        for content_type in
+            [&b"text/plain"[..], b"multipart/mixed", b"multipart/mixed;boundary=", b"application/sdp/x", b""]
+        {
             assert!(find(content_type, BODY).is_empty());
         }
         assert!(is_sdp(b"Application / SDP ; charset=utf-8"));

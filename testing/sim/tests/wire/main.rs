@@ -3,3 +3,4 @@
 
 mod register;
 mod rig;
+mod verdicts;

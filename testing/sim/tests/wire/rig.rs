@@ -47,6 +47,8 @@ pub(crate) struct Rig {
     port: u16,
     /// Whether registrars accept connections and answer OPTIONS probes.
     pub(crate) inside_alive: bool,
+    /// Whether they accept connections and then say nothing.
+    pub(crate) inside_silent: bool,
 }
 
 impl Rig {
@@ -93,6 +95,7 @@ impl Rig {
             next: 0,
             port: 20_000,
             inside_alive: true,
+            inside_silent: false,
         };
         let unix_ms = 1_800_000_000_000;
         rig.feed(At::Edge, Input::WallClock { unix_ms });
@@ -192,6 +195,17 @@ impl Rig {
     pub(crate) fn client_closes(&mut self, flow: FlowId) {
         self.clients.remove(&flow);
         self.feed(At::Edge, Input::Flow { flow, event: FlowEvent::Closed { why: "gone".to_owned() } });
+    }
+
+    /// Every connection inside breaks.
+    pub(crate) fn inside_closes(&mut self) {
+        for index in 0..self.cores.len() {
+            self.cores[index].framers.clear();
+            for flow in std::mem::take(&mut self.cores[index].streams).into_keys() {
+                let event = FlowEvent::Closed { why: "reset".to_owned() };
+                self.feed(At::Core(index), Input::Flow { flow, event });
+            }
+        }
     }
 
     /// Somebody inside writes to a core, over the connection it dialled or over one of its own.
@@ -339,7 +353,7 @@ impl Rig {
             let probe = message.method() == Some("OPTIONS") && message.from_tag() == Some("ewprobe");
             if !probe {
                 self.to_inside.push_back((index, peer, message));
-            } else if self.inside_alive {
+            } else if self.inside_alive && !self.inside_silent {
                 let bytes = message.respond(200, "OK").to_tag("r").build();
                 inputs.push_back((At::Core(index), Input::Flow { flow, event: FlowEvent::Received { bytes } }));
             }
