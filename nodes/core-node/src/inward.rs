@@ -7,6 +7,7 @@ use edgeway_config::StandbyKeepalive;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
@@ -61,6 +62,14 @@ impl CoreNode {
 
     fn route_inward(&mut self, id: TransactionId, edge: &NodeId, flow: FlowId, now: Moment) {
         let Some(request) = self.proxy.request(id).cloned() else { return };
+        // A dialog belongs to the edge it came to be through, whatever another edge has learnt about it.
+        let index = self.edges.get(edge).map_or(u8::MAX, |edge| edge.index);
+        if let Some(tag) = request.to_tag()
+            && self.dialogs.is_of_another(request.call_id(), tag, index)
+        {
+            self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
+            return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
+        }
         let (address, transport) = match self.decide(&request) {
             Decision::To(address, transport) => (address, transport),
             Decision::Refuse(status, reason, text) => {
@@ -77,6 +86,9 @@ impl CoreNode {
         } else {
             (address, transport)
         };
+        if let Some(tag) = request.to_tag() {
+            self.dialog_used(request.call_id(), tag, &request, now);
+        }
         if self.waits_for_ports(edge, &request, request.from_tag()) {
             return;
         }
@@ -135,10 +147,10 @@ impl CoreNode {
         edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
-            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+            Some(method) if makes_dialog(method) => {
                 edit.push(Name::RecordRoute, &self.own_uri(transport, false));
             }
-            _ => {}
+            Some(_) | None => {}
         }
         if let Some(body) = body {
             edit.set_sdp(&body);
@@ -219,6 +231,7 @@ impl CoreNode {
         let known = self.calls.inside_party(request.call_id(), request.from_tag().unwrap_or_default());
         match known {
             Some(party) if same_place(party, &next) => self.place(&next),
+            _ if self.is_within_dialog(request, &next) => self.place(&next),
             Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
             None => match self.place(&next) {
                 Decision::To(address, transport) if self.is_registrar(address).is_some() => {
@@ -229,6 +242,12 @@ impl CoreNode {
                 }
             },
         }
+    }
+
+    /// Whether a request's next hop is the other party of its dialog.
+    fn is_within_dialog(&self, request: &Message, next: &str) -> bool {
+        let tag = request.to_tag().unwrap_or_default();
+        self.dialogs.party(request.call_id(), tag).is_some_and(|party| same_place(party, next))
     }
 
     /// Whether what Routes a new request still carries name a registrar (its Service-Route) or us.
@@ -287,6 +306,9 @@ impl CoreNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
+        if let Some(tag) = matched.request.from_tag() {
+            self.dialog_used(response.call_id(), tag, response, now);
+        }
         let body = match self.answered_by_client(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => {

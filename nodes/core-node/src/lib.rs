@@ -11,6 +11,7 @@
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
 //! | `streams.rs` | connections and datagrams inside, registrars and their health |
 //! | `calls.rs` | dialogs, their media relays and session descriptions |
+//! | `dialogs.rs` | where requests within dialogs may go |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@
 
 mod calls;
 mod contact;
+mod dialogs;
 mod inward;
 pub mod limits;
 mod links;
@@ -40,6 +42,7 @@ use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
+use crate::dialogs::Dialogs;
 use crate::links::Edge;
 use crate::streams::{Registrar, Streams};
 
@@ -107,6 +110,7 @@ pub struct CoreNode {
     links: Links,
     edges: BTreeMap<NodeId, Edge>,
     calls: Calls,
+    dialogs: Dialogs,
     /// Requests tried at another registrar or on a new connection once already.
     retried: HashMap<TransactionId, u8>,
     counts: Counts,
@@ -137,6 +141,7 @@ impl CoreNode {
             links: Links::default(),
             edges: BTreeMap::new(),
             calls: Calls::new(&mut random),
+            dialogs: Dialogs::default(),
             retried: HashMap::new(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -205,6 +210,7 @@ impl CoreNode {
         }
         self.probe_registrars(now);
         self.end_lost_calls(now);
+        self.dialogs.expire(now);
         self.links.handle_timeout(now);
     }
 
@@ -337,6 +343,7 @@ impl Node for CoreNode {
     fn next_deadline(&self) -> Option<Deadline> {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
+        let own = Deadline::soonest(own, self.dialogs.next_deadline());
         let probes = self.registrars.iter().map(Registrar::next_deadline);
         Deadline::soonest(probes.fold(self.links.next_deadline(), Deadline::soonest), own)
     }

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
 
+use crate::calls::flow_of_route;
 use crate::limits::OWN_ROUTES_MAX;
 use crate::{CoreNode, contact, flow_at};
 
@@ -103,6 +105,7 @@ impl CoreNode {
         if self.waits_for_ports(&way.edge, &request, request.to_tag()) {
             return;
         }
+        self.note_asked(&way, &request, now);
         let body = match self.outward_body(id, &way.edge, &request, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),
@@ -113,7 +116,7 @@ impl CoreNode {
             Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
             None => edit.set(Name::MaxForwards, "70"),
         };
-        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE")) {
+        if request.method().is_some_and(makes_dialog) {
             edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
         if let Some(body) = body {
@@ -122,6 +125,12 @@ impl CoreNode {
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
         self.proxy.forward(id, Hop::Peer(way.edge), bytes, now);
+    }
+
+    fn note_asked(&mut self, way: &Way, request: &Message, now: Moment) {
+        let Some(index) = self.edges.get(&way.edge).map(|edge| edge.index) else { return };
+        let flow = flow_of_route(request).unwrap_or(FlowId(0));
+        self.dialog_asked(flow_at(index, flow), request, now);
     }
 
     fn outward_edit<'a>(&self, request: &'a Message, way: &Way) -> edgeway_sip::Edit<'a> {
@@ -219,6 +228,9 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
+        if let Some(index) = self.edges.get(edge).map(|edge| edge.index) {
+            self.dialog_answered(flow_at(index, *flow), &matched.request, response, now);
+        }
         let body = match self.answered_by_inside(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(matched.id, refusal, now),

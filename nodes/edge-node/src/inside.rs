@@ -127,7 +127,7 @@ impl EdgeNode {
             Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
             None => edit.set(Name::MaxForwards, "70"),
         };
-        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE"))
+        if request.method().is_some_and(edgeway_sip::header::makes_dialog)
             && let Some(uri) = self.flow_uri(flow, false)
         {
             edit.push(Name::RecordRoute, &uri);

@@ -154,12 +154,12 @@ impl EdgeNode {
                     edit.push(Name::Path, &uri);
                 }
             }
-            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+            Some(method) if header::makes_dialog(method) => {
                 if let Some(uri) = self.flow_uri(flow, false) {
                     edit.push(Name::RecordRoute, &uri);
                 }
             }
-            _ => {}
+            Some(_) | None => {}
         }
         edit.push_via(&self.via(&self.proxy.branch(id)));
         edit.finish()

@@ -32,6 +32,8 @@ struct Core {
     /// Connections inside: who is at the other end.
     streams: BTreeMap<FlowId, SocketAddr>,
     framers: BTreeMap<FlowId, Framer>,
+    /// Over which of them somebody was last written to.
+    last_written: BTreeMap<SocketAddr, FlowId>,
 }
 
 /// The nodes, and what they have written and nobody has read.
@@ -82,6 +84,7 @@ impl Rig {
                 linked: false,
                 streams: BTreeMap::new(),
                 framers: BTreeMap::new(),
+                last_written: BTreeMap::new(),
             }
         };
         let mut rig = Self {
@@ -211,7 +214,10 @@ impl Rig {
     /// Somebody inside writes to a core, over the connection it dialled or over one of its own.
     pub(crate) fn inside_writes(&mut self, core: usize, from: &str, bytes: impl Into<Bytes>) {
         let from: SocketAddr = from.parse().expect("an address");
-        let known = self.cores[core].streams.iter().find(|(_, peer)| **peer == from).map(|(flow, _)| *flow);
+        // Answers go back over the connection of the request: the one last written to.
+        let last = self.cores[core].last_written.get(&from).copied();
+        let known = last.filter(|flow| self.cores[core].streams.contains_key(flow));
+        let known = known.or(self.cores[core].streams.iter().find(|(_, peer)| **peer == from).map(|(flow, _)| *flow));
         let flow = known.unwrap_or_else(|| {
             self.next += 1;
             let flow = FlowId::accepted(0, self.next);
@@ -346,6 +352,7 @@ impl Rig {
         let (Some(framer), Some(peer)) = (core.framers.get_mut(&flow), core.streams.get(&flow).copied()) else {
             return;
         };
+        core.last_written.insert(peer, flow);
         framer.push(bytes);
         while let Some(element) = framer.next().expect("what the core writes is framed") {
             let Element::Message(bytes) = element else { continue };
