@@ -144,7 +144,7 @@ impl CoreNode {
         };
         let agent = self.agent();
         let mut edit = request.edit();
-        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        edit.set_hops_less();
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some(method) if makes_dialog(method) => {
@@ -198,6 +198,7 @@ impl CoreNode {
         let agent = self.agent();
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
+        edit.set_hops_less();
         if let Some(body) = body {
             edit.set_sdp(&body);
         }

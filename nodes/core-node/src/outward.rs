@@ -112,10 +112,6 @@ impl CoreNode {
         };
         let mut edit = self.outward_edit(&request, &way);
         self.received(&mut edit, &request, &upstream);
-        match request.max_forwards() {
-            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
-            None => edit.set(Name::MaxForwards, "70"),
-        };
         if request.method().is_some_and(makes_dialog) {
             edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
@@ -135,6 +131,7 @@ impl CoreNode {
 
     fn outward_edit<'a>(&self, request: &'a Message, way: &Way) -> edgeway_sip::Edit<'a> {
         let mut edit = request.edit();
+        edit.set_hops_less();
         for _ in 0..way.own {
             edit.pop_value(Name::Route);
         }

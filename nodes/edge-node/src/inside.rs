@@ -123,10 +123,7 @@ impl EdgeNode {
         };
         let mut edit = request.edit();
         self.pop_own(&mut edit, request);
-        match request.max_forwards() {
-            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
-            None => edit.set(Name::MaxForwards, "70"),
-        };
+        edit.set_hops_less();
         if request.method().is_some_and(edgeway_sip::header::makes_dialog)
             && let Some(uri) = self.flow_uri(flow, false)
         {
@@ -143,6 +140,7 @@ impl EdgeNode {
         };
         let mut edit = ack.edit();
         self.pop_own(&mut edit, ack);
+        edit.set_hops_less();
         let branch = self.proxy.stateless_branch();
         edit.push_via(&self.via(&branch));
         let bytes = edit.finish();

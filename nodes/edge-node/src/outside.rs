@@ -147,7 +147,7 @@ impl EdgeNode {
         let mut edit = request.edit();
         self.received(&mut edit, request, flow);
         self.take_own_routes(&mut edit, own);
-        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        edit.set_hops_less();
         match request.method() {
             Some("REGISTER") => {
                 if let Some(uri) = self.flow_uri(flow, true) {
@@ -179,6 +179,7 @@ impl EdgeNode {
         let mut edit = ack.edit();
         self.received(&mut edit, ack, flow);
         self.take_own_routes(&mut edit, &own);
+        edit.set_hops_less();
         let branch = self.proxy.stateless_branch();
         edit.push_via(&self.via(&branch));
         let bytes = edit.finish();

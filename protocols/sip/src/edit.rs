@@ -136,6 +136,12 @@ impl<'a> Edit<'a> {
         self
     }
 
+    /// Takes one off Max-Forwards, or writes 70 where it is missing (RFC 3261 §16.6 step 3).
+    pub fn set_hops_less(&mut self) -> &mut Self {
+        let hops = self.message.max_forwards().unwrap_or(71).saturating_sub(1);
+        self.set(Name::MaxForwards, &hops.to_string())
+    }
+
     /// Removes all lines of that name. [`Name::Other`] removes nothing: use `remove_other`.
     pub fn remove(&mut self, name: Name) -> &mut Self {
         if name != Name::Other {

@@ -33,6 +33,7 @@ pub mod proxy;
 mod respond;
 mod status;
 pub mod stun;
+pub mod touched;
 pub mod uri;
 mod value;
 pub mod verdict;

@@ -2,6 +2,7 @@
 //! registrar see them.
 
 mod dialogs;
+mod headers;
 mod register;
 mod rig;
 mod talk;
