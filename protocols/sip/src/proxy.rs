@@ -179,6 +179,7 @@ struct Transaction {
     /// Upstream is gone: nothing is sent there any more.
     orphaned: bool,
     resend: Option<Resend>,
+    opened: Moment,
     expires: Moment,
     armed: Moment,
     /// What it holds, as counted against the node it came through.
@@ -289,6 +290,18 @@ impl Proxy {
     #[must_use]
     pub fn is_proceeding(&self, id: TransactionId) -> bool {
         self.transactions.get(&id).is_some_and(|transaction| transaction.state == State::Proceeding)
+    }
+
+    /// RFC 4320 §4.2: whether an answer to this request comes too late for whoever asked. A 408 is then
+    /// only noise; an INVITE has no such time.
+    #[must_use]
+    pub fn is_late(&self, id: TransactionId, now: Moment) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| !transaction.invite && now >= transaction.opened + LINGER)
+    }
+
+    /// Forgets a transaction without an answer to it.
+    pub fn forget(&mut self, id: TransactionId) {
+        self.remove(id);
     }
 
     /// The branch to put in our Via for this transaction.
@@ -438,9 +451,11 @@ impl Proxy {
                 }
                 self.arm(id);
             }
+            // RFC 4320 §4.1: no provisional answer to anything but INVITE goes on.
+            let Some(transaction) = self.transactions.get(&id).filter(|known| known.invite) else { return Ok(None) };
             // RFC 3261 §16.7: 100 is for one hop. Two nodes of ours are one: without it the first would
             // hold a CANCEL back, and would not know that the second has sent the INVITE on.
-            if status == 100 && !self.transactions.get(&id).is_some_and(|known| known.upstream.is_node()) {
+            if status == 100 && !transaction.upstream.is_node() {
                 return Ok(None);
             }
         }
@@ -593,6 +608,7 @@ impl Proxy {
             cancelled: false,
             orphaned: false,
             resend: None,
+            opened: now,
             expires,
             armed: expires,
             held,

@@ -394,6 +394,7 @@ impl World {
                 media_address: core_address(core).ip(),
                 allow_unencrypted: false,
                 stun_keepalive: true,
+                standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             };
             AnyNode::Core(CoreNode::new(settings, random, now))
         };
