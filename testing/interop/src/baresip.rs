@@ -40,6 +40,12 @@ pub struct PhoneSetup<'a> {
     pub tone_hz: f64,
     /// How often it registers anew, in seconds.
     pub registration_seconds: u32,
+    /// Whether it answers by itself; else it rings until [`Phone::accept`].
+    pub answers: bool,
+    /// Whether it sends and takes video: VP8 of a drawn picture.
+    pub video: bool,
+    /// Whether it subscribes to its message summary (RFC 3842).
+    pub message_waiting: bool,
 }
 
 /// A running phone.
@@ -265,8 +271,11 @@ fn read_netstring(reader: &mut impl BufRead) -> Result<Value> {
 impl PhoneSetup<'_> {
     fn account(&self) -> String {
         let encryption = if self.encrypted { ";mediaenc=srtp-mand" } else { "" };
+        let answer = if self.answers { "auto" } else { "manual" };
+        let waiting = if self.message_waiting { "yes" } else { "no" };
         format!(
-            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode=auto;regint={}\n",
+            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode={answer};mwi={waiting};\
+             regint={}\n",
             kamailio::uri(self.user),
             self.password,
             self.outbound,
@@ -278,6 +287,13 @@ impl PhoneSetup<'_> {
     fn config(&self, station: &Station, tone: &Path, recordings: &Path) -> String {
         let address = station.address();
         let (tone, recordings) = (tone.display(), recordings.display());
+        let video = if self.video {
+            "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,\nvideo_display fakevideo,\n\
+             video_size 176x144\nvideo_fps 10\nvideo_bitrate 200000\n"
+        } else {
+            ""
+        };
+        let waiting = if self.message_waiting { "module_app mwi.so\n" } else { "" };
         format!(
             "poll_method epoll\nsip_listen {address}:0\ncall_local_timeout 60\ncall_max_calls 4\n\
              audio_player aubridge,sink\naudio_source aufile,{tone}\naudio_alert aubridge,alert\n\
@@ -285,7 +301,7 @@ impl PhoneSetup<'_> {
              module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
              module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{CONTROL_PORT}\nsnd_path {recordings}\nnet_interface {address}\n\
-             dns_server 127.0.0.1:53\n"
+             dns_server 127.0.0.1:53\n{video}{waiting}"
         )
     }
 }
