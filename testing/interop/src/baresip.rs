@@ -80,7 +80,9 @@ impl Phone {
     /// Starts a phone; it registers by itself.
     pub fn start(station: Station, setup: &PhoneSetup<'_>, scratch: &Scratch) -> Result<Self> {
         let host = station.host();
-        let directory = scratch.path().join(format!("baresip-{}", setup.user));
+        // Two devices may have one user.
+        let name = format!("baresip-{}-{}", setup.user, station.address());
+        let directory = scratch.path().join(&name);
         let recordings = directory.join("recordings");
         fs::create_dir_all(&recordings)?;
         let tone = directory.join("tone.wav");
@@ -88,7 +90,6 @@ impl Phone {
         fs::write(directory.join("config"), setup.config(&station, &tone, &recordings))?;
         fs::write(directory.join("accounts"), setup.account())?;
         fs::write(directory.join("contacts"), "")?;
-        let name = format!("baresip-{}", setup.user);
         let mut daemon = Daemon::start(&name, host.command("baresip").arg("-f").arg(&directory), scratch.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, CONTROL_PORT));
         let mut control = None;
@@ -174,6 +175,32 @@ impl Phone {
     /// Takes the current call off hold.
     pub fn resume(&mut self) -> Result<()> {
         self.command("resume", "")
+    }
+
+    /// Answers the call that rings, holding the one there is.
+    pub fn accept(&mut self) -> Result<()> {
+        self.command("accept", "")
+    }
+
+    /// Makes call number `line` the current one.
+    pub fn choose(&mut self, line: u8) -> Result<()> {
+        self.command("line", &line.to_string())
+    }
+
+    /// Sends keys as telephone events (RFC 4733).
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.command("sndcode", keys)
+    }
+
+    /// Keys heard since `mark`, by whatever means they came.
+    pub fn keys_since(&self, mark: usize) -> String {
+        let events = self.events.lock();
+        events.iter().skip(mark).filter(|event| event.kind == "CALL_DTMF_START").map(|event| &*event.detail).collect()
+    }
+
+    /// Sends the other side of the current call to `user`.
+    pub fn transfer(&mut self, user: &str) -> Result<()> {
+        self.command("transfer", &kamailio::uri(user))
     }
 
     /// Ends the current call.

@@ -49,6 +49,11 @@ impl Dialog {
         })
     }
 
+    /// Passes over the number another request of the dialog took.
+    pub fn skip(&mut self) {
+        self.sequence += 1;
+    }
+
     /// The tag of one of its two parties, as it stands in `local` and `remote`.
     pub fn tag(party: &str) -> &str {
         party.split_once(";tag=").map_or("", |(_, tag)| tag.split(';').next().unwrap_or(tag))

@@ -90,18 +90,28 @@ impl Message {
 
     /// The ACK for a refusal of this INVITE (RFC 3261 §17.1.1.3).
     pub fn acknowledgement(&self, answer: &Self) -> Result<String> {
+        self.beside("ACK", answer.header("To").context("To")?)
+    }
+
+    /// The CANCEL for this INVITE (RFC 3261 §9.1).
+    pub fn cancel(&self) -> Result<String> {
+        self.beside("CANCEL", self.header("To").context("To")?)
+    }
+
+    /// A request that belongs to the transaction of this one.
+    fn beside(&self, method: &str, to: &str) -> Result<String> {
         let target = self.first_line().split_whitespace().nth(1).context("a request URI")?;
-        let mut text = format!("ACK {target} SIP/2.0\r\n");
+        let mut text = format!("{method} {target} SIP/2.0\r\n");
         for (name, value) in [
             ("Via", self.header("Via")),
             ("From", self.header("From")),
-            ("To", answer.header("To")),
+            ("To", Some(to)),
             ("Call-ID", self.header("Call-ID")),
         ] {
             write!(text, "{name}: {}\r\n", value.with_context(|| name.to_owned())?)?;
         }
         let (number, _) = self.sequence().context("CSeq")?;
-        write!(text, "CSeq: {number} ACK\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n")?;
+        write!(text, "CSeq: {number} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n")?;
         Ok(text)
     }
 

@@ -203,6 +203,15 @@ impl WirePhone {
         self.wait_answered(&invite)
     }
 
+    /// Gives up an INVITE sent before; its final answer.
+    pub fn cancel(&mut self, invite: &str) -> Result<Message> {
+        let request = Message::take(&mut invite.as_bytes().to_vec())?.context("a whole request")?;
+        let cancel = request.cancel()?;
+        self.send(&cancel)?;
+        self.wait_response(&cancel, 200, PATIENCE)?;
+        self.wait_response(invite, 200, PATIENCE)
+    }
+
     /// Waits until an INVITE sent before is answered with 200, and acknowledges.
     pub fn wait_answered(&mut self, invite: &str) -> Result<(Dialog, Message)> {
         let answer = self.wait_response(invite, 200, PATIENCE)?;
