@@ -17,6 +17,7 @@ pub mod certificates;
 pub mod dialog;
 pub mod host;
 pub mod kamailio;
+pub mod linphone;
 pub mod message;
 pub mod network;
 pub mod process;

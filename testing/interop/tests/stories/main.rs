@@ -7,6 +7,7 @@
 mod cast;
 mod devices;
 mod keys;
+mod linphone;
 mod media;
 mod requests;
 mod transfer;
@@ -26,13 +27,15 @@ const PRODUCT_STORIES: &[Story] = &[
     ("devices, path off", devices_path_off_story),
     ("transfer", transfer_story),
     ("requests", requests_story),
+    ("linphone", linphone_story),
+    ("linphone transfers", linphone_transfer_story),
 ];
 
 /// The same clients with Kamailio in the edge's place: what fails there too is not ours.
 const DIRECT_STORIES: &[Story] = &[];
 
 fn main() -> ExitCode {
-    let requirements = &[requirement::INTEROP];
+    let requirements = &[requirement::INTEROP, requirement::STORIES];
     Program { name: "stories", requirements, product: PRODUCT_STORIES, direct: DIRECT_STORIES }.main()
 }
 
@@ -75,5 +78,17 @@ fn transfer_story(report: &Report) -> Result<()> {
 fn requests_story(report: &Report) -> Result<()> {
     let site = site(report, true, Transport::Tcp, &["WITH_SERVER"])?;
     requests::story(report, &site)?;
+    site.finish(report)
+}
+
+fn linphone_story(report: &Report) -> Result<()> {
+    let site = site(report, true, Transport::Tcp, &[])?;
+    linphone::story(report, &site)?;
+    site.finish(report)
+}
+
+fn linphone_transfer_story(report: &Report) -> Result<()> {
+    let site = site(report, true, Transport::Tcp, &[])?;
+    linphone::transfers(report, &site)?;
     site.finish(report)
 }

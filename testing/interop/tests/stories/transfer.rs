@@ -104,8 +104,13 @@ fn attended(wilma: &mut WirePhone, desk: &mut Desk, clerk: &mut Desk) -> Result<
         wilma,
         &clerk.media.sdp("sendrecv"),
     )?;
-    desk.phone.hang_up(&mut with_wilma).or_else(|_| Ok::<_, anyhow::Error>(()))?;
-    desk.phone.hang_up(&mut with_clerk).or_else(|_| Ok(()))
+    for (dialog, other) in [(&mut with_wilma, wilma), (&mut with_clerk, &mut clerk.phone)] {
+        let sent = desk.phone.send_in(dialog, "BYE", "", "")?;
+        let bye = other.wait_request("BYE", PATIENCE)?;
+        other.answer(&bye, "200 OK")?;
+        desk.phone.wait_response(&sent, 200, PATIENCE)?;
+    }
+    Ok(())
 }
 
 fn call(
