@@ -373,6 +373,7 @@ impl World {
             let settings = edgeway_edge_node::Settings {
                 node: slot.name.clone(),
                 public_host: format!("{}.example.com", slot.name),
+                names: Vec::new(),
                 public_port: 5_061,
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
