@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeway_config::{
-    CoreSettings, EdgeSettings, LogFormat, LogLevel, PortRange, Preset, Problems, Role, known_settings, manual_page,
-    parse_core, parse_edge,
+    CoreSettings, EdgeSettings, LogFormat, LogLevel, MediaDscp, PortRange, Preset, Problems, Role, known_settings,
+    manual_page, parse_core, parse_edge,
 };
 use edgeway_model::world::Transport;
 use proptest::prelude::*;
