@@ -206,3 +206,38 @@ pub(crate) fn udp_blocked(number: usize, watched: Duration) -> Result<String> {
     ensure!(paths.iter().filter(|path| **path == MediaPath::Tcp).count() == 1, "notices: {paths:?}");
     Ok(format!("no false failure in {watched:?}; notices: {paths:?}"))
 }
+
+/// Two seconds of nothing are survived without a word; a hole in one direction ends the link on both sides.
+pub(crate) fn holes(number: usize) -> Result<String> {
+    let calm = Rules { delay: Duration::from_millis(10), ..Rules::default() };
+    let path = Path::create(number, calm, 7)?;
+    let mut fleet = Fleet::start(&path)?;
+    fleet.wait_up(MediaPath::Udp)?;
+    for open in [[false, false], [true, false], [false, true]] {
+        path.set(Rules { open, ..calm });
+        fleet.hold(Duration::from_secs(2))?;
+        path.set(calm);
+        fleet.hold(Duration::from_secs(1))?;
+    }
+    let paths = [fleet.edge.paths(), fleet.core.paths()];
+    ensure!(paths.iter().all(|told| *told == [MediaPath::Udp]), "told of media: {paths:?}");
+    let mut said = Vec::new();
+    for (open, passes) in [([true, false], "edge to core"), ([false, true], "core to edge")] {
+        let (downs, ups) = ([fleet.edge.downs().len(), fleet.core.downs().len()], fleet.core.ups());
+        path.set(Rules { open, ..calm });
+        let start = Instant::now();
+        wait("end of the link on both sides", SOON, || {
+            fleet.edge.downs().len() > downs[0] && fleet.core.downs().len() > downs[1]
+        })?;
+        let noticed = [fleet.edge.downs()[downs[0]].0 - start, fleet.core.downs()[downs[1]].0 - start];
+        // The side that is heard may hear nothing of the end; it sees for itself.
+        let latest = *NOTICED.end() * 2;
+        ensure!(NOTICED.contains(&noticed[0].min(noticed[1])), "only {passes} open: noticed after {noticed:.2?}");
+        ensure!(noticed.iter().all(|after| *after <= latest), "only {passes} open: noticed after {noticed:.2?}");
+        said.push(format!("only {passes} open: noticed after {noticed:.2?}"));
+        path.set(calm);
+        wait("link after the hole", SOON, || fleet.core.ups() > ups)?;
+        fleet.wait_up(MediaPath::Udp)?;
+    }
+    Ok(said.join("; "))
+}
