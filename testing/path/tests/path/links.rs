@@ -72,18 +72,16 @@ impl Service {
     }
 
     fn downs(&mut self) -> Vec<(Instant, String)> {
-        let down = |(at, notice): &(Instant, Notice)| match notice {
-            Notice::LinkDown { why, .. } => Some((*at, why.clone())),
-            _ => None,
+        let down = |(at, notice): &(Instant, Notice)| {
+            if let Notice::LinkDown { why, .. } = notice { Some((*at, why.clone())) } else { None }
         };
         self.said().iter().filter_map(down).collect()
     }
 
     /// The ways media took, as the operator was told.
     fn paths(&mut self) -> Vec<MediaPath> {
-        let path = |(_, notice): &(Instant, Notice)| match notice {
-            Notice::MediaPath { path, .. } => Some(*path),
-            _ => None,
+        let path = |(_, notice): &(Instant, Notice)| {
+            if let Notice::MediaPath { path, .. } = notice { Some(*path) } else { None }
         };
         self.said().iter().filter_map(path).collect()
     }
@@ -143,7 +141,7 @@ impl Fleet {
         Ok(Self { edge, core })
     }
 
-    fn wait_up(&mut self, media: MediaPath) -> Result<()> {
+    fn wait_up(&self, media: MediaPath) -> Result<()> {
         wait("link", SOON, || self.core.media_path() == Some(media) && self.edge.media_path() == Some(media))
     }
 
