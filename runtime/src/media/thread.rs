@@ -20,8 +20,8 @@ use rustix::event::epoll::EventFlags;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::limits::{
-    ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW, ORDERS_PER_TURN, PASSES_MAX,
-    REPORT_EVERY, TURN_SPACING,
+    ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, FULL_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW,
+    ORDERS_PER_TURN, PASSES_MAX, REPORT_EVERY, TURN_SPACING, TURN_SPACING_LIGHT,
 };
 use super::peers::{Peer, Peers, Way};
 use super::poller::{Poller, Ready, Token};
@@ -64,7 +64,8 @@ pub(super) struct Worker {
 struct Load {
     since: Instant,
     packets: u64,
-    busy: bool,
+    /// Time between turns.
+    spacing: Option<Duration>,
 }
 
 impl Worker {
@@ -108,7 +109,7 @@ impl Worker {
             arena: BytesMut::with_capacity(ARENA_BYTES),
             inward: 0,
             outward: 0,
-            load: Load { since: Instant::now(), packets: 0, busy: false },
+            load: Load { since: Instant::now(), packets: 0, spacing: None },
             now: Moment::ZERO,
             housekeeping_at: Moment::ZERO,
             stopped: false,
@@ -126,8 +127,8 @@ impl Worker {
                     break;
                 }
             };
-            if self.load.is_busy(self.inward + self.outward, woken) {
-                std::thread::sleep(TURN_SPACING.saturating_sub(woken.elapsed()));
+            if let Some(spacing) = self.load.spacing(self.inward + self.outward, woken) {
+                std::thread::sleep(spacing.saturating_sub(woken.elapsed()));
             }
         }
         self.quic.shut_down(&self.poller, Instant::now());
@@ -477,15 +478,20 @@ impl Worker {
 }
 
 impl Load {
-    /// `packets` is how many there were so far.
-    fn is_busy(&mut self, packets: u64, now: Instant) -> bool {
+    /// The time between turns; none while there is no load. `packets` is how many there were so far.
+    fn spacing(&mut self, packets: u64, now: Instant) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed >= LOAD_WINDOW {
-            let carried = packets - self.packets;
-            self.busy = u128::from(carried) * 1_000_000 >= u128::from(BUSY_PACKETS_PER_SECOND) * elapsed.as_micros();
+            let carried = u128::from(packets - self.packets) * 1_000_000;
+            let reaches = |rate: u64| carried >= u128::from(rate) * elapsed.as_micros();
+            self.spacing = if reaches(FULL_PACKETS_PER_SECOND) {
+                Some(TURN_SPACING)
+            } else {
+                reaches(BUSY_PACKETS_PER_SECOND).then_some(TURN_SPACING_LIGHT)
+            };
             (self.since, self.packets) = (now, packets);
         }
-        self.busy
+        self.spacing
     }
 }
 

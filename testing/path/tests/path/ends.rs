@@ -182,7 +182,8 @@ impl Ends {
             self.relays.push(ports);
         }
         // Orders keep their order: once more ports are bound, the relays are there.
-        (self.edge.bind(1)?, self.core.bind(1)?);
+        self.edge.bind(1)?;
+        self.core.bind(1)?;
         Ok(())
     }
 
