@@ -43,6 +43,9 @@ pub struct Settings {
     pub node: NodeId,
     /// The name clients connect to; stands in Path, Record-Route and Via.
     pub public_host: String,
+    /// More names of this edge, as its certificates have them; `*.` stands for one label. A client may put the one it
+    /// was given into its Route.
+    pub names: Vec<String>,
     /// The port clients connect to.
     pub public_port: u16,
     /// Whether STUN keepalives on SIP flows are answered ("STUN keepalive").
@@ -60,6 +63,7 @@ impl From<&edgeway_config::EdgeSettings> for Settings {
         Self {
             node: settings.node.clone(),
             public_host: settings.sip.public_host.clone(),
+            names: Vec::new(),
             public_port: settings.sip.public_port,
             stun_keepalive: settings.sip.stun_keepalive,
             media_address: settings.media.public_address,

@@ -257,8 +257,11 @@ impl EdgeNode {
     }
 
     pub(crate) fn is_own_uri(&self, uri: &Uri<'_>, local: SocketAddr) -> bool {
+        let address = uri.host.parse();
         let host_is_ours = uri.host.eq_ignore_ascii_case(self.settings.public_host.trim_matches(['[', ']']))
-            || uri.host.parse() == Ok(local.ip());
+            || address == Ok(local.ip())
+            || address == Ok(self.settings.media_address)
+            || self.settings.names.iter().any(|name| covers(name, uri.host));
         let port = uri.port.unwrap_or(5_061);
         host_is_ours && (port == self.settings.public_port || port == local.port())
     }
@@ -298,5 +301,15 @@ impl EdgeNode {
     fn count_request(&mut self, request: &Message) {
         let label = header::method_label(request.method().unwrap_or_default());
         *self.counts.requests.entry(label).or_default() += 1;
+    }
+}
+
+/// Whether the name of a certificate stands for this host (RFC 6125 §6.4.3).
+fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+        }
+        None => host.eq_ignore_ascii_case(name),
     }
 }

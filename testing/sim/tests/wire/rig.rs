@@ -10,7 +10,7 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Transport};
-use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random};
+use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
 use edgeway_sip::framer::{Element, Framer};
 use edgeway_sip::{Message, Stun};
 
@@ -124,9 +124,12 @@ impl Rig {
         let link = Self::link(index);
         let address = "198.51.100.1:40000".parse().expect("an address");
         let edge = NodeId::new("edge1").expect("a name");
-        let opened = |peer| Input::Link { link, event: LinkEvent::Opened { peer, address } };
+        let opened = |peer, role| Input::Link { link, event: LinkEvent::Opened { peer, role, address } };
         // Both ends stand before either speaks.
-        self.feed_all([(At::Edge, opened(Self::core_name(index))), (At::Core(index), opened(edge))]);
+        self.feed_all([
+            (At::Edge, opened(Self::core_name(index), Role::Core)),
+            (At::Core(index), opened(edge, Role::Edge)),
+        ]);
     }
 
     /// Cuts the link of a core, for both ends at once.
