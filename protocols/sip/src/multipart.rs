@@ -17,8 +17,8 @@ struct Description {
     whole: Range<usize>,
     /// What it says.
     content: Range<usize>,
-    /// What must stand around another content so that it is one: a part without content may lack its
-    /// blank line, or the line end before the next delimiter.
+    /// What must stand around another content so that it is one: a part without content may lack the
+    /// blank line above it, or the line end before the next delimiter.
     around: [&'static [u8]; 2],
 }
 
@@ -111,13 +111,14 @@ impl Descriptions {
         let (content, around) = match head.content_at {
             Some(start) if closed => content_before_delimiter(body, start..whole.end),
             Some(start) => (start..whole.end, [&b""[..]; 2]),
-            None => (whole.end..whole.end, [head.blank_line, if closed { b"\r\n" } else { b"" }]),
+            // A head without an end: what replaces the description gets a whole one.
+            None => (start..whole.end, [SDP_HEAD, if closed { b"\r\n" } else { b"" }]),
         };
         if is_sdp(&content_type) {
             // The delimiter of a part that nothing closes stays: it closes the part before.
             let whole = if closed { whole } else { start..whole.end };
             self.found.push(Description { whole, content, around });
-        } else {
+        } else if head.content_at.is_some() {
             self.enter(&content_type, body, content, depth + 1);
         }
     }
@@ -173,20 +174,18 @@ struct PartHead {
     content_type: Option<Vec<u8>>,
     /// Behind the blank line; `None` if there is none.
     content_at: Option<usize>,
-    /// What would make a blank line at the end.
-    blank_line: &'static [u8],
 }
+
+const SDP_HEAD: &[u8] = b"Content-Type: application/sdp\r\n\r\n";
 
 impl PartHead {
     fn read(body: &[u8], part: Range<usize>) -> Self {
-        let ended = part.is_empty() || body[part.end - 1] == b'\n';
-        let blank_line: &[u8] = if ended { b"\r\n" } else { b"\r\n\r\n" };
-        let mut head = Self { content_type: None, content_at: None, blank_line };
+        let mut head = Self { content_type: None, content_at: None };
         let mut continues = false;
         for line in (Lines { bytes: body, at: part.start, end: part.end }) {
             let text = &body[line.clone()];
             let trimmed = value::trim(text);
-            if trimmed.is_empty() {
+            if trimmed.is_empty() && text.ends_with(b"\n") {
                 head.content_at = Some(line.end);
                 return head;
             }
