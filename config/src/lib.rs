@@ -28,7 +28,7 @@ pub use known::{Preset, Role, Setting};
 pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
-    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
+    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits, EdgeLinkSettings,
     EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel, LogSettings, PortRange,
     Registrar,
 };

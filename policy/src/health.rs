@@ -112,6 +112,13 @@ impl Health {
         news
     }
 
+    /// It was slow: it is asked at once, and the answer decides.
+    pub fn suspect(&mut self, now: Moment) {
+        if self.is_alive() && self.asked.is_none() {
+            self.due = self.due.min(now);
+        }
+    }
+
     /// It answered 503 with Retry-After (RFC 3261 §21.5.4): it is left alone for so long, within bounds.
     pub fn spare(&mut self, retry_after: Duration, now: Moment) {
         self.spared_until = Some(now + retry_after.min(RETRY_AFTER_MAX));

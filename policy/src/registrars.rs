@@ -249,6 +249,13 @@ impl Registrars {
         news
     }
 
+    /// A node was slow to answer a request: it is probed at once.
+    pub fn suspect(&mut self, place: Place, now: Moment) {
+        if let Some(node) = self.nodes.iter_mut().find(|node| node.place == place) {
+            node.health.suspect(now);
+        }
+    }
+
     /// A node asked to be left alone for a while.
     pub fn spare(&mut self, place: Place, retry_after: Duration, now: Moment) {
         if let Some(node) = self.nodes.iter_mut().find(|node| node.place == place) {

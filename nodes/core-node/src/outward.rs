@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use edgeway_model::notice::DropReason;
-use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
@@ -111,7 +110,7 @@ impl CoreNode {
             None => edit.set(Name::MaxForwards, "70"),
         };
         if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE")) {
-            edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
+            edit.push(Name::RecordRoute, &self.own_uri(self.transport_of(&upstream), false));
         }
         if let Some(body) = body {
             edit.set_body(&body);
@@ -176,8 +175,10 @@ impl CoreNode {
 
     pub(crate) fn is_own(&self, uri: &Uri<'_>) -> bool {
         let host = uri.host.trim_matches(['[', ']']);
+        // Whether or not we listen for TLS, our URIs for it carry our name.
+        let by_tls = || uri.port == Some(self.settings.tls_port) && uri.user == Some(self.settings.node.as_str());
         host.eq_ignore_ascii_case(self.settings.host.trim_matches(['[', ']']))
-            && uri.port.unwrap_or(5_060) == self.settings.port
+            && (uri.port.unwrap_or(5_060) == self.settings.port || by_tls())
     }
 
     /// A registrar or inside party answered a client's request.
@@ -191,6 +192,13 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
+        let tagged = self.edges.get(edge).map_or(*flow, |edge| flow_at(edge.index, *flow));
+        if !matched.orphaned {
+            self.answered_by_registrar(matched.id, hop, tagged, &matched.request, response, now);
+        }
+        if status == 503 && self.refused_by_registrar(matched.id, response, now) {
+            return;
+        }
         let body = match self.answered_by_inside(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(matched.id, refusal, now),
@@ -208,7 +216,7 @@ impl CoreNode {
             self.registered(edge, *flow, &matched.request, &bytes, now);
         }
         if status >= 200 {
-            self.retried.remove(&matched.id);
+            self.attempts.remove(&matched.id);
         }
         self.proxy.respond(matched.id, status, bytes, now);
     }
@@ -219,9 +227,4 @@ impl CoreNode {
         let changes = self.bindings.accept(request, &answer, flow, now);
         self.report(changes);
     }
-}
-
-/// The transport inside parties must use to reach us again.
-fn transport_of(hop: &Hop) -> Transport {
-    if hop.is_reliable() { Transport::Tcp } else { Transport::Udp }
 }

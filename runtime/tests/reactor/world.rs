@@ -196,7 +196,7 @@ impl World {
     pub(crate) fn dial(&self, sequence: u64, peer: SocketAddr, transport: Transport) -> FlowId {
         let flow = FlowId::dialled(0, sequence);
         self.order([
-            Output::Flow { flow, command: FlowCommand::Dial { peer, transport } },
+            Output::Flow { flow, command: FlowCommand::Dial { peer, transport, name: None } },
             Output::Flow { flow, command: FlowCommand::Send { bytes: Bytes::from_static(b"first") } },
         ]);
         flow

@@ -15,6 +15,8 @@ use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
+use edgeway_policy::location::Target;
+use edgeway_policy::registrars::Configured;
 
 use crate::chance::Chance;
 use crate::conns::Conn;
@@ -382,9 +384,10 @@ impl World {
                 domains: vec!["example.com".to_owned()],
                 host: core_address(core).ip().to_string(),
                 port: 5_060,
+                tls_port: 5_061,
                 datagrams: vec![core_address(core)],
                 path_headers,
-                registrars: vec![(REGISTRAR, habits.transport)],
+                registrars: vec![configured(REGISTRAR, habits.transport)],
                 options_every: Duration::from_secs(10),
                 answer_within: Duration::from_secs(30),
                 media_address: core_address(core).ip(),
@@ -465,7 +468,7 @@ impl World {
             match output {
                 Output::Flow { flow, command } => match command {
                     FlowCommand::Send { bytes } => flows.entry(flow).or_default().extend_from_slice(&bytes),
-                    FlowCommand::Dial { peer, transport } => self.node_dials(index, flow, peer, transport),
+                    FlowCommand::Dial { peer, transport, .. } => self.node_dials(index, flow, peer, transport),
                     FlowCommand::Close { why } => {
                         if let Some(bytes) = flows.remove(&flow) {
                             self.node_sends(index, flow, bytes.freeze());
@@ -485,6 +488,8 @@ impl World {
                     }
                 },
                 Output::Media(command) => self.obey(index, &command),
+                // Registrars are given by address here; names are under test in `policy`.
+                Output::Resolve(query) => self.fail(format!("a node looks up {query}")),
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
                     self.check_notice(&notice);
@@ -651,6 +656,14 @@ fn called(notice: &Notice) -> &str {
         | Notice::ClockSkew { .. }
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
+        | Notice::Resolution { .. }
         | Notice::Dropped { .. } => "",
     }
+}
+
+/// A registrar at a fixed address.
+fn configured(address: SocketAddr, transport: Transport) -> Configured {
+    let host = address.ip().to_string();
+    let target = Target { host, port: Some(address.port()), transport: Some(transport), secure: false };
+    Configured { target, priority: 0, weight: 1 }
 }
