@@ -235,8 +235,7 @@ impl Registrar {
     /// Whether both lead to the same place.
     #[must_use]
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        (&self.host, self.port, self.transport, self.secure)
-            == (&other.host, other.port, other.transport, other.secure)
+        (&self.host, self.port, self.transport, self.secure) == (&other.host, other.port, other.transport, other.secure)
     }
 }
 

@@ -491,7 +491,10 @@ fn tls_inside_and_name_servers() {
     let sip = parse_core(text, "core.toml").unwrap().sip;
     assert_eq!(sip.tls.listen, [addr("[::1]:5061")]);
     assert_eq!(sip.tls.ca.as_deref(), Some("/ca.pem"));
-    assert_eq!(sip.tls.certificate.map(|files| (files.chain, files.key)), Some(("/core.pem".into(), "/core.key".into())));
+    assert_eq!(
+        sip.tls.certificate.map(|files| (files.chain, files.key)),
+        Some(("/core.pem".into(), "/core.key".into()))
+    );
     assert!(!sip.tls.verify_clients);
     assert_eq!(sip.dns_servers, [addr("10.0.0.2:53"), addr("[2001:db8::2]:5353")]);
 }

@@ -41,7 +41,13 @@ pub struct Families {
 impl Families {
     fn reach(self, (address, transport): Place) -> bool {
         match transport {
-            Transport::Udp => if address.is_ipv4() { self.udp_ipv4 } else { self.udp_ipv6 },
+            Transport::Udp => {
+                if address.is_ipv4() {
+                    self.udp_ipv4
+                } else {
+                    self.udp_ipv6
+                }
+            }
             Transport::Tcp | Transport::Tls => true,
         }
     }
@@ -161,8 +167,7 @@ impl Registrars {
         now: Moment,
     ) -> Option<&RegistrarNode> {
         let is_meant = |node: &&RegistrarNode| {
-            !tried.contains(&node.place)
-                && named.is_none_or(|host| self.named(host).any(|one| one.place == node.place))
+            !tried.contains(&node.place) && named.is_none_or(|host| self.named(host).any(|one| one.place == node.place))
         };
         let meant: Vec<_> = self.nodes.iter().filter(is_meant).collect();
         let mut admitted = Vec::new();
@@ -286,7 +291,8 @@ impl Registrars {
     /// When to call [`Self::handle_timeout`] next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let probes = self.nodes.iter().map(|node| Some(Deadline { at: node.health.deadline(), why: "registrar health" }));
+        let probes =
+            self.nodes.iter().map(|node| Some(Deadline { at: node.health.deadline(), why: "registrar health" }));
         let names = self.locations.iter().map(Location::next_deadline);
         probes.chain(names).fold(None, Deadline::soonest)
     }
@@ -349,7 +355,8 @@ impl Registrars {
                     continue;
                 }
                 let known = old.iter().position(|node| node.place == place).map(|at| old.swap_remove(at));
-                let (health, probes) = known.map_or((Health::new(self.every, now), 0), |node| (node.health, node.probes));
+                let (health, probes) =
+                    known.map_or((Health::new(self.every, now), 0), |node| (node.health, node.probes));
                 self.nodes.push(RegistrarNode {
                     place,
                     name: location.target().host.clone(),

@@ -88,9 +88,10 @@ impl InsideTls {
 
 fn roots(settings: &CoreTlsSettings) -> Result<RootCertStore, InsideTlsFault> {
     let named = settings.ca.as_deref();
-    let path = named.or_else(|| SYSTEM_CA_FILES.into_iter().find(|path| Path::new(path).exists())).ok_or_else(|| {
-        InsideTlsFault("this system has no file of trusted certificates: name one in sip.tls.ca".to_owned())
-    })?;
+    let path =
+        named.or_else(|| SYSTEM_CA_FILES.into_iter().find(|path| Path::new(path).exists())).ok_or_else(|| {
+            InsideTlsFault("this system has no file of trusted certificates: name one in sip.tls.ca".to_owned())
+        })?;
     let text = read_file(Path::new(path), CA_FILE_BYTES_MAX).map_err(|error| {
         InsideTlsFault(format!("{path}: {error}. It must be a PEM file this service can read (sip.tls.ca)"))
     })?;
@@ -153,7 +154,8 @@ pub(crate) fn explain_inside(error: &std::io::Error) -> String {
         };
     };
     match tls {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // An authority of the same name with another key is another authority.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "its certificate is signed by nobody we trust (sip.tls.ca)".to_owned()
         }
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
@@ -185,13 +187,7 @@ impl ServerCertVerifier for Registrar {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, self.algorithms.all)?;
         check_name(end_entity, server_name)?;
         Ok(ServerCertVerified::assertion())
     }

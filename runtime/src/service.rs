@@ -263,8 +263,10 @@ pub fn run_core<N: Observable + 'static>(
             reactor.attach_inside_tls(client);
         }
         for (listener, server) in tls_listeners.into_iter().zip(std::iter::repeat(tls.server)) {
-            let server = server.ok_or_else(|| ServiceFault::Configuration("sip.tls.listen without a certificate".into()))?;
-            serve_tls(reactor, listener, server).map_err(ServiceFault::system("starting to listen for SIP over TLS"))?;
+            let server =
+                server.ok_or_else(|| ServiceFault::Configuration("sip.tls.listen without a certificate".into()))?;
+            serve_tls(reactor, listener, server)
+                .map_err(ServiceFault::system("starting to listen for SIP over TLS"))?;
         }
         for listener in tcp {
             serve_tcp(reactor, listener).map_err(ServiceFault::system("starting to listen for SIP"))?;

@@ -17,7 +17,9 @@ use crate::{CoreNode, contact, flow_at};
 /// Where a request may go inside, and why not.
 enum Decision {
     /// To a registrar: the one it names, or whichever takes it.
-    Registrar { named: Option<String> },
+    Registrar {
+        named: Option<String>,
+    },
     /// Within a dialog, where that leads.
     To(Destination),
     Refuse(u16, &'static str, &'static str),
@@ -67,17 +69,15 @@ impl CoreNode {
         let tagged = self.tagged(edge, flow);
         let (destination, named, registrar) = match self.decide(&request) {
             Decision::To(destination) => (destination, false, false),
-            Decision::Registrar { named } => {
-                match self.registrar_for(id, tagged, &request, named.as_deref(), now) {
-                    Ok(destination) => (destination, named.is_some(), true),
-                    Err((status, code, text)) => {
-                        self.dropped(DropReason::NoRelay, text);
-                        self.end_invite(id, "refused");
-                        let reason = edgeway_sip::reason_phrase(status);
-                        return self.answer(id, status, reason, Some((code, text)), now);
-                    }
+            Decision::Registrar { named } => match self.registrar_for(id, tagged, &request, named.as_deref(), now) {
+                Ok(destination) => (destination, named.is_some(), true),
+                Err((status, code, text)) => {
+                    self.dropped(DropReason::NoRelay, text);
+                    self.end_invite(id, "refused");
+                    let reason = edgeway_sip::reason_phrase(status);
+                    return self.answer(id, status, reason, Some((code, text)), now);
                 }
-            }
+            },
             Decision::Refuse(status, reason, text) => {
                 self.dropped(DropReason::NoRelay, text);
                 return self.answer(id, status, reason, Some((399, text)), now);

@@ -48,9 +48,10 @@ impl Zone {
             let found = evaluate(target, &answers);
             if found.missing.is_empty() {
                 let asked = answers.keys().map(ToString::to_string).collect();
-                let places = found.located.iter().map(|one| {
-                    format!("{} {} {}/{}", one.place.1.param(), one.place.0, one.rank, one.weight)
-                });
+                let places = found
+                    .located
+                    .iter()
+                    .map(|one| format!("{} {} {}/{}", one.place.1.param(), one.place.0, one.rank, one.weight));
                 return (places.collect(), asked);
             }
             for query in found.missing {
@@ -87,12 +88,15 @@ fn target(text: &str) -> Target {
 fn the_table_of_rfc_3263() {
     let zone = || {
         Zone::default()
-            .naptr("full.example", &[
-                (90, 50, "SIP+D2U", "_sip._udp.full.example"),
-                (50, 50, "SIPS+D2T", "_sips._tcp.full.example"),
-                (90, 40, "SIP+D2T", "_sip._tcp.full.example"),
-                (10, 10, "E2U+sip", "nowhere.example"),
-            ])
+            .naptr(
+                "full.example",
+                &[
+                    (90, 50, "SIP+D2U", "_sip._udp.full.example"),
+                    (50, 50, "SIPS+D2T", "_sips._tcp.full.example"),
+                    (90, 40, "SIP+D2T", "_sip._tcp.full.example"),
+                    (10, 10, "E2U+sip", "nowhere.example"),
+                ],
+            )
             .srv("_sips._tcp.full.example", &[(1, 10, 5061, "b.full.example"), (0, 5, 5061, "a.full.example")])
             .srv("_sip._tcp.full.example", &[(0, 0, 5070, "a.full.example")])
             .srv("_sip._udp.full.example", &[(0, 0, 5080, "a.full.example")])
@@ -128,12 +132,7 @@ fn the_table_of_rfc_3263() {
         (
             "sip:full.example",
             &["tls 192.0.2.1:5061 0/5", "tls [2001:db8::1]:5061 0/5", "tls 192.0.2.2:5061 1/10"],
-            &[
-                "SRV _sips._tcp.full.example",
-                "A/AAAA a.full.example",
-                "A/AAAA b.full.example",
-                "NAPTR full.example",
-            ],
+            &["SRV _sips._tcp.full.example", "A/AAAA a.full.example", "A/AAAA b.full.example", "NAPTR full.example"],
         ),
         (
             "sip:full.example;transport=udp",
@@ -146,11 +145,7 @@ fn the_table_of_rfc_3263() {
             &["SRV _sip._tcp.srv.example", "A/AAAA gone.srv.example"],
         ),
         ("sip:none.example;transport=udp", &[], &["SRV _sip._udp.none.example"]),
-        (
-            "sip:missing.example;transport=tcp",
-            &[],
-            &["SRV _sip._tcp.missing.example", "A/AAAA missing.example"],
-        ),
+        ("sip:missing.example;transport=tcp", &[], &["SRV _sip._tcp.missing.example", "A/AAAA missing.example"]),
     ];
     for (text, places, asked) in table {
         let (found, mut questions) = zone().resolve(&target(text));

@@ -71,7 +71,9 @@ fn whoever_is_named_gets_it_or_nobody() {
     let mut two = registrars(vec![at("10.0.0.1:5060", 1, 1), at("10.0.0.2:5060", 2, 1)]);
     let mut random = Random::from_seed([3; 32]);
     let named = |registrars: &Registrars, random: &mut Random| {
-        registrars.choose(Some("10.0.0.2"), Some(tcp("10.0.0.1:5060")), &[], random, Moment::ZERO).map(|node| node.place)
+        registrars
+            .choose(Some("10.0.0.2"), Some(tcp("10.0.0.1:5060")), &[], random, Moment::ZERO)
+            .map(|node| node.place)
     };
     assert_eq!(named(&two, &mut random), Some(tcp("10.0.0.2:5060")));
     two.handle_failure(tcp("10.0.0.2:5060"), "refused", Moment::ZERO);

@@ -226,9 +226,9 @@ edge1       up         1.2 ms      -42 ms  UDP open
 edge-osaka  up              -       +7 ms  UDP blocked
 edge3       down            -           -  -
 
-registrar           state
-10.0.0.5:5060       alive
-[2001:db8::5]:5060  failed
+registrar        address             transport  state   why
+pbx.example.com  10.0.0.5:5060       tls        alive   -
+2001:db8::5      [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
 
 requests  count
 INVITE        4

@@ -191,12 +191,9 @@ impl<'a> Reader<'a> {
                 Data::Address(IpAddr::V6(Ipv6Addr::from(octets)))
             }
             kind if kind == Type::Cname as u16 => Data::Cname(self.name()?),
-            kind if kind == Type::Srv as u16 => Data::Srv {
-                priority: self.u16()?,
-                weight: self.u16()?,
-                port: self.u16()?,
-                target: self.name()?,
-            },
+            kind if kind == Type::Srv as u16 => {
+                Data::Srv { priority: self.u16()?, weight: self.u16()?, port: self.u16()?, target: self.name()? }
+            }
             kind if kind == Type::Naptr as u16 => {
                 let (order, preference) = (self.u16()?, self.u16()?);
                 let (flags, service, _regexp) = (self.text()?, self.text()?, self.text()?);
@@ -231,7 +228,8 @@ mod tests {
 
     #[test]
     fn records_of_every_kind_are_read() {
-        let bytes = response(Type::A, 0x8180, &[(1, 300, &[192, 0, 2, 1]), (99, 5, b"what"), (5, 60, &[1, b'x', 0xc0, 16])]);
+        let bytes =
+            response(Type::A, 0x8180, &[(1, 300, &[192, 0, 2, 1]), (99, 5, b"what"), (5, 60, &[1, b'x', 0xc0, 16])]);
         let read = parse(&bytes, 7, "PBX.example", Type::A).expect("sound");
         assert_eq!(read.records[0].data, Data::Address("192.0.2.1".parse().expect("v4")));
         assert_eq!((read.records[0].ttl, read.records[0].name.as_str()), (300, "pbx.example"));
@@ -244,7 +242,8 @@ mod tests {
         assert_eq!(read.records[0].data, expected);
 
         let naptr = [&[0, 10, 0, 20, 1, b's', 8][..], b"SIPS+D2T", &[0, 1, b'n', 0xc0, 12]].concat();
-        let read = parse(&response(Type::Naptr, 0x8180, &[(35, 9, &naptr)]), 7, "pbx.example", Type::Naptr).expect("sound");
+        let read =
+            parse(&response(Type::Naptr, 0x8180, &[(35, 9, &naptr)]), 7, "pbx.example", Type::Naptr).expect("sound");
         let Data::Naptr { order, preference, flags, service, replacement } = &read.records[0].data else { panic!() };
         assert_eq!((*order, *preference, flags.as_str()), (10, 20, "s"));
         assert_eq!((service.as_str(), replacement.as_str()), ("SIPS+D2T", "n.pbx.example"));
