@@ -498,3 +498,16 @@ fn tls_inside_and_name_servers() {
     assert!(!sip.tls.verify_clients);
     assert_eq!(sip.dns_servers, [addr("10.0.0.2:53"), addr("[2001:db8::2]:5353")]);
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the corpus is files beside the source")]
+fn the_corpus_of_the_fuzzer_passes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/config");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is committed") {
+        let path = entry.expect("a readable folder").path();
+        edgeway_config::fuzzing::settings(&std::fs::read(path).expect("a readable file"));
+        count += 1;
+    }
+    assert!(count > 3);
+}

@@ -73,6 +73,7 @@ impl CoreNode {
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
         match said {
             Said::Up(hello) => self.edge_up(link, peer, hello, now),
+            Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
             Said::Received(frame) => self.frame_from_edge(peer, frame, now),
             Said::Failed(why) => {

@@ -56,7 +56,7 @@ impl Links {
         match event {
             Happened::Received { bytes } => conversation.handle_bytes(bytes, now),
             Happened::Datagram { bytes } => conversation.handle_datagram(&bytes, now),
-            Happened::DatagramPath { open } => conversation.handle_datagram_path(open, now),
+            Happened::DatagramPath { path } => conversation.handle_datagram_path(path, now),
             Happened::Opened { .. } | Happened::Closed { .. } => {}
         }
     }
@@ -110,7 +110,7 @@ impl Links {
             up: conversation.is_up(),
             round_trip: conversation.round_trip(),
             skew_ms: conversation.skew_ms(),
-            datagrams: conversation.has_datagrams(),
+            media_path: conversation.media_path(),
         };
         self.links.values().map(status).collect()
     }

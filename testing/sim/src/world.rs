@@ -653,6 +653,7 @@ fn called(notice: &Notice) -> &str {
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }
         | Notice::LinkDown { .. }
+        | Notice::MediaPath { .. }
         | Notice::ClockSkew { .. }
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
