@@ -9,7 +9,7 @@ use crate::problem::Problems;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, FixedEdge,
-    HostPort, Registrar,
+    HostPort, Registrar, StandbyKeepalive,
 };
 use crate::values::{self, WrittenRegistrar};
 
@@ -84,6 +84,8 @@ fn sip(
     let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
     let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
     let stun_keepalive = reader.read("sip.stun_keepalive", values::boolean).or(true);
+    let standby_keepalive =
+        reader.read("sip.standby_keepalive", values::standby_keepalive).or(StandbyKeepalive::Answered);
     Some(CoreSipSettings {
         listen: listen.or(vec![SIP_LISTEN]),
         advertise: advertise?,
@@ -94,6 +96,7 @@ fn sip(
         options_interval,
         request_timeout,
         stun_keepalive,
+        standby_keepalive,
     })
 }
 

@@ -20,7 +20,7 @@ use edgeway_model::notice::Notice;
 use edgeway_model::world::{
     FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
-use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
+use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
@@ -30,7 +30,7 @@ use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
-use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, WALL_CLOCK_EVERY};
+use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -380,7 +380,7 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn arm(&self) {
-        let wanted = self.node.borrow().next_deadline().map(|deadline| deadline.at);
+        let wanted = self.node.borrow().next_deadline().map(|deadline| on_grid(deadline.at));
         let armed = self.armed.get();
         // A timer that fires early costs one idle tick; one that is moved costs a wake-up each time.
         if wanted.is_some_and(|wanted| armed.is_none_or(|armed| wanted < armed)) {
@@ -501,6 +501,12 @@ impl<N: Node + 'static> Reactor<N> {
     }
 }
 
+/// The first point of the grid that is not before `at`.
+fn on_grid(at: Moment) -> Moment {
+    let grid = u64::try_from(TICK_GRID.as_micros()).unwrap_or(1);
+    Moment::from_micros(at.as_micros().div_ceil(grid).saturating_mul(grid))
+}
+
 /// A turn of the crank, until dropped.
 struct Turn<'a>(&'a Cell<bool>);
 
@@ -518,9 +524,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
         LinkId(next)
     }
 
-    fn link_opened(&self, link: LinkId, peer: NodeId, address: SocketAddr, outbox: Rc<Outbox>) {
+    fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
         self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
-        self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), address } });
+        self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
         let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
         if path.is_open() {
             self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });
@@ -551,5 +557,20 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
             (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
             (Ok(_), None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_on_the_grid_and_never_early() {
+        let grid = Moment::ZERO + TICK_GRID;
+        assert_eq!(on_grid(Moment::ZERO), Moment::ZERO);
+        assert_eq!(on_grid(Moment::from_micros(1)), grid);
+        assert_eq!(on_grid(grid), grid);
+        assert_eq!(on_grid(grid + Duration::from_micros(1)), grid + TICK_GRID);
+        assert!(on_grid(Moment::from_micros(u64::MAX)) <= Moment::from_micros(u64::MAX));
     }
 }

@@ -16,6 +16,7 @@ use edgeway_model::{FlowId, Moment, Output};
 use edgeway_policy::location::Place;
 use edgeway_policy::registrars::{Configured, Event, Families};
 use edgeway_sip::bindings::aor_of;
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, TransactionId};
 use edgeway_sip::{Message, Name};
 
@@ -258,7 +259,8 @@ impl CoreNode {
             self.proxy.allow(id, self.settings.answer_within, now);
         }
         let Some(place) = self.place_of_hop(hop).filter(|place| self.registrars.at(*place).is_some()) else { return };
-        if status < 200 || status == 503 {
+        // A keepalive over a standby path asks after a node the device is not at.
+        if status < 200 || status == 503 || is_keep_alive(request) {
             return;
         }
         self.held.answered(flow, place);

@@ -179,6 +179,17 @@ impl CoreNode {
         }
     }
 
+    /// Who is at the other end of a hop inside.
+    pub(crate) fn address_of(&self, hop: &Hop) -> Option<SocketAddr> {
+        self.place_of_hop(hop).map(|(address, _)| address)
+    }
+
+    /// Whether a hop is a registrar that answers nothing.
+    pub(crate) fn is_dead(&self, hop: &Hop) -> bool {
+        let node = self.place_of_hop(hop).and_then(|place| self.registrars.at(place));
+        node.is_some_and(|node| !node.health.is_alive())
+    }
+
     /// Whatever comes from a registrar proves it alive.
     pub(crate) fn registrar_heard(&mut self, hop: &Hop, now: Moment) {
         if let Some(place) = self.place_of_hop(hop) {

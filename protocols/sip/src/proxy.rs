@@ -44,6 +44,13 @@ const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
+/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: 10,000 requests
+/// of usual size at once. More are answered 503, so that one edge cannot use up a core's memory.
+pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
+
+/// What a transaction holds besides its messages, bytes.
+const TRANSACTION_BYTES: usize = 1024;
+
 /// Where a message came from or goes to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hop {
@@ -162,7 +169,8 @@ struct Resend {
 struct Transaction {
     key: Key,
     upstream: Hop,
-    request: Message,
+    /// As received; of a finished non-INVITE nothing is left to ask, and thousands of those linger.
+    request: Option<Message>,
     invite: bool,
     state: State,
     downstream: Option<Downstream>,
@@ -174,14 +182,29 @@ struct Transaction {
     /// Counts the servers it was tried at: each gets a branch of its own.
     attempt: u8,
     resend: Option<Resend>,
+    opened: Moment,
     expires: Moment,
     armed: Moment,
+    /// What it holds, as counted against the node it came through.
+    held: usize,
 }
 
 impl Transaction {
     fn upstream_transmit(&self, bytes: Bytes) -> Transmit {
         let flow = self.downstream.as_ref().and_then(|downstream| flow_of(&downstream.hop));
         Transmit { hop: self.upstream.clone(), flow, bytes }
+    }
+
+    /// A finished non-INVITE repeats its answer and absorbs others; it needs no request for that. INVITEs
+    /// still acknowledge and are cancelled.
+    fn slim_down(&mut self) {
+        if self.invite {
+            return;
+        }
+        self.request = None;
+        if let Some(downstream) = &mut self.downstream {
+            downstream.sent = Bytes::new();
+        }
     }
 
     fn cancel_transmit(&self) -> Option<Transmit> {
@@ -218,6 +241,7 @@ pub struct Proxy {
     transactions: HashMap<TransactionId, Transaction>,
     by_key: HashMap<Key, TransactionId>,
     per_flow: HashMap<FlowId, u32>,
+    held: HashMap<NodeId, usize>,
     timers: BTreeSet<(Moment, TransactionId)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -234,6 +258,7 @@ impl Proxy {
             transactions: HashMap::new(),
             by_key: HashMap::new(),
             per_flow: HashMap::new(),
+            held: HashMap::new(),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -258,10 +283,10 @@ impl Proxy {
         self.per_flow.contains_key(&flow)
     }
 
-    /// The request of a transaction, as received.
+    /// The request of a transaction, as received; not that of a finished non-INVITE.
     #[must_use]
     pub fn request(&self, id: TransactionId) -> Option<&Message> {
-        self.transactions.get(&id).map(|transaction| &transaction.request)
+        self.transactions.get(&id)?.request.as_ref()
     }
 
     /// Where a transaction's request came from.
@@ -280,6 +305,18 @@ impl Proxy {
     #[must_use]
     pub fn is_proceeding(&self, id: TransactionId) -> bool {
         self.transactions.get(&id).is_some_and(|transaction| transaction.state == State::Proceeding)
+    }
+
+    /// RFC 4320 §4.2: whether an answer to this request comes too late for whoever asked. A 408 is then
+    /// only noise; an INVITE has no such time.
+    #[must_use]
+    pub fn is_late(&self, id: TransactionId, now: Moment) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| !transaction.invite && now >= transaction.opened + LINGER)
+    }
+
+    /// Forgets a transaction without an answer to it.
+    pub fn forget(&mut self, id: TransactionId) {
+        self.remove(id);
     }
 
     /// The branch to put in our Via for this transaction.
@@ -455,14 +492,17 @@ impl Proxy {
                 }
                 self.arm(id);
             }
+            // RFC 4320 §4.1: no provisional answer to anything but INVITE goes on.
+            let Some(transaction) = self.transactions.get(&id).filter(|known| known.invite) else { return Ok(None) };
             // RFC 3261 §16.7: 100 is for one hop. Two nodes of ours are one: without it the first would
             // hold a CANCEL back, and would not know that the second has sent the INVITE on.
-            if status == 100 && !self.transactions.get(&id).is_some_and(|known| known.upstream.is_node()) {
+            if status == 100 && !transaction.upstream.is_node() {
                 return Ok(None);
             }
         }
         let Some(transaction) = self.transactions.get(&id) else { return Err(Stray) };
-        let (upstream, request) = (transaction.upstream.clone(), transaction.request.clone());
+        let Some(request) = transaction.request.clone() else { return Ok(None) };
+        let upstream = transaction.upstream.clone();
         Ok(Some(Matched { id, upstream, request, orphaned: transaction.orphaned }))
     }
 
@@ -493,6 +533,7 @@ impl Proxy {
             transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
+            transaction.slim_down();
             self.arm(id);
         } else {
             self.remove(id);
@@ -589,6 +630,15 @@ impl Proxy {
         if self.transactions.len() >= TRANSACTIONS_MAX {
             return Received::Full;
         }
+        // As received, as sent on, and its answer.
+        let held = TRANSACTION_BYTES + 3 * request.bytes().len();
+        if let Hop::Client { edge, .. } = &key.hop {
+            let all = self.held.entry(edge.clone()).or_default();
+            if *all + held > HELD_BYTES_PER_NODE_MAX {
+                return Received::Full;
+            }
+            *all += held;
+        }
         self.next_id += 1;
         let id = TransactionId(self.next_id);
         hold(&mut self.per_flow, &key.hop);
@@ -597,7 +647,7 @@ impl Proxy {
         let transaction = Transaction {
             upstream: key.hop.clone(),
             key,
-            request: request.clone(),
+            request: Some(request.clone()),
             invite,
             state: State::Waiting,
             downstream: None,
@@ -606,8 +656,10 @@ impl Proxy {
             orphaned: false,
             attempt: 0,
             resend: None,
+            opened: now,
             expires,
             armed: expires,
+            held,
         };
         self.transactions.insert(id, transaction);
         self.timers.insert((expires, id));
@@ -657,7 +709,8 @@ impl Proxy {
         self.transmits.push_back(transaction.upstream_transmit(bytes));
         match transaction.state {
             State::Waiting => {
-                let terminated = transaction.request.respond(487, "Request Terminated").to_tag("c").build();
+                let Some(request) = &transaction.request else { return Received::Absorbed };
+                let terminated = request.respond(487, "Request Terminated").to_tag("c").build();
                 self.respond(id, 487, terminated, now);
             }
             // RFC 3261 §9.1: no CANCEL before a provisional answer has come.
@@ -736,6 +789,11 @@ impl Proxy {
         let Some(transaction) = self.transactions.remove(&id) else { return };
         self.by_key.remove(&transaction.key);
         self.timers.remove(&(transaction.armed, id));
+        if let Hop::Client { edge, .. } = &transaction.upstream
+            && let Some(all) = self.held.get_mut(edge)
+        {
+            *all = all.saturating_sub(transaction.held);
+        }
         release(&mut self.per_flow, &transaction.upstream);
         if let Some(downstream) = &transaction.downstream {
             release(&mut self.per_flow, &downstream.hop);
