@@ -275,7 +275,11 @@ mod tests {
     /// with one inside, whose address families the core joins.
     #[tokio::test]
     async fn either_side_may_speak_ipv6() {
-        let media = [[12_800..=12_849, 12_850..=12_899], [12_900..=12_949, 12_950..=12_999], [13_000..=13_049, 13_050..=13_099]];
+        let media = [
+            [12_800..=12_849, 12_850..=12_899],
+            [12_900..=12_949, 12_950..=12_999],
+            [13_000..=13_049, 13_050..=13_099],
+        ];
         for (families, media) in [[V6, V6], [V6, V4], [V4, V6]].into_iter().zip(media) {
             let house = house_of(families, media, false, MediaSecurity::Srtp).await;
             let answering = house.bob.answer_next(SOON, Duration::ZERO);

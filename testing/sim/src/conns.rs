@@ -353,7 +353,9 @@ impl World {
         self.trace(format_args!("{from} ► {to} {} [{}]", first_line(&bytes), bytes.len()));
         match self.listener(to) {
             Some(Actor::Node(node)) => self.feed(node, Input::Datagram { local: to, peer: from, bytes }),
-            Some(Actor::Registrar) => self.with_registrar(|registrar, now| registrar.handle_datagram(to, from, bytes, now)),
+            Some(Actor::Registrar) => {
+                self.with_registrar(|registrar, now| registrar.handle_datagram(to, from, bytes, now))
+            }
             Some(Actor::Phone(phone)) => {
                 self.with_phone(phone, |phone, now| {
                     phone.handle_message(crate::phone::From::Datagram(from), bytes, now);

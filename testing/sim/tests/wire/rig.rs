@@ -315,7 +315,11 @@ impl Rig {
             }
             (
                 _,
-                Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. } | Output::Resolve(_),
+                Output::Link { .. }
+                | Output::Media(_)
+                | Output::Notice(_)
+                | Output::Datagram { .. }
+                | Output::Resolve(_),
             ) => {}
         }
     }
