@@ -148,11 +148,10 @@ fn server(own: Arc<CertificateStore>, roots: Option<Arc<RootCertStore>>) -> Resu
 /// What went wrong with a TLS connection inside, in the operator's words.
 pub(crate) fn explain_inside(error: &std::io::Error) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "TLS: closed by the peer".to_owned(),
-            _ => error.to_string(),
-        };
+        let ended = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        return if ended { "TLS: closed by the peer".to_owned() } else { error.to_string() };
     };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls' errors are many, and not exhaustive")]
     match tls {
         // An authority of the same name with another key is another authority.
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
