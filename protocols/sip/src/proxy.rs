@@ -23,6 +23,7 @@ use edgeway_model::{Deadline, FlowId, Moment, NodeId};
 
 use crate::message::Message;
 
+mod attempts;
 mod derived;
 mod hop;
 
@@ -143,6 +144,8 @@ struct Transaction {
     cancelled: bool,
     /// Upstream is gone: nothing is sent there any more.
     orphaned: bool,
+    /// Counts the servers it was tried at: each gets a branch of its own.
+    attempt: u8,
     resend: Option<Resend>,
     opened: Moment,
     expires: Moment,
@@ -279,12 +282,6 @@ impl Proxy {
     /// Forgets a transaction without an answer to it.
     pub fn forget(&mut self, id: TransactionId) {
         self.remove(id);
-    }
-
-    /// The branch to put in our Via for this transaction.
-    #[must_use]
-    pub fn branch(&self, id: TransactionId) -> String {
-        format!("{}{:x}", self.branch_prefix, id.0)
     }
 
     /// A branch for a message that has no transaction (the ACK of a 2xx).
@@ -553,11 +550,6 @@ impl Proxy {
         self.events.pop_front()
     }
 
-    fn id_of(&self, branch: &str) -> Option<TransactionId> {
-        let digits = branch.strip_prefix(self.branch_prefix.as_str())?;
-        u64::from_str_radix(digits, 16).ok().map(TransactionId)
-    }
-
     fn open(&mut self, key: Key, request: &Message, invite: bool, now: Moment) -> Received {
         if self.transactions.len() >= TRANSACTIONS_MAX {
             return Received::Full;
@@ -586,6 +578,7 @@ impl Proxy {
             answer: None,
             cancelled: false,
             orphaned: false,
+            attempt: 0,
             resend: None,
             opened: now,
             expires,
