@@ -449,6 +449,11 @@ impl<N: Node + 'static> Reactor<N> {
         }
     }
 
+    /// Tells the operator something the node knows nothing of.
+    pub fn announce(&self, notice: &Notice) {
+        self.tell(notice);
+    }
+
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
         for sink in &*self.notices.borrow() {
@@ -504,6 +509,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     }
 
     fn joined(&self, joined: &Joined) {
+        if joined.identity.role() == Role::Core {
+            return;
+        }
         match (media_server_config(&joined.identity), &*self.media.borrow()) {
             (Ok(config), Some(media)) => media.set_server_config(config),
             (Err(error), _) => tracing::error!(%error, "no media path can be offered"),

@@ -129,6 +129,14 @@ impl Dial {
         Self { address, config, state: DialState::Waiting { until: now }, failures: 0, said: String::new() }
     }
 
+    /// Another identity for the next handshake; a dial that waits is due at once.
+    pub(super) fn renew(&mut self, config: Arc<rustls::ClientConfig>, now: Moment) {
+        self.config = config;
+        if let DialState::Waiting { until } = &mut self.state {
+            *until = now;
+        }
+    }
+
     /// Its connection.
     pub(super) const fn line(&self) -> Option<LineNumber> {
         match self.state {

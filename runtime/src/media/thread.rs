@@ -358,6 +358,12 @@ impl Worker {
                 }
             }
             Order::Dial { peer, address, config } => {
+                let known = self.peers.find(&peer).and_then(|at| self.peers.peer_mut(at));
+                if let Some(dial) = known.and_then(|peer| peer.dial.as_mut()).filter(|dial| dial.address == address) {
+                    // A renewed identity: what stands stays, the next handshake uses it.
+                    dial.renew(config, self.now);
+                    return;
+                }
                 self.stop_dialling(&peer, now);
                 match self.peers.know(&peer).and_then(|at| self.peers.peer_mut(at)) {
                     Some(entry) => entry.dial = Some(Dial::new(address, config, self.now)),

@@ -15,6 +15,7 @@ pub mod authority;
 pub mod edges;
 pub mod identity;
 pub mod invites;
+mod issued;
 pub mod join;
 pub mod limits;
 pub mod pairing;
@@ -23,6 +24,7 @@ mod scenario;
 mod store;
 pub mod tls;
 pub mod token;
+pub mod trust;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ pub use invites::Invites;
 pub use pairing::{CoreJoined, JoinDesk, JoinError, Joined, TokenSourceError, join as join_edge, read_token};
 pub use tls::explain;
 pub use token::{Token, TokenError};
+pub use trust::{Trust, TrustedLink};
 
 /// Why an identity could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
