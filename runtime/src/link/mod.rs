@@ -35,6 +35,8 @@ mod listener;
 mod pipe;
 #[cfg(test)]
 mod scenario;
+#[cfg(test)]
+mod trust_scenario;
 
 pub use dialler::{Dialler, dial};
 pub use host::LinkHost;

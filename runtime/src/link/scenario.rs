@@ -23,22 +23,22 @@ use crate::pki::limits::INVITE_VALIDITY;
 use crate::pki::tests::Scratch;
 use crate::pki::{Authority, EdgeRecord, Identity, Invites, JoinDesk, NodeState, Role, Trust, pairing, unix_now};
 
-fn node(name: &str) -> NodeId {
+pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
-fn run<F: Future>(future: F) -> F::Output {
+pub(super) fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, future)
 }
 
 /// A host that remembers what it is told.
 #[derive(Default)]
-struct Recorder {
+pub(super) struct Recorder {
     next: Cell<u32>,
-    open: RefCell<BTreeMap<LinkId, (NodeId, Rc<Outbox>)>>,
-    opened: RefCell<Vec<LinkId>>,
-    closed: RefCell<Vec<(LinkId, String)>>,
+    pub(super) open: RefCell<BTreeMap<LinkId, (NodeId, Rc<Outbox>)>>,
+    pub(super) opened: RefCell<Vec<LinkId>>,
+    pub(super) closed: RefCell<Vec<(LinkId, String)>>,
     received: RefCell<BytesMut>,
     received_calls: Cell<u64>,
     echo: Cell<bool>,
@@ -77,7 +77,7 @@ impl LinkHost for Rc<Recorder> {
 }
 
 impl Recorder {
-    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(super) async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let wait = async {
             while !done(self) {
                 let changed = self.changed.notified();
@@ -90,12 +90,12 @@ impl Recorder {
         assert!(waited.is_ok(), "waited in vain until {what}; closed: {:?}", self.closed.borrow());
     }
 
-    async fn link_up(&self, count: usize) -> Rc<Outbox> {
+    pub(super) async fn link_up(&self, count: usize) -> Rc<Outbox> {
         self.until("a link is up", |host| host.opened.borrow().len() >= count && !host.open.borrow().is_empty()).await;
         self.open.borrow().values().next_back().unwrap().1.clone()
     }
 
-    fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         self.closed.borrow().iter().map(|(_, why)| why.clone()).collect()
     }
 }
