@@ -73,8 +73,19 @@ const RTP_PACKETS: Family = counter(
     "Media packets relayed towards the inside (inward) and towards clients (outward).",
 );
 
+const TUNNEL_UNKNOWN: Family = counter(
+    "edgeway_tunnel_unknown_frames_total",
+    &["peer"],
+    "Frames of the peer that were skipped because a later version sent them; begins anew with each link.",
+);
+const HANDSHAKES: Family = counter(
+    "edgeway_handshakes_total",
+    &["outcome"],
+    "Connections of clients before they were taken, by what became of them; only on an edge.",
+);
+
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 18] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -87,7 +98,9 @@ pub const FAMILIES: [Family; 16] = [
     TUNNEL_RTT,
     TUNNEL_SKEW,
     TUNNEL_DATAGRAMS,
+    TUNNEL_UNKNOWN,
     UC_NODE_UP,
+    HANDSHAKES,
     REQUESTS,
     DROPS,
     RTP_PACKETS,
@@ -112,8 +125,10 @@ pub fn render(status: &Status) -> String {
     page.family(TUNNEL_RTT, links().filter_map(|link| Some((peer(link), round_trip(link)?.1))));
     page.family(TUNNEL_SKEW, links().filter(|link| link.up).map(|link| (peer(link), link.skew_ms as f64 / 1e3)));
     page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.datagrams))));
+    page.family(TUNNEL_UNKNOWN, links().filter(|link| link.up).map(|link| (peer(link), link.unknown_frames)));
     let registrars: Vec<_> = status.registrars.iter().map(|one| (one.address.to_string(), one.alive)).collect();
     page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
+    page.family(HANDSHAKES, status.handshakes.iter().map(|(outcome, count)| ([*outcome], *count)));
     page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
     // Every reason from the start, so that a rate over the first one is seen.
     let dropped = |label| status.drops.iter().find(|(reason, _)| *reason == label).map_or(0, |(_, count)| *count);
@@ -190,6 +205,7 @@ mod tests {
             registrars: vec![RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true }],
             requests: vec![("INVITE", 4), ("REGISTER", 120)],
             drops: vec![(DropReason::NoRelay.label(), 7)],
+            handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
         }
     }
@@ -217,6 +233,8 @@ mod tests {
             "edgeway_requests_total{proto=\"sip\",method=\"REGISTER\"} 120",
             "edgeway_drops_total{reason=\"no_relay\"} 7",
             "edgeway_drops_total{reason=\"overload\"} 0",
+            "edgeway_tunnel_unknown_frames_total{peer=\"edge1\"} 0",
+            "edgeway_handshakes_total{outcome=\"established\"} 19",
             "edgeway_rtp_packets_total{dir=\"inward\"} 1000",
             "edgeway_rtp_packets_total{dir=\"outward\"} 990",
         ] {

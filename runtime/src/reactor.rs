@@ -120,6 +120,9 @@ impl<N: Observable + 'static> Reactor<N> {
         if let Some(media) = &*self.media.borrow() {
             status.media_packets = media.totals();
         }
+        if status.role == "edge" {
+            status.handshakes = self.handshakes.outcomes().to_vec();
+        }
         status
     }
 }

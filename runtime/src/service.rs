@@ -4,12 +4,13 @@
 //! thread that calls it and ends when its [`Stop`] is pulled.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use edgeway_config::{CoreSettings, EdgeSettings, FixedEdge};
+use edgeway_config::{CertificateFiles, CoreSettings, EdgeSettings, FixedEdge};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status};
 use edgeway_model::{NodeId, Random, Role};
@@ -26,6 +27,8 @@ use crate::{admin, link, notify};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
+/// How often an edge looks whether the files of its certificates have changed.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How often a core looks whether it has joined another edge.
 const EDGES_EVERY: Duration = Duration::from_secs(1);
 
@@ -164,6 +167,7 @@ pub fn run_edge<N: Observable + 'static>(
     stopped: Stopped,
 ) -> Result<(), ServiceFault> {
     let state_dir = PathBuf::from(&settings.state_dir);
+    let files = matches!(keys, EdgeKeys::Files).then(|| settings.sip.certificates.clone());
     let (desk, identity, certificates) = match keys {
         EdgeKeys::Files => {
             let certificates = CertificateStore::load(&settings.sip.certificates).map_err(|faults| {
@@ -223,7 +227,9 @@ pub fn run_edge<N: Observable + 'static>(
         keep(listener);
         look_after(&trust, reactor);
         spawn_local(offer_media(trust, media.clone()));
-        watch_certificates(&certificates, settings);
+        if let Some(files) = files {
+            watch_certificates(&certificates, files, reactor);
+        }
         Ok(())
     })
 }
@@ -512,8 +518,8 @@ async fn follow_edges<N: Observable + 'static>(
 
 /// SIGHUP makes a core look at its state directory at once, as an edge looks at its certificates.
 fn watch_state(look_again: Rc<tokio::sync::Notify>) {
+    let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
     spawn_local(async move {
-        let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
         while hang_up.recv().await.is_some() {
             notify::reloading();
             look_again.notify_one();
@@ -523,24 +529,59 @@ fn watch_state(look_again: Rc<tokio::sync::Notify>) {
     });
 }
 
-/// SIGHUP reads the certificates again; connections stay.
-fn watch_certificates(certificates: &Arc<CertificateStore>, settings: &EdgeSettings) {
-    let (certificates, files) = (Arc::clone(certificates), settings.sip.certificates.clone());
+/// The certificates shown to clients are read again at SIGHUP, and when their files have changed and then
+/// stayed as they are for [`CERTIFICATES_EVERY`]: whoever renews them writes two files, one after the other.
+/// Connections stay.
+fn watch_certificates<N: Observable + 'static>(
+    certificates: &Arc<CertificateStore>,
+    files: Vec<CertificateFiles>,
+    reactor: &Rc<Reactor<N>>,
+) {
+    let (certificates, reactor) = (Arc::clone(certificates), Rc::clone(reactor));
+    // Caught from now on: before that, the signal ends the process.
+    let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
     spawn_local(async move {
-        let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
-        while hang_up.recv().await.is_some() {
-            notify::reloading();
-            match certificates.reload(&files) {
-                Ok(()) => tracing::info!("certificates read again"),
-                Err(faults) => {
-                    for fault in faults {
-                        tracing::error!("{fault}; the old certificates stay in use");
-                    }
+        let mut loaded = stamps(&files);
+        let mut seen = loaded.clone();
+        loop {
+            let asked = async {
+                match &mut hang_up {
+                    Some(hang_up) => hang_up.recv().await,
+                    None => std::future::pending().await,
                 }
+            };
+            let asked = tokio::select! {
+                asked = asked => asked.is_some(),
+                () = tokio::time::sleep(CERTIFICATES_EVERY) => false,
+            };
+            let now = stamps(&files);
+            let settled = now == std::mem::replace(&mut seen, now.clone());
+            if !asked && (!settled || now == loaded) {
+                continue;
             }
+            loaded = now;
+            notify::reloading();
+            reactor.announce(&match certificates.reload(&files) {
+                Ok(()) => Notice::CertificatesReloaded { names: certificates.names() },
+                Err(faults) => {
+                    let why: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                    Notice::CertificatesRejected { why: why.join("; ") }
+                }
+            });
             notify::ready();
         }
     });
+}
+
+/// What tells a file from the one that was there before.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
+    let stamp = |path: &String| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.modified().ok()?, file.len(), file.ino()))
+    };
+    files.iter().flat_map(|pair| [stamp(&pair.chain), stamp(&pair.key)]).collect()
 }
 
 /// Pulls `stop` at SIGTERM or SIGINT, from a thread of its own.

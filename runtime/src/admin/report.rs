@@ -21,6 +21,7 @@ pub fn json(status: &Status) -> Value {
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
         "requests": counts(&status.requests),
         "drops": counts(&status.drops),
+        "handshakes": counts(&status.handshakes),
         "media_packets": { "inward": inward, "outward": outward },
     })
 }
@@ -67,6 +68,14 @@ pub fn table(status: &Value) -> String {
     out.push('\n');
     let links = rows(status, "links", link_row);
     grid(&mut out, &["link", "state", "round trip", "clock skew", "media path"], &links, &[2, 3]);
+    let troubles: Vec<_> = rows(status, "links", |link| vec![cell(link.get("peer")), cell(link.get("trouble"))])
+        .into_iter()
+        .filter(|row| row[1] != NOTHING)
+        .collect();
+    if !troubles.is_empty() {
+        out.push('\n');
+        grid(&mut out, &["link", "trouble"], &troubles, &[]);
+    }
     if status.get("role").and_then(Value::as_str) != Some("edge") {
         out.push('\n');
         let registrars = rows(status, "registrars", |one| vec![cell(one.get("address")), cell(one.get("state"))]);
@@ -201,6 +210,7 @@ mod tests {
             ],
             requests: vec![("INVITE", 4), ("REGISTER", 12_000)],
             drops: vec![("no_relay", 7)],
+            handshakes: vec![("accepted", 3)],
             media_packets: (123_456, 99),
         }
     }
@@ -220,6 +230,9 @@ link        state  round trip  clock skew  media path
 edge1       up         1.2 ms      -42 ms  UDP open
 edge-osaka  up              -       +7 ms  UDP blocked
 edge3       down            -           -  -
+
+link   trouble
+edge3  silent for 3 s
 
 registrar           state
 10.0.0.5:5060       alive

@@ -107,7 +107,8 @@ fn certificates_are_renewed_and_no_link_is_dropped() {
         }
         assert_eq!(keys, [&edge, &core, &second].map(|place| place.trust.identity().unwrap().key().key_hash()));
         let renewed = |name: &str| {
-            let of = |notice: &Notice| matches!(notice, Notice::CertificateRenewed { node, .. } if node.as_str() == name);
+            let of =
+                |notice: &Notice| matches!(notice, Notice::CertificateRenewed { node, .. } if node.as_str() == name);
             core.notices.borrow().iter().filter(|notice| of(notice)).count()
         };
         assert!(renewed("edge1") >= 2 && renewed("core1") >= 2 && renewed("core2") >= 2, "the holder tells");

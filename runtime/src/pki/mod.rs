@@ -116,6 +116,12 @@ pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// One PEM block, for tests.
+#[cfg(test)]
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> String {
+    store::pem(label, der)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs;
