@@ -7,19 +7,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
-use edgeway_model::media::MediaCommand;
+use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
     FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
+use rustls::ServerConnection;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -27,7 +28,7 @@ use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::flow;
 use crate::handshake::HandshakeCounters;
-use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, WALL_CLOCK_EVERY};
+use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -278,7 +279,7 @@ impl<N: Node + 'static> Reactor<N> {
             match fact {
                 MediaFact::Event(event) => self.input(Input::Media(event)),
                 MediaFact::Control { peer, bytes } => self.link_of(&peer, LinkEvent::Datagram { bytes }),
-                MediaFact::Path { peer, open } => self.link_of(&peer, LinkEvent::DatagramPath { open }),
+                MediaFact::Path { peer, path } => self.link_of(&peer, LinkEvent::DatagramPath { path }),
             }
         }
     }
@@ -360,7 +361,7 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn arm(&self) {
-        let wanted = self.node.borrow().next_deadline().map(|deadline| deadline.at);
+        let wanted = self.node.borrow().next_deadline().map(|deadline| on_grid(deadline.at));
         let armed = self.armed.get();
         // A timer that fires early costs one idle tick; one that is moved costs a wake-up each time.
         if wanted.is_some_and(|wanted| armed.is_none_or(|armed| wanted < armed)) {
@@ -473,6 +474,12 @@ impl<N: Node + 'static> Reactor<N> {
     }
 }
 
+/// The first point of the grid that is not before `at`.
+fn on_grid(at: Moment) -> Moment {
+    let grid = u64::try_from(TICK_GRID.as_micros()).unwrap_or(1);
+    Moment::from_micros(at.as_micros().div_ceil(grid).saturating_mul(grid))
+}
+
 /// A turn of the crank, until dropped.
 struct Turn<'a>(&'a Cell<bool>);
 
@@ -493,9 +500,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
         self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
         self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
-        let open = self.media.borrow().as_ref().is_some_and(|media| media.is_open(&peer));
-        if open {
-            self.input(Input::Link { link, event: LinkEvent::DatagramPath { open } });
+        let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
+        if path.is_open() {
+            self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });
         }
     }
 
@@ -511,6 +518,12 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
         }
     }
 
+    fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
+        if let Some(media) = &*self.media.borrow() {
+            media.adopt(peer, tcp, tls);
+        }
+    }
+
     fn joined(&self, joined: &Joined) {
         if joined.identity.role() == Role::Core {
             return;
@@ -520,5 +533,20 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
             (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
             (Ok(_), None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_on_the_grid_and_never_early() {
+        let grid = Moment::ZERO + TICK_GRID;
+        assert_eq!(on_grid(Moment::ZERO), Moment::ZERO);
+        assert_eq!(on_grid(Moment::from_micros(1)), grid);
+        assert_eq!(on_grid(grid), grid);
+        assert_eq!(on_grid(grid + Duration::from_micros(1)), grid + TICK_GRID);
+        assert!(on_grid(Moment::from_micros(u64::MAX)) <= Moment::from_micros(u64::MAX));
     }
 }

@@ -102,7 +102,8 @@ impl CertificateStore {
         Ok(())
     }
 
-    /// The names of all certificates, sorted.
+    /// Every name the certificates carry, sorted; wildcards begin with `*.`, service domains with their SRV
+    /// name.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let table = self.table();

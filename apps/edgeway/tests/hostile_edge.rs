@@ -78,6 +78,7 @@ impl World {
             answer_within: Duration::from_secs(32),
             media_address: address("10.0.0.4:0").ip(),
             allow_unencrypted: false,
+            standby_keepalive: false,
             stun_keepalive: true,
         };
         let now = Moment::from_secs(1);
@@ -194,7 +195,7 @@ impl World {
                         panic!("the honest edge was sent {}", String::from_utf8_lossy(&sip));
                     }
                     Said::Received(frame) if self.under_attack => panic!("the honest edge was sent {frame:?}"),
-                    Said::Up(_) | Said::Received(_) | Said::ClockSkew(_) => {}
+                    Said::Up(_) | Said::Received(_) | Said::ClockSkew(_) | Said::MediaPath(_) => {}
                 }
             }
             if bytes.is_empty() {
@@ -280,4 +281,9 @@ fn a_million_hostile_frames_change_nothing_for_others() {
     // The honest call is still the honest edge's to end.
     let (flow, peer) = (FlowId(2), "198.51.100.9:50000".parse().expect("an address"));
     world.honestly(&Frame::FromClient { flow, peer, sip: Bytes::from(hostile::bye(CALL, TAG)) });
+}
+
+#[test]
+fn over_real_sockets_a_hostile_edge_reaches_nobody_and_a_flood_ends_the_link() {
+    hostile::sockets::attack();
 }

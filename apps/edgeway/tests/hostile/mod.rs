@@ -1,5 +1,7 @@
 //! What a hostile edge says, and what a registrar answers.
 
+pub(crate) mod sockets;
+
 use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -56,13 +58,14 @@ pub(crate) fn bye(call: &str, tag: &str) -> String {
     )
 }
 
-/// What a registrar answers: 200 to the honest REGISTER, nothing yet to the honest INVITE, 401 to others.
+/// What a registrar answers: 200 to the honest REGISTER, the honest INVITE rings, 401 to others.
 pub(crate) fn answer(request: &str, honest: bool) -> Option<String> {
     let method = request.split(' ').next()?;
-    if honest && method == "INVITE" || matches!(method, "ACK" | "SIP/2.0") {
+    if matches!(method, "ACK" | "SIP/2.0") {
         return None;
     }
     let (status, more) = match (honest, method) {
+        (true, "INVITE") => ("180 Ringing", ""),
         (true, _) => ("200 OK", "Contact: <sip:alice@198.51.100.9:50000;transport=tls>;expires=3600\r\n"),
         (false, "OPTIONS") => ("200 OK", ""),
         (false, _) => ("401 Unauthorized", "WWW-Authenticate: Digest realm=\"example.com\", nonce=\"n\"\r\n"),
@@ -85,11 +88,19 @@ pub(crate) fn answer(request: &str, honest: bool) -> Option<String> {
 pub(crate) struct Forger {
     random: Random,
     branch: u64,
+    /// Breaches that end a link, in a thousand times six frames.
+    breaches: u64,
 }
 
 impl Forger {
     pub(crate) fn new(seed: u8) -> Self {
-        Self { random: Random::from_seed([seed; 32]), branch: 0 }
+        Self { random: Random::from_seed([seed; 32]), branch: 0, breaches: 1_000 }
+    }
+
+    /// One that ends a link more seldom: over real sockets each new one costs a back-off.
+    pub(crate) fn patient(mut self) -> Self {
+        self.breaches = 30;
+        self
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
@@ -102,7 +113,11 @@ impl Forger {
 
     /// One frame. Those that break the framing are rare, or no link would live long enough for the others.
     pub(crate) fn forge(&mut self, out: &mut BytesMut) {
-        match self.below(1_000) {
+        let mut kind = self.below(1_000);
+        if kind < 6 && self.below(1_000) >= self.breaches {
+            kind = 6;
+        }
+        match kind {
             0 => self.garbage(out),
             1 => self.truncated(out),
             2 => out.put_u32(u32::try_from(66_561 + self.below(1 << 30)).unwrap_or(u32::MAX)),
@@ -174,7 +189,10 @@ impl Forger {
         let pair = |n: u64| PortPair { rtp: u16::try_from(2 * (1 + n % 32_000)).unwrap_or(2) };
         let first = self.below(32_000);
         let address = self.pick(&["10.0.0.5", "127.0.0.1", "0.0.0.0", "203.0.113.1", "::1"]);
-        Frame::GrantPorts { address: address.parse().expect("an address"), pairs: (first..first + 256).map(pair).collect() }
+        Frame::GrantPorts {
+            address: address.parse().expect("an address"),
+            pairs: (first..first + 256).map(pair).collect(),
+        }
     }
 
     fn from_client(&mut self, flow: FlowId) -> Frame {
