@@ -78,7 +78,7 @@ impl World {
             answer_within: Duration::from_secs(32),
             media_address: address("10.0.0.4:0").ip(),
             allow_unencrypted: false,
-            standby_keepalive: false,
+            standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             stun_keepalive: true,
         };
         let now = Moment::from_secs(1);
