@@ -150,12 +150,12 @@ impl World {
     }
 
     fn noticed(&self, notice: &Notice) {
-        let touched = match notice {
-            Notice::Registered { .. } | Notice::Unregistered { .. } => true,
-            Notice::CallEnded { call, .. } => call.reveal() == CALL,
-            Notice::LinkDown { peer, .. } => peer.as_ref().is_some_and(|peer| peer.as_str() == "edge1"),
-            Notice::OneWayMedia { .. } => true,
-            _ => false,
+        let touched = if let Notice::CallEnded { call, .. } = notice {
+            call.reveal() == CALL
+        } else if let Notice::LinkDown { peer: Some(peer), .. } = notice {
+            peer.as_str() == "edge1"
+        } else {
+            matches!(notice, Notice::Registered { .. } | Notice::Unregistered { .. } | Notice::OneWayMedia { .. })
         };
         assert!(!touched || !self.under_attack, "a frame of the hostile edge led to: {notice}");
     }

@@ -128,7 +128,7 @@ impl Forger {
             }
             5 => {
                 let flow = FlowId((1 + self.below(255)) << 48 | 2);
-                out.extend_from_slice(&self.from_client(flow).encode());
+                out.extend_from_slice(&self.clients_message(flow).encode());
             }
             6..60 => self.unknown(out),
             60..120 => {
@@ -151,7 +151,7 @@ impl Forger {
             }
             _ => {
                 let flow = FlowId(2 * self.below(50_000));
-                out.extend_from_slice(&self.from_client(flow).encode());
+                out.extend_from_slice(&self.clients_message(flow).encode());
             }
         }
     }
@@ -195,7 +195,7 @@ impl Forger {
         }
     }
 
-    fn from_client(&mut self, flow: FlowId) -> Frame {
+    fn clients_message(&mut self, flow: FlowId) -> Frame {
         let peer = "10.0.0.5:5060".parse().expect("an address");
         let sip = match self.below(40) {
             0 => self.response(),
