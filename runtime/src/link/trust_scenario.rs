@@ -131,7 +131,7 @@ fn a_certificate_that_ends_unrenewed_is_told_of_and_ends_the_link() {
         edge.host.until("the link ended", |host| !host.closed.borrow().is_empty()).await;
         assert!(since.elapsed() > LIFE - Duration::from_secs(3), "not before its time: {:?}", since.elapsed());
         assert!(edge.host.reasons()[0].contains("has expired"), "{:?}", edge.host.reasons());
-        let told = edge.notices.borrow();
+        let told = edge.notices.borrow().clone();
         let warned = told.iter().find(|notice| matches!(notice, Notice::CertificateExpiring { .. }));
         assert!(warned.is_some_and(|notice| notice.to_string().contains("only the core that holds the CA")));
         sleep(Duration::from_millis(500)).await;
