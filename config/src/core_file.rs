@@ -16,6 +16,8 @@ use crate::values::{self, WrittenRegistrar};
 /// Where the inside reaches the core.
 const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060);
 const CONTROL_SOCKET: &str = "/run/edgeway/core.sock";
+/// A node that is away for four months finds its certificate still good.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 const OPTIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// 64 × T1, after which a client gives up by itself (RFC 3261 §17.1.2.2).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(32);
@@ -34,6 +36,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let metrics = reader.read("metrics", values::loopback);
     let log = node_file::log(&mut reader);
     let listen = reader.list("sip.listen", values::socket_addr);
+    let link_listen = reader.read("link.listen", values::socket_addr);
     let advertise = advertise(&mut reader, &listen);
     let ports = reader.read("media.ports", values::port_range);
     let dscp = node_file::media_dscp(&mut reader);
@@ -47,6 +50,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
         claims.extend(Claim::tcp("sip.tls.listen", &tls_listen, SIP_LISTEN));
     }
     claims.extend(Claim::loopback(&metrics));
+    claims.extend(Claim::tcp_if_set("link.listen", &link_listen));
     node_file::check_claims(&mut reader, &claims);
     // Where the address is not known yet, the first listener's stands in for it.
     let bound = media_address.unwrap_or(first(&listen).ip());
@@ -54,7 +58,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
 
     let tls = tls(&mut reader, tls_listen);
     let sip = sip(&mut reader, listen, tls, advertise);
-    let link = link(&mut reader);
+    let link = link(&mut reader, link_listen);
     let ports = ports.or(MEDIA_PORTS);
     let settings = || {
         Some(CoreSettings {
@@ -197,13 +201,29 @@ fn media_address(
     written.good().or(own)
 }
 
-fn link(reader: &mut Reader<'_>) -> CoreLinkSettings {
-    let listed = reader.pairs("link.edge", ("node", values::node), ("address", values::host_port)).or(Vec::new());
+fn link(reader: &mut Reader<'_>, listen: Found<SocketAddr>) -> CoreLinkSettings {
+    let listen = listen.good();
+    let public_address = reader.read("link.public_address", values::host_port).good();
+    let own = listen.filter(|listen| !listen.ip().is_unspecified()).map(Into::into);
+    CoreLinkSettings {
+        listen,
+        public_address: public_address.or(own),
+        peers: fixed(reader, "link.peer", "core"),
+        certificate_lifetime: reader
+            .read("link.certificate_lifetime", values::certificate_lifetime)
+            .or(CERTIFICATE_LIFETIME),
+        edges: fixed(reader, "link.edge", "edge"),
+    }
+}
+
+fn fixed(reader: &mut Reader<'_>, path: &str, what: &str) -> Vec<FixedEdge> {
+    let listed = reader.pairs(path, ("node", values::node), ("address", values::host_port)).or(Vec::new());
     for (index, (node, _, line)) in listed.iter().enumerate() {
         if listed[..index].iter().any(|(other, _, _)| other == node) {
-            let complaint = Complaint::new(format!("{node} is there twice"), "Keep one entry for each edge.");
-            reader.complain(&format!("link.edge[{index}].node"), Some(*line), complaint);
+            let complaint =
+                Complaint::new(format!("{node} is there twice"), format!("Keep one entry for each {what}."));
+            reader.complain(&format!("{path}[{index}].node"), Some(*line), complaint);
         }
     }
-    CoreLinkSettings { edges: listed.into_iter().map(|(node, address, _)| FixedEdge { node, address }).collect() }
+    listed.into_iter().map(|(node, address, _)| FixedEdge { node, address }).collect()
 }

@@ -494,6 +494,50 @@ const CORE: &[Setting] = &[
               it, such a call crosses the internet in clear.",
     },
     Setting {
+        path: "link.listen",
+        preset: Preset::Derived("other cores cannot dial this one"),
+        unit: "address with port (TCP)",
+        example: "\"10.0.0.4:7002\"",
+        impact: "restart; other cores dial again",
+        doc: "Where other cores dial this one, by custom port 7002. Needed on the core that runs `edgeway core invite`, \
+              and on one of any two cores that are to be linked. Never to be reached from the DMZ.",
+    },
+    Setting {
+        path: "link.public_address",
+        preset: Preset::Derived("`link.listen` if that names an address"),
+        unit: "host with port",
+        example: "\"10.0.0.4:7002\"",
+        impact: "restart; invites made before keep the old one",
+        doc: "Where other cores reach `link.listen`. `edgeway core invite` writes it into the invite.",
+    },
+    Setting {
+        path: "link.peer.node",
+        preset: Preset::Derived("only cores that were joined are dialled"),
+        unit: "1 to 63 of a-z, 0-9, -",
+        example: "\"core2\"",
+        impact: RESTART,
+        doc: "For another core of the same authority: one `[[link.peer]]` each, with `node` and `address`. Where two \
+              cores both dial, the link dialled by the one with the lower name stays.",
+    },
+    Setting {
+        path: "link.peer.address",
+        preset: Preset::Derived("only cores that were joined are dialled"),
+        unit: "host with port",
+        example: "\"10.0.0.6:7002\"",
+        impact: RESTART,
+        doc: "Where this core dials that core.",
+    },
+    Setting {
+        path: "link.certificate_lifetime",
+        preset: Preset::Toml("\"365d\""),
+        unit: "duration, 20 s to 3650 d",
+        example: "\"90d\"",
+        impact: "restart; from the next certificate on",
+        doc: "How long the certificates hold that this core signs for nodes, where it holds the authority. They are \
+              renewed over the links when two thirds of it are over; a node that is away for longer than the last \
+              third must be paired again.",
+    },
+    Setting {
         path: "link.edge.node",
         preset: Preset::Derived("no edge is fixed"),
         unit: "1 to 63 of a-z, 0-9, -",

@@ -33,5 +33,11 @@ pub const OPTIONS_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 /// Shortest time a request inside may take: a registrar that asks its own database needs some.
 pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
+/// Shortest life of a node certificate: renewal at two thirds of it must leave time for a round trip.
+pub const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(20);
+
+/// Longest life of a node certificate, that of the CA: ten years.
+pub const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(3_650 * 86_400);
+
 /// Longest time a request inside may take; clients give up at 64 × T1 = 32 s (RFC 3261 §17.1.2.2).
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(32);

@@ -43,8 +43,13 @@ impl Claim {
 
     /// The metrics page, if it is served.
     pub(crate) fn loopback(found: &Found<SocketAddr>) -> Option<Self> {
+        Self::tcp_if_set("metrics", found)
+    }
+
+    /// One TCP address that need not be there.
+    pub(crate) fn tcp_if_set(path: &str, found: &Found<SocketAddr>) -> Option<Self> {
         let address = found.clone().good()?;
-        Some(Self { path: "metrics".into(), line: found.line(), address, tcp: true, udp: false })
+        Some(Self { path: path.to_owned(), line: found.line(), address, tcp: true, udp: false })
     }
 
     fn list(path: &str, found: &Found<Vec<SocketAddr>>, default: SocketAddr, udp: bool) -> Vec<Self> {

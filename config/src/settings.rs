@@ -291,17 +291,26 @@ pub struct CoreMediaSettings {
     pub allow_unencrypted: bool,
 }
 
-/// The edges a core dials.
+/// The links of a core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoreLinkSettings {
+    /// Where other cores dial this one (TCP). Default: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Where other cores reach it; `None` where that must be told to `edgeway core invite`. Default:
+    /// `listen`, if it names an address.
+    pub public_address: Option<HostPort>,
+    /// Other cores to dial, besides those that were joined. Default: none.
+    pub peers: Vec<FixedEdge>,
+    /// How long the certificates hold that this core signs. Default one year.
+    pub certificate_lifetime: Duration,
     /// Edges at other addresses than their invite said; a joined edge needs no entry. Default: none.
     pub edges: Vec<FixedEdge>,
 }
 
-/// An edge whose address the operator fixed.
+/// An edge, or another core, whose address the operator fixed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedEdge {
-    /// The edge's name.
+    /// Its name.
     pub node: NodeId,
     /// Where this core dials it.
     pub address: HostPort,

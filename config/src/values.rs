@@ -9,8 +9,8 @@ use edgeway_model::world::Transport;
 use toml::de::DeValue;
 
 use crate::limits::{
-    HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX,
-    REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SOCKET_PATH_BYTES_MAX,
+    CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, OPTIONS_INTERVAL_MAX,
+    OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SOCKET_PATH_BYTES_MAX,
 };
 use crate::reader::Complaint;
 use crate::settings::{HostPort, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
@@ -329,6 +329,10 @@ pub(crate) fn request_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
     duration_between(value, REQUEST_TIMEOUT_MIN, REQUEST_TIMEOUT_MAX)
 }
 
+pub(crate) fn certificate_lifetime(value: &DeValue<'_>) -> Parsed<Duration> {
+    duration_between(value, CERTIFICATE_LIFETIME_MIN, CERTIFICATE_LIFETIME_MAX)
+}
+
 pub(crate) fn flows(value: &DeValue<'_>) -> Parsed<usize> {
     let number = integer(value, "a number")?;
     usize::try_from(number)
@@ -342,7 +346,7 @@ fn duration_between(value: &DeValue<'_>, min: Duration, max: Duration) -> Parsed
     let Some(duration) = parse_duration(written) else {
         return Err(Complaint::new(
             format!("\"{}\" is no duration", shown(written)),
-            "Write a whole number and a unit, as in \"500ms\", \"30s\", \"480m\" or \"2h\".",
+            "Write a whole number and a unit, as in \"500ms\", \"30s\", \"480m\", \"2h\" or \"90d\".",
         ));
     };
     if !(min..=max).contains(&duration) {
@@ -352,7 +356,7 @@ fn duration_between(value: &DeValue<'_>, min: Duration, max: Duration) -> Parsed
     Ok(duration)
 }
 
-/// A whole number and one of `ms`, `s`, `m` (minutes), `h`.
+/// A whole number and one of `ms`, `s`, `m` (minutes), `h`, `d`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -361,6 +365,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit_ms).map(Duration::from_millis)
@@ -433,10 +438,17 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("480m", 28_800_000), ("2h", 7_200_000), ("5 s", 5_000)] {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("480m", 28_800_000),
+            ("2h", 7_200_000),
+            ("5 s", 5_000),
+            ("90d", 7_776_000_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "30", "s", "-1s", "1.5s", "1d", "99999999999999999999h", "18446744073709551615h"] {
+        for text in ["", "30", "s", "-1s", "1.5s", "1w", "99999999999999999999h", "18446744073709551615h"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }

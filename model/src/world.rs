@@ -301,6 +301,9 @@ pub struct Status {
     pub requests: Vec<(&'static str, u64)>,
     /// What was refused or dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// What became of connections of clients before they were flows, by outcome (edge only; counted by
+    /// the runtime).
+    pub handshakes: Vec<(&'static str, u64)>,
     /// Media packets relayed inwards and outwards since start.
     pub media_packets: (u64, u64),
 }

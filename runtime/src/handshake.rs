@@ -40,6 +40,21 @@ pub struct HandshakeCounters {
 }
 
 impl HandshakeCounters {
+    /// Every outcome by its name, as in the metrics.
+    #[must_use]
+    pub fn outcomes(&self) -> [(&'static str, u64); 7] {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("accepted", read(&self.accepted)),
+            ("established", read(&self.established)),
+            ("failed", read(&self.failed)),
+            ("timed_out", read(&self.timed_out)),
+            ("refused_address", read(&self.refused_address)),
+            ("refused_full", read(&self.refused_full)),
+            ("accept_error", read(&self.accept_errors)),
+        ]
+    }
+
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -79,8 +79,19 @@ const RTP_PACKETS: Family = counter(
     "Media packets relayed towards the inside (inward) and towards clients (outward).",
 );
 
+const TUNNEL_UNKNOWN: Family = counter(
+    "edgeway_tunnel_unknown_frames_total",
+    &["peer"],
+    "Frames of the peer that were skipped because a later version sent them; begins anew with each link.",
+);
+const HANDSHAKES: Family = counter(
+    "edgeway_handshakes_total",
+    &["outcome"],
+    "Connections of clients before they were taken, by what became of them; only on an edge.",
+);
+
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 17] = [
+pub const FAMILIES: [Family; 19] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -94,7 +105,9 @@ pub const FAMILIES: [Family; 17] = [
     TUNNEL_SKEW,
     TUNNEL_DATAGRAMS,
     TUNNEL_FALLBACK,
+    TUNNEL_UNKNOWN,
     UC_NODE_UP,
+    HANDSHAKES,
     REQUESTS,
     DROPS,
     RTP_PACKETS,
@@ -120,10 +133,12 @@ pub fn render(status: &Status) -> String {
     page.family(TUNNEL_SKEW, links().filter(|link| link.up).map(|link| (peer(link), link.skew_ms as f64 / 1e3)));
     page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Udp))));
     page.family(TUNNEL_FALLBACK, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Tcp))));
+    page.family(TUNNEL_UNKNOWN, links().filter(|link| link.up).map(|link| (peer(link), link.unknown_frames)));
     // A name that leads nowhere is a node that is down.
     let node = |one: &RegistrarStatus| one.address.map_or_else(|| one.name.clone(), |address| address.to_string());
     let registrars: Vec<_> = status.registrars.iter().map(|one| (node(one), one.alive)).collect();
     page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
+    page.family(HANDSHAKES, status.handshakes.iter().map(|(outcome, count)| ([*outcome], *count)));
     page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
     // Every reason from the start, so that a rate over the first one is seen.
     let dropped = |label| status.drops.iter().find(|(reason, _)| *reason == label).map_or(0, |(_, count)| *count);
@@ -206,6 +221,7 @@ mod tests {
             }],
             requests: vec![("INVITE", 4), ("REGISTER", 120)],
             drops: vec![(DropReason::NoRelay.label(), 7)],
+            handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
         }
     }
@@ -234,6 +250,8 @@ mod tests {
             "edgeway_requests_total{proto=\"sip\",method=\"REGISTER\"} 120",
             "edgeway_drops_total{reason=\"no_relay\"} 7",
             "edgeway_drops_total{reason=\"overload\"} 0",
+            "edgeway_tunnel_unknown_frames_total{peer=\"edge1\"} 0",
+            "edgeway_handshakes_total{outcome=\"established\"} 19",
             "edgeway_rtp_packets_total{dir=\"inward\"} 1000",
             "edgeway_rtp_packets_total{dir=\"outward\"} 990",
         ] {

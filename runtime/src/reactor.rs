@@ -126,6 +126,9 @@ impl<N: Observable + 'static> Reactor<N> {
         if let Some(media) = &*self.media.borrow() {
             status.media_packets = media.totals();
         }
+        if status.role == "edge" {
+            status.handshakes = self.handshakes.outcomes().to_vec();
+        }
         status
     }
 }
@@ -485,6 +488,11 @@ impl<N: Node + 'static> Reactor<N> {
         }
     }
 
+    /// Tells the operator something the node knows nothing of.
+    pub fn announce(&self, notice: &Notice) {
+        self.tell(notice);
+    }
+
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
         for sink in &*self.notices.borrow() {
@@ -552,6 +560,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     }
 
     fn joined(&self, joined: &Joined) {
+        if joined.identity.role() == Role::Core {
+            return;
+        }
         match (media_server_config(&joined.identity), &*self.media.borrow()) {
             (Ok(config), Some(media)) => media.set_server_config(config),
             (Err(error), _) => tracing::error!(%error, "no media path can be offered"),

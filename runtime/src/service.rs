@@ -4,15 +4,16 @@
 //! thread that calls it and ends when its [`Stop`] is pulled.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
+use edgeway_config::{CertificateFiles, CoreSettings, CoreTlsSettings, EdgeSettings, FixedEdge};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
-use edgeway_model::{NodeId, Random};
+use edgeway_model::{NodeId, Random, Role};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -21,13 +22,15 @@ use crate::dns::Resolver;
 use crate::inside::InsideTls;
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
-use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, NodeState, PkiError};
+use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
 use crate::{admin, link, notify};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
+/// How often an edge looks whether the files of its certificates have changed.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How often a core looks whether it has joined another edge.
 const EDGES_EVERY: Duration = Duration::from_secs(1);
 
@@ -166,13 +169,14 @@ pub fn run_edge<N: Observable + 'static>(
     stopped: Stopped,
 ) -> Result<(), ServiceFault> {
     let state_dir = PathBuf::from(&settings.state_dir);
+    let files = matches!(keys, EdgeKeys::Files).then(|| settings.sip.certificates.clone());
     let (desk, identity, certificates) = match keys {
         EdgeKeys::Files => {
             let certificates = CertificateStore::load(&settings.sip.certificates).map_err(|faults| {
                 let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
                 ServiceFault::Configuration(lines.join("\n"))
             })?;
-            let desk = JoinDesk::open(&state_dir, settings.node.clone())?;
+            let desk = JoinDesk::open(&state_dir, settings.node.clone(), Role::Edge)?;
             let identity = desk.identity();
             (Some(desk), identity, Arc::new(certificates))
         }
@@ -202,23 +206,33 @@ pub fn run_edge<N: Observable + 'static>(
         handshakes_per_address_max: settings.limits.strangers_per_address,
         ..ReactorLimits::default()
     };
-    run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, _| {
+    run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
         for listener in sip {
             serve_tls(reactor, listener, Arc::clone(&tls))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
-        let door = match (desk, identity) {
-            (Some(desk), _) => link::Door::Desk(Rc::new(desk)),
-            (None, Some(identity)) => link::Door::Paired(identity),
+        let (door, trust) = match (desk, identity) {
+            (Some(desk), _) => {
+                let trust = desk.trust();
+                (link::Door::Desk(Rc::new(desk)), trust)
+            }
+            (None, Some(identity)) => {
+                let trust = Trust::fixed(identity);
+                (link::Door::Paired(Rc::clone(&trust)), trust)
+            }
             (None, None) => return Err(ServiceFault::Configuration("an edge without an identity".into())),
         };
         let tcp = tokio::net::TcpListener::from_std(link_listener)
             .map_err(ServiceFault::system("starting to listen for links"))?;
         let listener = link::listen(Rc::clone(reactor), tcp, door)?;
         keep(listener);
-        watch_certificates(&certificates, settings);
+        look_after(&trust, reactor);
+        spawn_local(offer_media(trust, media.clone()));
+        if let Some(files) = files {
+            watch_certificates(&certificates, files, reactor);
+        }
         Ok(())
     })
 }
@@ -245,6 +259,7 @@ pub fn run_core<N: Observable + 'static>(
     let udp: Vec<_> =
         settings.sip.listen.iter().map(|at| bind_udp("sip.listen (UDP)", *at)).collect::<Result<_, _>>()?;
     let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
+    let link_listener = settings.link.listen.map(|at| bind_tcp("link.listen", at)).transpose()?;
     let (facts, incoming) = mpsc::channel(FACTS_MAX);
     let media = MediaHandle::start(
         MediaConfig {
@@ -276,19 +291,29 @@ pub fn run_core<N: Observable + 'static>(
         for socket in udp {
             serve_udp(reactor, socket).map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
-        let mut diallers = Diallers { reactor: Rc::clone(reactor), media: media.clone(), dialled: Vec::new() };
-        match keys {
+        let (door, trust, edges) = match keys {
             CoreKeys::Memory { identity, edges } => {
-                for edge in edges {
-                    diallers.dial(&identity, edge);
-                }
-                keep(diallers);
+                let trust = Trust::fixed(*identity);
+                (link::Door::Paired(Rc::clone(&trust)), trust, Some(edges))
             }
             CoreKeys::Files => {
-                let (state_dir, node) = (PathBuf::from(&settings.state_dir), settings.node.clone());
-                spawn_local(follow_edges(diallers, state_dir, node));
+                let desk = JoinDesk::open(Path::new(&settings.state_dir), settings.node.clone(), Role::Core)?;
+                let trust = desk.trust();
+                (link::Door::Desk(Rc::new(desk)), trust, None)
             }
+        };
+        trust.set_validity(settings.link.certificate_lifetime);
+        if let Some(listener) = link_listener {
+            let tcp = tokio::net::TcpListener::from_std(listener)
+                .map_err(ServiceFault::system("starting to listen for links"))?;
+            keep(link::listen(Rc::clone(reactor), tcp, door)?);
         }
+        look_after(&trust, reactor);
+        let dialled = Vec::new();
+        let diallers = Diallers { reactor: Rc::clone(reactor), media: media.clone(), dialled, trust, generation: 0 };
+        let look_again = Rc::new(tokio::sync::Notify::new());
+        spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
+        watch_state(look_again);
         Ok(())
     })
 }
@@ -371,40 +396,81 @@ fn keep<T: 'static>(kept: T) {
     });
 }
 
-/// The edges a core dials.
+/// Certificates and revocations, and what the operator should hear of them.
+fn look_after<N: Observable + 'static>(trust: &Rc<Trust>, reactor: &Rc<Reactor<N>>) {
+    let told = Rc::clone(reactor);
+    trust.on_notice(move |notice| told.announce(notice));
+    spawn_local(Rc::clone(trust).run());
+}
+
+/// The media path of an edge asks for the certificate the edge has now.
+async fn offer_media(trust: Rc<Trust>, media: MediaHandle) {
+    let mut generation = trust.generation();
+    loop {
+        tokio::time::sleep(EDGES_EVERY).await;
+        if trust.generation() == generation {
+            continue;
+        }
+        generation = trust.generation();
+        match trust.identity().as_ref().map(crate::pki::tls::media_server_config).transpose() {
+            Ok(Some(config)) => media.set_server_config(config),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the media path keeps the certificate it had"),
+        }
+    }
+}
+
+/// The edges and other cores that a core dials.
 struct Diallers<N> {
     reactor: Rc<Reactor<N>>,
     media: MediaHandle,
+    trust: Rc<Trust>,
     dialled: Vec<(EdgeRecord, link::Dialler)>,
+    /// The trust the media paths were last dialled with.
+    generation: u64,
 }
 
 impl<N: Observable + 'static> Diallers<N> {
     fn dial(&mut self, identity: &Identity, edge: EdgeRecord) {
-        match crate::pki::tls::media_client_config(identity, &edge.node) {
-            Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
-            Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
-        }
+        self.dial_media(identity, &edge);
         let random = match seed() {
             Ok(seed) => Random::from_seed(seed),
             Err(error) => return tracing::error!(%error, "no link to {}", edge.node),
         };
-        match link::dial(Rc::clone(&self.reactor), identity, &edge, random) {
-            Ok(dialler) => self.dialled.push((edge, dialler)),
-            Err(error) => tracing::error!(%error, "no link to {}", edge.node),
+        let dialler = link::dial(Rc::clone(&self.reactor), &self.trust, &edge, random);
+        self.dialled.push((edge, dialler));
+    }
+
+    /// Media goes between a core and an edge only. An address that is dialled already is dialled with this
+    /// identity from the next time on.
+    fn dial_media(&self, identity: &Identity, edge: &EdgeRecord) {
+        if edge.role == Role::Core {
+            return;
+        }
+        match crate::pki::tls::media_client_config(identity, &edge.node) {
+            Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
+            Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
         }
     }
 
-    /// Dials what is new, forgets what is gone.
+    /// Dials what is new, forgets what is gone or revoked.
     fn follow(&mut self, identity: &Identity, edges: &[EdgeRecord]) {
-        let media = &self.media;
+        let (media, trust) = (&self.media, &self.trust);
         self.dialled.retain(|(edge, _)| {
-            let stays = edges.contains(edge);
+            let stays = edges.contains(edge) && !trust.is_revoked(&edge.node);
             if !stays {
                 media.forget(&edge.node);
             }
             stays
         });
-        for edge in edges {
+        if self.generation != self.trust.generation() {
+            self.generation = self.trust.generation();
+            for (edge, _) in &self.dialled {
+                self.dial_media(identity, edge);
+            }
+        }
+        let trust = Rc::clone(&self.trust);
+        for edge in edges.iter().filter(|edge| !trust.is_revoked(&edge.node)) {
             if !self.dialled.iter().any(|(known, _)| known == edge) {
                 self.dial(identity, edge.clone());
             }
@@ -412,20 +478,65 @@ impl<N: Observable + 'static> Diallers<N> {
     }
 }
 
+/// Whom a core dials: whom it has joined, at the addresses its file says, and the cores its file names.
+struct CoreEdges {
+    state_dir: PathBuf,
+    node: NodeId,
+    fixed: Vec<FixedEdge>,
+    peers: Vec<FixedEdge>,
+    /// In memory, for labs.
+    given: Option<Vec<EdgeRecord>>,
+}
+
+impl CoreEdges {
+    fn new(settings: &CoreSettings, given: Option<Vec<EdgeRecord>>) -> Self {
+        Self {
+            state_dir: PathBuf::from(&settings.state_dir),
+            node: settings.node.clone(),
+            fixed: settings.link.edges.clone(),
+            peers: settings.link.peers.clone(),
+            given,
+        }
+    }
+
+    fn read(&self) -> Result<Vec<EdgeRecord>, PkiError> {
+        let mut edges = match &self.given {
+            Some(given) => given.clone(),
+            None => EdgeBook::load(&self.state_dir)?.edges().to_vec(),
+        };
+        for edge in &mut edges {
+            if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.node == edge.node) {
+                edge.address = fixed.address.to_string();
+            }
+        }
+        for peer in self.peers.iter().filter(|peer| peer.node != self.node) {
+            edges.retain(|edge| edge.node != peer.node);
+            let (node, address) = (peer.node.clone(), peer.address.to_string());
+            edges.push(EdgeRecord { node, role: Role::Core, address, key_hash: [0; 32] });
+        }
+        Ok(edges)
+    }
+}
+
 /// Joining is another process writing into the state directory; this one follows.
-async fn follow_edges<N: Observable + 'static>(mut diallers: Diallers<N>, state_dir: PathBuf, node: NodeId) {
+async fn follow_edges<N: Observable + 'static>(
+    mut diallers: Diallers<N>,
+    edges: CoreEdges,
+    look_again: Rc<tokio::sync::Notify>,
+) {
     let mut said = String::new();
     loop {
-        match edges_in(&state_dir) {
-            Ok(Some((identity, book))) => diallers.follow(&identity, book.edges()),
-            Ok(None) if said.is_empty() => {
+        match (diallers.trust.identity(), edges.read()) {
+            (Some(identity), Ok(edges)) => diallers.follow(&identity, &edges),
+            (None, Ok(_)) if said.is_empty() => {
                 said = format!(
-                    "{node} has joined no edge yet: run `edgeway edge invite` on the edge, then `edgeway core join` here"
+                    "{} has joined no edge yet: run `edgeway edge invite` on the edge, then `edgeway core join` here",
+                    edges.node
                 );
                 tracing::warn!("{said}");
             }
-            Ok(None) => {}
-            Err(error) => {
+            (None, Ok(_)) => {}
+            (_, Err(error)) => {
                 let error = error.to_string();
                 if said != error {
                     tracing::error!("{error}");
@@ -433,34 +544,79 @@ async fn follow_edges<N: Observable + 'static>(mut diallers: Diallers<N>, state_
                 }
             }
         }
-        tokio::time::sleep(EDGES_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(EDGES_EVERY) => {}
+            () = look_again.notified() => {}
+        }
     }
 }
 
-fn edges_in(state_dir: &Path) -> Result<Option<(Identity, EdgeBook)>, PkiError> {
-    let Some(state) = NodeState::load(state_dir)? else { return Ok(None) };
-    let Some(identity) = state.identity().cloned() else { return Ok(None) };
-    Ok(Some((identity, EdgeBook::load(state_dir)?)))
-}
-
-/// SIGHUP reads the certificates again; connections stay.
-fn watch_certificates(certificates: &Arc<CertificateStore>, settings: &EdgeSettings) {
-    let (certificates, files) = (Arc::clone(certificates), settings.sip.certificates.clone());
+/// SIGHUP makes a core look at its state directory at once, as an edge looks at its certificates.
+fn watch_state(look_again: Rc<tokio::sync::Notify>) {
+    let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
     spawn_local(async move {
-        let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
         while hang_up.recv().await.is_some() {
             notify::reloading();
-            match certificates.reload(&files) {
-                Ok(()) => tracing::info!("certificates read again"),
-                Err(faults) => {
-                    for fault in faults {
-                        tracing::error!("{fault}; the old certificates stay in use");
-                    }
-                }
-            }
+            look_again.notify_one();
+            tracing::info!("the state directory is read again");
             notify::ready();
         }
     });
+}
+
+/// The certificates shown to clients are read again at SIGHUP, and when their files have changed and then
+/// stayed as they are for [`CERTIFICATES_EVERY`]: whoever renews them writes two files, one after the other.
+/// Connections stay.
+fn watch_certificates<N: Observable + 'static>(
+    certificates: &Arc<CertificateStore>,
+    files: Vec<CertificateFiles>,
+    reactor: &Rc<Reactor<N>>,
+) {
+    let (certificates, reactor) = (Arc::clone(certificates), Rc::clone(reactor));
+    // Caught from now on: before that, the signal ends the process.
+    let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+    spawn_local(async move {
+        let mut loaded = stamps(&files);
+        let mut seen = loaded.clone();
+        loop {
+            let asked = async {
+                match &mut hang_up {
+                    Some(hang_up) => hang_up.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let asked = tokio::select! {
+                asked = asked => asked.is_some(),
+                () = tokio::time::sleep(CERTIFICATES_EVERY) => false,
+            };
+            let now = stamps(&files);
+            let settled = now == std::mem::replace(&mut seen, now.clone());
+            if !asked && (!settled || now == loaded) {
+                continue;
+            }
+            loaded = now;
+            notify::reloading();
+            reactor.announce(&match certificates.reload(&files) {
+                Ok(()) => Notice::CertificatesReloaded { names: certificates.names() },
+                Err(faults) => {
+                    let why: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                    Notice::CertificatesRejected { why: why.join("; ") }
+                }
+            });
+            notify::ready();
+        }
+    });
+}
+
+/// What tells a file from the one that was there before.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
+    let stamp = |path: &String| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.modified().ok()?, file.len(), file.ino()))
+    };
+    files.iter().flat_map(|pair| [stamp(&pair.chain), stamp(&pair.key)]).collect()
 }
 
 /// Pulls `stop` at SIGTERM or SIGINT, from a thread of its own.

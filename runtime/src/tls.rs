@@ -1,8 +1,11 @@
 //! The certificates clients see on SIP over TLS: which one, and how it is read, checked and replaced.
 //!
 //! The name a client asks for (SNI, RFC 6066 §3) chooses: a certificate with exactly that name, else
-//! one with a wildcard for its last label (RFC 9525 §6.3), else the first. Links between nodes have
-//! certificates of their own: see [`crate::pki`].
+//! one with a wildcard for its first label (RFC 9525 §6.3), else one for the service domain the name is
+//! made of, else the first. A client whose edge has a name outside its service domain asks for the edge's
+//! first labels before that domain (`edge` and `example.com` make `edge.example.com`) and then checks that
+//! the certificate names the domain: as it is, as `collab-edge.` before it, or as the SRV name
+//! `_collab-edge._tls.` before it. Links between nodes have certificates of their own: see [`crate::pki`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +22,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConfig, version};
+use x509_parser::der_parser::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -103,11 +107,14 @@ impl CertificateStore {
         CertifiedKey::clone(&self.table().default)
     }
 
-    /// Every name the certificates carry, sorted; wildcards begin with `*.`.
+    /// Every name the certificates carry, sorted; wildcards begin with `*.`, service domains with their SRV
+    /// name.
+    #[must_use]
     pub fn names(&self) -> Vec<String> {
         let table = self.table();
         let mut names: Vec<_> = table.exact.keys().cloned().collect();
         names.extend(table.wildcard.keys().map(|suffix| format!("*.{suffix}")));
+        names.extend(table.service.keys().map(|domain| format!("{SERVICE_SRV}{domain}")));
         names.sort();
         names
     }
@@ -144,7 +151,14 @@ struct Table {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// By service domain, out of SRV names.
+    service: HashMap<String, Arc<CertifiedKey>>,
 }
+
+/// What stands before a service domain in a certificate's SRV name.
+const SERVICE_SRV: &str = "_collab-edge._tls.";
+/// What stands before it in a DNS name of that purpose.
+const SERVICE_HOST: &str = "collab-edge.";
 
 impl Table {
     fn load(files: &[CertificateFiles]) -> Result<Self, Vec<CertificateFault>> {
@@ -166,18 +180,19 @@ impl Table {
 
     /// `certified` holds at least one.
     fn new(certified: Vec<Certified>) -> Self {
-        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
+        let (mut exact, mut wildcard, mut service) = (HashMap::new(), HashMap::new(), HashMap::new());
         let default = Arc::clone(&certified.first().expect("the callers have at least one").key);
         for Certified { key, names, .. } in certified {
             for name in names {
-                let (table, name) = match name.strip_prefix("*.") {
-                    Some(suffix) => (&mut wildcard, suffix.to_owned()),
-                    None => (&mut exact, name),
+                let (table, name) = match (name.strip_prefix("*."), name.strip_prefix(SERVICE_SRV)) {
+                    (Some(suffix), _) => (&mut wildcard, suffix.to_owned()),
+                    (None, Some(domain)) => (&mut service, domain.to_owned()),
+                    (None, None) => (&mut exact, name),
                 };
                 table.entry(name).or_insert_with(|| Arc::clone(&key));
             }
         }
-        Self { default, exact, wildcard }
+        Self { default, exact, wildcard, service }
     }
 
     fn named(&self, asked: &str) -> Option<&Arc<CertifiedKey>> {
@@ -187,7 +202,23 @@ impl Table {
         }
         // RFC 9525 §6.3: a wildcard stands for one whole label, the left-most.
         let (label, suffix) = name.split_once('.')?;
-        if label.is_empty() { None } else { self.wildcard.get(suffix) }
+        if label.is_empty() {
+            return None;
+        }
+        self.wildcard.get(suffix).or_else(|| self.for_service(suffix))
+    }
+
+    /// The certificate for a service domain: `suffix`, or what is left of it without its first labels.
+    fn for_service(&self, suffix: &str) -> Option<&Arc<CertifiedKey>> {
+        let mut domain = Some(suffix);
+        while let Some(name) = domain {
+            let named = self.service.get(name).or_else(|| self.exact.get(&format!("{SERVICE_HOST}{name}")));
+            if let Some(key) = named.or_else(|| self.exact.get(name)) {
+                return Some(key);
+            }
+            domain = name.split_once('.').map(|(_, rest)| rest);
+        }
+        None
     }
 }
 
@@ -199,7 +230,7 @@ fn normal(name: &str) -> String {
 /// A certificate that has been checked.
 struct Certified {
     key: Arc<CertifiedKey>,
-    /// Its DNS names, in lower case.
+    /// Its DNS and SRV names, in lower case.
     names: Vec<String>,
 }
 
@@ -389,6 +420,23 @@ fn holds_key_of_another(certified: &CertifiedKey) -> bool {
     })
 }
 
+/// The SRV name (RFC 4985 §2) of clients' service domains, if this is one: an IA5String, within the explicit
+/// tag of otherName.
+fn srv_name(kind: &Oid<'_>, value: &[u8]) -> Option<String> {
+    if kind.to_id_string() != "1.3.6.1.5.5.7.8.7" {
+        return None;
+    }
+    let value = match value {
+        [0xa0, length, inner @ ..] if usize::from(*length) == inner.len() => inner,
+        other => other,
+    };
+    let [0x16, length, text @ ..] = value else { return None };
+    if usize::from(*length) != text.len() {
+        return None;
+    }
+    std::str::from_utf8(text).ok().map(normal).filter(|name| name.starts_with(SERVICE_SRV))
+}
+
 /// The DNS names of a certificate that is valid now, and that names something: a host or an address.
 fn check(leaf: &CertificateDer<'_>) -> Result<Vec<String>, CertificateReason> {
     let unusable = |_| CertificateReason::UnusableCertificate;
@@ -405,6 +453,8 @@ fn check(leaf: &CertificateDer<'_>) -> Result<Vec<String>, CertificateReason> {
         for name in &extension.value.general_names {
             if let GeneralName::DNSName(dns) = name {
                 names.push(normal(dns));
+            } else if let GeneralName::OtherName(kind, value) = name {
+                names.extend(srv_name(kind, value));
             } else if let GeneralName::IPAddress(bytes) = name {
                 names_address |= matches!(bytes.len(), 4 | 16);
             }
@@ -539,6 +589,45 @@ mod tests {
             assert_eq!(first_name(&store.choose(asked)), shown, "{asked:?}");
         }
         assert_eq!(store.choose(Some("late.example.org")).cert, store.table().exact["late.example.org"].cert);
+    }
+
+    #[test]
+    fn a_name_made_of_a_service_domain_finds_its_certificate() {
+        let world = World::new();
+        let srv = |domain: &str| {
+            let mut params = CertificateParams::new(vec!["mra.sp.test".to_owned()]).unwrap();
+            let name = format!("_collab-edge._tls.{domain}");
+            let value = rcgen::OtherNameValue::Utf8String(name);
+            params.subject_alt_names.push(SanType::OtherName((vec![1, 3, 6, 1, 5, 5, 7, 8, 7], value)));
+            params
+        };
+        // rcgen writes UTF8String only; the standard's IA5String differs by its tag.
+        let key = KeyPair::generate().unwrap();
+        let mut der = srv("srv.test").signed_by(&key, &world.authority).unwrap().der().to_vec();
+        let at = der.windows(18).position(|bytes| bytes == b"_collab-edge._tls.").unwrap();
+        assert_eq!(der[at - 2], 0x0c);
+        der[at - 2] = 0x16;
+        let pem = crate::pki::pem_of("CERTIFICATE", &der);
+        let srv = files(&world.scratch, "srv", &(pem, key.serialize_pem()));
+        let store = CertificateStore::load(&[
+            world.issue("default", &["edge.sp.test"]),
+            world.issue("domain", &["example.com"]),
+            world.issue("host", &["collab-edge.example.org"]),
+            srv,
+        ])
+        .unwrap();
+        for (asked, shown) in [
+            ("edge.example.com", "example.com"),
+            ("edge.dmz.example.com", "example.com"),
+            ("edge.example.org", "collab-edge.example.org"),
+            ("edge.srv.test", "mra.sp.test"),
+            ("example.com", "example.com"),
+            ("edge.elsewhere.test", "edge.sp.test"),
+            ("org", "edge.sp.test"),
+        ] {
+            assert_eq!(first_name(&store.choose(Some(asked))), shown, "{asked}");
+        }
+        assert!(store.names().contains(&"_collab-edge._tls.srv.test".to_owned()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
 use edgeway_model::NodeId;
 use edgeway_runtime::admin;
-use edgeway_runtime::pki::{self, Authority, Invites, NodeState, Role, Token, unix_now};
+use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Role, Token, unix_now};
 
 /// sysexits: bad configuration.
 const BAD_CONFIGURATION: u8 = 78;
@@ -143,22 +143,35 @@ pub(crate) fn invite(config: &Path, address: Option<&str>, minutes: u16) -> Exit
 
 fn print_invite(config: &Path, address: Option<&str>, minutes: u16) -> Result<(), Failure> {
     let settings = edge_settings(config)?;
-    let listen = settings.link.listen;
-    let address = match (address, &settings.link.public_address) {
-        (Some(address), _) => address.to_owned(),
-        (None, Some(address)) => address.to_string(),
-        (None, None) if !listen.ip().is_unspecified() => listen.to_string(),
-        (None, None) => {
-            let text = "where does the core reach this edge? Set link.public_address, or give --address HOST:PORT";
-            return Err(Failure::configuration(text));
-        }
-    };
-    let state_dir = Path::new(&settings.state_dir);
+    let own = settings.link.public_address.map(|address| address.to_string());
+    let text = "where does the core reach this edge? Set link.public_address, or give --address HOST:PORT";
+    let address = address.map(str::to_owned).or(own).ok_or_else(|| Failure::configuration(text))?;
+    print_token(Path::new(&settings.state_dir), &address, minutes, "edgeway-edge")
+}
+
+/// `edgeway core invite`
+pub(crate) fn invite_core(config: &Path, address: Option<&str>, minutes: u16) -> ExitCode {
+    finish(print_core_invite(config, address, minutes))
+}
+
+fn print_core_invite(config: &Path, address: Option<&str>, minutes: u16) -> Result<(), Failure> {
+    let settings = core_settings(config)?;
+    if settings.link.listen.is_none() {
+        let text = "this core listens for no other: set link.listen, for example to the address inside with port 7002";
+        return Err(Failure::configuration(text));
+    }
+    let own = settings.link.public_address.map(|address| address.to_string());
+    let text = "where does the other core reach this one? Set link.public_address, or give --address HOST:PORT";
+    let address = address.map(str::to_owned).or(own).ok_or_else(|| Failure::configuration(text))?;
+    print_token(Path::new(&settings.state_dir), &address, minutes, "edgeway-core")
+}
+
+fn print_token(state_dir: &Path, address: &str, minutes: u16, service: &str) -> Result<(), Failure> {
     let state = NodeState::load_or_create(state_dir).map_err(Failure::new)?;
     let validity = Duration::from_secs(u64::from(minutes) * 60);
     let invites = Invites::in_state(state_dir);
-    let token = invites.create(&address, state.key(), validity, unix_now()).map_err(Failure::new)?;
-    eprintln!("Good once, for {minutes} minutes, while edgeway-edge runs. On the core: edgeway core join");
+    let token = invites.create(address, state.key(), validity, unix_now()).map_err(Failure::new)?;
+    eprintln!("Good once, for {minutes} minutes, while {service} runs. On the core: edgeway core join");
     println!("{}", token.reveal());
     Ok(())
 }
@@ -173,7 +186,12 @@ fn do_join(config: &Path, token_file: Option<&Path>) -> Result<(), Failure> {
     let token = read_token(token_file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
     let joined = runtime
-        .block_on(pki::pairing::join(Path::new(&settings.state_dir), &settings.node, &token))
+        .block_on(pki::pairing::join_for(
+            Path::new(&settings.state_dir),
+            &settings.node,
+            &token,
+            settings.link.certificate_lifetime,
+        ))
         .map_err(Failure::new)?;
     if joined.authority_created {
         eprintln!("A certificate authority was made in {}: keep a copy of it safe.", settings.state_dir);
@@ -201,6 +219,62 @@ fn read_token(file: Option<&Path>) -> Result<Token, Failure> {
     Token::parse(text.trim()).map_err(Failure::new)
 }
 
+/// `edgeway core forget`
+pub(crate) fn forget(node: &str, config: &Path) -> ExitCode {
+    finish(do_forget(node, config))
+}
+
+fn do_forget(node: &str, config: &Path) -> Result<(), Failure> {
+    let (settings, node) = (core_settings(config)?, node_name(node)?);
+    let state_dir = Path::new(&settings.state_dir);
+    let mut book = EdgeBook::load(state_dir).map_err(Failure::new)?;
+    if !book.forget(&node) {
+        return Err(Failure::new(format!("{node} was not joined from here")));
+    }
+    book.store(state_dir).map_err(Failure::new)?;
+    println!("{node} is dialled no more; its certificate stays good: `edgeway pki revoke {node}` ends that, too");
+    Ok(())
+}
+
+/// `edgeway pki revoke`
+pub(crate) fn revoke(node: &str, config: &Path) -> ExitCode {
+    finish(do_revoke(node, config))
+}
+
+fn do_revoke(node: &str, config: &Path) -> Result<(), Failure> {
+    let (settings, node) = (core_settings(config)?, node_name(node)?);
+    let state_dir = Path::new(&settings.state_dir);
+    let authority = authority(&settings)?;
+    if node == settings.node {
+        return Err(Failure::new(format!("{node} is this core itself, which holds the authority")));
+    }
+    let revoked = authority.revoke_node(state_dir, &node).map_err(Failure::new)?;
+    let mut book = EdgeBook::load(state_dir).map_err(Failure::new)?;
+    let known = book.forget(&node);
+    if known {
+        book.store(state_dir).map_err(Failure::new)?;
+    }
+    if revoked == 0 && !known {
+        return Err(Failure::new(format!("no certificate of {node} is known here, and it was not joined from here")));
+    }
+    println!("{node}: {revoked} certificate(s) revoked; running nodes hear of it over their links");
+    Ok(())
+}
+
+fn node_name(node: &str) -> Result<NodeId, Failure> {
+    NodeId::new(node).ok_or_else(|| Failure(2, format!("{node:?} is no node name: use 1 to 63 of a-z, 0-9 and -")))
+}
+
+fn authority(settings: &CoreSettings) -> Result<Authority, Failure> {
+    let authority = Authority::load(Path::new(&settings.state_dir)).map_err(Failure::new)?.ok_or_else(|| {
+        Failure::new(format!(
+            "{} holds no authority: `edgeway core join` makes it, on the first core",
+            settings.state_dir
+        ))
+    })?;
+    Ok(authority.with_validity(settings.link.certificate_lifetime))
+}
+
 /// `edgeway pki issue`
 pub(crate) fn issue(node: &str, config: &Path, out: &Path) -> ExitCode {
     finish(do_issue(node, config, out))
@@ -208,15 +282,8 @@ pub(crate) fn issue(node: &str, config: &Path, out: &Path) -> ExitCode {
 
 fn do_issue(node: &str, config: &Path, out: &Path) -> Result<(), Failure> {
     let settings = core_settings(config)?;
-    let node = NodeId::new(node)
-        .ok_or_else(|| Failure(2, format!("{node:?} is no node name: use 1 to 63 of a-z, 0-9 and -")))?;
-    let authority = Authority::load(Path::new(&settings.state_dir)).map_err(Failure::new)?.ok_or_else(|| {
-        Failure::new(format!(
-            "{} holds no authority: `edgeway core join` makes it, on the first core",
-            settings.state_dir
-        ))
-    })?;
-    authority.issue_to(&node, Role::Core, out).map_err(Failure::new)?;
+    let node = node_name(node)?;
+    authority(&settings)?.issue_to(&node, Role::Core, out).map_err(Failure::new)?;
     println!("{}: copy it into the state directory of {node}", pki::identity::identity_path(out).display());
     Ok(())
 }

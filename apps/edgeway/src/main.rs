@@ -41,10 +41,10 @@ enum Command {
     /// On the edge: pairing with cores.
     #[command(subcommand)]
     Edge(EdgeCommand),
-    /// On the core: pairing with edges.
+    /// On the core: pairing with edges and other cores.
     #[command(subcommand)]
     Core(CoreCommand),
-    /// On the core that holds the authority: identities of further nodes.
+    /// On the core that holds the authority: identities of nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
 }
@@ -91,7 +91,31 @@ enum EdgeCommand {
 
 #[derive(Debug, Subcommand)]
 enum CoreCommand {
-    /// Joins the edge that printed a token. The token comes on standard input, or from a file.
+    /// On a further core: prints a join token for `edgeway core join` on the core that holds the authority.
+    #[command(
+        after_help = "Examples:\n  edgeway core invite\n  edgeway core invite --address core2.example:7002 --minutes 5"
+    )]
+    Invite {
+        /// The further core's settings file.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+        /// Where the other core reaches this one's link port, `host:port`; default: `link.public_address`.
+        #[arg(long)]
+        address: Option<String>,
+        /// How long the token is good.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1440))]
+        minutes: u16,
+    },
+    /// Forgets an edge or core that was joined: it is dialled no more.
+    #[command(after_help = "Examples:\n  edgeway core forget edge1\n  edgeway core forget core2 --config ./core.toml")]
+    Forget {
+        /// Its name.
+        node: String,
+        /// The core's settings file.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+    },
+    /// Joins the edge, or the further core, that printed a token. The token comes on standard input, or from a file.
     #[command(
         after_help = "Examples:\n  edgeway core join            (then paste the token)\n  edgeway core join --token-file ./token"
     )]
@@ -107,6 +131,15 @@ enum CoreCommand {
 
 #[derive(Debug, Subcommand)]
 enum PkiCommand {
+    /// Takes a node out of service: its certificates are revoked, and its links end within two seconds.
+    #[command(after_help = "Examples:\n  edgeway pki revoke edge1\n  edgeway pki revoke core2 --config ./core.toml")]
+    Revoke {
+        /// Its name.
+        node: String,
+        /// The settings file of the core that holds the authority.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+    },
     /// Makes the identity of a further core, to be copied into its state directory.
     #[command(
         after_help = "Examples:\n  edgeway pki issue core2 --out ./core2-state\n  edgeway pki issue core3 --config ./core.toml --out ./c3"
@@ -131,6 +164,11 @@ fn main() -> ExitCode {
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
         }
+        Command::Core(CoreCommand::Invite { config, address, minutes }) => {
+            commands::invite_core(&config, address.as_deref(), minutes)
+        }
+        Command::Core(CoreCommand::Forget { node, config }) => commands::forget(&node, &config),
+        Command::Pki(PkiCommand::Revoke { node, config }) => commands::revoke(&node, &config),
         Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
         Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
     }

@@ -49,6 +49,7 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     let certificates = Arc::new(CertificateStore::from_pem(&plan.chain_pem, &plan.key_pem)?);
     let record = EdgeRecord {
         node: name(plan.edge)?,
+        role: Role::Edge,
         address: plan.edge_link.to_string(),
         key_hash: edge_identity.key().key_hash(),
     };

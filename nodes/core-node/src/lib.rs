@@ -386,6 +386,7 @@ impl Observable for CoreNode {
             registrars: self.registrars.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            handshakes: Vec::new(),
             media_packets: (0, 0),
         }
     }

@@ -327,6 +327,7 @@ impl Observable for EdgeNode {
             registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            handshakes: Vec::new(),
             media_packets: (0, 0),
         }
     }

@@ -21,6 +21,7 @@ pub fn json(status: &Status) -> Value {
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
         "requests": counts(&status.requests),
         "drops": counts(&status.drops),
+        "handshakes": counts(&status.handshakes),
         "media_packets": { "inward": inward, "outward": outward },
     })
 }
@@ -73,6 +74,14 @@ pub fn table(status: &Value) -> String {
     out.push('\n');
     let links = rows(status, "links", link_row);
     grid(&mut out, &["link", "state", "round trip", "clock skew", "media path"], &links, &[2, 3]);
+    let troubles: Vec<_> = rows(status, "links", |link| vec![cell(link.get("peer")), cell(link.get("trouble"))])
+        .into_iter()
+        .filter(|row| row[1] != NOTHING)
+        .collect();
+    if !troubles.is_empty() {
+        out.push('\n');
+        grid(&mut out, &["link", "trouble"], &troubles, &[]);
+    }
     if status.get("role").and_then(Value::as_str) != Some("edge") {
         out.push('\n');
         let columns = ["name", "address", "transport", "state", "why"];
@@ -223,6 +232,7 @@ mod tests {
             ],
             requests: vec![("INVITE", 4), ("REGISTER", 12_000)],
             drops: vec![("no_relay", 7)],
+            handshakes: vec![("accepted", 3)],
             media_packets: (123_456, 99),
         }
     }
@@ -242,6 +252,9 @@ link        state  round trip  clock skew  media path
 edge1       up         1.2 ms      -42 ms  UDP
 edge-osaka  up              -       +7 ms  TCP fallback
 edge3       down            -           -  -
+
+link   trouble
+edge3  silent for 3 s
 
 registrar        address             transport  state   why
 pbx.example.com  10.0.0.5:5060       tls        alive   -

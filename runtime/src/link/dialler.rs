@@ -1,4 +1,4 @@
-//! The core's side: one task per recorded edge that dials, holds the link, and dials again.
+//! The core's side: one task per recorded edge, or other core, that dials, holds the link, and dials again.
 
 use std::cell::RefCell;
 use std::io;
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::{NodeId, Random, Role};
+use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, spawn_local};
@@ -16,12 +17,12 @@ use tokio_rustls::{TlsConnector, client};
 
 use super::LinkHost;
 use super::back_off::BackOff;
-use super::limits::{ADDRESSES_MAX, CONNECT_MAX, UNACKNOWLEDGED_MAX};
+use super::limits::{ADDRESSES_MAX, CONNECT_MAX, LINKED_CHECK_EVERY, UNACKNOWLEDGED_MAX};
 use super::listener::REPLACED;
-use super::pipe::{End, Pipe};
+use super::pipe::{End, Held, Pipe};
 use crate::outbox::Outbox;
 use crate::pki::tls::{explain_io, link_client_config};
-use crate::pki::{EdgeRecord, Identity, PkiError, server_name};
+use crate::pki::{EdgeRecord, Trust, server_name};
 
 /// A running dialler. Dropping it stops dialling; a link that stands is then closed.
 pub struct Dialler {
@@ -50,51 +51,56 @@ impl Drop for Dialler {
         standing.stopped = true;
         // A standing link ends in its own time and tells its host; nothing else is worth waiting for.
         match standing.outbox.take() {
-            Some(outbox) => outbox.close("the core stops dialling this edge".to_owned()),
+            Some(outbox) => outbox.close("the core stops dialling this node".to_owned()),
             None => self.task.abort(),
         }
     }
 }
 
-/// Keeps a link to `edge` up, for as long as the [`Dialler`] lives. Runs on the current `LocalSet`.
-///
-/// # Errors
-/// If the identity cannot be used for TLS.
-pub fn dial<H: LinkHost + 'static>(
-    host: H,
-    identity: &Identity,
-    edge: &EdgeRecord,
-    random: Random,
-) -> Result<Dialler, PkiError> {
-    let connector = TlsConnector::from(link_client_config(identity, &edge.node)?);
+/// Keeps a link to `edge` (or another core) up, for as long as the [`Dialler`] lives. Runs on the current
+/// `LocalSet`. Each dial uses the identity that `trust` has then.
+pub fn dial<H: LinkHost + 'static>(host: H, trust: &Rc<Trust>, edge: &EdgeRecord, random: Random) -> Dialler {
     let standing = Rc::new(RefCell::new(Standing::default()));
-    let edge = edge.clone();
-    let task = spawn_local(keep_up(host, connector, edge, random, Rc::clone(&standing)));
-    Ok(Dialler { task, standing })
+    let task = spawn_local(keep_up(host, Rc::clone(trust), edge.clone(), random, Rc::clone(&standing)));
+    Dialler { task, standing }
+}
+
+/// Why one of two links between two cores is closed: the one that the lower name dialled stays.
+pub(super) const KEPT: &str = "the other of the two links between these cores is kept";
+
+/// Whether the link that `dialler` has dialled to `other` is the one that stays.
+pub(super) fn stays(dialler: &NodeId, other: &NodeId) -> bool {
+    dialler < other
 }
 
 async fn keep_up<H: LinkHost>(
     host: H,
-    connector: TlsConnector,
+    trust: Rc<Trust>,
     edge: EdgeRecord,
     mut random: Random,
     standing: Rc<RefCell<Standing>>,
 ) {
     let mut back_off = BackOff::default();
     while !standing.borrow().stopped {
-        let wait = match open(&connector, &edge).await {
+        // The other core has dialled us: that link will do, until it ends.
+        if edge.role == Role::Core && trust.link_with(&edge.node, false).is_some() {
+            standing.borrow_mut().trouble = None;
+            sleep(LINKED_CHECK_EVERY).await;
+            continue;
+        }
+        let wait = match open(&trust, &edge).await {
             Err(why) => {
                 report(&edge, &why, &standing);
                 back_off.handle_failure(&mut random)
             }
-            Ok((pipe, address)) => {
+            Ok(opened) => {
                 let since = Instant::now();
-                let end = carry(&host, pipe, edge.node.clone(), address, &standing).await;
+                let end = carry(&host, opened, &edge, &trust, &standing).await;
                 if !standing.borrow().stopped {
                     report(&edge, &end.why(), &standing);
                 }
                 match &end {
-                    End::Peer(why) if why == REPLACED => back_off.handle_replaced(),
+                    End::Peer(why) if why == REPLACED || why == KEPT => back_off.handle_replaced(),
                     End::Ours(_) | End::Peer(_) | End::Broken(_) => {
                         back_off.handle_closed(since.elapsed(), &mut random)
                     }
@@ -109,19 +115,37 @@ async fn keep_up<H: LinkHost>(
 
 async fn carry<H: LinkHost>(
     host: &H,
-    mut pipe: Pipe,
-    edge: NodeId,
-    address: SocketAddr,
+    Opened { mut pipe, address, certificate }: Opened,
+    edge: &EdgeRecord,
+    trust: &Rc<Trust>,
     standing: &Rc<RefCell<Standing>>,
 ) -> End {
-    let (link, outbox) = (host.next_link(), Outbox::new(LINK_QUEUE_BYTES_MAX));
+    let outbox = Outbox::new(LINK_QUEUE_BYTES_MAX);
+    let Some(trusted) = trust.open(certificate, true, Rc::clone(&outbox)) else {
+        return End::Broken("the peer's certificate names no node".to_owned());
+    };
+    let ours = trust.identity();
+    if edge.role == Role::Core
+        && let Some(other) = trust.link_with(&edge.node, false)
+    {
+        // Both dialled at the same moment.
+        if ours.is_some_and(|ours| stays(ours.node(), &edge.node)) {
+            other.end(KEPT);
+        } else {
+            trust.close(&trusted);
+            spawn_local(pipe.close(End::Ours(KEPT.to_owned()), outbox));
+            return End::Peer(KEPT.to_owned());
+        }
+    }
+    let link = host.next_link();
     {
         let mut standing = standing.borrow_mut();
         standing.outbox = Some(Rc::clone(&outbox));
         standing.trouble = None;
     }
-    host.link_opened(link, edge, Role::Edge, address, Rc::clone(&outbox));
-    let end = pipe.run(host, link, &outbox).await;
+    host.link_opened(link, edge.node.clone(), edge.role, address, Rc::clone(&outbox));
+    let end = pipe.run(host, link, &outbox, &Held { trust, link: &trusted }).await;
+    trust.close(&trusted);
     standing.borrow_mut().outbox = None;
     host.link_closed(link, end.why());
     let why = end.clone();
@@ -134,17 +158,29 @@ async fn carry<H: LinkHost>(
 fn report(edge: &EdgeRecord, why: &str, standing: &RefCell<Standing>) {
     let mut standing = standing.borrow_mut();
     if standing.trouble.as_deref() == Some(why) {
-        tracing::debug!(edge = %edge.node, "still no link: {why}");
+        tracing::debug!(peer = %edge.node, "still no link: {why}");
     } else {
-        tracing::warn!(edge = %edge.node, "no link to the edge {} at {}: {why}", edge.node, edge.address);
+        let (node, role) = (&edge.node, edge.role);
+        tracing::warn!(peer = %node, "no link to the {role} {node} at {}: {why}", edge.address);
         standing.trouble = Some(why.to_owned());
     }
 }
 
-async fn open(connector: &TlsConnector, edge: &EdgeRecord) -> Result<(Pipe, SocketAddr), String> {
+/// A link that stands, and by which certificate.
+struct Opened {
+    pipe: Pipe,
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+}
+
+async fn open(trust: &Trust, edge: &EdgeRecord) -> Result<Opened, String> {
+    let identity = trust.identity().ok_or("this core has no identity")?;
+    let config = link_client_config(&identity, &edge.node, edge.role).map_err(|error| error.to_string())?;
     let (tcp, address) = connect(&edge.address).await?;
-    let tls = handshake(connector, &edge.node, tcp).await?;
-    Ok((Pipe::open_as_core(tls).await?, address))
+    let tls = handshake(&TlsConnector::from(config), &edge.node, tcp).await?;
+    let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+    let certificate = certificate.ok_or("the peer showed no certificate")?;
+    Ok(Opened { pipe: Pipe::open_as_core(tls).await?, address, certificate })
 }
 
 async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), String> {
@@ -172,7 +208,7 @@ async fn handshake(
     match timeout(TLS_HANDSHAKE_MAX, connector.connect(server_name(edge), tcp)).await {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(error)) => Err(explain_io(&error)),
-        Err(_) => Err("the edge did not finish the TLS handshake in time".to_owned()),
+        Err(_) => Err("the peer did not finish the TLS handshake in time".to_owned()),
     }
 }
 

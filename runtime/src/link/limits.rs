@@ -69,3 +69,19 @@ pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 
 /// A link that stood this long starts the back-off anew.
 pub const STABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// HTTP/2 frames that carry nothing (PING, SETTINGS, RST_STREAM and the like) a peer may send at once. A link
+/// in good order has some twenty, all at its start.
+pub const CONTROL_BURST_MAX: u32 = 200;
+
+/// And per second, from then on.
+pub const CONTROL_PER_SECOND_MAX: u32 = 10;
+
+/// WINDOW_UPDATE frames a peer may send at once: each stands for bytes it has taken off us.
+pub const WINDOW_BURST_MAX: u32 = 20_000;
+
+/// And per second: h2 sends one per half a window at most, and ours per DATA frame; far below this.
+pub const WINDOW_PER_SECOND_MAX: u32 = 20_000;
+
+/// How often a core that is linked by a dial of the other core looks whether it must dial itself.
+pub const LINKED_CHECK_EVERY: Duration = Duration::from_secs(1);

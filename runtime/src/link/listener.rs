@@ -1,4 +1,4 @@
-//! The edge's side: the link port. Cores that prove an identity get a link; cores that hold a token
+//! The edge's side, and that of a core that others dial: the link port. Cores that prove an identity get a link; cores that hold a token
 //! may join; everybody else gets a TLS alert and costs one bounded handshake.
 
 use std::cell::RefCell;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
@@ -19,22 +20,31 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::{LazyConfigAcceptor, server};
 
 use super::LinkHost;
-use super::dialler::tune;
+use super::dialler::{KEPT, stays, tune};
 use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
-use super::pipe::Pipe;
+use super::pipe::{End, Held, Pipe};
 use crate::outbox::Outbox;
 use crate::pki::tls::{JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_media_stream, link_server_config};
-use crate::pki::{Identity, JoinDesk, NodeKey, PkiError, node_of, tls};
+use crate::pki::{JoinDesk, NodeKey, PkiError, Trust, node_of, tls};
 
 /// Why the older of two links from one core is closed.
 pub(super) const REPLACED: &str = "replaced by a newer link from the same core";
 
 /// Who this edge is on its link port.
 pub enum Door {
-    /// An edge with an identity that nobody can join: for labs.
-    Paired(Identity),
-    /// An edge with a state directory: paired or not, it can be joined while invited.
+    /// A node with an identity that nobody can join: for labs.
+    Paired(Rc<Trust>),
+    /// A node with a state directory: paired or not, it can be joined while invited.
     Desk(Rc<JoinDesk>),
+}
+
+impl Door {
+    fn trust(&self) -> Rc<Trust> {
+        match self {
+            Self::Paired(trust) => Rc::clone(trust),
+            Self::Desk(desk) => desk.trust(),
+        }
+    }
 }
 
 /// A running listener. Dropping it closes the port and every link that came through it.
@@ -47,7 +57,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
         for outbox in self.cores.borrow().values() {
-            outbox.close("the edge closes its link port".to_owned());
+            outbox.close("this node closes its link port".to_owned());
         }
     }
 }
@@ -79,9 +89,9 @@ struct Port<H> {
     strangers: Strangers,
 }
 
-/// The TLS configurations of the port as of one identity.
+/// The TLS configurations of the port as of one identity and one revocation list.
 struct Configs {
-    identity: Option<Identity>,
+    generation: u64,
     link: Option<Arc<ServerConfig>>,
     media: Option<Arc<ServerConfig>>,
     /// Speaks no protocol at all: whoever comes gets the right alert.
@@ -90,13 +100,17 @@ struct Configs {
 
 impl Configs {
     fn new(door: &Door) -> Result<Self, PkiError> {
-        let (identity, key) = match door {
-            Door::Paired(identity) => (Some(identity.clone()), identity.key().clone()),
-            Door::Desk(desk) => (desk.identity(), desk.key().clone()),
+        let trust = door.trust();
+        let (generation, identity) = (trust.generation(), trust.identity());
+        let key = match door {
+            Door::Paired(_) => None,
+            Door::Desk(desk) => Some(desk.key().clone()),
         };
+        let key = key.or_else(|| identity.as_ref().map(|identity| identity.key().clone()));
+        let key = key.map_or_else(NodeKey::generate, Ok)?;
         let link = identity.as_ref().map(link_server_config).transpose()?;
         let media = link.as_deref().map(for_media_stream);
-        Ok(Self { identity, link, media, closed: closed_config(&key)? })
+        Ok(Self { generation, link, media, closed: closed_config(&key)? })
     }
 }
 
@@ -167,11 +181,8 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
     /// The configuration of the link, or of its media stream, as of the identity the edge has now.
     fn config(&self, media: bool) -> Result<Arc<ServerConfig>, PkiError> {
         let mut configs = self.configs.borrow_mut();
-        if let Door::Desk(desk) = &self.door {
-            let now = desk.identity();
-            if now.as_ref().map(Identity::certificate) != configs.identity.as_ref().map(Identity::certificate) {
-                *configs = Configs::new(&self.door)?;
-            }
+        if configs.generation != self.door.trust().generation() {
+            *configs = Configs::new(&self.door)?;
         }
         let wanted = if media { &configs.media } else { &configs.link };
         Ok(Arc::clone(wanted.as_ref().unwrap_or(&configs.closed)))
@@ -186,12 +197,14 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // The TLS configuration has checked both already.
         let (core, _) = node_of(chain).ok_or("the peer's certificate names no node")?;
+        let certificate = chain.first().cloned().ok_or("the peer showed no certificate")?;
         if self.cores.borrow().len() >= CORES_MAX && !self.cores.borrow().contains_key(&core) {
             return Err(format!("{CORES_MAX} cores are linked already"));
         }
         let pipe = Pipe::open_as_edge(stream).await?;
         drop(place);
-        spawn_local(carry(self.host.clone(), pipe, core, peer, Rc::clone(&self.cores)));
+        let (trust, cores) = (self.door.trust(), Rc::clone(&self.cores));
+        spawn_local(carry(self.host.clone(), pipe, certificate, core, peer, cores, trust));
         Ok(())
     }
 
@@ -223,14 +236,32 @@ enum Caller {
     Join(Box<server::TlsStream<TcpStream>>, Rc<JoinDesk>),
 }
 
-async fn carry<H: LinkHost>(host: H, mut pipe: Pipe, core: NodeId, peer: SocketAddr, cores: Cores) {
-    let (link, outbox) = (host.next_link(), Outbox::new(LINK_QUEUE_BYTES_MAX));
+async fn carry<H: LinkHost>(
+    host: H,
+    mut pipe: Pipe,
+    certificate: CertificateDer<'static>,
+    core: NodeId,
+    peer: SocketAddr,
+    cores: Cores,
+    trust: Rc<Trust>,
+) {
+    let outbox = Outbox::new(LINK_QUEUE_BYTES_MAX);
+    if let Some(ours) = trust.link_with(&core, true) {
+        // Two cores that both dial keep one link.
+        if !trust.identity().is_some_and(|identity| stays(&core, identity.node())) {
+            return pipe.close(End::Ours(KEPT.to_owned()), outbox).await;
+        }
+        ours.end(KEPT);
+    }
+    let Some(trusted) = trust.open(certificate, false, Rc::clone(&outbox)) else { return };
+    let link = host.next_link();
     let older = cores.borrow_mut().insert(core.clone(), Rc::clone(&outbox));
     host.link_opened(link, core.clone(), Role::Core, peer, Rc::clone(&outbox));
     if let Some(older) = older {
         older.close(REPLACED.to_owned());
     }
-    let end = pipe.run(&host, link, &outbox).await;
+    let end = pipe.run(&host, link, &outbox, &Held { trust: &trust, link: &trusted }).await;
+    trust.close(&trusted);
     {
         let mut cores = cores.borrow_mut();
         if cores.get(&core).is_some_and(|newest| Rc::ptr_eq(newest, &outbox)) {

@@ -10,18 +10,23 @@
 //!    │ 200 ─────────────────────────────────────────────────────▶ │
 //!    │ ◀═══════════ opaque link bytes in both bodies ═══════════▶ │
 //! ```
+//! A second stream, `/identity`, carries certificates and revocations; see [`crate::pki::trust`]. Two cores
+//! link the same way: the one that is dialled (port 7002) plays the edge's part in HTTP/2, and of two links
+//! between them the one dialled by the lower name stays.
+//!
 //! Only the edge can open streams, so nothing in the DMZ ever waits for a request from inside.
 //! Bytes are opaque here: frames, hello, keepalive and liveness are the node's (`protocols/link`).
 //! Connection windows are out of the way and stream windows bound memory; what a slow peer does not
 //! take stays in the outbox of the link, and its bound closes the link.
 //!
 //! * An edge runs [`listen`]; it also answers cores that join, while an invitation is outstanding.
-//! * A core runs one [`dial`] per recorded edge; each dials again, for ever, with jittered back-off.
+//! * A core runs one [`dial`] per recorded edge and per other core it is told of; each dials again, for ever, with jittered back-off.
 //! * Both report to a [`LinkHost`].
 //!
 //! A link that is closed on purpose carries the reason to the peer in a trailer.
 
 mod back_off;
+mod calm;
 mod dialler;
 mod gate;
 mod host;
@@ -30,6 +35,8 @@ mod listener;
 mod pipe;
 #[cfg(test)]
 mod scenario;
+#[cfg(test)]
+mod trust_scenario;
 
 pub use dialler::{Dialler, dial};
 pub use host::LinkHost;

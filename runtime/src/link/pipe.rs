@@ -1,4 +1,5 @@
-//! One link: an HTTP/2 connection with one open stream, driven whole by one task.
+//! One link: an HTTP/2 connection with one signalling stream and one identity stream, driven whole by one
+//! task.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::{client, server};
 
 use super::LinkHost;
+use super::calm::Calm;
 use super::gate::Gate;
 use super::limits::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, LINGER_MAX, OPEN_MAX, REASON_BYTES_MAX, ROUNDS_MAX,
@@ -26,22 +28,26 @@ use super::limits::{
 };
 use crate::outbox::{Outbox, Taken};
 use crate::pki::tls::explain_io;
+use crate::pki::trust::cut_message;
+use crate::pki::{Trust, TrustedLink};
 
 /// The path of the signalling stream.
 const SIGNALLING_PATH: &str = "/sip";
+/// The path of the identity stream: certificates and revocations ([`crate::pki::trust`]).
+const IDENTITY_PATH: &str = "/identity";
 /// The trailer that says why a link was closed.
 const REASON_TRAILER: &str = "edgeway-reason";
 
 /// The HTTP/2 connection in either role.
 enum Connection {
-    /// We are the edge: the client of HTTP/2.
+    /// We were dialled: the client of HTTP/2.
     Edge {
-        connection: Box<h2::client::Connection<server::TlsStream<TcpStream>, Bytes>>,
+        connection: Box<h2::client::Connection<Calm<server::TlsStream<TcpStream>>, Bytes>>,
         /// Held, because HTTP/2 ends when nobody can send requests any more.
         _requests: SendRequest<Bytes>,
     },
-    /// We are the core: the server of HTTP/2.
-    Core(Box<h2::server::Connection<client::TlsStream<TcpStream>, Bytes>>),
+    /// We dialled: the server of HTTP/2.
+    Core(Box<h2::server::Connection<Calm<client::TlsStream<TcpStream>>, Bytes>>),
 }
 
 /// An open link, before and while it carries bytes.
@@ -51,11 +57,109 @@ pub(super) struct Pipe {
     socket: Option<OwnedFd>,
     send: SendStream<Bytes>,
     receive: RecvStream,
+    identity: IdentityStream,
     /// Taken from the outbox, on its way into frames.
     taken: Vec<Bytes>,
     pending: Bytes,
     gate: Arc<Gate>,
     gated: Waker,
+}
+
+/// The stream certificates travel on. A peer of the first release has none; the link works without.
+enum IdentityStream {
+    /// There is none, or none yet.
+    None,
+    /// We, the client of HTTP/2, have asked for it.
+    Asked(Box<(h2::client::ResponseFuture, SendStream<Bytes>)>),
+    /// It is open.
+    Open(Box<OpenIdentity>),
+}
+
+struct OpenIdentity {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    arrived: BytesMut,
+    taken: Vec<Bytes>,
+    pending: Bytes,
+}
+
+impl IdentityStream {
+    fn open(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+        let (arrived, taken, pending) = (BytesMut::new(), Vec::new(), Bytes::new());
+        Self::Open(Box::new(OpenIdentity { send, receive, arrived, taken, pending }))
+    }
+
+    /// Moves messages both ways; an error ends the link.
+    fn poll(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> Result<(), String> {
+        if let Self::Asked(asked) = self {
+            match Pin::new(&mut asked.0).poll(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(response)) if response.status() == StatusCode::OK => {
+                    let Self::Asked(asked) = std::mem::replace(self, Self::None) else { return Ok(()) };
+                    *self = Self::open(asked.1, response.into_body());
+                }
+                Poll::Ready(Ok(_) | Err(_)) => *self = Self::None,
+            }
+        }
+        let Self::Open(open) = self else { return Ok(()) };
+        held.link.speaks.set(true);
+        let lives = open.poll_receive(context, held)? && open.poll_send(context, held);
+        if !lives {
+            held.link.speaks.set(false);
+            *self = Self::None;
+        }
+        Ok(())
+    }
+}
+
+impl OpenIdentity {
+    /// Whether the stream is still open.
+    fn poll_receive(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> Result<bool, String> {
+        while let Poll::Ready(arrived) = self.receive.poll_data(context) {
+            let Some(Ok(bytes)) = arrived else { return Ok(false) };
+            if self.receive.flow_control().release_capacity(bytes.len()).is_err() {
+                return Ok(false);
+            }
+            self.arrived.extend_from_slice(&bytes);
+            while let Some(message) = cut_message(&mut self.arrived)? {
+                held.trust.handle_message(held.link, &message)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the stream is still open.
+    fn poll_send(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> bool {
+        loop {
+            if self.pending.is_empty() {
+                match held.link.says.poll_take(context, &mut self.taken) {
+                    Poll::Ready(Taken::Bytes) => self.pending = gather(&mut self.taken),
+                    Poll::Ready(Taken::Close(_)) | Poll::Pending => return true,
+                }
+            }
+            self.send.reserve_capacity(self.pending.len());
+            if self.send.capacity() == 0 {
+                match self.send.poll_capacity(context) {
+                    Poll::Ready(Some(Ok(_))) => continue,
+                    Poll::Ready(Some(Err(_)) | None) => return false,
+                    Poll::Pending => return true,
+                }
+            }
+            let length = self.send.capacity().min(self.pending.len());
+            let chunk = self.pending.split_to(length);
+            if self.send.send_data(chunk, false).is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+/// What a link is held by besides its own bytes.
+pub(super) struct Held<'a> {
+    /// The node's trust.
+    pub(super) trust: &'a Rc<Trust>,
+    /// This link in it.
+    pub(super) link: &'a Rc<TrustedLink>,
 }
 
 /// How a link ended.
@@ -91,11 +195,17 @@ impl Pipe {
     }
 
     /// Carries bytes until the link ends.
-    pub(super) async fn run<H: LinkHost>(&mut self, host: &H, link: LinkId, outbox: &Rc<Outbox>) -> End {
+    pub(super) async fn run<H: LinkHost>(
+        &mut self,
+        host: &H,
+        link: LinkId,
+        outbox: &Rc<Outbox>,
+        held: &Held<'_>,
+    ) -> End {
         poll_fn(|context| {
             self.gate.enter(context.waker());
             let gated = self.gated.clone();
-            let polled = self.poll_turn(&mut Context::from_waker(&gated), host, link, outbox);
+            let polled = self.poll_turn(&mut Context::from_waker(&gated), host, link, outbox, held);
             self.gate.leave();
             polled
         })
@@ -106,8 +216,12 @@ impl Pipe {
     pub(super) async fn close(mut self, end: End, outbox: Rc<Outbox>) {
         let End::Ours(why) = end else { return };
         let mut told = false;
+        // GOAWAY (RFC 9113 §6.8): nothing new is begun on this connection.
+        if let Connection::Core(connection) = &mut self.connection {
+            connection.graceful_shutdown();
+        }
         let gone = poll_fn(|context| {
-            if self.connection.poll_drive(context).is_ready() {
+            if self.connection.poll_drive(context, &mut self.identity).is_ready() {
                 return Poll::Ready(());
             }
             // What still arrives must not hold up the peer's own end.
@@ -136,7 +250,8 @@ impl Pipe {
     fn new(connection: Connection, socket: Option<OwnedFd>, send: SendStream<Bytes>, receive: RecvStream) -> Self {
         let gate = Gate::new();
         let gated = Waker::from(Arc::clone(&gate));
-        Self { connection, socket, send, receive, taken: Vec::new(), pending: Bytes::new(), gate, gated }
+        let identity = IdentityStream::None;
+        Self { connection, socket, send, receive, identity, taken: Vec::new(), pending: Bytes::new(), gate, gated }
     }
 
     /// Reads, delivers, takes and writes until nothing moves.
@@ -146,10 +261,11 @@ impl Pipe {
         host: &H,
         link: LinkId,
         outbox: &Outbox,
+        held: &Held<'_>,
     ) -> Poll<End> {
         for _ in 0..ROUNDS_MAX {
             self.gate.forget();
-            let driven = self.connection.poll_drive(context);
+            let driven = self.connection.poll_drive(context, &mut self.identity);
             // What arrived before the connection broke still counts.
             if let Poll::Ready(end) = self.poll_receive(context, host, link) {
                 return Poll::Ready(end);
@@ -159,6 +275,9 @@ impl Pipe {
             }
             if let Poll::Ready(end) = self.poll_send(context, outbox) {
                 return Poll::Ready(end);
+            }
+            if let Err(why) = self.identity.poll(context, held) {
+                return Poll::Ready(End::Ours(format!("{} broke the protocol: {why}", held.link.node)));
             }
             if !self.gate.is_noted() {
                 break;
@@ -235,7 +354,7 @@ impl Pipe {
 
 impl Connection {
     /// Reads and writes the socket; `Ready` when the connection is over, with the reason.
-    fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<String> {
+    fn poll_drive(&mut self, context: &mut Context<'_>, identity: &mut IdentityStream) -> Poll<String> {
         let over = || "the peer closed the connection".to_owned();
         match self {
             Self::Edge { connection, .. } => Pin::new(connection).poll(context).map(|ended| match ended {
@@ -244,7 +363,16 @@ impl Connection {
             }),
             Self::Core(connection) => loop {
                 match ready!(connection.poll_accept(context)) {
-                    Some(Ok((_, mut respond))) => refuse(&mut respond),
+                    Some(Ok((request, mut respond))) => {
+                        let wanted = request.uri().path() == IDENTITY_PATH && request.method() == Method::POST;
+                        if wanted && matches!(identity, IdentityStream::None) {
+                            if let Ok(send) = respond.send_response(Response::new(()), false) {
+                                *identity = IdentityStream::open(send, request.into_body());
+                            }
+                        } else {
+                            refuse(&mut respond);
+                        }
+                    }
                     Some(Err(error)) => return Poll::Ready(explain(&error)),
                     None => return Poll::Ready(over()),
                 }
@@ -265,7 +393,8 @@ async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String>
         .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES)
         // The core answers; it never pushes.
         .enable_push(false);
-    let (mut requests, mut connection) = builder.handshake::<_, Bytes>(tls).await.map_err(|error| explain(&error))?;
+    let (mut requests, mut connection) =
+        builder.handshake::<_, Bytes>(Calm::of_server(tls)).await.map_err(|error| explain(&error))?;
     let request =
         Request::builder().method(Method::POST).uri("https://link/sip").body(()).map_err(|e| e.to_string())?;
     let (mut response, send) = requests.send_request(request, false).map_err(|error| explain(&error))?;
@@ -280,8 +409,15 @@ async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String>
     if response.status() != StatusCode::OK {
         return Err(format!("the core refused the signalling stream with {}", response.status()));
     }
+    let request =
+        Request::builder().method(Method::POST).uri("https://link/identity").body(()).map_err(|e| e.to_string())?;
+    let asked = requests.send_request(request, false);
     let connection = Connection::Edge { connection: Box::new(connection), _requests: requests };
-    Ok(Pipe::new(connection, socket, send, response.into_body()))
+    let mut pipe = Pipe::new(connection, socket, send, response.into_body());
+    if let Ok(asked) = asked {
+        pipe.identity = IdentityStream::Asked(Box::new(asked));
+    }
+    Ok(pipe)
 }
 
 async fn open_as_core(tls: client::TlsStream<TcpStream>) -> Result<Pipe, String> {
@@ -295,7 +431,7 @@ async fn open_as_core(tls: client::TlsStream<TcpStream>) -> Result<Pipe, String>
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES)
         .max_concurrent_streams(STREAMS_MAX);
-    let mut connection = builder.handshake::<_, Bytes>(tls).await.map_err(|error| explain(&error))?;
+    let mut connection = builder.handshake::<_, Bytes>(Calm::of_client(tls)).await.map_err(|error| explain(&error))?;
     loop {
         let (request, mut respond) = match connection.accept().await {
             Some(accepted) => accepted.map_err(|error| explain(&error))?,

@@ -21,24 +21,24 @@ use super::{Dialler, Door, LinkHost, Listener, dial, listen};
 use crate::outbox::Outbox;
 use crate::pki::limits::INVITE_VALIDITY;
 use crate::pki::tests::Scratch;
-use crate::pki::{Authority, EdgeRecord, Identity, Invites, JoinDesk, NodeState, Role, pairing, unix_now};
+use crate::pki::{Authority, EdgeRecord, Identity, Invites, JoinDesk, NodeState, Role, Trust, pairing, unix_now};
 
-fn node(name: &str) -> NodeId {
+pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
-fn run<F: Future>(future: F) -> F::Output {
+pub(super) fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, future)
 }
 
 /// A host that remembers what it is told.
 #[derive(Default)]
-struct Recorder {
+pub(super) struct Recorder {
     next: Cell<u32>,
-    open: RefCell<BTreeMap<LinkId, (NodeId, Rc<Outbox>)>>,
-    opened: RefCell<Vec<LinkId>>,
-    closed: RefCell<Vec<(LinkId, String)>>,
+    pub(super) open: RefCell<BTreeMap<LinkId, (NodeId, Rc<Outbox>)>>,
+    pub(super) opened: RefCell<Vec<LinkId>>,
+    pub(super) closed: RefCell<Vec<(LinkId, String)>>,
     received: RefCell<BytesMut>,
     received_calls: Cell<u64>,
     echo: Cell<bool>,
@@ -77,7 +77,7 @@ impl LinkHost for Rc<Recorder> {
 }
 
 impl Recorder {
-    async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(super) async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let wait = async {
             while !done(self) {
                 let changed = self.changed.notified();
@@ -90,12 +90,12 @@ impl Recorder {
         assert!(waited.is_ok(), "waited in vain until {what}; closed: {:?}", self.closed.borrow());
     }
 
-    async fn link_up(&self, count: usize) -> Rc<Outbox> {
+    pub(super) async fn link_up(&self, count: usize) -> Rc<Outbox> {
         self.until("a link is up", |host| host.opened.borrow().len() >= count && !host.open.borrow().is_empty()).await;
         self.open.borrow().values().next_back().unwrap().1.clone()
     }
 
-    fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         self.closed.borrow().iter().map(|(_, why)| why.clone()).collect()
     }
 }
@@ -113,7 +113,7 @@ impl Pair {
     async fn start() -> Self {
         let authority = Authority::ephemeral().unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();
-        Self::start_as(authority, Door::Paired(identity)).await
+        Self::start_as(authority, Door::Paired(Trust::fixed(identity))).await
     }
 
     async fn start_as(authority: Authority, door: Door) -> Self {
@@ -133,8 +133,8 @@ impl Pair {
     }
 
     fn dial_as(&self, host: &Rc<Recorder>, identity: &Identity, edge: &str, address: SocketAddr) -> Dialler {
-        let record = EdgeRecord { node: node(edge), address: address.to_string(), key_hash: [0; 32] };
-        dial(host.clone(), identity, &record, Random::from_seed([4; 32])).unwrap()
+        let record = EdgeRecord { node: node(edge), role: Role::Edge, address: address.to_string(), key_hash: [0; 32] };
+        dial(host.clone(), &Trust::fixed(identity.clone()), &record, Random::from_seed([4; 32]))
     }
 }
 
@@ -433,7 +433,7 @@ fn strangers_on_the_link_port_cost_a_bounded_amount() {
 fn an_edge_is_joined_through_its_link_port_and_links_without_a_restart() {
     run(async {
         let (outside, inside) = (Scratch::new("edge"), Scratch::new("core"));
-        let desk = Rc::new(JoinDesk::open(outside.path(), node("edge1")).unwrap());
+        let desk = Rc::new(JoinDesk::open(outside.path(), node("edge1"), Role::Edge).unwrap());
         let pair = Pair::start_as(Authority::ephemeral().unwrap(), Door::Desk(desk.clone())).await;
 
         // Unpaired and not invited: neither a link nor a join.
@@ -454,8 +454,12 @@ fn an_edge_is_joined_through_its_link_port_and_links_without_a_restart() {
         let token = invites.create(&pair.port.to_string(), desk.key(), INVITE_VALIDITY, unix_now()).unwrap();
         let joined = pairing::join(inside.path(), &node("core1"), &token).await.unwrap();
         let core = NodeState::load(inside.path()).unwrap().unwrap();
-        let _dialler =
-            dial(pair.core.clone(), core.identity().unwrap(), &joined.edge, Random::from_seed([5; 32])).unwrap();
+        let _dialler = dial(
+            pair.core.clone(),
+            &Trust::fixed(core.identity().unwrap().clone()),
+            &joined.edge,
+            Random::from_seed([5; 32]),
+        );
         pair.core.link_up(1).await;
         pair.edge.link_up(1).await;
     });

@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::identity::{dns_name, role_uri};
+use super::issued::Issued;
 use super::limits::{AUTHORITY_VALIDITY, CLOCK_SKEW_MAX, NODE_VALIDITY};
 use super::{Identity, NodeKey, PkiError, Role, random, store};
 
@@ -26,6 +27,10 @@ const REVOKED_FILE: &str = "authority-revoked.pem";
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    /// How long a node certificate holds.
+    validity: Duration,
+    /// Where what was signed is noted, so that it can be revoked; `None` in memory.
+    issued: Option<Issued>,
 }
 
 impl Authority {
@@ -67,7 +72,7 @@ impl Authority {
         if !store::create(&path, text.as_bytes())? {
             return Err(PkiError::Exists { path });
         }
-        Ok(authority)
+        Ok(Self { issued: Some(Issued::in_state(dir)), ..authority })
     }
 
     /// The CA kept in `dir`; `None` if there is none.
@@ -85,7 +90,29 @@ impl Authority {
         if super::identity::public_key_of(&certificate) != Some(key.subject_public_key_info()) {
             return Err(damaged("its certificate is of another key"));
         }
-        Self::from_parts(certificate, key).map(Some)
+        Ok(Some(Self { issued: Some(Issued::in_state(dir)), ..Self::from_parts(certificate, key)? }))
+    }
+
+    /// Whether a CA is kept in `dir`.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(AUTHORITY_FILE).exists()
+    }
+
+    /// Notes a certificate of this CA that is in use and may have been signed before such notes were kept.
+    pub(super) fn note(&self, certificate: &CertificateDer<'_>) {
+        if let Some(issued) = self.issued.as_ref().filter(|issued| !issued.knows(certificate))
+            && let Err(error) = issued.note(certificate)
+        {
+            tracing::warn!("a certificate in use could not be noted: {error}");
+        }
+    }
+
+    /// The same CA, signing node certificates that hold for so long.
+    #[must_use]
+    pub fn with_validity(mut self, validity: Duration) -> Self {
+        self.validity = validity;
+        self
     }
 
     /// The CA kept in `dir`, made now if there is none.
@@ -118,7 +145,8 @@ impl Authority {
     }
 
     /// Signs a certificate for the node that holds the private half of `public_key`
-    /// (SubjectPublicKeyInfo, DER): serverAuth and clientAuth, one year.
+    /// (SubjectPublicKeyInfo, DER): serverAuth and clientAuth, for a year unless
+    /// [`Self::with_validity`] says otherwise.
     ///
     /// # Errors
     /// If the key is of a kind we do not sign.
@@ -128,7 +156,11 @@ impl Authority {
         params.subject_alt_names.push(SanType::URI(role_uri(role).try_into()?));
         name_subject(&mut params, node.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params, &key, NODE_VALIDITY)
+        let certificate = self.sign(params, &key, self.validity)?;
+        if let Some(issued) = &self.issued {
+            issued.note(&certificate)?;
+        }
+        Ok(certificate)
     }
 
     /// A whole identity with a fresh key: for further cores (`pki issue`) and for labs.
@@ -216,6 +248,21 @@ impl Authority {
         Ok(params.signed_by(&self.issuer)?.der().clone())
     }
 
+    /// Revokes every certificate that this CA has signed for `node` and that has not ended. The list goes
+    /// into the CA's directory twice: as the CA's, and as the one this core itself follows. A running core
+    /// sees it within a second and tells its peers. Returns how many certificates that were.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`], and what the file system said.
+    pub fn revoke_node(&self, dir: &Path, node: &NodeId) -> Result<usize, PkiError> {
+        let of_node = Issued::in_state(dir).of(node)?;
+        for certificate in &of_node {
+            let list = self.revoke_in(dir, certificate)?;
+            store::replace(&dir.join(super::identity::REVOKED_FILE), store::pem("X509 CRL", &list).as_bytes())?;
+        }
+        Ok(of_node.len())
+    }
+
     /// [`Self::revoke`], with the list kept in the CA's directory.
     ///
     /// # Errors
@@ -240,7 +287,7 @@ impl Authority {
 
     fn from_parts(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Self, PkiError> {
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self { issuer, certificate, validity: NODE_VALIDITY, issued: None })
     }
 
     fn sign(

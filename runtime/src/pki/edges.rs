@@ -1,8 +1,8 @@
-//! The edges a core has joined: `edges.json` in its state directory.
+//! The edges, and the further cores, a core has joined: `edges.json` in its state directory.
 
 use std::path::Path;
 
-use edgeway_model::NodeId;
+use edgeway_model::{NodeId, Role};
 use serde::{Deserialize, Serialize};
 
 use super::limits::EDGES_MAX;
@@ -11,11 +11,13 @@ use super::{PkiError, store};
 
 const FILE: &str = "edges.json";
 
-/// One edge.
+/// One edge, or one further core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeRecord {
     /// Its name.
     pub node: NodeId,
+    /// Edge, or core.
+    pub role: Role,
     /// Where its link port is dialled, `host:port`.
     pub address: String,
     /// SHA-256 of its public key.
@@ -32,6 +34,9 @@ pub struct EdgeBook {
 #[serde(deny_unknown_fields)]
 struct OnDisk {
     node: String,
+    /// Only said of cores: files of earlier versions know edges alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    core: bool,
     address: String,
     key_sha256: String,
 }
@@ -49,7 +54,8 @@ impl EdgeBook {
         let record = |entry: OnDisk| {
             let node = NodeId::new(&entry.node)?;
             let key_hash = store::from_hex(&entry.key_sha256)?;
-            is_address(&entry.address).then_some(EdgeRecord { node, address: entry.address, key_hash })
+            let role = if entry.core { Role::Core } else { Role::Edge };
+            is_address(&entry.address).then_some(EdgeRecord { node, role, address: entry.address, key_hash })
         };
         let edges: Option<Vec<_>> = on_disk.into_iter().map(record).collect();
         let edges = edges.ok_or_else(|| PkiError::damaged(&path, "an entry has no legal name, address or key hash"))?;
@@ -68,6 +74,7 @@ impl EdgeBook {
         let path = state_dir.join(FILE);
         let entry = |edge: &EdgeRecord| OnDisk {
             node: edge.node.to_string(),
+            core: edge.role == Role::Core,
             address: edge.address.clone(),
             key_sha256: store::hex(&edge.key_hash),
         };
@@ -118,7 +125,12 @@ mod tests {
     use crate::pki::tests::Scratch;
 
     fn edge(name: &str, address: &str) -> EdgeRecord {
-        EdgeRecord { node: NodeId::new(name).unwrap(), address: address.to_owned(), key_hash: [5; 32] }
+        EdgeRecord {
+            node: NodeId::new(name).unwrap(),
+            role: Role::Edge,
+            address: address.to_owned(),
+            key_hash: [5; 32],
+        }
     }
 
     #[test]

@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use edgeway_model::NodeId;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
+use rustls::CertificateError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::limits::CLOCK_SKEW_MAX;
 use super::{PkiError, store, tls};
 
 /// The suffix of every node's name in its certificate.
 pub const NODE_DOMAIN: &str = "node.edgeway.internal";
 
-const IDENTITY_FILE: &str = "identity.pem";
-const REVOKED_FILE: &str = "revoked.pem";
+pub(super) const IDENTITY_FILE: &str = "identity.pem";
+pub(super) const REVOKED_FILE: &str = "revoked.pem";
 
 pub use edgeway_model::Role;
 
@@ -64,6 +66,59 @@ pub fn node_of(chain: &[CertificateDer<'_>]) -> Option<(NodeId, Role)> {
         }
     }
     Some((node?, role?))
+}
+
+/// From when to when a node certificate holds, Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was issued: later than its notBefore, which allows for clocks that are behind.
+    pub issued: u64,
+    /// When it ends.
+    pub ends: u64,
+}
+
+impl Life {
+    /// The life of a certificate of our own CA; `None` if it cannot be read.
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let validity = parsed.validity();
+        let ends = u64::try_from(validity.not_after.timestamp()).ok()?;
+        let begins = u64::try_from(validity.not_before.timestamp()).ok()?;
+        Some(Self { issued: begins.saturating_add(CLOCK_SKEW_MAX.as_secs()).min(ends), ends })
+    }
+
+    /// The whole of it.
+    #[must_use]
+    pub const fn length(self) -> u64 {
+        self.ends - self.issued
+    }
+
+    /// Whether two thirds of it are over: time for a new one, with a third left for nodes that are away.
+    #[must_use]
+    pub const fn is_due(self, now_unix: u64) -> bool {
+        now_unix >= self.issued + self.length() * 2 / 3
+    }
+
+    /// Whether three quarters are over: it should have been renewed by now.
+    #[must_use]
+    pub const fn is_late(self, now_unix: u64) -> bool {
+        now_unix >= self.issued + self.length() * 3 / 4
+    }
+
+    /// Whether it is over, with a little patience for clocks that differ: a tenth of the life, an hour at
+    /// most.
+    #[must_use]
+    pub fn is_over(self, now_unix: u64) -> bool {
+        now_unix > self.ends + (self.length() / 10).min(CLOCK_SKEW_MAX.as_secs())
+    }
+}
+
+/// The serial number of a certificate.
+#[must_use]
+pub fn serial_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.raw_serial().to_vec())
 }
 
 /// SHA-256 of the public key (SubjectPublicKeyInfo) of a certificate.
@@ -170,6 +225,19 @@ impl Identity {
         certificate: CertificateDer<'static>,
         authority: CertificateDer<'static>,
     ) -> Result<Self, PkiError> {
+        let identity = Self::assemble(key, certificate, authority)?;
+        tls::verify_node(&identity.certificate, &identity.authority, &identity.node)
+            .map_err(|error| PkiError::Certificate(explain_own(&error)))?;
+        Ok(identity)
+    }
+
+    /// As [`Self::new`], whatever the clock says: a node whose certificate has ended is told so by its peers,
+    /// and must be able to run to be given a new one.
+    fn assemble(
+        key: NodeKey,
+        certificate: CertificateDer<'static>,
+        authority: CertificateDer<'static>,
+    ) -> Result<Self, PkiError> {
         let refused = |why: &str| PkiError::Certificate(why.to_owned());
         let (node, role) =
             node_of(std::slice::from_ref(&certificate)).ok_or_else(|| refused("it names no node and role"))?;
@@ -179,8 +247,16 @@ impl Identity {
         if !is_authority(&authority) {
             return Err(refused("what came as the CA may not sign certificates"));
         }
-        tls::verify_node(&certificate, &authority, &node)
-            .map_err(|error| PkiError::Certificate(explain_own(&error)))?;
+        match tls::verify_node(&certificate, &authority, &node) {
+            Ok(())
+            | Err(rustls::Error::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            )) => {}
+            Err(error) => return Err(PkiError::Certificate(explain_own(&error))),
+        }
         Ok(Self { node, role, key, certificate, authority, revoked: None })
     }
 
@@ -233,10 +309,10 @@ impl Identity {
         self
     }
 
-    /// When the certificate ends, Unix seconds. An operator is warned before.
+    /// When its certificate was issued and when it ends.
     #[must_use]
-    pub fn not_after_unix(&self) -> i64 {
-        X509Certificate::from_der(&self.certificate).map_or(0, |(_, parsed)| parsed.validity().not_after.timestamp())
+    pub fn life(&self) -> Life {
+        Life::of(&self.certificate).unwrap_or(Life { issued: 0, ends: 0 })
     }
 
     /// Writes key, certificate and CA into one file of the state directory, in one step, and the
@@ -293,7 +369,7 @@ impl NodeState {
         let (Some(certificate), Some(authority)) = (certificates.next(), certificates.next()) else {
             return Ok(Some(Self::Unpaired(key)));
         };
-        let mut identity = Identity::new(key, certificate, authority)?;
+        let mut identity = Identity::assemble(key, certificate, authority)?;
         identity.revoked = load_revoked(&dir.join(REVOKED_FILE))?;
         Ok(Some(Self::Paired(identity)))
     }

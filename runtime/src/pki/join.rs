@@ -1,4 +1,6 @@
-//! Joining: how an edge and a core become a pair. Pure: messages, proofs, and one machine per side.
+//! Joining: how an edge and a core, or two cores, become a pair. Pure: messages, proofs, and one machine per
+//! side. The one that was invited into the cluster, called the edge here, may be a further core: it says so
+//! in its welcome, under the same proof.
 //!
 //! ```text
 //!   core                          TLS 1.3, ALPN edgeway-join/1, edge's key pinned        edge
@@ -15,7 +17,7 @@
 
 use std::fmt;
 
-use edgeway_model::NodeId;
+use edgeway_model::{NodeId, Role};
 use hmac::Mac;
 
 use super::limits::{CERTIFICATE_BYTES_MAX, JOIN_MESSAGE_BYTES_MAX, REFUSAL_BYTES_MAX};
@@ -43,6 +45,8 @@ pub enum Message {
     Welcome {
         /// The edge's name.
         edge: NodeId,
+        /// Edge, or further core.
+        role: Role,
         /// SHA-256 of the CA the edge belongs to, if it is paired.
         authority: Option<[u8; 32]>,
         /// HMAC over the exporter.
@@ -81,10 +85,10 @@ impl Message {
                 out.extend_from_slice(proof);
                 out.extend_from_slice(core.as_str().as_bytes());
             }
-            Self::Welcome { edge, authority, proof } => {
+            Self::Welcome { edge, role, authority, proof } => {
                 out.push(2);
                 out.extend_from_slice(proof);
-                out.extend_from_slice(&authority_field(authority.as_ref()));
+                out.extend_from_slice(&standing_field(*role, authority.as_ref()));
                 out.extend_from_slice(edge.as_str().as_bytes());
             }
             Self::Grant { authority, certificate } => {
@@ -129,12 +133,14 @@ impl Message {
                 let (authority, name) = body.split_first_chunk::<33>().ok_or(Malformed)?;
                 let (paired, hash) = authority.split_first_chunk::<1>().ok_or(Malformed)?;
                 let hash = <[u8; 32]>::try_from(hash).map_err(|_| Malformed)?;
-                let authority = match paired {
-                    [0] if hash == [0; 32] => None,
-                    [1] => Some(hash),
+                let (role, authority) = match paired {
+                    [0] if hash == [0; 32] => (Role::Edge, None),
+                    [1] => (Role::Edge, Some(hash)),
+                    [2] if hash == [0; 32] => (Role::Core, None),
+                    [3] => (Role::Core, Some(hash)),
                     _ => return Err(Malformed),
                 };
-                Ok(Self::Welcome { edge: node(name)?, authority, proof: *proof })
+                Ok(Self::Welcome { edge: node(name)?, role, authority, proof: *proof })
             }
             3 => {
                 let (authority, body) = take_blob(body)?;
@@ -261,6 +267,7 @@ pub enum EdgeStep {
 pub struct EdgeJoin {
     exporter: Exporter,
     edge: NodeId,
+    role: Role,
     authority: Option<[u8; 32]>,
     state: EdgeState,
 }
@@ -278,8 +285,8 @@ enum EdgeState {
 impl EdgeJoin {
     /// `authority` is the hash of the CA this edge belongs to, if it is paired.
     #[must_use]
-    pub const fn new(exporter: Exporter, edge: NodeId, authority: Option<[u8; 32]>) -> Self {
-        Self { exporter, edge, authority, state: EdgeState::AwaitingHello }
+    pub const fn new(exporter: Exporter, edge: NodeId, role: Role, authority: Option<[u8; 32]>) -> Self {
+        Self { exporter, edge, role, authority, state: EdgeState::AwaitingHello }
     }
 
     /// A message from the core.
@@ -329,10 +336,11 @@ impl EdgeJoin {
         if !ours {
             return EdgeStep::Refuse(Refusal::Used);
         }
-        let proof = edge_proof(&key, &self.exporter, invite, &self.edge, self.authority.as_ref());
+        let proof = edge_proof(&key, &self.exporter, invite, &self.edge, self.role, self.authority.as_ref());
         self.state = EdgeState::AwaitingGrant { core };
         EdgeStep::Send(Message::Welcome {
             edge: self.edge.clone(),
+            role: self.role,
             authority: self.authority,
             proof: proof.finalize().into_bytes().into(),
         })
@@ -400,11 +408,13 @@ pub enum CoreStep {
     Grant {
         /// The edge's name, proven.
         edge: NodeId,
+        /// Edge, or further core; proven.
+        role: Role,
         /// The CA it belongs to.
         authority: Option<[u8; 32]>,
     },
     /// The edge has stored it: record the edge.
-    Record(NodeId),
+    Record(NodeId, Role),
     /// The edge said no, and why.
     PeerRefused(String),
     /// Send the refusal and close.
@@ -417,7 +427,7 @@ pub struct CoreJoin {
     exporter: Exporter,
     invite: InviteId,
     key: InviteKey,
-    edge: Option<NodeId>,
+    edge: Option<(NodeId, Role)>,
 }
 
 impl CoreJoin {
@@ -433,15 +443,15 @@ impl CoreJoin {
     pub fn handle_message(&mut self, message: Message) -> CoreStep {
         match (self.edge.take(), message) {
             (_, Message::Refused { why }) => CoreStep::PeerRefused(why),
-            (None, Message::Welcome { edge, authority, proof }) => {
-                let expected = edge_proof(&self.key, &self.exporter, self.invite, &edge, authority.as_ref());
+            (None, Message::Welcome { edge, role, authority, proof }) => {
+                let expected = edge_proof(&self.key, &self.exporter, self.invite, &edge, role, authority.as_ref());
                 if expected.verify_slice(&proof).is_err() {
                     return CoreStep::Refuse(Refusal::WrongSecret);
                 }
-                self.edge = Some(edge.clone());
-                CoreStep::Grant { edge, authority }
+                self.edge = Some((edge.clone(), role));
+                CoreStep::Grant { edge, role, authority }
             }
-            (Some(edge), Message::Done) => CoreStep::Record(edge),
+            (Some((edge, role)), Message::Done) => CoreStep::Record(edge, role),
             _ => CoreStep::Refuse(Refusal::Protocol),
         }
     }
@@ -456,17 +466,20 @@ fn edge_proof(
     exporter: &Exporter,
     invite: InviteId,
     edge: &NodeId,
+    role: Role,
     authority: Option<&[u8; 32]>,
 ) -> hmac::Hmac<sha2::Sha256> {
-    let authority = authority_field(authority);
+    let authority = standing_field(role, authority);
     mac(key.expose(), &[b"edgeway-join/1 edge", exporter, &invite.0, &authority, edge.as_str().as_bytes()])
 }
 
-/// One byte "paired", then the hash or zeros: fixed length, so that the name after it is unambiguous.
-fn authority_field(authority: Option<&[u8; 32]>) -> [u8; 33] {
+/// One byte (1: paired, 2: a core), then the hash or zeros: fixed length, so that the name after it is
+/// unambiguous.
+fn standing_field(role: Role, authority: Option<&[u8; 32]>) -> [u8; 33] {
     let mut field = [0; 33];
+    field[0] = if role == Role::Core { 2 } else { 0 };
     if let Some(hash) = authority {
-        field[0] = 1;
+        field[0] |= 1;
         field[1..].copy_from_slice(hash);
     }
     field
@@ -520,7 +533,7 @@ mod tests {
     }
 
     fn edge(exporter: Exporter) -> EdgeJoin {
-        EdgeJoin::new(exporter, node_id("edge1"), None)
+        EdgeJoin::new(exporter, node_id("edge1"), Role::Edge, None)
     }
 
     #[test]
@@ -531,11 +544,14 @@ mod tests {
         assert_eq!(edge.handle_message(hello), EdgeStep::FindInvite(token.invite_id()));
         assert_eq!(edge.handle_invite(Some(record(&token)), 999), EdgeStep::ConsumeInvite(token.invite_id()));
         let EdgeStep::Send(welcome) = edge.handle_consumed(true) else { panic!() };
-        assert_eq!(core.handle_message(welcome), CoreStep::Grant { edge: node_id("edge1"), authority: None });
+        assert_eq!(
+            core.handle_message(welcome),
+            CoreStep::Grant { edge: node_id("edge1"), role: Role::Edge, authority: None }
+        );
         let step = edge.handle_message(Message::Grant { authority: vec![1], certificate: Some(vec![2]) });
         assert!(matches!(step, EdgeStep::Store { .. }));
         assert_eq!(edge.handle_stored(Ok(())), EdgeStep::Finish);
-        assert_eq!(core.handle_message(Message::Done), CoreStep::Record(node_id("edge1")));
+        assert_eq!(core.handle_message(Message::Done), CoreStep::Record(node_id("edge1"), Role::Edge));
     }
 
     #[test]
@@ -545,9 +561,10 @@ mod tests {
         let mut relayed = edge([4; 32]);
         relayed.handle_message(hello);
         assert_eq!(relayed.handle_invite(Some(record(&token)), 0), EdgeStep::Refuse(Refusal::WrongSecret));
-        let proof = edge_proof(&token.invite_key(), &[4; 32], token.invite_id(), &node_id("edge1"), None);
+        let proof = edge_proof(&token.invite_key(), &[4; 32], token.invite_id(), &node_id("edge1"), Role::Edge, None);
         let proof = proof.finalize().into_bytes().into();
-        let step = core.handle_message(Message::Welcome { edge: node_id("edge1"), authority: None, proof });
+        let step =
+            core.handle_message(Message::Welcome { edge: node_id("edge1"), role: Role::Edge, authority: None, proof });
         assert_eq!(step, CoreStep::Refuse(Refusal::WrongSecret));
     }
 
@@ -556,7 +573,8 @@ mod tests {
         let token = token(1);
         let (mut core, hello) = CoreJoin::new(&token, [3; 32], &node_id("edge1"));
         let Message::Hello { proof, .. } = hello else { panic!() };
-        let step = core.handle_message(Message::Welcome { edge: node_id("edge1"), authority: None, proof });
+        let step =
+            core.handle_message(Message::Welcome { edge: node_id("edge1"), role: Role::Edge, authority: None, proof });
         assert_eq!(step, CoreStep::Refuse(Refusal::WrongSecret));
     }
 
@@ -627,7 +645,7 @@ mod tests {
                 proof
             }),
             (any_node(), any::<Option<[u8; 32]>>(), any::<[u8; 32]>())
-                .prop_map(|(edge, authority, proof)| Message::Welcome { edge, authority, proof }),
+                .prop_map(|(edge, authority, proof)| Message::Welcome { edge, role: Role::Edge, authority, proof }),
             (prop::collection::vec(any::<u8>(), 1..900), prop::option::of(prop::collection::vec(any::<u8>(), 1..900)))
                 .prop_map(|(authority, certificate)| Message::Grant { authority, certificate }),
             Just(Message::Done),
@@ -659,7 +677,7 @@ mod tests {
                 let stored = matches!(step, EdgeStep::Store { .. } | EdgeStep::Finish);
                 prop_assert!(!stored);
                 let step = core.handle_message(message);
-                let granted = matches!(step, CoreStep::Grant { .. } | CoreStep::Record(_));
+                let granted = matches!(step, CoreStep::Grant { .. } | CoreStep::Record(..));
                 prop_assert!(!granted);
             }
         }

@@ -55,3 +55,25 @@ pub const EDGES_MAX: usize = 64;
 
 /// Largest file of the state directory that is read, bytes.
 pub const STATE_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Certificates a CA has noted and that have not ended: every node of the largest cluster, renewed often.
+pub const ISSUED_MAX: usize = 1_024;
+
+/// How often a node looks at certificates, its own and those of its links, and at its state directory. A
+/// revocation is felt within this and one round trip.
+pub const TRUST_EVERY: Duration = Duration::from_millis(500);
+
+/// Largest message on the identity stream of a link, bytes: a revocation list of a thousand certificates.
+pub const IDENTITY_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages on the identity stream of one link per minute; an honest peer has a handful in a year.
+pub const IDENTITY_MESSAGES_PER_MINUTE_MAX: u32 = 120;
+
+/// Bytes queued on an identity stream: a few messages of the largest size.
+pub const IDENTITY_QUEUE_BYTES_MAX: usize = 512 * 1024;
+
+/// Time between two offers of a new certificate to a peer that has not taken it up.
+pub const OFFER_EVERY: Duration = Duration::from_secs(5);
+
+/// How often at most an operator is told that a certificate should have been renewed.
+pub const EXPIRY_SAID_EVERY: Duration = Duration::from_secs(6 * 3_600);

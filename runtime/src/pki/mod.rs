@@ -15,6 +15,7 @@ pub mod authority;
 pub mod edges;
 pub mod identity;
 pub mod invites;
+mod issued;
 pub mod join;
 pub mod limits;
 pub mod pairing;
@@ -23,6 +24,7 @@ mod scenario;
 mod store;
 pub mod tls;
 pub mod token;
+pub mod trust;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ pub use invites::Invites;
 pub use pairing::{CoreJoined, JoinDesk, JoinError, Joined, TokenSourceError, join as join_edge, read_token};
 pub use tls::explain;
 pub use token::{Token, TokenError};
+pub use trust::{Trust, TrustedLink};
 
 /// Why an identity could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +114,12 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], PkiError> {
 #[must_use]
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// One PEM block, for tests.
+#[cfg(test)]
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> String {
+    store::pem(label, der)
 }
 
 #[cfg(test)]

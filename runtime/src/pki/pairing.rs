@@ -1,4 +1,5 @@
-//! Joining over sockets and files: the edge's desk that answers, and the core's one command.
+//! Joining over sockets and files: the desk of an edge (or of a further core) that answers, and the core's
+//! one command.
 //!
 //! The decisions are in [`super::join`]; here they meet TLS, the clock and the state directories.
 
@@ -7,8 +8,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edgeway_model::NodeId;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,9 +26,11 @@ use super::join::{
     CoreJoin, CoreStep, EXPORTER_LABEL, EdgeJoin, EdgeStep, Exporter, Malformed, Message, Plan, Refusal, Standing,
 };
 use super::limits::{
-    INVITE_FAILURES_MAX, JOIN_FAILURES_MAX, JOIN_PAUSE, JOIN_TIME_MAX, JOINS_AT_ONCE_MAX, TOKEN_TEXT_BYTES_MAX,
+    INVITE_FAILURES_MAX, JOIN_FAILURES_MAX, JOIN_PAUSE, JOIN_TIME_MAX, JOINS_AT_ONCE_MAX, NODE_VALIDITY,
+    TOKEN_TEXT_BYTES_MAX,
 };
 use super::token::{InviteId, Token, TokenError};
+use super::trust::{Trust, on_disk_thread};
 use super::{Authority, EdgeBook, EdgeRecord, Identity, Invites, NodeKey, NodeState, PkiError, Role, tls, unix_now};
 
 /// Why a join came to nothing.
@@ -73,12 +77,12 @@ pub struct Joined {
 }
 
 /// The edge's side: answers cores that hold a token. Lives on the thread of the link listener.
-#[derive(Debug)]
 pub struct JoinDesk {
     state_dir: PathBuf,
     node: NodeId,
+    role: Role,
     key: NodeKey,
-    identity: RefCell<Option<Identity>>,
+    trust: Rc<Trust>,
     invites: Invites,
     config: Arc<ServerConfig>,
     wrong_proofs: RefCell<BTreeMap<InviteId, u8>>,
@@ -88,21 +92,23 @@ pub struct JoinDesk {
 }
 
 impl JoinDesk {
-    /// The desk of the edge `node` with what its state directory holds; a new edge gets its key now.
+    /// The desk of the edge or further core `node` with what its state directory holds; a new one gets its
+    /// key now.
     ///
     /// # Errors
     /// If the directory cannot be read or written, or holds the identity of another node.
-    pub fn open(state_dir: &Path, node: NodeId) -> Result<Self, PkiError> {
+    pub fn open(state_dir: &Path, node: NodeId, role: Role) -> Result<Self, PkiError> {
         let state = NodeState::load_or_create(state_dir)?;
         if let Some(identity) = state.identity() {
-            check_owner(identity, &node, Role::Edge)?;
+            check_owner(identity, &node, role)?;
         }
         Ok(Self {
             state_dir: state_dir.to_owned(),
             node,
+            role,
             config: tls::join_server_config(state.key())?,
             key: state.key().clone(),
-            identity: RefCell::new(state.identity().cloned()),
+            trust: Trust::in_state(state_dir, state.identity().cloned()),
             invites: Invites::in_state(state_dir),
             wrong_proofs: RefCell::default(),
             failures_in_a_row: Cell::new(0),
@@ -114,7 +120,13 @@ impl JoinDesk {
     /// What the edge is now; `None` while unpaired.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        self.identity.borrow().clone()
+        self.trust.identity()
+    }
+
+    /// Whom this node trusts, and by what it is trusted.
+    #[must_use]
+    pub fn trust(&self) -> Rc<Trust> {
+        Rc::clone(&self.trust)
     }
 
     /// The edge's key, paired or not.
@@ -156,8 +168,8 @@ impl JoinDesk {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let authority = self.identity.borrow().as_ref().map(Identity::authority_hash);
-        let mut join = EdgeJoin::new(exporter(stream.get_ref().1, peer)?, self.node.clone(), authority);
+        let authority = self.identity().as_ref().map(Identity::authority_hash);
+        let mut join = EdgeJoin::new(exporter(stream.get_ref().1, peer)?, self.node.clone(), self.role, authority);
         let mut joined = None;
         let mut current = None;
         let mut step = join.handle_message(receive(&mut stream, peer).await?);
@@ -211,7 +223,7 @@ impl JoinDesk {
         let Some(certificate) = certificate else { return present.ok_or(Refusal::Protocol) };
         let identity = Identity::new(self.key.clone(), CertificateDer::from(certificate), authority)
             .map_err(|error| Refusal::Grant(error.to_string()))?;
-        check_owner(&identity, &self.node, Role::Edge).map_err(|error| Refusal::Grant(error.to_string()))?;
+        check_owner(&identity, &self.node, self.role).map_err(|error| Refusal::Grant(error.to_string()))?;
         let identity = match present.as_ref().and_then(Identity::revoked) {
             Some(list) => identity.with_revoked(list.clone()),
             None => identity,
@@ -220,7 +232,7 @@ impl JoinDesk {
         on_disk_thread(move || stored.store(&dir))
             .await
             .map_err(|error| Refusal::Internal(format!("the edge could not store its identity: {error}")))?;
-        *self.identity.borrow_mut() = Some(identity.clone());
+        self.trust.replace(identity.clone());
         Ok(identity)
     }
 
@@ -317,13 +329,31 @@ pub struct CoreJoined {
 /// # Errors
 /// Why the two are no pair; nothing has been recorded then.
 pub async fn join(state_dir: &Path, node: &NodeId, token: &Token) -> Result<CoreJoined, JoinError> {
+    join_for(state_dir, node, token, NODE_VALIDITY).await
+}
+
+/// As [`join`], with the life of the certificates that this core signs.
+///
+/// # Errors
+/// As [`join`].
+pub async fn join_for(
+    state_dir: &Path,
+    node: &NodeId,
+    token: &Token,
+    validity: Duration,
+) -> Result<CoreJoined, JoinError> {
     let address = token.address().to_owned();
-    timeout(JOIN_TIME_MAX, join_edge(state_dir, node, token))
+    timeout(JOIN_TIME_MAX, join_edge(state_dir, node, token, validity))
         .await
         .unwrap_or_else(|_| Err(JoinError::TimedOut(address)))
 }
 
-async fn join_edge(state_dir: &Path, node: &NodeId, token: &Token) -> Result<CoreJoined, JoinError> {
+async fn join_edge(
+    state_dir: &Path,
+    node: &NodeId,
+    token: &Token,
+    validity: Duration,
+) -> Result<CoreJoined, JoinError> {
     let address = token.address();
     // What is wrong on our side is found out before the token is used up.
     let standing = standing(state_dir, node)?;
@@ -333,9 +363,17 @@ async fn join_edge(state_dir: &Path, node: &NodeId, token: &Token) -> Result<Cor
     let mut made = None;
     loop {
         match join.handle_message(receive(&mut stream, address).await?) {
-            CoreStep::Grant { edge, authority } => {
+            CoreStep::Grant { edge, role, authority } => {
                 let certificate = peer_certificate(&stream).ok_or(JoinError::Refused(Refusal::Protocol))?;
-                let granted = grant(state_dir, node, &edge, standing, authority, &certificate, token.key_hash());
+                let granted = grant(
+                    state_dir,
+                    node,
+                    (&edge, role),
+                    standing.plan(authority),
+                    &certificate,
+                    token.key_hash(),
+                    validity,
+                );
                 match granted {
                     Ok((message, identity, created)) => {
                         send(&mut stream, &message, address).await?;
@@ -349,9 +387,9 @@ async fn join_edge(state_dir: &Path, node: &NodeId, token: &Token) -> Result<Cor
                     }
                 }
             }
-            CoreStep::Record(edge) => {
+            CoreStep::Record(edge, role) => {
                 let (identity, authority_created) = made.ok_or(JoinError::Refused(Refusal::Protocol))?;
-                let edge = EdgeRecord { node: edge, address: address.to_owned(), key_hash: token.key_hash() };
+                let edge = EdgeRecord { node: edge, role, address: address.to_owned(), key_hash: token.key_hash() };
                 let mut book = EdgeBook::load(state_dir)?;
                 book.record(edge.clone())?;
                 book.store(state_dir)?;
@@ -381,13 +419,13 @@ fn standing(state_dir: &Path, node: &NodeId) -> Result<Standing, PkiError> {
 fn grant(
     state_dir: &Path,
     node: &NodeId,
-    edge: &NodeId,
-    standing: Standing,
-    paired: Option<[u8; 32]>,
+    (edge, role): (&NodeId, Role),
+    plan: Result<Plan, Refusal>,
     certificate: &CertificateDer<'_>,
     key_hash: [u8; 32],
+    validity: Duration,
 ) -> Result<(Message, Identity, bool), JoinError> {
-    let plan = standing.plan(paired).map_err(JoinError::Refused)?;
+    let plan = plan.map_err(JoinError::Refused)?;
     check_name(state_dir, node, edge, key_hash)?;
     if plan == Plan::Record {
         let state = NodeState::load(state_dir)?;
@@ -395,10 +433,10 @@ fn grant(
         let identity = identity.ok_or(JoinError::Refused(Refusal::NoIdentity))?;
         return Ok((Message::Grant { authority: identity.authority().to_vec(), certificate: None }, identity, false));
     }
-    let authority = Authority::load_or_create(state_dir)?;
+    let authority = Authority::load_or_create(state_dir)?.with_validity(validity);
     let identity = own_identity(state_dir, node, &authority)?;
     let public_key = super::identity::public_key_of(certificate).ok_or(JoinError::Refused(Refusal::Protocol))?;
-    let signed = authority.sign_node(&public_key, edge, Role::Edge)?;
+    let signed = authority.sign_node(&public_key, edge, role)?;
     let message = Message::Grant { authority: authority.certificate().to_vec(), certificate: Some(signed.to_vec()) };
     Ok((message, identity, plan == Plan::CreateAndSign))
 }
@@ -494,13 +532,4 @@ async fn refuse<S: AsyncWrite + Unpin>(mut stream: S, refusal: Refusal, peer: &s
     let _ = send(&mut stream, &Message::Refused { why: refusal.to_string() }, peer).await;
     let _ = stream.shutdown().await;
     JoinError::Refused(refusal)
-}
-
-/// Flushing a disk takes milliseconds; the thread of the links has none to spare.
-async fn on_disk_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, PkiError> + Send + 'static,
-) -> Result<T, PkiError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(PkiError::Full("the disk thread ended early".to_owned())))
 }

@@ -66,7 +66,7 @@ fn a_link_stands_between_an_edge_and_a_core_of_one_authority() {
     let core = authority.issue(&node("core1"), Role::Core).unwrap();
     run(async {
         let (dialled, served) = handshake(
-            link_client_config(&core, edge.node()).unwrap(),
+            link_client_config(&core, edge.node(), Role::Edge).unwrap(),
             server_name(edge.node()),
             link_server_config(&edge).unwrap(),
         )
@@ -77,7 +77,7 @@ fn a_link_stands_between_an_edge_and_a_core_of_one_authority() {
 }
 
 async fn refused(client: &Identity, expected: &str, server: &Identity, client_says: &str, server_says: &str) {
-    let config = link_client_config(client, &node(expected)).unwrap();
+    let config = link_client_config(client, &node(expected), Role::Edge).unwrap();
     let (dialled, served) = handshake(config, server_name(&node(expected)), link_server_config(server).unwrap()).await;
     let (dialled, served) = (dialled.unwrap_err(), served.unwrap_err());
     assert!(dialled.contains(client_says), "the dialling side says: {dialled}");
@@ -123,7 +123,7 @@ fn a_revoked_node_is_refused_by_both_sides() {
         refused(&core, "edge1", &careful, "has been revoked", "has been revoked").await;
         let careful = other.clone().with_revoked(list.clone());
         refused(&careful, "edge1", &edge, "has been revoked", "has been revoked").await;
-        let config = link_client_config(&other, edge.node()).unwrap();
+        let config = link_client_config(&other, edge.node(), Role::Edge).unwrap();
         let careful = edge.clone().with_revoked(list);
         let (dialled, _) = handshake(config, server_name(edge.node()), link_server_config(&careful).unwrap()).await;
         assert_eq!(dialled, Ok(()), "others are not touched");
@@ -152,7 +152,7 @@ fn identities_and_authority_survive_a_restart() {
     let loaded = state.identity().unwrap();
     assert_eq!((loaded.node(), loaded.role()), (&node("core2"), Role::Core));
     assert_eq!(loaded.certificate(), issued.certificate());
-    let left = loaded.not_after_unix() - i64::try_from(unix_now()).unwrap();
+    let left = i64::try_from(loaded.life().ends).unwrap() - i64::try_from(unix_now()).unwrap();
     assert!((left - i64::try_from(NODE_VALIDITY.as_secs()).unwrap()).abs() < 60, "{left}");
 }
 
@@ -214,7 +214,7 @@ struct Edge {
 impl Edge {
     async fn start(name: &str) -> Self {
         let scratch = Scratch::new(name);
-        let desk = Rc::new(JoinDesk::open(scratch.path(), node(name)).unwrap());
+        let desk = Rc::new(JoinDesk::open(scratch.path(), node(name), Role::Edge).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let serving = spawn_local(serve(listener, desk.clone()));
@@ -265,7 +265,7 @@ fn an_edge_and_the_first_core_become_a_pair() {
         // What both have on disk makes a link.
         let edge_identity = edge.key().identity().unwrap().clone();
         let core = NodeState::load(inside.path()).unwrap().unwrap().identity().unwrap().clone();
-        let config = link_client_config(&core, &node("edge1")).unwrap();
+        let config = link_client_config(&core, &node("edge1"), Role::Edge).unwrap();
         let (dialled, served) =
             handshake(config, server_name(&node("edge1")), link_server_config(&edge_identity).unwrap()).await;
         assert_eq!((dialled, served), (Ok(()), Ok(Some((node("core1"), Role::Core)))));

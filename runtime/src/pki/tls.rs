@@ -9,7 +9,7 @@ use edgeway_model::NodeId;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
@@ -41,13 +41,13 @@ pub fn link_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, PkiE
     server_config(identity, LINK_ALPN)
 }
 
-/// What a dialling core presents to, and demands from, the edge `expected`. Dial with
+/// What a dialling core presents to, and demands from, the node `expected` in that role. Dial with
 /// [`server_name`]`(expected)`.
 ///
 /// # Errors
 /// If the identity's parts cannot be used for TLS.
-pub fn link_client_config(identity: &Identity, expected: &NodeId) -> Result<Arc<ClientConfig>, PkiError> {
-    client_config(identity, expected, LINK_ALPN)
+pub fn link_client_config(identity: &Identity, expected: &NodeId, role: Role) -> Result<Arc<ClientConfig>, PkiError> {
+    client_config(identity, expected, role, LINK_ALPN)
 }
 
 /// As [`link_server_config`], for QUIC.
@@ -63,7 +63,7 @@ pub fn media_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, Pki
 /// # Errors
 /// If the identity's parts cannot be used for TLS.
 pub fn media_client_config(identity: &Identity, expected: &NodeId) -> Result<Arc<ClientConfig>, PkiError> {
-    client_config(identity, expected, MEDIA_ALPN)
+    client_config(identity, expected, Role::Edge, MEDIA_ALPN)
 }
 
 /// The same identity and the same demands, for the TCP connection media takes where UDP is blocked.
@@ -149,6 +149,26 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// Whether `list` is a revocation list that `authority` signed. `certificate` is any of its certificates.
+pub(crate) fn verify_revocations(
+    list: &CertificateRevocationListDer<'static>,
+    certificate: &CertificateDer<'_>,
+    authority: &CertificateDer<'_>,
+    node: &NodeId,
+) -> Result<(), Error> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(authority)?, provider())
+        .with_crls([list.clone()])
+        .only_check_end_entity_revocation()
+        .build()
+        .map_err(|error| Error::General(error.to_string()))?;
+    let verified = verifier.verify_server_cert(certificate, &[], &server_name(node), &[], UnixTime::now());
+    match verified {
+        // The signature is checked before the list is read: a list that names our own certificate is genuine.
+        Ok(_) | Err(Error::InvalidCertificate(CertificateError::Revoked)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether `authority` signed `certificate`, it names `node`, and it is valid now.
 pub(crate) fn verify_node(
     certificate: &CertificateDer<'_>,
@@ -178,7 +198,12 @@ fn server_config(identity: &Identity, alpn: &[u8]) -> Result<Arc<ServerConfig>, 
     Ok(Arc::new(config))
 }
 
-fn client_config(identity: &Identity, expected: &NodeId, alpn: &[u8]) -> Result<Arc<ClientConfig>, PkiError> {
+fn client_config(
+    identity: &Identity,
+    expected: &NodeId,
+    role: Role,
+    alpn: &[u8],
+) -> Result<Arc<ClientConfig>, PkiError> {
     let mut chain =
         WebPkiServerVerifier::builder_with_provider(roots(identity.authority()).map_err(unusable)?, provider());
     if let Some(list) = identity.revoked() {
@@ -189,7 +214,7 @@ fn client_config(identity: &Identity, expected: &NodeId, alpn: &[u8]) -> Result<
         .with_protocol_versions(&[&version::TLS13])
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PeerEdge { chain, expected: expected.clone() }))
+        .with_custom_certificate_verifier(Arc::new(PeerNode { chain, expected: expected.clone(), role }))
         .with_client_auth_cert(vec![identity.certificate().clone()], identity.key().private_key())
         .map_err(unusable)?;
     config.alpn_protocols = vec![alpn.to_vec()];
@@ -286,14 +311,15 @@ impl ClientCertVerifier for PeerCore {
     }
 }
 
-/// Accepts the one edge that was dialled.
+/// Accepts the one node that was dialled.
 #[derive(Debug)]
-struct PeerEdge {
+struct PeerNode {
     chain: Arc<WebPkiServerVerifier>,
     expected: NodeId,
+    role: Role,
 }
 
-impl ServerCertVerifier for PeerEdge {
+impl ServerCertVerifier for PeerNode {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -305,7 +331,7 @@ impl ServerCertVerifier for PeerEdge {
         // The name is the one this configuration was made for, whatever the caller dials with.
         let name = server_name(&self.expected);
         let verified = self.chain.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)?;
-        let node = check_role(end_entity, Role::Edge)?;
+        let node = check_role(end_entity, self.role)?;
         if node != self.expected {
             return Err(wrong_peer(format!("the peer is {node}, not {}", dns_name(&self.expected))));
         }

@@ -10,7 +10,7 @@ use edgeway_model::media::{Component, InsideRelay, OutsideSecurity, PortPair, Sr
 use edgeway_model::{LinkId, Moment, NodeId, Random, RelayId, Secret};
 use edgeway_runtime::link::{Door, LinkHost, dial, listen};
 use edgeway_runtime::outbox::Outbox;
-use edgeway_runtime::pki::{Authority, EdgeRecord, Identity, Role};
+use edgeway_runtime::pki::{Authority, EdgeRecord, Identity, Role, Trust};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -127,7 +127,7 @@ async fn serve(
     let tcp = TcpListener::bind("127.0.0.1:0").await?;
     tell.send(tcp.local_addr()?)?;
     let end = Rc::new(End { echo: true, ..End::default() });
-    let _listener = listen(Host(Rc::clone(&end)), tcp, Door::Paired(identity))?;
+    let _listener = listen(Host(Rc::clone(&end)), tcp, Door::Paired(Trust::fixed(identity)))?;
     end.opened().await;
     let before = cpu();
     let _ = stopped.await;
@@ -135,9 +135,9 @@ async fn serve(
 }
 
 async fn drive(identity: Identity, address: SocketAddr, batch: usize) -> Result<Duration> {
-    let record = EdgeRecord { node: node("edge1")?, address: address.to_string(), key_hash: [0; 32] };
+    let record = EdgeRecord { node: node("edge1")?, role: Role::Edge, address: address.to_string(), key_hash: [0; 32] };
     let end = Rc::new(End::default());
-    let _dialler = dial(Host(Rc::clone(&end)), &identity, &record, Random::from_seed([4; 32]))?;
+    let _dialler = dial(Host(Rc::clone(&end)), &Trust::fixed(identity), &record, Random::from_seed([4; 32]));
     let outbox = end.opened().await;
     let message = Bytes::from(vec![b'x'; MESSAGE_BYTES]);
     let before = cpu();

@@ -316,7 +316,7 @@ impl LinkPort {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 let Ok(tcp) = tokio::net::TcpListener::from_std(tcp) else { return };
-                let _listener = listen(host, tcp, Door::Paired(identity));
+                let _listener = listen(host, tcp, Door::Paired(edgeway_runtime::pki::Trust::fixed(identity)));
                 let _ = stopped.await;
             });
         });

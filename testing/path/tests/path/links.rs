@@ -115,7 +115,12 @@ impl Fleet {
         let (chain, key) = authority.issue_server(&["edge1.example.test"])?.pem();
         let certificates = Arc::new(CertificateStore::from_pem(&chain, &key)?);
         let link = SocketAddr::new(IPV4[0], LINK_PORT);
-        let record = EdgeRecord { node: edge, address: link.to_string(), key_hash: edge_identity.key().key_hash() };
+        let record = EdgeRecord {
+            node: edge,
+            role: Role::Edge,
+            address: link.to_string(),
+            key_hash: edge_identity.key().key_hash(),
+        };
         let settings = parse_edge(
             &format!(
                 "node = \"edge1\"\n[sip]\nlisten = [\"127.0.0.1:5061\"]\npublic_host = \"127.0.0.1\"\n\

@@ -1,0 +1,218 @@
+//! A limit on what costs the peer nothing and us something: HTTP/2 frames that carry no bytes of ours.
+//!
+//! `h2` answers every PING and every SETTINGS, and takes any number of PRIORITY and WINDOW_UPDATE frames
+//! (CVE-2019-9512, -9513, -9515 and their kin). An honest peer of a link sends a handful of them. This
+//! reads along in what arrives, frame heads only, and ends the connection of a peer that floods.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::limits::{CONTROL_BURST_MAX, CONTROL_PER_SECOND_MAX, WINDOW_BURST_MAX, WINDOW_PER_SECOND_MAX};
+
+/// The preface of an HTTP/2 client (RFC 9113 §3.4), before its first frame.
+const PREFACE_BYTES: usize = 24;
+/// The head of a frame (RFC 9113 §4.1).
+const HEAD_BYTES: usize = 9;
+/// DATA (RFC 9113 §6.1).
+const DATA: u8 = 0;
+/// WINDOW_UPDATE (§6.9): an honest peer sends some for what it takes off us.
+const WINDOW_UPDATE: u8 = 8;
+
+/// A stream that is read along.
+#[derive(Debug)]
+pub(super) struct Calm<T> {
+    inner: T,
+    watch: Watch,
+}
+
+impl<T> Calm<T> {
+    /// A stream whose peer is the client of HTTP/2, so that its preface comes first.
+    pub(super) fn of_client(inner: T) -> Self {
+        Self { inner, watch: Watch::new(PREFACE_BYTES) }
+    }
+
+    /// A stream whose peer is the server of HTTP/2.
+    pub(super) fn of_server(inner: T) -> Self {
+        Self { inner, watch: Watch::new(0) }
+    }
+}
+
+/// Where in the peer's frames we are, and how much it may still send.
+#[derive(Debug)]
+struct Watch {
+    skip: usize,
+    head: [u8; HEAD_BYTES],
+    head_bytes: usize,
+    control: Bucket,
+    window: Bucket,
+}
+
+impl Watch {
+    fn new(skip: usize) -> Self {
+        Self {
+            skip,
+            head: [0; HEAD_BYTES],
+            head_bytes: 0,
+            control: Bucket::new(CONTROL_BURST_MAX, CONTROL_PER_SECOND_MAX),
+            window: Bucket::new(WINDOW_BURST_MAX, WINDOW_PER_SECOND_MAX),
+        }
+    }
+
+    /// Reads along; an error names the flood.
+    fn see(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut now = None;
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = (HEAD_BYTES - self.head_bytes).min(bytes.len());
+            self.head[self.head_bytes..self.head_bytes + taken].copy_from_slice(&bytes[..taken]);
+            self.head_bytes += taken;
+            bytes = &bytes[taken..];
+            if self.head_bytes < HEAD_BYTES {
+                return Ok(());
+            }
+            self.head_bytes = 0;
+            self.skip = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]) as usize;
+            let kind = self.head[3];
+            let bucket = match kind {
+                // Small ones are bounded by h2 itself (`data_frame_budget`).
+                DATA if self.skip > 0 => continue,
+                WINDOW_UPDATE => &mut self.window,
+                _ => &mut self.control,
+            };
+            if !bucket.take(*now.get_or_insert_with(Instant::now)) {
+                let name = NAMES.get(usize::from(kind)).unwrap_or(&"unknown");
+                return Err(io::Error::other(format!("the peer floods the link with HTTP/2 frames ({name})")));
+            }
+        }
+    }
+}
+
+/// The kinds of frames (RFC 9113 §6), by number.
+const NAMES: [&str; 10] = [
+    "DATA",
+    "HEADERS",
+    "PRIORITY",
+    "RST_STREAM",
+    "SETTINGS",
+    "PUSH_PROMISE",
+    "PING",
+    "GOAWAY",
+    "WINDOW_UPDATE",
+    "CONTINUATION",
+];
+
+/// So many at once, and so many a second.
+#[derive(Debug)]
+struct Bucket {
+    left: u32,
+    most: u32,
+    per_second: u32,
+    filled: Option<Instant>,
+}
+
+impl Bucket {
+    const fn new(most: u32, per_second: u32) -> Self {
+        Self { left: most, most, per_second, filled: None }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let filled = *self.filled.get_or_insert(now);
+        let millis = u64::try_from(now.saturating_duration_since(filled).as_millis()).unwrap_or(u64::MAX);
+        let more = u32::try_from(millis.saturating_mul(u64::from(self.per_second)) / 1_000).unwrap_or(u32::MAX);
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(self.most);
+            self.filled = Some(now);
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Calm<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = &read
+            && let Err(flood) = self.watch.see(&buf.filled()[before..])
+        {
+            return Poll::Ready(Err(flood));
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Calm<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn frame(kind: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, 0, 0, 0, 0, 0];
+        frame.resize(HEAD_BYTES + payload, 0xff);
+        frame
+    }
+
+    #[test]
+    fn data_is_free_and_floods_are_named_however_they_are_cut() {
+        for piece in [1, 7, 9, 100, 65_536] {
+            let mut watch = Watch::new(PREFACE_BYTES);
+            let mut honest = vec![b'P'; PREFACE_BYTES];
+            for _ in 0..300 {
+                honest.extend(frame(DATA, 1_000));
+            }
+            honest.extend(frame(4, 36));
+            honest.extend(frame(1, 200));
+            assert!(honest.chunks(piece).all(|bytes| watch.see(bytes).is_ok()), "cut into {piece}");
+            for (kind, name) in [(6, "PING"), (4, "SETTINGS"), (3, "RST_STREAM"), (0, "DATA"), (77, "unknown")] {
+                let mut watch = Watch::new(0);
+                let flood = frame(kind, if kind == DATA { 0 } else { 8 }).repeat(CONTROL_BURST_MAX as usize + 100);
+                let ended = flood.chunks(piece).find_map(|bytes| watch.see(bytes).err()).expect("noticed");
+                assert!(ended.to_string().contains(name), "{ended}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_fills_again_and_never_over_its_brim() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, 5);
+        assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10);
+        assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 5);
+        assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(3_600))).count(), 10);
+    }
+}
