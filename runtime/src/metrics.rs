@@ -186,6 +186,7 @@ mod tests {
             round_trip: Some(Duration::from_micros(1_250)),
             skew_ms: -42,
             media_path: if up { MediaPath::Udp } else { MediaPath::None },
+            ..LinkStatus::default()
         };
         Status {
             node: "core1".into(),

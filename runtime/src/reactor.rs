@@ -19,7 +19,7 @@ use edgeway_model::notice::Notice;
 use edgeway_model::world::{
     FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
-use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId};
+use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::ServerConnection;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -483,9 +483,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
         LinkId(next)
     }
 
-    fn link_opened(&self, link: LinkId, peer: NodeId, address: SocketAddr, outbox: Rc<Outbox>) {
+    fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
         self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
-        self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), address } });
+        self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
         let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
         if path.is_open() {
             self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });

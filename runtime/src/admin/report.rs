@@ -36,6 +36,9 @@ fn link(link: &LinkStatus) -> Value {
         "round_trip_ms": link.round_trip.map(|time| time.as_secs_f64() * 1e3),
         "clock_skew_ms": link.skew_ms,
         "media_path": link.media_path.label(),
+        "version": link.version,
+        "unknown_frames": link.unknown_frames,
+        "trouble": link.trouble,
     })
 }
 
@@ -173,6 +176,8 @@ mod tests {
                     round_trip: Some(Duration::from_micros(1_250)),
                     skew_ms: -42,
                     media_path: MediaPath::Udp,
+                    version: 2,
+                    ..LinkStatus::default()
                 },
                 LinkStatus {
                     peer: "edge-osaka".into(),
@@ -180,6 +185,8 @@ mod tests {
                     round_trip: None,
                     skew_ms: 7,
                     media_path: MediaPath::Tcp,
+                    version: 2,
+                    ..LinkStatus::default()
                 },
                 LinkStatus {
                     peer: "edge3".into(),
@@ -187,6 +194,8 @@ mod tests {
                     round_trip: Some(Duration::from_secs(1)),
                     skew_ms: 1,
                     media_path: MediaPath::Udp,
+                    trouble: Some("silent for 3 s".into()),
+                    ..LinkStatus::default()
                 },
             ],
             registrars: vec![

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
-use edgeway_model::{NodeId, Random};
+use edgeway_model::{NodeId, Random, Role};
 use socket2::SockRef;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, spawn_local};
@@ -120,7 +120,7 @@ async fn carry<H: LinkHost>(
         standing.outbox = Some(Rc::clone(&outbox));
         standing.trouble = None;
     }
-    host.link_opened(link, edge, address, Rc::clone(&outbox));
+    host.link_opened(link, edge, Role::Edge, address, Rc::clone(&outbox));
     let end = pipe.run(host, link, &outbox).await;
     standing.borrow_mut().outbox = None;
     host.link_closed(link, end.why());

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use edgeway_model::{LinkId, NodeId};
+use edgeway_model::{LinkId, NodeId, Role};
 use rustls::ServerConnection;
 
 use crate::outbox::Outbox;
@@ -17,7 +17,7 @@ pub trait LinkHost {
     fn next_link(&self) -> LinkId;
     /// A link stands: both certificates are verified and the signalling stream is open. What goes
     /// into `outbox` goes to the peer; closing it closes the link.
-    fn link_opened(&self, link: LinkId, peer: NodeId, address: SocketAddr, outbox: Rc<Outbox>);
+    fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>);
     /// Bytes of the peer, in order, cut anywhere.
     fn link_received(&self, link: LinkId, bytes: Bytes);
     /// The link is gone. Comes exactly once for each `link_opened`, and is the last call for the

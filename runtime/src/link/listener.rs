@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_model::NodeId;
 use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
+use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
@@ -226,7 +226,7 @@ enum Caller {
 async fn carry<H: LinkHost>(host: H, mut pipe: Pipe, core: NodeId, peer: SocketAddr, cores: Cores) {
     let (link, outbox) = (host.next_link(), Outbox::new(LINK_QUEUE_BYTES_MAX));
     let older = cores.borrow_mut().insert(core.clone(), Rc::clone(&outbox));
-    host.link_opened(link, core.clone(), peer, Rc::clone(&outbox));
+    host.link_opened(link, core.clone(), Role::Core, peer, Rc::clone(&outbox));
     if let Some(older) = older {
         older.close(REPLACED.to_owned());
     }

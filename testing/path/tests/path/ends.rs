@@ -336,7 +336,15 @@ impl LinkHost for MediaOnly {
         self.next.set(self.next.get() + 1);
         LinkId(self.next.get())
     }
-    fn link_opened(&self, _link: LinkId, _peer: NodeId, _address: SocketAddr, _outbox: Rc<Outbox>) {}
+    fn link_opened(
+        &self,
+        _link: LinkId,
+        _peer: NodeId,
+        _role: edgeway_model::Role,
+        _address: SocketAddr,
+        _outbox: Rc<Outbox>,
+    ) {
+    }
     fn link_received(&self, _link: LinkId, _bytes: Bytes) {}
     fn link_closed(&self, _link: LinkId, _why: String) {}
     fn media_stream(&self, peer: NodeId, tcp: std::net::TcpStream, tls: rustls::ServerConnection) {
