@@ -3,6 +3,7 @@
 //! It checks the edge's certificate and name, as its users' phones do. It says a tone from a file and records what it
 //! hears into another, call after call.
 
+use crate::baresip::TRACE;
 use crate::kamailio::{self, DOMAIN, PASSWORD};
 use crate::network::Station;
 use crate::process::{Daemon, Scratch, wait_for};
@@ -78,6 +79,9 @@ impl Linphone {
         fs::write(&config, settings(user, home, keys))?;
         let mut command = station.host().command("linphonec");
         command.args(["-a", "-c"]).arg(&config).env("HOME", &directory).current_dir(&directory);
+        if std::env::var_os(TRACE).is_some() {
+            command.args(["-d", "6", "-l", "trace.log"]);
+        }
         let (daemon, input) = Daemon::start_with_input(&name, &mut command, scratch.path())?;
         let mut phone = Self { user: user.to_owned(), tone_hz, station, recording, input, daemon };
         phone.say("soundcard use files")?;
