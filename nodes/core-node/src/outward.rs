@@ -234,15 +234,19 @@ impl CoreNode {
         };
         let mut edit = response.edit();
         edit.pop_via();
-        if matched.request.method() == Some("REGISTER") {
-            contact::reveal(&mut edit, response);
-        }
+        let registers = matched.request.method() == Some("REGISTER");
+        let revealed = registers && contact::reveal(&mut edit, response);
         if let Some(body) = body {
             edit.set_sdp(&body);
         }
         let bytes = edit.finish();
-        if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) && !matched.orphaned {
-            self.registered(edge, *flow, &matched.request, &bytes, now);
+        if registers && (200..300).contains(&status) && !matched.orphaned {
+            // Parsed again only where its Contacts have become others.
+            match revealed.then(|| Message::parse(bytes.clone())) {
+                None => self.registered(edge, *flow, &matched.request, response, now),
+                Some(Ok(answer)) => self.registered(edge, *flow, &matched.request, &answer, now),
+                Some(Err(_)) => {}
+            }
         }
         if status >= 200 {
             self.retried.remove(&matched.id);
@@ -250,13 +254,13 @@ impl CoreNode {
         self.proxy.respond(matched.id, status, bytes, now);
     }
 
-    fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Bytes, now: Moment) {
+    fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Message, now: Moment) {
         if is_keep_alive(request) {
             return;
         }
-        let (Some(edge), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
+        let Some(edge) = self.edges.get(edge) else { return };
         let flow = flow_at(edge.index, flow);
-        let changes = self.bindings.accept(request, &answer, flow, now);
+        let changes = self.bindings.accept(request, answer, flow, now);
         self.report(changes);
     }
 }

@@ -169,7 +169,8 @@ struct Resend {
 struct Transaction {
     key: Key,
     upstream: Hop,
-    request: Message,
+    /// As received; of a finished non-INVITE nothing is left to ask, and thousands of those linger.
+    request: Option<Message>,
     invite: bool,
     state: State,
     downstream: Option<Downstream>,
@@ -190,6 +191,18 @@ impl Transaction {
     fn upstream_transmit(&self, bytes: Bytes) -> Transmit {
         let flow = self.downstream.as_ref().and_then(|downstream| flow_of(&downstream.hop));
         Transmit { hop: self.upstream.clone(), flow, bytes }
+    }
+
+    /// A finished non-INVITE repeats its answer and absorbs others; it needs no request for that. INVITEs
+    /// still acknowledge and are cancelled.
+    fn slim_down(&mut self) {
+        if self.invite {
+            return;
+        }
+        self.request = None;
+        if let Some(downstream) = &mut self.downstream {
+            downstream.sent = Bytes::new();
+        }
     }
 
     fn cancel_transmit(&self) -> Option<Transmit> {
@@ -268,10 +281,10 @@ impl Proxy {
         self.per_flow.contains_key(&flow)
     }
 
-    /// The request of a transaction, as received.
+    /// The request of a transaction, as received; not that of a finished non-INVITE.
     #[must_use]
     pub fn request(&self, id: TransactionId) -> Option<&Message> {
-        self.transactions.get(&id).map(|transaction| &transaction.request)
+        self.transactions.get(&id)?.request.as_ref()
     }
 
     /// Where a transaction's request came from.
@@ -460,7 +473,8 @@ impl Proxy {
             }
         }
         let Some(transaction) = self.transactions.get(&id) else { return Err(Stray) };
-        let (upstream, request) = (transaction.upstream.clone(), transaction.request.clone());
+        let Some(request) = transaction.request.clone() else { return Ok(None) };
+        let upstream = transaction.upstream.clone();
         Ok(Some(Matched { id, upstream, request, orphaned: transaction.orphaned }))
     }
 
@@ -491,6 +505,7 @@ impl Proxy {
             transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
+            transaction.slim_down();
             self.arm(id);
         } else {
             self.remove(id);
@@ -600,7 +615,7 @@ impl Proxy {
         let transaction = Transaction {
             upstream: key.hop.clone(),
             key,
-            request: request.clone(),
+            request: Some(request.clone()),
             invite,
             state: State::Waiting,
             downstream: None,
@@ -661,7 +676,8 @@ impl Proxy {
         self.transmits.push_back(transaction.upstream_transmit(bytes));
         match transaction.state {
             State::Waiting => {
-                let terminated = transaction.request.respond(487, "Request Terminated").to_tag("c").build();
+                let Some(request) = &transaction.request else { return Received::Absorbed };
+                let terminated = request.respond(487, "Request Terminated").to_tag("c").build();
                 self.respond(id, 487, terminated, now);
             }
             // RFC 3261 §9.1: no CANCEL before a provisional answer has come.
