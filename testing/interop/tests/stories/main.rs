@@ -33,7 +33,7 @@ const PRODUCT_STORIES: &[Story] = &[
     ("linphone transfers", linphone_transfer_story),
 ];
 
-/// The same clients with Kamailio in the edge's place: what fails there too is not ours.
+/// Without the product there is nothing to tell.
 const DIRECT_STORIES: &[Story] = &[];
 
 fn main() -> ExitCode {

@@ -23,7 +23,7 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
     let station = site.network.station_inside(5)?;
     let music = RtpParty::open(station.host(), SocketAddr::new(station.address(), 32_000), MUSIC_HZ)?;
     report.scenario("hold music from another address inside, and back", || hold(&mut alice, &mut desk, &music));
-    report.scenario("hold music towards a phone that was called", || hold_called(&mut alice, &mut desk, &music));
+    report.scenario("hold music towards a phone that was called", || hold_called(&alice, &mut desk, &music));
     let mut one = Desk::register_with(site, "hunt", 5074, DESK_HZ)?;
     let mut other = Desk::register_with(site, "hunt", 5076, OTHER_HZ)?;
     report.scenario("early media from two forks, then the second answers", || {
@@ -88,7 +88,7 @@ fn hold(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
     music_and_back(alice, desk, dialog, music)
 }
 
-fn hold_called(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
+fn hold_called(alice: &Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
     let mark = alice.mark();
     let (dialog, answer) = desk.phone.call("alice", &desk.media.sdp("sendrecv"))?;
     desk.media.talk_to(&answer.body)?;
@@ -99,7 +99,7 @@ fn hold_called(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<(
 
 /// The desk holds alice with music from another machine; she gets its packets and keeps silent; then she is back.
 fn music_and_back(
-    alice: &mut Phone,
+    alice: &Phone,
     desk: &mut Desk,
     mut dialog: edgeway_interop::dialog::Dialog,
     music: &RtpParty,

@@ -38,7 +38,7 @@ fn call(caller: &mut Phone, callee: &mut Phone, streams: usize) -> Result<()> {
     result
 }
 
-fn try_call(caller: &mut Phone, callee: &mut Phone, streams: usize) -> Result<()> {
+fn try_call(caller: &mut Phone, callee: &Phone, streams: usize) -> Result<()> {
     caller.clear_recordings()?;
     callee.clear_recordings()?;
     let marks = (caller.mark(), callee.mark());
@@ -48,7 +48,7 @@ fn try_call(caller: &mut Phone, callee: &mut Phone, streams: usize) -> Result<()
     sleep(LISTEN / 3);
     let before = (caller.station().media_packets_by_port()?, callee.station().media_packets_by_port()?);
     sleep(LISTEN);
-    for (phone, before) in [(&*caller, before.0), (&*callee, before.1)] {
+    for (phone, before) in [(&*caller, before.0), (callee, before.1)] {
         let mut after = phone.station().media_packets_by_port()?;
         for (port, packets) in &mut after {
             *packets -= before.get(port).unwrap_or(&0);
