@@ -318,11 +318,13 @@ impl WirePhone {
         let contact = self.contact();
         // The registrar asks for an outbound-capable first hop where there is an instance; inside there is none.
         let (instance, supported) = match self.wire {
-            Wire::Tls(_) => (
-                // One for each connection: a user may have several such phones.
-                format!(";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:012}>\";reg-id=1", self.local.port()),
-                "path, outbound",
-            ),
+            Wire::Tls(_) => {
+                // The same when it comes back over another connection (RFC 5626 §4.1); a user may have several devices.
+                let device = md5_hex(&format!("{}{}", self.user, self.contact_parameters));
+                let device = device.get(..12).unwrap_or_default();
+                let instance = format!(";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{device}>\";reg-id=1");
+                (instance, "path, outbound")
+            }
             Wire::Udp { .. } => (String::new(), "path"),
         };
         let own = uri(&self.user);
