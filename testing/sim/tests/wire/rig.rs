@@ -296,8 +296,8 @@ impl Rig {
 
     fn obey(&mut self, at: At, output: Output, inputs: &mut VecDeque<(At, Input)>) {
         match (at, output) {
-            (At::Edge, Output::Flow { flow, command }) => self.to_client(flow, command),
-            (At::Core(index), Output::Flow { flow, command }) => self.to_stream(index, flow, command, inputs),
+            (At::Edge, Output::Flow { flow, command }) => self.obey_client(flow, command),
+            (At::Core(index), Output::Flow { flow, command }) => self.obey_stream(index, flow, command, inputs),
             (_, Output::Link { link, command: LinkCommand::Send { bytes } }) => {
                 let index = usize::try_from(link.0).expect("few");
                 let to = if at == At::Edge { At::Core(index) } else { At::Edge };
@@ -317,7 +317,7 @@ impl Rig {
         }
     }
 
-    fn to_client(&mut self, flow: FlowId, command: FlowCommand) {
+    fn obey_client(&mut self, flow: FlowId, command: FlowCommand) {
         match command {
             FlowCommand::Send { bytes } => {
                 let Some(framer) = self.clients.get_mut(&flow) else { return };
@@ -331,7 +331,7 @@ impl Rig {
         }
     }
 
-    fn to_stream(&mut self, index: usize, flow: FlowId, command: FlowCommand, inputs: &mut VecDeque<(At, Input)>) {
+    fn obey_stream(&mut self, index: usize, flow: FlowId, command: FlowCommand, inputs: &mut VecDeque<(At, Input)>) {
         match command {
             FlowCommand::Dial { peer, transport } => {
                 let event = if self.inside_alive {
