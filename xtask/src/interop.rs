@@ -39,15 +39,24 @@ fn as_root() -> Result<Vec<OsString>> {
     Ok(if setup::we_are_root()? { Vec::new() } else { vec!["sudo".into()] })
 }
 
-/// The step, its program built.
-pub(crate) fn step() -> Result<Step> {
-    let program = build("edgeway-interop", "first_call")?;
+/// The step with the first calls, its program built.
+pub(crate) fn first_call_step() -> Result<Step> {
+    daemons_step("interop", "first_call")
+}
+
+/// The step with what people do with telephones, its program built.
+pub(crate) fn stories_step() -> Result<Step> {
+    daemons_step("stories", "stories")
+}
+
+fn daemons_step(name: &'static str, test: &str) -> Result<Step> {
+    let program = build("edgeway-interop", test)?;
     // Named rather than handed down, because sudo clears the environment.
     let mut binaries = OsString::from("EDGEWAY_BIN_DIR=");
     binaries.push(release_folder()?);
     let mut words = as_root()?;
     words.extend(["env".into(), "EDGEWAY_INTEROP=1".into(), binaries, program.into()]);
-    Ok(Step::program("interop", words).within(SECONDS_MAX))
+    Ok(Step::program(name, words).within(SECONDS_MAX))
 }
 
 /// Builds a test program and says where it is.

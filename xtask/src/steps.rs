@@ -124,11 +124,8 @@ impl Tally {
     /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says, or the last one of a
     /// program of ours, `first_call: 30 passed, 0 failed, 95 s`.
     fn count(&mut self, line: &str) {
-        let Some(counts) =
-            ["test result: ", "first_call: ", "path: "].iter().find_map(|start| line.trim_start().strip_prefix(start))
-        else {
-            return;
-        };
+        const STARTS: [&str; 4] = ["test result: ", "first_call: ", "stories: ", "path: "];
+        let Some(counts) = STARTS.iter().find_map(|start| line.trim_start().strip_prefix(start)) else { return };
         let number_before = |word: &str| -> Option<u64> {
             let before = &counts[..counts.find(word)?];
             before.split_whitespace().last()?.parse().ok()
@@ -184,12 +181,13 @@ mod tests {
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "12 passed; 7 failed",
             "first_call: 30 passed, 1 failed, 95 s",
+            "stories: 5 passed, 0 failed, 95 s",
             "path: 0 tests; EDGEWAY_PATH=1 runs them",
             "first_call: FAILED: network namespaces need root",
         ] {
             tally.count(line);
         }
-        assert_eq!((tally.passed, tally.failed), (45, 3));
+        assert_eq!((tally.passed, tally.failed), (50, 3));
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn steps() -> Vec<Step> {
 /// Whether everything held.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let steps = steps();
-    let names: Vec<&str> = steps.iter().map(|step| step.name).chain([INTEROP, PATH]).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.name).chain(BUILT.map(|(name, _)| name)).collect();
     if let Some(unknown) = options.only.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("there is no step {unknown}; there are: {}", names.join(", "));
     }
@@ -56,12 +56,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let outcome = Outcome::of(step.name, || run_step(step, &outcomes));
         outcomes.push(outcome);
     }
-    if wanted(INTEROP) {
-        let outcome = Outcome::of(INTEROP, || run_built(interop::step, &outcomes));
-        outcomes.push(outcome);
-    }
-    if wanted(PATH) {
-        let outcome = Outcome::of(PATH, || run_built(interop::path_step, &outcomes));
+    for (name, step) in BUILT.into_iter().filter(|(name, _)| wanted(name)) {
+        let outcome = Outcome::of(name, || run_built(step, &outcomes));
         outcomes.push(outcome);
     }
     Ok(print_summary(&outcomes))
@@ -78,7 +74,7 @@ fn run_step(step: &Step, before: &[Outcome]) -> Tally {
 }
 
 /// A step that is made when it is its turn.
-fn run_built(step: fn() -> Result<Step>, before: &[Outcome]) -> Tally {
+fn run_built(step: MakeStep, before: &[Outcome]) -> Tally {
     if let Some(why) = failed(BUILD, before) {
         return why;
     }
@@ -96,7 +92,8 @@ fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
 
 /// The step that builds what later ones run.
 const BUILD: &str = "build";
-/// The step with real daemons.
-const INTEROP: &str = "interop";
-/// The step across a bad path.
-const PATH: &str = "path";
+/// Makes a step.
+type MakeStep = fn() -> Result<Step>;
+/// Steps that are made when it is their turn: with real daemons, and across a bad path.
+const BUILT: [(&str, MakeStep); 3] =
+    [("interop", interop::first_call_step), ("stories", interop::stories_step), ("path", interop::path_step)];

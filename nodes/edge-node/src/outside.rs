@@ -313,3 +313,22 @@ fn covers(name: &str, host: &str) -> bool {
         None => host.eq_ignore_ascii_case(name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        for (name, host, ours) in [
+            ("edge.example.com", "EDGE.example.com", true),
+            ("edge.example.com", "edge.example.org", false),
+            ("*.example.com", "edge.Example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", ".example.com", false),
+            ("*.example.com", "a.edge.example.com", false),
+        ] {
+            assert_eq!(covers(name, host), ours, "{name} {host}");
+        }
+    }
+}

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The variable that makes phones log every SIP message, for someone who looks for a fault.
+pub const TRACE: &str = "EDGEWAY_SIP_TRACE";
 /// The control port, of each phone in its own namespace.
 const CONTROL_PORT: u16 = 4440;
 /// How long a phone may take to start and open its control port.
@@ -90,7 +92,9 @@ impl Phone {
         fs::write(directory.join("config"), setup.config(&station, &tone, &recordings))?;
         fs::write(directory.join("accounts"), setup.account())?;
         fs::write(directory.join("contacts"), "")?;
-        let mut daemon = Daemon::start(&name, host.command("baresip").arg("-f").arg(&directory), scratch.path())?;
+        let mut command = host.command("baresip");
+        command.arg("-f").arg(&directory).args(std::env::var_os(TRACE).map(|_| "-s"));
+        let mut daemon = Daemon::start(&name, &mut command, scratch.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, CONTROL_PORT));
         let mut control = None;
         daemon.wait_until("control port", START_PATIENCE, |_| {

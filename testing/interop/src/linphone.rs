@@ -3,6 +3,7 @@
 //! It checks the edge's certificate and name, as its users' phones do. It says a tone from a file and records what it
 //! hears into another, call after call.
 
+use crate::baresip::TRACE;
 use crate::kamailio::{self, DOMAIN, PASSWORD};
 use crate::network::Station;
 use crate::process::{Daemon, Scratch, wait_for};
@@ -16,6 +17,16 @@ use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
+/// What it would offer by itself, with rates and channels. All but one are off.
+const CODECS: [(&str, u32, u8); 6] = [
+    ("PCMU", 8_000, 1),
+    ("opus", 48_000, 2),
+    ("speex", 16_000, 1),
+    ("speex", 8_000, 1),
+    ("PCMA", 8_000, 1),
+    ("G729", 8_000, 1),
+];
+/// Tones outlast every call.
 const TONE_SECONDS: u32 = 150;
 
 /// Where a phone registers.
@@ -68,6 +79,9 @@ impl Linphone {
         fs::write(&config, settings(user, home, keys))?;
         let mut command = station.host().command("linphonec");
         command.args(["-a", "-c"]).arg(&config).env("HOME", &directory).current_dir(&directory);
+        if std::env::var_os(TRACE).is_some() {
+            command.args(["-d", "6", "-l", "trace.log"]);
+        }
         let (daemon, input) = Daemon::start_with_input(&name, &mut command, scratch.path())?;
         let mut phone = Self { user: user.to_owned(), tone_hz, station, recording, input, daemon };
         phone.say("soundcard use files")?;
@@ -176,12 +190,16 @@ fn settings(user: &str, home: Home<'_>, keys: Keys) -> String {
         ),
         Home::Registrar(address) => (format!("<sip:{address};transport=udp>"), "media_encryption=none\n".to_owned()),
     };
+    let codecs = CODECS.iter().enumerate().map(|(index, (mime, rate, channels))| {
+        let enabled = u8::from(*mime == "PCMU");
+        format!("[audio_codec_{index}]\nmime={mime}\nrate={rate}\nchannels={channels}\nenabled={enabled}\n")
+    });
+    let codecs: String = codecs.collect();
     let (events, info) = (u8::from(keys == Keys::Events), u8::from(keys == Keys::Info));
     format!(
         "[sip]\ndefault_proxy=0\nsip_port=-1\nsip_tcp_port=-1\nsip_tls_port=-1\nuse_rfc2833={events}\nuse_info={info}\n\
          {security}[proxy_0]\nreg_proxy={proxy}\nreg_route={proxy}\nreg_identity=sip:{user}@{DOMAIN}\nreg_expires=3600\n\
          reg_sendregister=1\n[auth_info_0]\nusername={user}\npasswd={PASSWORD}\nrealm={DOMAIN}\ndomain={DOMAIN}\n\
-         [rtp]\naudio_rtp_port=20000\nvideo_rtp_port=20100\n[net]\ndns_srv_enabled=0\n\
-         [audio_codec_0]\nmime=PCMU\nrate=8000\nchannels=1\nenabled=1\n"
+         [rtp]\naudio_rtp_port=20000\nvideo_rtp_port=20100\n[net]\ndns_srv_enabled=0\n{codecs}"
     )
 }

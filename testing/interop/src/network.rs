@@ -16,6 +16,7 @@
 use crate::Host;
 use crate::host::Namespace;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,9 +57,10 @@ table inet firewall {
 const PHONE_RULES: &str = r#"
 table inet phone {
     counter media { }
+    set ports { type inet_service; flags dynamic; counter; }
     chain input {
         type filter hook input priority 0; policy accept;
-        udp dport 20000-20999 counter name media
+        udp dport 20000-20999 counter name media update @ports { udp dport }
     }
 }
 "#;
@@ -219,6 +221,14 @@ impl Station {
     /// Its address.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The same by port.
+    pub fn media_packets_by_port(&self) -> Result<BTreeMap<u16, u64>> {
+        let listed = self.host.run("nft", &["list", "set", "inet", "phone", "ports"])?;
+        let words: Vec<&str> = listed.split([' ', ',', '\n', '\t', '{', '}']).filter(|word| !word.is_empty()).collect();
+        let entries = words.windows(4).filter(|four| four[1] == "counter" && four[2] == "packets");
+        Ok(entries.filter_map(|four| Some((four[0].parse().ok()?, four[3].parse().ok()?))).collect())
     }
 
     /// Packets that arrived at its media ports so far.

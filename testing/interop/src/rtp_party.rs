@@ -52,6 +52,8 @@ impl RtpParty {
         socket.set_read_timeout(Some(FRAME))?;
         let state = Arc::new(Mutex::new(State { tone_hz, ..State::default() }));
         let over = Arc::new(AtomicBool::new(false));
+        // A source of its own (RFC 3550 §8): address and port are nobody else's.
+        let source = [address.port().to_be_bytes(), [b'e', b'w']].concat().try_into().unwrap_or_default();
         let (ear, mouth) = (socket.try_clone()?, socket);
         let threads = vec![
             std::thread::spawn({
@@ -60,7 +62,7 @@ impl RtpParty {
             }),
             std::thread::spawn({
                 let (state, over) = (Arc::clone(&state), Arc::clone(&over));
-                move || talk(&mouth, &state, &over)
+                move || talk(&mouth, &state, &over, source)
             }),
         ];
         Ok(Self { address, state, over, threads })
@@ -181,7 +183,7 @@ impl State {
     }
 }
 
-fn talk(socket: &UdpSocket, state: &Mutex<State>, over: &AtomicBool) {
+fn talk(socket: &UdpSocket, state: &Mutex<State>, over: &AtomicBool, source: [u8; 4]) {
     let mut sequence = 1_u16;
     let mut timestamp = 160_u32;
     let mut event: Option<(u8, u32, u16)> = None;
@@ -201,9 +203,9 @@ fn talk(socket: &UdpSocket, state: &Mutex<State>, over: &AtomicBool) {
         let packet = match &mut event {
             Some((code, start, count)) => {
                 *count += 1;
-                event_packet(sequence, *start, *code, *count)
+                event_packet(head(EVENT_TYPE, sequence, *start, source), *code, *count)
             }
-            None => speech_packet(sequence, timestamp, tone_hz),
+            None => speech_packet(head(0, sequence, timestamp, source), timestamp, tone_hz),
         };
         // The end is said several times, then a pause makes the next key another event.
         if event.is_some_and(|(_, _, count)| count >= EVENT_PACKETS + EVENT_ENDS) {
@@ -214,16 +216,15 @@ fn talk(socket: &UdpSocket, state: &Mutex<State>, over: &AtomicBool) {
     }
 }
 
-fn head(kind: u8, sequence: u16, timestamp: u32) -> Vec<u8> {
+fn head(kind: u8, sequence: u16, timestamp: u32, source: [u8; 4]) -> Vec<u8> {
     let mut packet = vec![0x80, kind];
     packet.extend_from_slice(&sequence.to_be_bytes());
     packet.extend_from_slice(&timestamp.to_be_bytes());
-    packet.extend_from_slice(b"edge");
+    packet.extend_from_slice(&source);
     packet
 }
 
-fn speech_packet(sequence: u16, timestamp: u32, tone_hz: f64) -> Vec<u8> {
-    let mut packet = head(0, sequence, timestamp);
+fn speech_packet(mut packet: Vec<u8>, timestamp: u32, tone_hz: f64) -> Vec<u8> {
     packet.extend((0..FRAME_SAMPLES).map(|index| {
         let at = f64::from(timestamp.wrapping_add(index) % 8000);
         to_mu_law(8000.0 * (TAU * tone_hz * at / 8000.0).sin())
@@ -231,9 +232,10 @@ fn speech_packet(sequence: u16, timestamp: u32, tone_hz: f64) -> Vec<u8> {
     packet
 }
 
-fn event_packet(sequence: u16, start: u32, code: u8, count: u16) -> Vec<u8> {
-    let marker = if count == 1 { 0x80 } else { 0 };
-    let mut packet = head(marker | EVENT_TYPE, sequence, start);
+fn event_packet(mut packet: Vec<u8>, code: u8, count: u16) -> Vec<u8> {
+    if count == 1 {
+        packet[1] |= 0x80;
+    }
     let end = if count > EVENT_PACKETS { 0x80 } else { 0 };
     packet.extend_from_slice(&[code, end | 10]);
     packet.extend_from_slice(&(count.min(EVENT_PACKETS) * 160).to_be_bytes());

@@ -37,6 +37,7 @@ pub struct WirePhone {
     /// Messages that came while another was waited for, oldest first.
     waiting: VecDeque<Message>,
     sequence: u32,
+    contact_parameters: String,
 }
 
 /// What carries its messages.
@@ -77,7 +78,15 @@ impl WirePhone {
     }
 
     fn new(user: &str, wire: Wire, local: SocketAddr) -> Self {
-        Self { user: user.to_owned(), wire, local, received: Vec::new(), waiting: VecDeque::new(), sequence: 0 }
+        Self {
+            user: user.to_owned(),
+            wire,
+            local,
+            received: Vec::new(),
+            waiting: VecDeque::new(),
+            sequence: 0,
+            contact_parameters: String::new(),
+        }
     }
 
     /// The certificate the edge showed.
@@ -86,6 +95,11 @@ impl WirePhone {
             Wire::Tls(stream) => stream.conn.peer_certificates().and_then(<[_]>::first),
             Wire::Udp { .. } => None,
         }
+    }
+
+    /// Registers with more parameters of its Contact, such as `;q=0.5`, from now on.
+    pub fn set_contact_parameters(&mut self, parameters: &str) {
+        parameters.clone_into(&mut self.contact_parameters);
     }
 
     /// Registers; answers a challenge. The final status code.
@@ -205,11 +219,16 @@ impl WirePhone {
 
     /// Gives up an INVITE sent before; its final answer.
     pub fn cancel(&mut self, invite: &str) -> Result<Message> {
+        self.start_cancel(invite)?;
+        self.wait_response(invite, 200, PATIENCE)
+    }
+
+    /// The same without waiting for the end of the INVITE.
+    pub fn start_cancel(&mut self, invite: &str) -> Result<()> {
         let request = Message::take(&mut invite.as_bytes().to_vec())?.context("a whole request")?;
         let cancel = request.cancel()?;
         self.send(&cancel)?;
-        self.wait_response(&cancel, 200, PATIENCE)?;
-        self.wait_response(invite, 200, PATIENCE)
+        self.wait_response(&cancel, 200, PATIENCE).map(drop)
     }
 
     /// Waits until an INVITE sent before is answered with 200, and acknowledges.
@@ -300,15 +319,20 @@ impl WirePhone {
         // The registrar asks for an outbound-capable first hop where there is an instance; inside there is none.
         let (instance, supported) = match self.wire {
             Wire::Tls(_) => {
-                (";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-000000000001>\";reg-id=1", "path, outbound")
+                // The same when it comes back over another connection (RFC 5626 §4.1); a user may have several devices.
+                let device = md5_hex(&format!("{}{}", self.user, self.contact_parameters));
+                let device = device.get(..12).unwrap_or_default();
+                let instance = format!(";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{device}>\";reg-id=1");
+                (instance, "path, outbound")
             }
-            Wire::Udp { .. } => ("", "path"),
+            Wire::Udp { .. } => (String::new(), "path"),
         };
         let own = uri(&self.user);
         let head = self.request_head("REGISTER", &format!("sip:{DOMAIN}"), &own, call_id);
         format!(
-            "{head}Contact: {contact}{instance}\r\nExpires: {expires_seconds}\r\nSupported: {supported}\r\n\
-             {credentials}Content-Length: 0\r\n\r\n"
+            "{head}Contact: {contact}{instance}{}\r\nExpires: {expires_seconds}\r\nSupported: {supported}\r\n\
+             {credentials}Content-Length: 0\r\n\r\n",
+            self.contact_parameters
         )
     }
 

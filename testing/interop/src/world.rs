@@ -164,8 +164,14 @@ impl Site {
 
     /// A phone of our own outside, registered.
     pub fn wire_outside(&self, user: &str) -> Result<WirePhone> {
+        self.wire_outside_with(user, "")
+    }
+
+    /// The same with parameters of its Contact, such as `;q=0.5`.
+    pub fn wire_outside_with(&self, user: &str, contact_parameters: &str) -> Result<WirePhone> {
         let (internet, authority) = (self.network.internet(), self.authority.certificate());
         let mut phone = WirePhone::connect(&internet, user, edge_address(), EDGE_NAME, &authority)?;
+        phone.set_contact_parameters(contact_parameters);
         let status = phone.register(600)?;
         ensure!(status == 200, "{user} registers: status {status}");
         Ok(phone)

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// The tone of the party inside, in hertz.
 pub(crate) const DESK_HZ: f64 = 1000.0;
+/// What a phone of ours outside offers and answers: encrypted audio, to nowhere.
+pub(crate) const SECURE_SDP: &str = "v=0\r\no=- 1 1 IN IP4 198.51.100.200\r\ns=-\r\nc=IN IP4 198.51.100.200\r\n\
+    t=0 0\r\nm=audio 42000 RTP/SAVP 0\r\na=rtpmap:0 PCMU/8000\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
 /// How long somebody listens before a tone is judged.
 pub(crate) const LISTEN: Duration = Duration::from_secs(3);
 /// How much of it must be the tone, in seconds.
@@ -25,11 +29,16 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Registers `user` from `port`; its media is 1000 ports higher... on an even port of its own.
+    /// Registers `user` from `port`; its media has a port of its own.
     pub(crate) fn register(site: &Site, user: &str, port: u16) -> Result<Self> {
+        Self::register_with(site, user, port, DESK_HZ)
+    }
+
+    /// The same with a tone of one's choice.
+    pub(crate) fn register_with(site: &Site, user: &str, port: u16, tone_hz: f64) -> Result<Self> {
         let phone = site.wire_inside(user, port)?;
         let address = SocketAddr::new(REGISTRAR, 30_000 + 2 * (port % 1000));
-        Ok(Self { phone, media: RtpParty::open(&site.network.inside(), address, DESK_HZ)? })
+        Ok(Self { phone, media: RtpParty::open(&site.network.inside(), address, tone_hz)? })
     }
 }
 

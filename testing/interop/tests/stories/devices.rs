@@ -1,12 +1,15 @@
 //! Several devices of one user, and several calls of one device.
 
-use crate::cast::{DESK_HZ, Desk, LISTEN, desk_hears, established, hears};
+use crate::cast::{DESK_HZ, Desk, LISTEN, SECURE_SDP, desk_hears, established, hears};
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::baresip::Phone;
 use edgeway_interop::kamailio::{PATIENCE, wait};
+use edgeway_interop::message::Message;
 use edgeway_interop::report::Report;
+use edgeway_interop::wire_phone::WirePhone;
 use edgeway_interop::world::Site;
 use std::thread::sleep;
+use std::time::Duration;
 
 pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
     let mut first = site.outside_with("alice", 0, 440.0, |setup| setup.answers = false)?;
@@ -49,7 +52,56 @@ pub(crate) fn one_after_the_other(report: &Report, site: &Site) -> Result<()> {
     report.scenario("call waiting: a second call is taken, the first held, then swapped", || {
         call_waiting(&mut dora, &mut bob, &mut desk)
     });
+    let mut first = site.wire_outside_with("frank", ";q=1.0")?;
+    let mut second = site.wire_outside_with("frank", ";q=0.3")?;
+    report.scenario("one after the other: the first is busy, the second rings, the caller gives up", || {
+        busy_then_next(&mut first, &mut second, &mut desk)
+    });
+    report.scenario("one after the other: the first does not answer and stops, the second does", || {
+        silent_then_next(&mut first, &mut second, &mut desk)
+    });
     Ok(())
+}
+
+/// Nothing rings at the second device as long as this.
+const ALONE: Duration = Duration::from_secs(1);
+
+fn busy_then_next(first: &mut WirePhone, second: &mut WirePhone, desk: &mut Desk) -> Result<()> {
+    let sent = desk.phone.invite("frank", "", &desk.media.sdp("sendrecv"))?;
+    let invite = first.wait_request("INVITE", PATIENCE)?;
+    ensure!(!second.gets_request("INVITE", ALONE), "both were rung at once");
+    first.answer(&invite, "486 Busy Here")?;
+    let invite = second.wait_request("INVITE", PATIENCE)?;
+    second.answer(&invite, "180 Ringing")?;
+    desk.phone.wait_response(&sent, 180, PATIENCE)?;
+    desk.phone.start_cancel(&sent)?;
+    give_up(second, &invite)?;
+    let answer = desk.phone.wait_response(&sent, 200, PATIENCE)?;
+    ensure!(answer.status() == Some(487), "the caller was told {}", answer.first_line());
+    Ok(())
+}
+
+fn silent_then_next(first: &mut WirePhone, second: &mut WirePhone, desk: &mut Desk) -> Result<()> {
+    let sent = desk.phone.invite("frank", "", &desk.media.sdp("sendrecv"))?;
+    let invite = first.wait_request("INVITE", PATIENCE)?;
+    first.answer(&invite, "180 Ringing")?;
+    give_up(first, &invite).context("the first is cancelled when its time is over")?;
+    let invite = second.wait_request("INVITE", PATIENCE)?;
+    second.answer_with(&invite, "200 OK", "", SECURE_SDP)?;
+    let (mut dialog, answer) = desk.phone.wait_answered(&sent)?;
+    ensure!(!answer.body.contains("a=crypto:"), "the answer inside is {}", answer.body);
+    second.wait_request("ACK", PATIENCE)?;
+    let sent = desk.phone.send_in(&mut dialog, "BYE", "", "")?;
+    let bye = second.wait_request("BYE", PATIENCE)?;
+    second.answer(&bye, "200 OK")?;
+    desk.phone.wait_response(&sent, 200, PATIENCE).map(drop)
+}
+
+/// What a phone does with a CANCEL.
+fn give_up(phone: &mut WirePhone, invite: &Message) -> Result<()> {
+    let cancel = phone.wait_request("CANCEL", PATIENCE)?;
+    phone.answer(&cancel, "200 OK")?;
+    phone.answer(invite, "487 Request Terminated")
 }
 
 fn one_answers(answering: &mut Phone, other: &Phone, desk: &mut Desk, user: &str) -> Result<()> {

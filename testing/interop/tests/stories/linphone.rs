@@ -64,15 +64,12 @@ pub(crate) fn transfers(report: &Report, site: &Site) -> Result<()> {
         lars.hang_up()?;
         luis.wait_said(marks.1, "ended", PATIENCE).map(drop)
     });
-    report.scenario("attended transfer by a phone outside: outside to inside", || {
-        attended(&mut lars, &mut lena, &mut luis)
-    });
-    report.scenario("attended transfer by a phone inside, between two outside", || {
-        attended(&mut luis, &mut lars, &mut lena)
-    });
-    report.scenario("attended transfer by a phone outside: inside to outside", || {
-        attended(&mut lena, &mut luis, &mut lars)
-    });
+    report
+        .scenario("attended transfer by a phone outside: outside to inside", || attended(&mut lars, &mut lena, &luis));
+    report
+        .scenario("attended transfer by a phone inside, between two outside", || attended(&mut luis, &mut lars, &lena));
+    report
+        .scenario("attended transfer by a phone outside: inside to outside", || attended(&mut lena, &mut luis, &lars));
     Ok(())
 }
 
@@ -138,7 +135,7 @@ fn is_called(other: &mut Phone, linphone: &mut Linphone) -> Result<()> {
 }
 
 /// `transferor` calls both, and connects them with each other.
-fn attended(transferor: &mut Linphone, transferee: &mut Linphone, target: &mut Linphone) -> Result<()> {
+fn attended(transferor: &mut Linphone, transferee: &mut Linphone, target: &Linphone) -> Result<()> {
     let first = call_number(transferor, transferee)?;
     transferor.say("pause")?;
     let second = call_number(transferor, target)?;
@@ -151,7 +148,7 @@ fn attended(transferor: &mut Linphone, transferee: &mut Linphone, target: &mut L
     target.wait_said(marks.1, "Media streams established", PATIENCE).context("the target's new call")?;
     transferor.wait_said(marks.2, "ended", PATIENCE).context("the transferor is done")?;
     sleep(LISTEN);
-    for phone in [&*transferee, &*target] {
+    for phone in [&*transferee, target] {
         let before = phone.station().media_packets()?;
         wait_for("packets", PATIENCE, || phone.station().media_packets().is_ok_and(|now| now > before + 50))
             .with_context(|| format!("media at {} after the transfer", phone.user()))?;
@@ -169,7 +166,7 @@ fn attended(transferor: &mut Linphone, transferee: &mut Linphone, target: &mut L
 }
 
 /// Calls and waits for sound; the number linphone gives the call.
-fn call_number(from: &mut Linphone, to: &mut Linphone) -> Result<String> {
+fn call_number(from: &mut Linphone, to: &Linphone) -> Result<String> {
     let mark = from.mark();
     from.dial(to.user())?;
     let line = from.wait_said(mark, "Media streams established", PATIENCE)?;

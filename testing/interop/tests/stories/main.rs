@@ -11,6 +11,7 @@ mod linphone;
 mod media;
 mod requests;
 mod transfer;
+mod video;
 
 use anyhow::Result;
 use edgeway_interop::product::Transport;
@@ -27,11 +28,12 @@ const PRODUCT_STORIES: &[Story] = &[
     ("devices, path off", devices_path_off_story),
     ("transfer", transfer_story),
     ("requests", requests_story),
+    ("video", video_story),
     ("linphone", linphone_story),
     ("linphone transfers", linphone_transfer_story),
 ];
 
-/// The same clients with Kamailio in the edge's place: what fails there too is not ours.
+/// Without the product there is nothing to tell.
 const DIRECT_STORIES: &[Story] = &[];
 
 fn main() -> ExitCode {
@@ -90,5 +92,11 @@ fn linphone_story(report: &Report) -> Result<()> {
 fn linphone_transfer_story(report: &Report) -> Result<()> {
     let site = site(report, true, Transport::Tcp, &[])?;
     linphone::transfers(report, &site)?;
+    site.finish(report)
+}
+
+fn video_story(report: &Report) -> Result<()> {
+    let site = site(report, true, Transport::Tcp, &[])?;
+    video::story(report, &site)?;
     site.finish(report)
 }

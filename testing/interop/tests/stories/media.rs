@@ -1,7 +1,7 @@
 //! Sound before the answer, and music while on hold from another server inside.
 
 use crate::cast::{DESK_HZ, Desk, LISTEN, desk_hears, established, hears};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use edgeway_interop::baresip::Phone;
 use edgeway_interop::kamailio::PATIENCE;
 use edgeway_interop::process::wait_for;
@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const MUSIC_HZ: f64 = 1500.0;
+const OTHER_HZ: f64 = 1700.0;
 
 pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
     let mut alice = site.outside("alice", 0, 440.0)?;
@@ -22,8 +23,40 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
     let station = site.network.station_inside(5)?;
     let music = RtpParty::open(station.host(), SocketAddr::new(station.address(), 32_000), MUSIC_HZ)?;
     report.scenario("hold music from another address inside, and back", || hold(&mut alice, &mut desk, &music));
-    report.scenario("hold music towards a phone that was called", || hold_called(&mut alice, &mut desk, &music));
+    report.scenario("hold music towards a phone that was called", || hold_called(&alice, &mut desk, &music));
+    let mut one = Desk::register_with(site, "hunt", 5074, DESK_HZ)?;
+    let mut other = Desk::register_with(site, "hunt", 5076, OTHER_HZ)?;
+    report.scenario("early media from two forks, then the second answers", || {
+        two_forks(&mut alice, &mut one, &mut other)
+    });
     Ok(())
+}
+
+/// Both desks play before anybody answers; then one does, and the caller hears that one.
+fn two_forks(alice: &mut Phone, one: &mut Desk, other: &mut Desk) -> Result<()> {
+    alice.clear_recordings()?;
+    let mark = alice.mark();
+    alice.dial("hunt")?;
+    let first = one.phone.wait_request("INVITE", PATIENCE)?;
+    let second = other.phone.wait_request("INVITE", PATIENCE)?;
+    one.media.talk_to(&first.body)?;
+    one.phone.answer_with(&first, "183 Session Progress", "", &one.media.sdp("sendrecv"))?;
+    hears(alice, DESK_HZ).context("the first fork")?;
+    other.media.talk_to(&second.body)?;
+    other.phone.answer_with(&second, "183 Session Progress", "", &other.media.sdp("sendrecv"))?;
+    sleep(Duration::from_millis(500));
+    other.phone.answer_with(&second, "200 OK", "", &other.media.sdp("sendrecv"))?;
+    let cancel = one.phone.wait_request("CANCEL", PATIENCE)?;
+    one.media.fall_silent();
+    one.phone.answer(&cancel, "200 OK")?;
+    one.phone.answer(&first, "487 Request Terminated")?;
+    other.phone.wait_request("ACK", PATIENCE)?;
+    established(alice, mark)?;
+    desk_hears(&other.media, alice.tone_hz())?;
+    hears(alice, OTHER_HZ).context("the fork that answered")?;
+    let mut dialog = other.phone.dialog_of(&second)?;
+    other.phone.hang_up(&mut dialog)?;
+    alice.wait_event(mark, &["CALL_CLOSED"], PATIENCE).map(drop)
 }
 
 fn early(alice: &mut Phone, desk: &mut Desk) -> Result<()> {
@@ -55,7 +88,7 @@ fn hold(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
     music_and_back(alice, desk, dialog, music)
 }
 
-fn hold_called(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
+fn hold_called(alice: &Phone, desk: &mut Desk, music: &RtpParty) -> Result<()> {
     let mark = alice.mark();
     let (dialog, answer) = desk.phone.call("alice", &desk.media.sdp("sendrecv"))?;
     desk.media.talk_to(&answer.body)?;
@@ -66,7 +99,7 @@ fn hold_called(alice: &mut Phone, desk: &mut Desk, music: &RtpParty) -> Result<(
 
 /// The desk holds alice with music from another machine; she gets its packets and keeps silent; then she is back.
 fn music_and_back(
-    alice: &mut Phone,
+    alice: &Phone,
     desk: &mut Desk,
     mut dialog: edgeway_interop::dialog::Dialog,
     music: &RtpParty,

@@ -1,6 +1,6 @@
 //! Requests that are no calls, and extensions of calls: each crosses both tiers with what it carries.
 
-use crate::cast::Desk;
+use crate::cast::{Desk, SECURE_SDP};
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::dialog::Dialog;
 use edgeway_interop::kamailio::{PATIENCE, uri};
@@ -12,9 +12,6 @@ use edgeway_interop::world::Site;
 const SUMMARY: &str =
     "Messages-Waiting: yes\r\nMessage-Account: sip:alice@example.test\r\nVoice-Message: 2/8 (0/2)\r\n";
 const SUMMARY_TYPE: &str = "Content-Type: application/simple-message-summary\r\n";
-const SECURE_OFFER: &str = "v=0\r\no=- 1 1 IN IP4 198.51.100.200\r\ns=-\r\nc=IN IP4 198.51.100.200\r\nt=0 0\r\n\
-    m=audio 42000 RTP/SAVP 0\r\na=rtpmap:0 PCMU/8000\r\n\
-    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
 const PIDF: &str = "<?xml version=\"1.0\"?>\r\n<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:wilma@example.test\">\
     <tuple id=\"a\"><status><basic>open</basic></status></tuple></presence>\r\n";
 
@@ -162,16 +159,16 @@ fn reliable(caller: &mut WirePhone, offer: &str, callee: &mut WirePhone, answer:
 }
 
 fn prack(desk: &mut Desk, wilma: &mut WirePhone) -> Result<()> {
-    reliable(&mut desk.phone, &desk.media.sdp("sendrecv"), wilma, SECURE_OFFER)
+    reliable(&mut desk.phone, &desk.media.sdp("sendrecv"), wilma, SECURE_SDP)
 }
 
 fn prack_outside(wilma: &mut WirePhone, desk: &mut Desk) -> Result<()> {
-    reliable(wilma, SECURE_OFFER, &mut desk.phone, &desk.media.sdp("sendrecv"))
+    reliable(wilma, SECURE_SDP, &mut desk.phone, &desk.media.sdp("sendrecv"))
 }
 
 /// A call from wilma to the desk, both dialogs.
 fn up(wilma: &mut WirePhone, desk: &mut Desk, lines: &str, answer_lines: &str) -> Result<(Dialog, Dialog)> {
-    let invite = wilma.invite("desk", lines, SECURE_OFFER)?;
+    let invite = wilma.invite("desk", lines, SECURE_SDP)?;
     let request = desk.phone.wait_request("INVITE", PATIENCE)?;
     unchanged(&request, lines)?;
     desk.phone.answer_with(&request, "200 OK", answer_lines, &desk.media.sdp("sendrecv"))?;
@@ -194,7 +191,7 @@ fn timers(wilma: &mut WirePhone, desk: &mut Desk) -> Result<()> {
     let got = wilma.wait_request("UPDATE", PATIENCE)?;
     ensure!(got.body.contains("RTP/SAVP") && got.body.contains("a=crypto:"), "the offer became {}", got.body);
     ensure!(got.body.contains("a=sendonly"), "the direction is gone: {}", got.body);
-    wilma.answer_with(&got, "200 OK", "", &format!("{SECURE_OFFER}a=recvonly\r\n"))?;
+    wilma.answer_with(&got, "200 OK", "", &format!("{SECURE_SDP}a=recvonly\r\n"))?;
     let answer = desk.phone.wait_response(&request, 200, PATIENCE)?;
     ensure!(answer.body.contains("RTP/AVP") && !answer.body.contains("a=crypto:"), "the answer became {}", answer.body);
     pass_in(&mut desk.phone, &mut inside, wilma, ("BYE", "Reason: Q.850;cause=16\r\n", ""), "").map(drop)
