@@ -99,10 +99,10 @@ struct Relay {
 
 /// Where requests of a dialog go inside.
 #[derive(Debug)]
-struct InsideParty {
-    place: (String, u16),
+pub(crate) struct InsideParty {
+    pub(crate) place: (String, u16),
     /// A Record-Route says so, which stays for the whole dialog; else the party's Contact does.
-    by_route: bool,
+    pub(crate) by_route: bool,
 }
 
 #[derive(Debug)]
@@ -220,6 +220,17 @@ impl Calls {
     pub(crate) fn inside_party(&self, call_id: &str, outside_tag: &str) -> Option<&(String, u16)> {
         let party = self.calls.get(&self.of_dialog(call_id, outside_tag)?)?.inside_party.as_ref()?;
         Some(&party.place)
+    }
+
+    /// Whether a relay is one of this edge's calls.
+    pub(crate) fn is_relay_of(&self, relay: RelayId, edge: &NodeId) -> bool {
+        self.by_relay.get(&relay).and_then(|key| self.calls.get(key)).is_some_and(|call| call.edge == *edge)
+    }
+
+    /// Whether this dialog came to be through another edge.
+    pub(crate) fn is_of_another(&self, call_id: &str, outside_tag: &str, edge: &NodeId) -> bool {
+        let key = self.of_dialog(call_id, outside_tag);
+        key.and_then(|key| self.calls.get(&key)).is_some_and(|call| call.edge != *edge)
     }
 
     pub(crate) fn flow_lost(&mut self, edge: &NodeId, flow: FlowId, now: Moment) {
@@ -408,7 +419,7 @@ impl CoreNode {
             self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
             return None;
         };
-        match self.media_answer(key, side, ack.body()) {
+        match self.media_answer(key, side, ack.sdp()) {
             Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
@@ -525,9 +536,9 @@ impl CoreNode {
         }
         let owed = self.calls.calls.get(&key).and_then(|call| call.owes) == Some(side);
         if request.method() == Some("PRACK") && owed {
-            return self.media_answer(key, side, request.body()).map(Some);
+            return self.media_answer(key, side, request.sdp()).map(Some);
         }
-        self.media_offer(key, side, request.body()).map(Some)
+        self.media_offer(key, side, request.sdp()).map(Some)
     }
 
     fn response_body(
@@ -553,7 +564,7 @@ impl CoreNode {
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {
-            let body = response.body();
+            let body = response.sdp();
             let made = if exchange.offered {
                 self.media_answer(exchange.call, side, body)
             } else {
@@ -735,7 +746,7 @@ impl CoreNode {
 
     /// Where requests of the client's dialog will go, out of the answer to its INVITE: the
     /// Record-Route above our own, or the Contact (RFC 3261 §12.1.2).
-    fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
+    pub(crate) fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
         let routes: Vec<_> = response.addresses(Name::RecordRoute).map(|route| route.uri).collect();
         let ours = routes.iter().rposition(|uri| Uri::parse(uri).is_some_and(|uri| self.is_own(&uri)))?;
         let place = match ours.checked_sub(1) {
@@ -758,20 +769,20 @@ impl Relay {
 
 /// Where requests of a dialog that the inside opened will go: its topmost Record-Route, or its
 /// Contact (RFC 3261 §12.1.1).
-fn party_behind(request: &Message) -> Option<InsideParty> {
+pub(crate) fn party_behind(request: &Message) -> Option<InsideParty> {
     let route = request.addresses(Name::RecordRoute).next().map(|route| route.uri);
     let by_route = route.is_some();
     let place = route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port);
     place.map(|place| InsideParty { place, by_route })
 }
 
-fn host_port(uri: &str) -> Option<(String, u16)> {
+pub(crate) fn host_port(uri: &str) -> Option<(String, u16)> {
     let uri = Uri::parse(uri)?;
     Some((uri.host.trim_matches(['[', ']']).to_owned(), uri.port.unwrap_or(5_060)))
 }
 
 /// The client's flow out of the edge's token in the Route, or in a rewritten Contact.
-fn flow_of_route(request: &Message) -> Option<FlowId> {
+pub(crate) fn flow_of_route(request: &Message) -> Option<FlowId> {
     let in_routes = request.routes().find_map(|route| flow_of_user(Uri::parse(route.uri)?.user?));
     in_routes.or_else(|| {
         let (_, route) = crate::contact::restored(request.request_uri()?)?;

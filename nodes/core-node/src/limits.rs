@@ -8,6 +8,16 @@ pub const ROUTE_WITHIN: Duration = Duration::from_secs(4);
 /// Edges one core works with: twice the largest cluster.
 pub const EDGES_MAX: usize = 12;
 
+/// Other cores one core is linked with: twice the largest cluster.
+pub const PEERS_MAX: usize = 12;
+
+/// Messages no honest edge passes on (no SIP, or SIP it must refuse) that one link may bring before it is
+/// closed. An edge and a core of different versions may differ over a few.
+pub const LINK_FAULTS_MAX: u32 = 100;
+
+/// Longest Call-ID or tag taken from an edge, bytes: calls are remembered by them.
+pub const DIALOG_NAME_BYTES_MAX: usize = 512;
+
 /// Connections inside: registrars, their own connections to us, and parties that called.
 pub const STREAMS_MAX: usize = 4_096;
 
@@ -31,3 +41,25 @@ pub const RETRIES_MAX: u8 = 2;
 
 /// Own Route values taken off one request.
 pub const OWN_ROUTES_MAX: usize = 4;
+
+/// Dialogs of clients whose other party is remembered: phones with many busy lamps have dozens each.
+pub const DIALOGS_MAX: usize = 200_000;
+
+/// Dialogs of one client connection: the largest key modules have about a hundred keys, each a
+/// subscription.
+pub const DIALOGS_PER_CLIENT_MAX: usize = 512;
+
+/// Longest Call-ID and tag of a remembered dialog together, bytes. Honest ones have about 100.
+pub const DIALOG_LABEL_BYTES_MAX: usize = 512;
+
+/// How long a call's dialog is remembered without any request that refreshes it.
+pub const DIALOG_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long an unanswered call's dialog is remembered: longer than anybody may ring.
+pub const DIALOG_EARLY_MAX: Duration = Duration::from_secs(240);
+
+/// How long a dialog is remembered after its end, for what is still under way.
+pub const DIALOG_ENDED_KEPT: Duration = Duration::from_secs(32);
+
+/// How long a subscription lasts where nobody says (RFC 3515, RFC 6665 leave it to the package).
+pub const SUBSCRIPTION_DEFAULT: Duration = Duration::from_secs(3_600);

@@ -44,6 +44,13 @@ const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
+/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: 10,000 requests
+/// of usual size at once. More are answered 503, so that one edge cannot use up a core's memory.
+pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
+
+/// What a transaction holds besides its messages, bytes.
+const TRANSACTION_BYTES: usize = 1024;
+
 /// Where a message came from or goes to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hop {
@@ -173,8 +180,11 @@ struct Transaction {
     /// Upstream is gone: nothing is sent there any more.
     orphaned: bool,
     resend: Option<Resend>,
+    opened: Moment,
     expires: Moment,
     armed: Moment,
+    /// What it holds, as counted against the node it came through.
+    held: usize,
 }
 
 impl Transaction {
@@ -229,6 +239,7 @@ pub struct Proxy {
     transactions: HashMap<TransactionId, Transaction>,
     by_key: HashMap<Key, TransactionId>,
     per_flow: HashMap<FlowId, u32>,
+    held: HashMap<NodeId, usize>,
     timers: BTreeSet<(Moment, TransactionId)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -245,6 +256,7 @@ impl Proxy {
             transactions: HashMap::new(),
             by_key: HashMap::new(),
             per_flow: HashMap::new(),
+            held: HashMap::new(),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -291,6 +303,18 @@ impl Proxy {
     #[must_use]
     pub fn is_proceeding(&self, id: TransactionId) -> bool {
         self.transactions.get(&id).is_some_and(|transaction| transaction.state == State::Proceeding)
+    }
+
+    /// RFC 4320 §4.2: whether an answer to this request comes too late for whoever asked. A 408 is then
+    /// only noise; an INVITE has no such time.
+    #[must_use]
+    pub fn is_late(&self, id: TransactionId, now: Moment) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| !transaction.invite && now >= transaction.opened + LINGER)
+    }
+
+    /// Forgets a transaction without an answer to it.
+    pub fn forget(&mut self, id: TransactionId) {
+        self.remove(id);
     }
 
     /// The branch to put in our Via for this transaction.
@@ -440,9 +464,11 @@ impl Proxy {
                 }
                 self.arm(id);
             }
+            // RFC 4320 §4.1: no provisional answer to anything but INVITE goes on.
+            let Some(transaction) = self.transactions.get(&id).filter(|known| known.invite) else { return Ok(None) };
             // RFC 3261 §16.7: 100 is for one hop. Two nodes of ours are one: without it the first would
             // hold a CANCEL back, and would not know that the second has sent the INVITE on.
-            if status == 100 && !self.transactions.get(&id).is_some_and(|known| known.upstream.is_node()) {
+            if status == 100 && !transaction.upstream.is_node() {
                 return Ok(None);
             }
         }
@@ -572,6 +598,15 @@ impl Proxy {
         if self.transactions.len() >= TRANSACTIONS_MAX {
             return Received::Full;
         }
+        // As received, as sent on, and its answer.
+        let held = TRANSACTION_BYTES + 3 * request.bytes().len();
+        if let Hop::Client { edge, .. } = &key.hop {
+            let all = self.held.entry(edge.clone()).or_default();
+            if *all + held > HELD_BYTES_PER_NODE_MAX {
+                return Received::Full;
+            }
+            *all += held;
+        }
         self.next_id += 1;
         let id = TransactionId(self.next_id);
         hold(&mut self.per_flow, &key.hop);
@@ -588,8 +623,10 @@ impl Proxy {
             cancelled: false,
             orphaned: false,
             resend: None,
+            opened: now,
             expires,
             armed: expires,
+            held,
         };
         self.transactions.insert(id, transaction);
         self.timers.insert((expires, id));
@@ -719,6 +756,11 @@ impl Proxy {
         let Some(transaction) = self.transactions.remove(&id) else { return };
         self.by_key.remove(&transaction.key);
         self.timers.remove(&(transaction.armed, id));
+        if let Hop::Client { edge, .. } = &transaction.upstream
+            && let Some(all) = self.held.get_mut(edge)
+        {
+            *all = all.saturating_sub(transaction.held);
+        }
         release(&mut self.per_flow, &transaction.upstream);
         if let Some(downstream) = &transaction.downstream {
             release(&mut self.per_flow, &downstream.hop);

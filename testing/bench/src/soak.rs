@@ -64,7 +64,10 @@ fn soak(arguments: &SoakArguments, directory: &Path) -> Result<()> {
     let mut crowd = crowd.expiring(expires);
     let empty = memory(&chain)?;
     crowd.gather(arguments.connections)?;
-    println!("{} phones registered, each for {expires} s; a refresh every {} s", arguments.connections, arguments.refresh);
+    println!(
+        "{} phones registered, each for {expires} s; a refresh every {} s",
+        arguments.connections, arguments.refresh
+    );
     report("registered", &empty, &memory(&chain)?, arguments.connections);
     let start = Instant::now();
     let mut settled = None;

@@ -174,7 +174,7 @@ fn a_plain_leg_learns_once_per_description() {
 #[test]
 fn junk_takes_nothing_from_the_allowance() {
     let mut edge = OutsideEngine::new(outside_rule(None, true), Moment::ZERO);
-    for junk in [&b""[..], &[0x80; 21], &[0x01; 100], &[0x80; 1_153]] {
+    for junk in [&b""[..], &[0x80; 21], &[0x01; 100], &[0x80; 1_501]] {
         let outcome = edge.handle_from_client(Component::Rtp, at("192.0.2.10:5"), junk, Moment::ZERO);
         assert_eq!(outcome, Err(DropReason::Malformed));
     }

@@ -106,7 +106,9 @@ impl Chain {
     /// Registrations our core counts now, and our edge; none of Kamailio.
     pub(crate) fn registrations(&self) -> Result<Option<(u64, u64)>> {
         match &self.tiers {
-            Tiers::Edgeway(product) => Ok(Some((product.registrations()?.current, product.edge_registrations()?.current))),
+            Tiers::Edgeway(product) => {
+                Ok(Some((product.registrations()?.current, product.edge_registrations()?.current)))
+            }
             Tiers::Kamailio { .. } => Ok(None),
         }
     }
