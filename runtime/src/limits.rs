@@ -137,11 +137,6 @@ pub const SYSTEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Largest file of trusted certificates taken, bytes: that of a system has some 250 KiB.
 pub const CA_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Receive buffer of a connection inside, bytes, as far as the system grants it: a burst of some
-/// thousand messages. A registrar serves many over one connection, and holds little itself for a
-/// reader that is late by ten milliseconds: Kamailio 32 KiB, then it closes the connection.
-pub const INSIDE_RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
-
 /// The grid timers of a node fire on. A busy node has a deadline every 200 us, nearly all of them of
 /// finished transactions; each would be a wake-up of its own. The shortest time a node counts in is
 /// 200 ms.

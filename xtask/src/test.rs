@@ -34,6 +34,13 @@ fn steps() -> Vec<Step> {
             .within(2 * 60),
         Step::cargo("sim", &["run", "--quiet", "--release", "--locked", "-p", "edgeway-sim", "--", "--seeds", "256"])
             .within(5 * 60),
+        // Half-open connections and garbage at the door of a real edge; some seconds of it.
+        Step::cargo(
+            "hostile",
+            &["run", "--quiet", "--release", "--locked", "-p", "edgeway-bench", "--", "hostile", "--quick"],
+        )
+        .after(BUILD)
+        .within(5 * 60),
     ]
 }
 

@@ -47,9 +47,10 @@ const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
-/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: 10,000 requests
-/// of usual size at once. More are answered 503, so that one edge cannot use up a core's memory.
-pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
+/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: answers are
+/// remembered for 8 s, and a core takes 20,000 REGISTERs a second when everybody comes back at once. More
+/// are answered 503, so that one edge cannot use up a core's memory.
+pub const HELD_BYTES_PER_NODE_MAX: usize = 256 * 1024 * 1024;
 
 /// What a transaction holds besides its messages, bytes.
 const TRANSACTION_BYTES: usize = 1024;
@@ -161,15 +162,18 @@ impl Transaction {
     }
 
     /// A finished non-INVITE repeats its answer and absorbs others; it needs no request for that. INVITEs
-    /// still acknowledge and are cancelled.
-    fn slim_down(&mut self) {
+    /// still acknowledge and are cancelled. How much less it holds now.
+    fn slim_down(&mut self) -> usize {
         if self.invite {
-            return;
+            return 0;
         }
         self.request = None;
         if let Some(downstream) = &mut self.downstream {
             downstream.sent = Bytes::new();
         }
+        let before = self.held;
+        self.held = before.min(TRANSACTION_BYTES + self.answer.as_ref().map_or(0, Bytes::len));
+        before - self.held
     }
 
     fn cancel_transmit(&self) -> Option<Transmit> {
@@ -466,7 +470,12 @@ impl Proxy {
             transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
-            transaction.slim_down();
+            let freed = transaction.slim_down();
+            if let Hop::Client { edge, .. } = &transaction.upstream
+                && let Some(all) = self.held.get_mut(edge)
+            {
+                *all = all.saturating_sub(freed);
+            }
             self.arm(id);
         } else {
             self.remove(id);

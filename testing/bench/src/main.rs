@@ -5,12 +5,14 @@
 //! and through one rtpengine. CPU per operation is user plus system time of every process of a tier; it travels
 //! between machines better than throughput and latency do.
 //!
-//! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations.
+//! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
+//! `edgeway-bench hostile` keeps strangers at the door.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
 #![forbid(unsafe_code)]
 
+mod hostile;
 mod media;
 mod parts;
 mod perf;
@@ -41,6 +43,8 @@ enum Bench {
     Media(media::MediaArguments),
     /// Thousands of registrations held and refreshed for long: none may be lost
     Soak(soak::SoakArguments),
+    /// Thousands of half-open connections and a flood of garbage: memory stays, phones are served
+    Hostile(hostile::HostileArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -111,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Bench::Sip(arguments) => sip::run(arguments),
         Bench::Media(arguments) => media::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
+        Bench::Hostile(arguments) => hostile::run(arguments),
         Bench::Parts => parts::run(),
     }
 }
