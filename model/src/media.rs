@@ -76,8 +76,8 @@ pub const SRTP_KEY_BYTES_MAX: usize = 44;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SrtpKey {
     suite: CryptoSuite,
-    /// Key, then salt, then zeroes.
-    bytes: Secret<SRTP_KEY_BYTES_MAX>,
+    /// Key, then salt, then zeroes. Boxed, so that moving a key about leaves no copies behind.
+    bytes: Box<Secret<SRTP_KEY_BYTES_MAX>>,
 }
 
 impl SrtpKey {
@@ -90,14 +90,14 @@ impl SrtpKey {
         }
         let mut bytes = [0; SRTP_KEY_BYTES_MAX];
         bytes[..key_and_salt.len()].copy_from_slice(key_and_salt);
-        Some(Self { suite, bytes: Secret::new(bytes) })
+        Some(Self { suite, bytes: Box::new(Secret::new(bytes)) })
     }
 
     /// A fresh one.
     pub fn generate(suite: CryptoSuite, random: &mut Random) -> Self {
         let mut bytes = [0; SRTP_KEY_BYTES_MAX];
         random.fill(&mut bytes[..suite.key_bytes() + suite.salt_bytes()]);
-        Self { suite, bytes: Secret::new(bytes) }
+        Self { suite, bytes: Box::new(Secret::new(bytes)) }
     }
 
     /// The suite.

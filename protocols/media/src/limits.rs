@@ -71,6 +71,11 @@ pub const CANDIDATE_TRIES: u8 = 5;
 /// keeps a slot's 64 generations from coming round while a latch is under way.
 pub const CANDIDATE_IDLE: Duration = Duration::from_secs(1);
 
+/// How long after its last packet the latched source still counts as alive: meanwhile only a packet
+/// that was certainly not held back moves the latch. Longer than the gaps of any codec without
+/// silence suppression, and well below the second within which media is to be regained.
+pub const LATCHED_ALIVE: Duration = Duration::from_millis(500);
+
 /// How long a complete relay waits for the client's first packet before it is called silent.
 pub const CLIENT_SILENT_AFTER: Duration = Duration::from_secs(3);
 
