@@ -116,6 +116,32 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// What a node is, as its certificate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Stands in the DMZ, is dialled.
+    Edge,
+    /// Stands inside, dials.
+    Core,
+}
+
+impl Role {
+    /// The word for it, in messages and files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Core => "core",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

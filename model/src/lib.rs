@@ -17,7 +17,7 @@ pub mod random;
 pub mod secret;
 pub mod world;
 
-pub use ids::{FlowId, LinkId, NodeId, RelayId};
+pub use ids::{FlowId, LinkId, NodeId, RelayId, Role};
 pub use moment::Moment;
 pub use pii::Pii;
 pub use random::Random;

@@ -15,6 +15,37 @@ pub enum Component {
     Rtcp,
 }
 
+/// How media reaches the node at the other end of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MediaPath {
+    /// Not at all: there is no media.
+    #[default]
+    None,
+    /// Over UDP, as it should be.
+    Udp,
+    /// Over a TCP connection of its own, because UDP is blocked between the two: media passes, and
+    /// every packet the path loses delays those behind it.
+    Tcp,
+}
+
+impl MediaPath {
+    /// Whether datagrams pass at all.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// As an operator reads it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP fallback",
+        }
+    }
+}
+
 /// What protects an SRTP stream (RFC 4568 §6.2, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CryptoSuite {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::media::MediaPath;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
 
 /// Why something was refused or dropped. Each has a counter; the text names the cause.
@@ -88,6 +89,52 @@ pub enum Notice {
         /// Why.
         why: String,
     },
+    /// How media reaches the node at the other end of a link has changed.
+    MediaPath {
+        /// The node at the other end.
+        peer: NodeId,
+        /// How it does now.
+        path: MediaPath,
+    },
+    /// There is no link with a node that could be reached: what the two do not agree on. Said once,
+    /// until it changes.
+    LinkRefused {
+        /// The node at the other end, from its certificate.
+        peer: NodeId,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A node has a new certificate for its links.
+    CertificateRenewed {
+        /// The node: this one, or one whose certificate this core signs.
+        node: NodeId,
+        /// When the new one ends, Unix seconds.
+        not_after_unix: u64,
+    },
+    /// The certificate of a node ends soon and could not be renewed so far.
+    CertificateExpiring {
+        /// The node.
+        node: NodeId,
+        /// How long it still holds, seconds.
+        seconds_left: u64,
+        /// Why it was not renewed, and what to do.
+        why: String,
+    },
+    /// A node was revoked: it is refused from now on.
+    CertificateRevoked {
+        /// The node.
+        node: NodeId,
+    },
+    /// The certificates shown to clients were read again and are in use.
+    CertificatesReloaded {
+        /// The names they carry.
+        names: Vec<String>,
+    },
+    /// The certificates shown to clients were read again and are no good: the old ones stay in use.
+    CertificatesRejected {
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The clocks of the two nodes differ by more than 30 s.
     ClockSkew {
         /// The node at the other end.
@@ -158,6 +205,26 @@ impl fmt::Display for Notice {
             Self::LinkUp { peer, skew_ms, .. } => write!(f, "link up with {peer} (clock {skew_ms:+} ms)"),
             Self::LinkDown { peer: Some(peer), why, .. } => write!(f, "link to {peer} down: {why}"),
             Self::LinkDown { peer: None, why, .. } => write!(f, "link down: {why}"),
+            Self::MediaPath { peer, path: MediaPath::Udp } => write!(f, "media to {peer} goes over UDP"),
+            Self::MediaPath { peer, path: MediaPath::Tcp } => write!(
+                f,
+                "media to {peer} falls back to TCP, UDP is blocked: let UDP pass from core to edge, to the port of the link"
+            ),
+            Self::MediaPath { peer, path: MediaPath::None } => {
+                write!(f, "no media path to {peer}: neither UDP nor TCP passes from core to edge")
+            }
+            Self::LinkRefused { peer, why } => write!(f, "no link with {peer}: {why}"),
+            Self::CertificateRenewed { node, .. } => write!(f, "{node} has a new certificate for its links"),
+            Self::CertificateExpiring { node, seconds_left, why } => {
+                write!(f, "the certificate of {node} ends in {seconds_left} s and was not renewed: {why}")
+            }
+            Self::CertificateRevoked { node } => write!(f, "{node} is revoked: it gets no link any more"),
+            Self::CertificatesReloaded { names } => {
+                write!(f, "the certificates shown to clients were read again: {}", names.join(", "))
+            }
+            Self::CertificatesRejected { why } => {
+                write!(f, "the certificates shown to clients stay as they were: {why}")
+            }
             Self::ClockSkew { peer, skew_ms } => {
                 write!(f, "the clock of {peer} is {skew_ms:+} ms from ours: set up time synchronisation on both")
             }

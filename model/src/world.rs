@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::media::{MediaCommand, MediaEvent};
+use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
-use crate::{FlowId, LinkId, Moment, NodeId};
+use crate::{FlowId, LinkId, Moment, NodeId, Role};
 
 /// A whole edge, or a whole core, as a pure state machine.
 pub trait Node {
@@ -165,6 +165,8 @@ pub enum LinkEvent {
     Opened {
         /// The node at the other end, from its certificate.
         peer: NodeId,
+        /// Edge or core, from its certificate too: nothing it says later changes that.
+        role: Role,
         /// Its address.
         address: SocketAddr,
     },
@@ -178,10 +180,10 @@ pub enum LinkEvent {
         /// The datagram.
         bytes: Bytes,
     },
-    /// The UDP path of this link opened or closed.
+    /// How media and control datagrams reach the peer has changed.
     DatagramPath {
-        /// Whether datagrams can be sent now.
-        open: bool,
+        /// How they do now.
+        path: MediaPath,
     },
     /// The link is gone. The last event of a link.
     Closed {
@@ -308,7 +310,7 @@ impl Gauge {
 }
 
 /// One link, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkStatus {
     /// The node at the other end.
     pub peer: String,
@@ -318,8 +320,14 @@ pub struct LinkStatus {
     pub round_trip: Option<Duration>,
     /// Clock skew, milliseconds (positive: the peer is ahead).
     pub skew_ms: i64,
-    /// Whether the UDP path for media is open.
-    pub datagrams: bool,
+    /// How media reaches the peer.
+    pub media_path: MediaPath,
+    /// The version of the link protocol both speak; 0 while the link is down.
+    pub version: u16,
+    /// Frames of the peer that were skipped because this version does not know their kind.
+    pub unknown_frames: u64,
+    /// Why there is no link, or what the two nodes do not agree on.
+    pub trouble: Option<String>,
 }
 
 /// One registrar, as an operator sees it.

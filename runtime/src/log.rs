@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::IsTerminal as _;
 
 use edgeway_config::LogFormat;
+use edgeway_model::media::MediaPath;
 use edgeway_model::notice::Notice;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -27,6 +28,20 @@ pub fn notice(notice: &Notice) {
             let peer = peer.as_ref().map(tracing::field::display);
             warn!(event = "link.down", peer, %link, reason = why, "{notice}");
         }
+        Notice::MediaPath { peer, path: MediaPath::Udp } => info!(event = "link.media_path", %peer, "{notice}"),
+        Notice::MediaPath { peer, path: MediaPath::Tcp | MediaPath::None } => {
+            warn!(event = "link.media_path", %peer, "{notice}");
+        }
+        Notice::LinkRefused { peer, why } => warn!(event = "link.refused", %peer, reason = why, "{notice}"),
+        Notice::CertificateRenewed { node, not_after_unix } => {
+            info!(event = "certificate.renewed", %node, not_after_unix, "{notice}");
+        }
+        Notice::CertificateExpiring { node, seconds_left, .. } => {
+            tracing::error!(event = "certificate.expiring", %node, seconds_left, "{notice}");
+        }
+        Notice::CertificateRevoked { node } => warn!(event = "certificate.revoked", %node, "{notice}"),
+        Notice::CertificatesReloaded { .. } => info!(event = "certificate.reloaded", "{notice}"),
+        Notice::CertificatesRejected { .. } => tracing::error!(event = "certificate.rejected", "{notice}"),
         Notice::ClockSkew { peer, skew_ms } => warn!(event = "link.clock_skew", %peer, skew_ms, "{notice}"),
         Notice::Registrar { address, alive: true } => info!(event = "registrar.up", %address, "{notice}"),
         Notice::Registrar { address, alive: false } => warn!(event = "registrar.down", %address, "{notice}"),

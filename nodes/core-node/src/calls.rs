@@ -221,6 +221,17 @@ impl Calls {
         Some(&party.place)
     }
 
+    /// Whether a relay is one of this edge's calls.
+    pub(crate) fn is_relay_of(&self, relay: RelayId, edge: &NodeId) -> bool {
+        self.by_relay.get(&relay).and_then(|key| self.calls.get(key)).is_some_and(|call| call.edge == *edge)
+    }
+
+    /// Whether this dialog came to be through another edge.
+    pub(crate) fn is_of_another(&self, call_id: &str, outside_tag: &str, edge: &NodeId) -> bool {
+        let key = self.of_dialog(call_id, outside_tag);
+        key.and_then(|key| self.calls.get(&key)).is_some_and(|call| call.edge != *edge)
+    }
+
     pub(crate) fn flow_lost(&mut self, edge: &NodeId, flow: FlowId, now: Moment) {
         for (key, call) in &mut self.calls {
             if call.tagged == flow && call.edge == *edge && call.lost.is_none() {

@@ -10,6 +10,7 @@ use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, check_request};
 
+use crate::limits::DIALOG_NAME_BYTES_MAX;
 use crate::{CoreNode, contact};
 
 /// Where a request may go inside, and why not.
@@ -24,7 +25,7 @@ impl CoreNode {
             Ok(message) if message.is_request() => self.request_from_edge(edge, flow, &message, now),
             Ok(message) => self.response_from_edge(edge, &message, now),
             Err(fault) => {
-                self.dropped(DropReason::LinkProtocol, format!("an edge sent a bad message: {fault}"));
+                self.edge_fault(edge, format!("an edge sent a bad message: {fault}"));
                 if let Some(reply) = fault.reply {
                     self.send_edge(edge, reply);
                 }
@@ -38,6 +39,25 @@ impl CoreNode {
             self.dropped(DropReason::Malformed, refusal.warning);
             if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
                 self.send_edge(edge, reply);
+            }
+            return;
+        }
+        let names = [Some(request.call_id()), request.from_tag(), request.to_tag()];
+        if names.into_iter().flatten().any(|name| name.len() > DIALOG_NAME_BYTES_MAX) {
+            self.dropped(DropReason::Malformed, "a Call-ID or tag of an unreasonable length");
+            if request.method() != Some("ACK") {
+                let response = self.response(request, 400, "Bad Request", Some((399, "Call-ID or tag too long")));
+                self.send_edge(edge, response);
+            }
+            return;
+        }
+        // A dialog belongs to the edge it came to be through: no other edge ends or changes it, whatever
+        // it has learnt about it.
+        if self.calls.is_of_another(request.call_id(), request.from_tag().unwrap_or_default(), edge) {
+            self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
+            if request.method() != Some("ACK") {
+                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                self.send_edge(edge, response);
             }
             return;
         }

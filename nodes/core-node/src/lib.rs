@@ -33,7 +33,7 @@ use edgeway_link::{Links, Load};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, RegistrarStatus, Status, Transport};
-use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
@@ -102,6 +102,8 @@ pub struct CoreNode {
     registrars: Vec<Registrar>,
     links: Links,
     edges: BTreeMap<NodeId, Edge>,
+    /// Other cores, while they are linked.
+    peers: BTreeMap<NodeId, LinkId>,
     calls: Calls,
     /// Requests tried at another registrar or on a new connection once already.
     retried: HashMap<TransactionId, u8>,
@@ -132,6 +134,7 @@ impl CoreNode {
                 .collect(),
             links: Links::default(),
             edges: BTreeMap::new(),
+            peers: BTreeMap::new(),
             calls: Calls::new(&mut random),
             retried: HashMap::new(),
             counts: Counts::default(),
@@ -348,6 +351,15 @@ impl Observable for CoreNode {
 fn flow_at(edge_index: u8, flow: FlowId) -> FlowId {
     FlowId(flow.0 ^ (u64::from(edge_index) << 48))
 }
+
+/// Whether an edge can have given this number to a flow: accepted, not dialled, and with nothing in
+/// the bits where [`flow_at`] puts the edge. Else one edge could speak for the flows of another. No
+/// client at all is zero.
+const fn is_flow_of_edge(flow: FlowId) -> bool {
+    !flow.is_dialled() && flow.0 & EDGE_BITS == 0
+}
+
+const EDGE_BITS: u64 = 0xff << 48;
 
 /// The index of the edge a flow made by [`flow_at`] belongs to.
 fn edge_of(flow: FlowId) -> u8 {

@@ -8,6 +8,16 @@ pub const ROUTE_WITHIN: Duration = Duration::from_secs(4);
 /// Edges one core works with: twice the largest cluster.
 pub const EDGES_MAX: usize = 12;
 
+/// Other cores one core is linked with: twice the largest cluster.
+pub const PEERS_MAX: usize = 12;
+
+/// Messages no honest edge passes on (no SIP, or SIP it must refuse) that one link may bring before it is
+/// closed. An edge and a core of different versions may differ over a few.
+pub const LINK_FAULTS_MAX: u32 = 100;
+
+/// Longest Call-ID or tag taken from an edge, bytes: calls are remembered by them.
+pub const DIALOG_NAME_BYTES_MAX: usize = 512;
+
 /// Connections inside: registrars, their own connections to us, and parties that called.
 pub const STREAMS_MAX: usize = 4_096;
 

@@ -1,18 +1,21 @@
-//! The edges this core has dialled: links, hello, granted media ports.
+//! Links: the edges this core has dialled, with their granted media ports, and the other cores.
+//!
+//! An edge is believed about its own clients only: which flows it has, what they said, and which media
+//! ports it granted. A frame that speaks of anything else breaks the protocol and ends the link.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use edgeway_link::{Frame, Hello, LinkEvent as Said, Role};
+use edgeway_link::{Frame, Hello, LinkEvent as Said};
 use edgeway_model::media::PortPair;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
-use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output};
+use edgeway_model::{FlowId, LinkId, Moment, NodeId, Output, Role};
 use edgeway_sip::proxy::Hop;
 
-use crate::limits::{EDGES_MAX, ROUTE_WITHIN};
-use crate::{CoreNode, edge_of, flow_at};
+use crate::limits::{EDGES_MAX, LINK_FAULTS_MAX, PEERS_MAX, ROUTE_WITHIN};
+use crate::{CoreNode, edge_of, flow_at, is_flow_of_edge};
 
 /// One edge, known by its certificate's name.
 #[derive(Debug)]
@@ -27,12 +30,14 @@ pub(crate) struct Edge {
     pub(crate) media_address: Option<IpAddr>,
     /// When it was last heard, while its link is down.
     pub(crate) unheard_since: Option<Moment>,
+    /// Messages that no honest edge sends, since its link came up.
+    pub(crate) faults: u32,
 }
 
 impl CoreNode {
     pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
         match event {
-            LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
+            LinkEvent::Opened { peer, role, .. } => self.link_opened(link, peer, role, now),
             LinkEvent::Closed { why } => self.link_gone(link, why, now),
             event @ (LinkEvent::Received { .. } | LinkEvent::Datagram { .. } | LinkEvent::DatagramPath { .. }) => {
                 self.links.handle_event(link, event, now);
@@ -40,10 +45,14 @@ impl CoreNode {
         }
     }
 
-    fn link_opened(&mut self, link: LinkId, peer: NodeId, now: Moment) {
-        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&peer) {
-            self.dropped(DropReason::Overload, "the bound on edges is reached");
-            let why = format!("this core already works with {EDGES_MAX} edges");
+    fn link_opened(&mut self, link: LinkId, peer: NodeId, role: Role, now: Moment) {
+        let (known, most, what) = match role {
+            Role::Edge => (self.edges.contains_key(&peer) || self.edges.len() < EDGES_MAX, EDGES_MAX, "edges"),
+            Role::Core => (self.peers.contains_key(&peer) || self.peers.len() < PEERS_MAX, PEERS_MAX, "cores"),
+        };
+        if !known {
+            self.dropped(DropReason::Overload, format!("the bound on linked {what} is reached"));
+            let why = format!("this core already works with {most} {what}");
             return self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why } });
         }
         let ours = Hello {
@@ -57,7 +66,7 @@ impl CoreNode {
             contact: self.agent(),
             domains: self.settings.domains.clone(),
         };
-        self.links.open(link, peer, ours, now);
+        self.links.open(link, peer, role, ours, now);
     }
 
     pub(crate) fn settle_links(&mut self, now: Moment) -> bool {
@@ -72,9 +81,18 @@ impl CoreNode {
 
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
         match said {
-            Said::Up(hello) => self.edge_up(link, peer, hello, now),
+            Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
+            Said::Up(hello) => match hello.role {
+                Role::Edge => self.edge_up(link, peer, hello, now),
+                Role::Core => self.core_up(link, peer),
+            },
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
-            Said::Received(frame) => self.frame_from_edge(peer, frame, now),
+            // What follows a breach of the protocol is not looked at.
+            Said::Received(_) if !self.links.get(link).is_some_and(edgeway_link::Link::is_up) => {}
+            Said::Received(_) if self.peers.contains_key(peer) && !self.is_edge(link) => {
+                self.breach(link, "a core sent another core what only an edge and a core say to each other");
+            }
+            Said::Received(frame) => self.frame_from_edge(link, peer, frame, now),
             Said::Failed(why) => {
                 self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
                 self.link_gone(link, why, now);
@@ -96,13 +114,16 @@ impl CoreNode {
             granted: VecDeque::new(),
             media_address: None,
             unheard_since: None,
+            faults: 0,
         });
         edge.link = Some(link);
+        edge.faults = 0;
         // Requests wait for a core no longer than this: a call may have ended over another one.
         let unheard_since = edge.unheard_since.take().or(old_heard_at);
         let missed = unheard_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
         edge.hello = hello;
         edge.granted.clear();
+        self.links.settled(peer);
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
         if let Some(old) = old {
             self.links.remove(old);
@@ -116,6 +137,43 @@ impl CoreNode {
             self.calls.doubt(peer, now);
         }
         self.resume(peer, now);
+    }
+
+    /// Another core. Of two links the newer stays, as with edges: the runtime dials one only.
+    fn core_up(&mut self, link: LinkId, peer: &NodeId) {
+        let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
+        let old = self.peers.insert(peer.clone(), link);
+        self.links.settled(peer);
+        self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
+        if let Some(old) = old {
+            self.links.remove(old);
+            let why = "replaced by a newer link".to_owned();
+            self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
+        }
+    }
+
+    fn is_edge(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.role() == Role::Edge)
+    }
+
+    /// The peer broke the protocol: its link ends, and both operators read why.
+    fn breach(&mut self, link: LinkId, why: &'static str) {
+        self.dropped(DropReason::LinkProtocol, why);
+        self.links.refuse(link, why);
+    }
+
+    /// An edge passed something on that no honest edge would. Once may be a difference of versions; many
+    /// are an attack, or a defect that somebody must look at.
+    pub(crate) fn edge_fault(&mut self, peer: &NodeId, detail: String) {
+        let Some(edge) = self.edges.get_mut(peer) else { return };
+        edge.faults += 1;
+        let (faults, link) = (edge.faults, edge.link);
+        self.dropped(DropReason::LinkProtocol, detail);
+        if faults >= LINK_FAULTS_MAX
+            && let Some(link) = link
+        {
+            self.breach(link, "the edge passed on too many messages that it should have refused");
+        }
     }
 
     /// An edge that restarted has lost every flow and every relay.
@@ -155,9 +213,22 @@ impl CoreNode {
 
     fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
         let Some((peer, gone)) = self.links.remove(link) else { return };
+        if self.peers.get(&peer) == Some(&link) {
+            self.peers.remove(&peer);
+            self.links.trouble(&peer, &why);
+            return self.notice(Notice::LinkDown { link, peer: Some(peer), why });
+        }
         let Some(edge) = self.edges.get_mut(&peer).filter(|edge| edge.link == Some(link)) else {
+            let linked = self.edges.get(&peer).is_some_and(|edge| edge.link.is_some());
+            if gone.peer().is_none() && !linked && !self.peers.contains_key(&peer) {
+                if self.links.trouble(&peer, &why) {
+                    self.notice(Notice::LinkRefused { peer, why });
+                }
+                return;
+            }
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
+        self.links.trouble(&peer, &why);
         edge.link = None;
         edge.unheard_since = Some(gone.heard_at());
         edge.granted.clear();
@@ -167,9 +238,15 @@ impl CoreNode {
         }
     }
 
-    fn frame_from_edge(&mut self, peer: &NodeId, frame: Frame, now: Moment) {
+    fn frame_from_edge(&mut self, link: LinkId, peer: &NodeId, frame: Frame, now: Moment) {
         match frame {
-            Frame::FromClient { flow, sip, .. } => self.message_from_edge(peer, flow, sip, now),
+            Frame::FromClient { flow, .. } | Frame::FlowClosed { flow } if !is_flow_of_edge(flow) => {
+                self.breach(link, "an edge spoke for a flow that no edge can have");
+            }
+            // A copy: what is kept of a message must not keep alive all that arrived with it.
+            Frame::FromClient { flow, sip, .. } => {
+                self.message_from_edge(peer, flow, Bytes::copy_from_slice(&sip), now);
+            }
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
             Frame::GrantPorts { address, pairs } => {
                 let Some(edge) = self.edges.get_mut(peer) else { return };
@@ -181,9 +258,14 @@ impl CoreNode {
                     self.route_waiting(now);
                 }
             }
-            Frame::ClientSilent { relay } => self.notice(Notice::OneWayMedia { relay }),
+            Frame::ClientSilent { relay } => {
+                // A relay that has just ended is no breach; one of another edge's is not this one's to tell of.
+                if self.calls.is_relay_of(relay, peer) {
+                    self.notice(Notice::OneWayMedia { relay });
+                }
+            }
             Frame::ToClient { .. } | Frame::SetRelay { .. } | Frame::CloseRelay { .. } | Frame::Synchronised => {
-                self.dropped(DropReason::LinkProtocol, "an edge sent what only a core may send");
+                self.breach(link, "an edge sent what only a core may send");
             }
             Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}
         }

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use edgeway_link::{Frame, Hello, LinkEvent as Said, Role};
+use edgeway_link::{Frame, Hello, LinkEvent as Said};
 use edgeway_model::limits::FLOWS_MAX;
 use edgeway_model::media::{Carriage, MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
-use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId};
+use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role};
 use edgeway_sip::proxy::Hop;
 use edgeway_sip::uri::Uri;
 
@@ -83,7 +83,7 @@ impl Ports {
 impl EdgeNode {
     pub(crate) fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Moment) {
         match event {
-            LinkEvent::Opened { peer, .. } => self.link_opened(link, peer, now),
+            LinkEvent::Opened { peer, role, .. } => self.link_opened(link, peer, role, now),
             LinkEvent::Closed { why } => self.link_gone(link, why, now),
             event @ (LinkEvent::Received { .. } | LinkEvent::Datagram { .. } | LinkEvent::DatagramPath { .. }) => {
                 self.links.handle_event(link, event, now);
@@ -91,7 +91,7 @@ impl EdgeNode {
         }
     }
 
-    fn link_opened(&mut self, link: LinkId, peer: NodeId, now: Moment) {
+    fn link_opened(&mut self, link: LinkId, peer: NodeId, role: Role, now: Moment) {
         if self.cores.len() >= CORES_MAX && !self.cores.contains_key(&peer) {
             self.dropped(DropReason::Overload, "the bound on cores is reached");
             let why = format!("this edge already works with {CORES_MAX} cores");
@@ -108,7 +108,7 @@ impl EdgeNode {
             contact: format!("{}:{}", self.settings.public_host, self.settings.public_port),
             domains: Vec::new(),
         };
-        self.links.open(link, peer, ours, now);
+        self.links.open(link, peer, role, ours, now);
     }
 
     /// Moves what links want into outputs and reacts to what they say. Returns whether anything
@@ -126,8 +126,11 @@ impl EdgeNode {
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
         match said {
             Said::Up(hello) => self.core_up(link, peer, hello, now),
+            Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
-            Said::Received(frame) => self.frame_from_core(peer, frame, now),
+            // What follows a breach of the protocol is not looked at.
+            Said::Received(_) if !self.links.get(link).is_some_and(edgeway_link::Link::is_up) => {}
+            Said::Received(frame) => self.frame_from_core(link, peer, frame, now),
             Said::Failed(why) => {
                 self.outputs.push_back(Output::Link { link, command: LinkCommand::Close { why: why.clone() } });
                 self.link_gone(link, why, now);
@@ -150,6 +153,7 @@ impl EdgeNode {
         });
         core.link = Some(link);
         self.coreless_since = None;
+        self.links.settled(peer);
         core.hello = hello;
         core.named = Some(BTreeSet::new());
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -206,10 +210,18 @@ impl EdgeNode {
     }
 
     fn link_gone(&mut self, link: LinkId, why: String, now: Moment) {
-        let Some((peer, _)) = self.links.remove(link) else { return };
+        let Some((peer, gone)) = self.links.remove(link) else { return };
         let Some(core) = self.cores.get_mut(&peer).filter(|core| core.link == Some(link)) else {
+            let linked = self.cores.get(&peer).is_some_and(|core| core.link.is_some());
+            if gone.peer().is_none() && !linked {
+                if self.links.trouble(&peer, &why) {
+                    self.notice(Notice::LinkRefused { peer, why });
+                }
+                return;
+            }
             return self.notice(Notice::LinkDown { link, peer: None, why });
         };
+        self.links.trouble(&peer, &why);
         core.link = None;
         if self.connected_cores().is_empty() {
             self.coreless_since = Some(now);
@@ -225,7 +237,7 @@ impl EdgeNode {
         }
     }
 
-    fn frame_from_core(&mut self, peer: &NodeId, frame: Frame, now: Moment) {
+    fn frame_from_core(&mut self, link: LinkId, peer: &NodeId, frame: Frame, now: Moment) {
         match frame {
             Frame::ToClient { sip } => self.message_from_core(peer, sip, now),
             Frame::SetRelay { relay, ports, call, flow, described, srtp } => {
@@ -240,6 +252,7 @@ impl EdgeNode {
             | Frame::GrantPorts { .. }
             | Frame::ClientSilent { .. } => {
                 self.dropped(DropReason::LinkProtocol, "a core sent what only an edge may send");
+                self.links.refuse(link, "a core may not send that: only an edge may");
             }
             Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}
         }

@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use edgeway_model::{Deadline, Moment, NodeId};
+use edgeway_model::media::MediaPath;
+use edgeway_model::{Deadline, Moment, NodeId, Role};
 
 use crate::frame::{Decoder, Frame, Hello, Load};
 use crate::limits::{HELLO_WITHIN, KEEPALIVE_EVERY, PROBE_EVERY, SILENT_AFTER, SKEW_REPORTED_MS, VERSION, VERSION_MIN};
@@ -29,6 +30,8 @@ pub enum LinkEvent {
     /// The clocks differ by more than the reported bound; milliseconds, positive when the peer is
     /// ahead. Said once per link.
     ClockSkew(i64),
+    /// How media reaches the peer has changed.
+    MediaPath(MediaPath),
     /// The link is of no more use; the reason for the log and for the peer.
     Failed(String),
 }
@@ -54,14 +57,14 @@ enum State {
 pub struct Link {
     state: State,
     ours: Hello,
-    proven: NodeId,
+    proven: (NodeId, Role),
     peer: Option<Hello>,
     load: Load,
     peer_load: Load,
     decoder: Decoder,
     opened_at: Moment,
     heard_at: Moment,
-    datagrams: bool,
+    path: MediaPath,
     sequence: u32,
     asked: Option<(u32, Moment)>,
     keepalive_at: Moment,
@@ -75,23 +78,24 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link whose stream has just been authenticated: the peer's certificate names `proven`. Queues
-    /// our hello. `wall` is the wall clock (Unix ms) and the moment it was read, if known.
+    /// A link whose stream has just been authenticated: the peer's certificate names `proven`, in the
+    /// role of `role`. Queues our hello. `wall` is the wall clock (Unix ms) and the moment it was read,
+    /// if known.
     #[must_use]
-    pub fn new(mut ours: Hello, proven: NodeId, wall: Option<(u64, Moment)>, now: Moment) -> Self {
+    pub fn new(mut ours: Hello, proven: NodeId, role: Role, wall: Option<(u64, Moment)>, now: Moment) -> Self {
         ours.wall_ms = wall_at(wall, now);
         let hello = Frame::Hello(ours.clone()).encode();
         Self {
             state: State::Greeting,
             ours,
-            proven,
+            proven: (proven, role),
             peer: None,
             load: Load::default(),
             peer_load: Load::default(),
             decoder: Decoder::default(),
             opened_at: now,
             heard_at: now,
-            datagrams: false,
+            path: MediaPath::None,
             sequence: 0,
             asked: None,
             keepalive_at: now + KEEPALIVE_EVERY,
@@ -115,6 +119,24 @@ impl Link {
     #[must_use]
     pub fn peer(&self) -> Option<&Hello> {
         self.peer.as_ref()
+    }
+
+    /// The version both sides speak; `None` before the peer's hello.
+    #[must_use]
+    pub fn version(&self) -> Option<u16> {
+        self.peer.as_ref().map(|peer| peer.version.min(self.ours.version))
+    }
+
+    /// Frames of the peer that were skipped because their kind is not known here.
+    #[must_use]
+    pub const fn unknown_frames(&self) -> u64 {
+        self.decoder.unknown()
+    }
+
+    /// The peer's role, as its certificate says.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.proven.1
     }
 
     /// The peer's load, as of its last keepalive.
@@ -141,10 +163,10 @@ impl Link {
         self.heard_at
     }
 
-    /// Whether the datagram path is open.
+    /// How datagrams reach the peer.
     #[must_use]
-    pub fn has_datagrams(&self) -> bool {
-        self.datagrams
+    pub fn media_path(&self) -> MediaPath {
+        self.path
     }
 
     /// Sets the load carried by the next keepalives.
@@ -152,10 +174,13 @@ impl Link {
         self.load = load;
     }
 
-    /// Queues a frame. Frames sent before the peer's hello are legal: order is kept.
+    /// Queues a frame, in the version the peer understands. Before its hello nothing can be said to it,
+    /// and what is sent then is lost: nodes speak when a link is [`LinkEvent::Up`].
     pub fn send(&mut self, frame: &Frame) {
-        if self.state != State::Failed {
-            self.transmits.push_back(Transmit::Stream(frame.encode()));
+        debug_assert!(self.state != State::Greeting, "nothing is sent before the peer's hello");
+        let version = self.version().filter(|_| self.state == State::Up);
+        if let Some(bytes) = version.and_then(|version| frame.encode_for(version)) {
+            self.transmits.push_back(Transmit::Stream(bytes));
         }
     }
 
@@ -164,13 +189,18 @@ impl Link {
         self.wall = Some((unix_ms, now));
     }
 
-    /// The datagram path opened or closed.
-    pub fn handle_datagram_path(&mut self, open: bool, now: Moment) {
-        self.datagrams = open;
+    /// How datagrams reach the peer has changed. Said again, it changes nothing.
+    pub fn handle_datagram_path(&mut self, path: MediaPath, now: Moment) {
+        if self.path == path || self.state == State::Failed {
+            return;
+        }
+        self.path = path;
         self.probe_at = now;
-        if open {
+        if path.is_open() {
+            // It was opened with the peer, just now.
             self.heard_at = now;
         }
+        self.events.push_back(LinkEvent::MediaPath(path));
     }
 
     /// A control datagram arrived: it proves the peer alive, nothing else.
@@ -199,6 +229,13 @@ impl Link {
         }
     }
 
+    /// The peer broke the protocol in a way only the node can see: the link fails, with this reason.
+    pub fn refuse(&mut self, why: String) {
+        if self.state != State::Failed {
+            self.fail(why);
+        }
+    }
+
     /// The moment asked for by [`Self::next_deadline`] has come.
     pub fn handle_timeout(&mut self, now: Moment) {
         match self.state {
@@ -209,7 +246,8 @@ impl Link {
             State::Up if now >= self.heard_at + SILENT_AFTER => {
                 self.fail(format!("silent for {} s", SILENT_AFTER.as_secs()));
             }
-            State::Greeting | State::Up => self.send_what_is_due(now),
+            State::Greeting => {}
+            State::Up => self.send_what_is_due(now),
         }
     }
 
@@ -218,11 +256,12 @@ impl Link {
     pub fn next_deadline(&self) -> Option<Deadline> {
         let judged = match self.state {
             State::Failed => return None,
-            State::Greeting => Deadline { at: self.opened_at + HELLO_WITHIN, why: "link hello" },
+            // Keepalives wait for the peer's hello: before it, its version is not known.
+            State::Greeting => return Some(Deadline { at: self.opened_at + HELLO_WITHIN, why: "link hello" }),
             State::Up => Deadline { at: self.heard_at + SILENT_AFTER, why: "link silence" },
         };
         let keepalive = Deadline { at: self.keepalive_at, why: "link keepalive" };
-        let probe = self.datagrams.then_some(Deadline { at: self.probe_at, why: "link probe" });
+        let probe = self.path.is_open().then_some(Deadline { at: self.probe_at, why: "link probe" });
         Deadline::soonest(Deadline::soonest(Some(judged), Some(keepalive)), probe)
     }
 
@@ -272,11 +311,15 @@ impl Link {
                 hello.node, hello.version_min, hello.version
             ));
         }
-        if hello.node != self.proven {
-            return self.fail(format!("{} calls itself {}", self.proven, hello.node));
+        let (node, role) = &self.proven;
+        if hello.node != *node {
+            return self.fail(format!("{node} calls itself {}", hello.node));
         }
-        if hello.role == self.ours.role {
-            return self.fail(format!("{} has the same role as we have", hello.node));
+        if hello.role != *role {
+            return self.fail(format!("{node} is an {role} by its certificate and calls itself {}", hello.role));
+        }
+        if (hello.role, self.ours.role) == (Role::Edge, Role::Edge) {
+            return self.fail(format!("{node} is an edge as we are: edges have no links with each other"));
         }
         if hello.stun_keepalive != self.ours.stun_keepalive {
             return self.fail(format!(
@@ -285,7 +328,7 @@ impl Link {
             ));
         }
         self.state = State::Up;
-        self.keepalive_at = now;
+        (self.keepalive_at, self.probe_at) = (now, now);
         self.judge_clock(hello.wall_ms, Duration::ZERO, now);
         self.events.push_back(LinkEvent::Up(hello.clone()));
         self.peer = Some(hello);
@@ -325,7 +368,7 @@ impl Link {
             let wall_ms = wall_at(self.wall, now);
             self.send(&Frame::Keepalive { sequence: self.sequence, wall_ms, load: self.load });
         }
-        if self.datagrams && now >= self.probe_at {
+        if self.path.is_open() && now >= self.probe_at {
             self.probe_at = now + PROBE_EVERY;
             self.transmits.push_back(Transmit::Datagram(probe(self.sequence)));
         }
@@ -356,7 +399,6 @@ fn wall_at(wall: Option<(u64, Moment)>, now: Moment) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Role;
     use edgeway_model::FlowId;
 
     fn name(name: &str) -> NodeId {
@@ -365,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_peer_must_bear_the_name_of_its_certificate() {
-        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), None, Moment::ZERO);
+        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), Role::Core, None, Moment::ZERO);
         link.handle_bytes(Frame::Hello(hello("core2", Role::Core)).encode(), Moment::ZERO);
         assert_eq!(link.poll_event(), Some(LinkEvent::Failed("core1 calls itself core2".into())));
     }
@@ -399,8 +441,8 @@ mod tests {
             let now = Moment::from_secs(1);
             let wall = Some((1_000_000, now));
             let mut pair = Self {
-                edge: Link::new(edge.clone(), core.node.clone(), wall, now),
-                core: Link::new(core, edge.node, wall, now),
+                edge: Link::new(edge.clone(), core.node.clone(), core.role, wall, now),
+                core: Link::new(core, edge.node, edge.role, wall, now),
                 now,
                 stream_open: true,
                 datagrams_open: true,
@@ -459,7 +501,7 @@ mod tests {
         fn failed(events: &[LinkEvent]) -> Option<&str> {
             events.iter().find_map(|event| match event {
                 LinkEvent::Failed(why) => Some(why.as_str()),
-                LinkEvent::Up(_) | LinkEvent::Received(_) | LinkEvent::ClockSkew(_) => None,
+                LinkEvent::Up(_) | LinkEvent::Received(_) | LinkEvent::ClockSkew(_) | LinkEvent::MediaPath(_) => None,
             })
         }
     }
@@ -479,8 +521,8 @@ mod tests {
     #[test]
     fn a_stream_that_stalls_is_no_death_while_datagrams_pass() {
         let mut pair = Pair::usual();
-        pair.edge.handle_datagram_path(true, pair.now);
-        pair.core.handle_datagram_path(true, pair.now);
+        pair.edge.handle_datagram_path(MediaPath::Udp, pair.now);
+        pair.core.handle_datagram_path(MediaPath::Udp, pair.now);
         pair.stream_open = false;
         pair.run(Duration::from_secs(20));
         assert!(pair.edge.is_up() && pair.core.is_up());
@@ -505,7 +547,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_says_nothing_is_given_up() {
-        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), None, Moment::ZERO);
+        let mut link = Link::new(hello("edge1", Role::Edge), name("core1"), Role::Core, None, Moment::ZERO);
         link.handle_timeout(Moment::from_secs(5));
         assert_eq!(link.poll_event(), Some(LinkEvent::Failed("no hello within 5 s".into())));
     }
@@ -519,7 +561,7 @@ mod tests {
         for (core, words) in [
             (old, "upgrade the older node"),
             (other_keepalive, "STUN keepalive setting differs"),
-            (hello("edge2", Role::Edge), "same role"),
+            (hello("edge2", Role::Edge), "edges have no links with each other"),
         ] {
             let pair = Pair::new(hello("edge1", Role::Edge), core);
             // The first to notice closes the link; the other may never see the cause.
@@ -529,11 +571,35 @@ mod tests {
     }
 
     #[test]
+    fn the_lower_of_two_versions_is_spoken() {
+        let mut older = hello("core1", Role::Core);
+        older.version = VERSION_MIN;
+        let mut later = hello("core1", Role::Core);
+        (later.version, later.version_min) = (VERSION + 1, VERSION);
+        for (core, spoken) in [(older, VERSION_MIN), (later, VERSION)] {
+            let pair = Pair::new(hello("edge1", Role::Edge), core);
+            assert!(pair.edge.is_up() && pair.core.is_up());
+            assert_eq!((pair.edge.version(), pair.core.version()), (Some(spoken), Some(spoken)));
+        }
+    }
+
+    #[test]
+    fn two_cores_are_linked_and_a_role_is_what_the_certificate_says() {
+        let pair = Pair::new(hello("core2", Role::Core), hello("core1", Role::Core));
+        assert!(pair.edge.is_up() && pair.core.is_up());
+        let mut link = Link::new(hello("core1", Role::Core), name("edge1"), Role::Edge, None, Moment::ZERO);
+        link.handle_bytes(Frame::Hello(hello("edge1", Role::Core)).encode(), Moment::ZERO);
+        let why = Pair::failed(&std::iter::from_fn(|| link.poll_event()).collect::<Vec<_>>()).map(str::to_owned);
+        assert!(why.is_some_and(|why| why.contains("edge by its certificate")), "an edge cannot pose as a core");
+    }
+
+    #[test]
     fn skewed_clocks_are_measured_and_reported_once() {
         let now = Moment::from_secs(1);
         let mut pair = Pair::usual();
-        pair.core = Link::new(hello("core1", Role::Core), name("edge1"), Some((1_000_000 + 45_000, now)), now);
-        pair.edge = Link::new(hello("edge1", Role::Edge), name("core1"), Some((1_000_000, now)), now);
+        pair.core =
+            Link::new(hello("core1", Role::Core), name("edge1"), Role::Edge, Some((1_000_000 + 45_000, now)), now);
+        pair.edge = Link::new(hello("edge1", Role::Edge), name("core1"), Role::Core, Some((1_000_000, now)), now);
         pair.settle();
         pair.run(Duration::from_secs(5));
         assert_eq!(pair.edge.skew_ms(), 45_000);
@@ -559,6 +625,9 @@ mod tests {
         assert_eq!(flows, [0, 1, 2]);
         pair.core.handle_bytes(Bytes::from_static(&[0, 0, 0, 1, 99]), pair.now);
         pair.settle();
-        assert!(Pair::failed(&pair.core_events).is_some_and(|why| why.contains("unknown kind 99")));
+        assert!(pair.core.is_up() && pair.core.unknown_frames() == 1, "a kind of a later version is skipped");
+        pair.core.handle_bytes(Bytes::from_static(&[0, 0, 0, 2, 6, 0]), pair.now);
+        pair.settle();
+        assert!(Pair::failed(&pair.core_events).is_some_and(|why| why.contains("kind 6")));
     }
 }

@@ -8,24 +8,24 @@
 //! ```
 //! Integers are big endian; a string is a u16 length and UTF-8 bytes. Everything a peer sends is
 //! bounded before it is kept, and nothing here can panic on it.
+//!
+//! # Versions
+//!
+//! Both sides say in their hello what they speak; the lower of the two is spoken. From version 2 on a
+//! node skips and counts frames of a kind it does not know, and bytes behind the fields it knows, so
+//! that a later version may add both. Version 1 does neither: to such a peer nothing may be sent but
+//! what it knows, which [`Frame::encode_for`] sees to. Frames that end in a message or a list
+//! (`FromClient`, `ToClient`, `GrantPorts`) have no room for more fields: those need a new kind.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+pub use edgeway_model::Role;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
 use edgeway_model::media::PortPair;
 use edgeway_model::{FlowId, NodeId, RelayId};
 
 use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX, STRING_BYTES_MAX};
-
-/// Which side of the inner firewall a node stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// In the DMZ.
-    Edge,
-    /// Inside.
-    Core,
-}
 
 /// The first frame of each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +146,10 @@ pub enum FrameFault {
     /// Longer than any frame may be.
     #[error("a frame of {0} bytes, more than the bound of {LINK_FRAME_BYTES_MAX}")]
     TooLong(usize),
-    /// A kind this version does not know.
+    /// A kind this version does not know: [`Decoder`] skips it.
     #[error("a frame of unknown kind {0}")]
     UnknownKind(u8),
-    /// Shorter than its fields need, or with bytes left over.
+    /// Shorter than its fields need.
     #[error("a frame of kind {0} whose length does not fit its fields")]
     Length(u8),
     /// A field outside its range.
@@ -170,8 +170,16 @@ const CLIENT_SILENT: u8 = 10;
 const SYNCHRONISED: u8 = 11;
 
 impl Frame {
-    /// The frame as bytes, length included. Lists and strings longer than their bounds are cut:
-    /// the sender checks its own settings long before.
+    /// The frame as bytes for a peer of `version`, length included; `None` if that version knows
+    /// nothing like it and works without.
+    #[must_use]
+    pub fn encode_for(&self, version: u16) -> Option<Bytes> {
+        // Versions 1 and 2 have the same frames.
+        (version >= crate::limits::VERSION_MIN).then(|| self.encode())
+    }
+
+    /// The frame as bytes of the newest version, length included. Lists and strings longer than their
+    /// bounds are cut: the sender checks its own settings long before.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(64 + self.sip_len());
@@ -258,7 +266,8 @@ impl Frame {
         }
     }
 
-    /// Reads one frame from its kind and payload (the length already taken off).
+    /// Reads one frame from its kind and payload (the length already taken off). Bytes behind the
+    /// fields of this version are a later version's, and skipped.
     ///
     /// # Errors
     /// [`FrameFault`] when the peer broke the format.
@@ -266,7 +275,7 @@ impl Frame {
         let mut reader = Reader { kind: 0, rest: bytes };
         let kind = reader.u8()?;
         reader.kind = kind;
-        let frame = match kind {
+        Ok(match kind {
             HELLO => Self::Hello(read_hello(&mut reader)?),
             KEEPALIVE => Self::Keepalive {
                 sequence: reader.u32()?,
@@ -285,8 +294,7 @@ impl Frame {
             SYNCHRONISED => Self::Synchronised,
             CLIENT_SILENT => Self::ClientSilent { relay: RelayId(reader.u32()?) },
             unknown => return Err(FrameFault::UnknownKind(unknown)),
-        };
-        if reader.rest.is_empty() { Ok(frame) } else { Err(FrameFault::Length(kind)) }
+        })
     }
 }
 
@@ -330,10 +338,6 @@ fn read_hello(reader: &mut Reader) -> Result<Hello, FrameFault> {
     let mut domains = Vec::with_capacity(count);
     for _ in 0..count {
         domains.push(reader.string()?);
-    }
-    // A later version may say more: what follows is skipped, so that N and N−1 understand each other.
-    if version > crate::limits::VERSION {
-        reader.everything();
     }
     Ok(Hello { version, version_min, node, role, boot, wall_ms, stun_keepalive, contact, domains })
 }
@@ -468,9 +472,21 @@ impl Reader {
 pub struct Decoder {
     partial: BytesMut,
     whole: Bytes,
+    unknown: u64,
 }
 
 impl Decoder {
+    /// Frames skipped because their kind is not known here.
+    #[must_use]
+    pub const fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Bytes of the unfinished frame that are kept.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.partial.len() + self.whole.len()
+    }
+
     /// Takes bytes as they came, cut anywhere.
     pub fn push(&mut self, bytes: Bytes) {
         if self.partial.is_empty() && self.whole.is_empty() {
@@ -484,11 +500,23 @@ impl Decoder {
         }
     }
 
-    /// The next whole frame, without copying it where it lies whole in what was pushed.
+    /// The next whole frame of a kind that is known, without copying it where it lies whole in what was
+    /// pushed.
     ///
     /// # Errors
     /// [`FrameFault`]; the stream cannot be followed any further.
     pub fn poll_frame(&mut self) -> Result<Option<Frame>, FrameFault> {
+        while let Some(frame) = self.cut()? {
+            match Frame::decode(frame) {
+                Err(FrameFault::UnknownKind(_)) => self.unknown += 1,
+                decoded => return decoded.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Cuts the next frame off: its kind and payload.
+    fn cut(&mut self) -> Result<Option<Bytes>, FrameFault> {
         let buffered: &[u8] = if self.partial.is_empty() { &self.whole } else { &self.partial };
         let Some(head) = buffered.first_chunk::<4>() else { return Ok(self.keep_partial()) };
         let length = u32::from_be_bytes(*head) as usize;
@@ -504,11 +532,11 @@ impl Decoder {
             self.partial.split_to(4 + length).freeze()
         };
         frame.advance(4);
-        Frame::decode(frame).map(Some)
+        Ok(Some(frame))
     }
 
     /// Copies an unfinished frame out of the received chunk, so that the chunk can be freed.
-    fn keep_partial(&mut self) -> Option<Frame> {
+    fn keep_partial(&mut self) -> Option<Bytes> {
         if !self.whole.is_empty() {
             self.partial.extend_from_slice(&self.whole);
             self.whole = Bytes::new();
@@ -590,10 +618,9 @@ mod tests {
 
     #[test]
     fn illegal_fields_are_named() {
-        let cases: [(&[u8], FrameFault); 5] = [
+        let cases: [(&[u8], FrameFault); 4] = [
             (&[99], FrameFault::UnknownKind(99)),
             (&[FLOW_CLOSED, 0], FrameFault::Length(FLOW_CLOSED)),
-            (&[CLIENT_SILENT, 0, 0, 0, 1, 9], FrameFault::Length(CLIENT_SILENT)),
             (&[CLOSE_RELAY, 0, 0, 0, 1, 0, 3], FrameFault::Field("port pair")),
             (&[GRANT_PORTS, 5], FrameFault::Field("address family")),
         ];
@@ -602,13 +629,38 @@ mod tests {
         }
     }
 
+    /// Frames whose payload ends in a message or a list take every byte there is.
+    fn is_open_ended(frame: &Frame) -> bool {
+        matches!(frame, Frame::FromClient { .. } | Frame::ToClient { .. } | Frame::GrantPorts { .. })
+    }
+
     #[test]
-    fn a_hello_of_a_later_version_may_say_more() {
-        let Frame::Hello(mut hello) = samples().remove(0) else { unreachable!() };
-        hello.version = 2;
-        let mut bytes = Frame::Hello(hello.clone()).encode().slice(4..).to_vec();
-        bytes.extend_from_slice(b"something new");
-        assert_eq!(Frame::decode(Bytes::from(bytes)), Ok(Frame::Hello(hello)));
+    fn a_later_version_may_add_fields() {
+        for frame in samples().into_iter().filter(|frame| !is_open_ended(frame)) {
+            let mut bytes = frame.encode().slice(4..).to_vec();
+            bytes.extend_from_slice(b"something new");
+            assert_eq!(Frame::decode(Bytes::from(bytes)), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn a_later_version_may_add_kinds() {
+        let mut bytes = Vec::new();
+        for (index, frame) in samples().into_iter().enumerate() {
+            bytes.extend_from_slice(&[0, 0, 0, 3, 200 + u8::try_from(index).expect("few"), 1, 2]);
+            bytes.extend_from_slice(&frame.encode());
+        }
+        for cut in 0..bytes.len() {
+            let mut decoder = Decoder::default();
+            let mut got = Vec::new();
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                decoder.push(Bytes::copy_from_slice(part));
+                while let Some(frame) = decoder.poll_frame().expect("legal") {
+                    got.push(frame);
+                }
+            }
+            assert_eq!((got, decoder.unknown()), (samples(), samples().len() as u64), "cut at {cut}");
+        }
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What an edge and a core say to each other on their link.
+//! What an edge and a core, or two cores, say to each other on their link.
 //!
 //! This room is the codec ([`frame`]) and the conversation ([`engine`]): hello, keepalive with load
 //! and wall clock, clock skew, liveness judged on stream and datagrams together, and bounds. It does
@@ -10,6 +10,7 @@
 
 pub mod engine;
 pub mod frame;
+pub mod fuzzing;
 pub mod limits;
 pub mod links;
 

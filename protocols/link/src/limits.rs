@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// Version of the link protocol this build speaks.
-pub const VERSION: u16 = 1;
+/// Version of the link protocol this build speaks. 2: unknown kinds and fields are skipped, and two
+/// cores may be linked.
+pub const VERSION: u16 = 2;
 
-/// Oldest version this build understands.
+/// Oldest version this build understands: always the one before, so that a cluster is updated node by node.
 pub const VERSION_MIN: u16 = 1;
 
 /// Longest string in a frame, bytes: a DNS name fits.
@@ -29,6 +30,9 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(3);
 
 /// How long the peer may take to say hello.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Peers whose lack of a link is remembered with its reason: more than the largest cluster.
+pub const TROUBLES_MAX: usize = 32;
 
 /// Clock skew that is reported, milliseconds.
 pub const SKEW_REPORTED_MS: i64 = 30_000;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use edgeway_model::world::{LinkCommand, LinkEvent as Happened, LinkStatus};
-use edgeway_model::{Deadline, LinkId, Moment, NodeId, Output};
+use edgeway_model::{Deadline, LinkId, Moment, NodeId, Output, Role};
 
 use crate::engine::{Link, LinkEvent, Transmit};
 use crate::frame::{Frame, Hello, Load};
+use crate::limits::TROUBLES_MAX;
 
 /// The links of a node, by number, each with the name its certificate proved.
 ///
@@ -16,12 +17,14 @@ use crate::frame::{Frame, Hello, Load};
 pub struct Links {
     links: BTreeMap<LinkId, (NodeId, Link)>,
     wall: Option<(u64, Moment)>,
+    /// Why there is no link with a peer that could be reached, until there is one.
+    troubles: BTreeMap<NodeId, String>,
 }
 
 impl Links {
     /// A link stands. `ours` is what we say first.
-    pub fn open(&mut self, link: LinkId, peer: NodeId, ours: Hello, now: Moment) {
-        let conversation = Link::new(ours, peer.clone(), self.wall, now);
+    pub fn open(&mut self, link: LinkId, peer: NodeId, role: Role, ours: Hello, now: Moment) {
+        let conversation = Link::new(ours, peer.clone(), role, self.wall, now);
         self.links.insert(link, (peer, conversation));
     }
 
@@ -34,6 +37,29 @@ impl Links {
     #[must_use]
     pub fn get(&self, link: LinkId) -> Option<&Link> {
         self.links.get(&link).map(|(_, conversation)| conversation)
+    }
+
+    /// There is no link with this peer, for this reason. Returns whether that is news.
+    pub fn trouble(&mut self, peer: &NodeId, why: &str) -> bool {
+        if self.troubles.get(peer).is_some_and(|known| known == why) {
+            return false;
+        }
+        if self.troubles.len() < TROUBLES_MAX || self.troubles.contains_key(peer) {
+            self.troubles.insert(peer.clone(), why.to_owned());
+        }
+        true
+    }
+
+    /// There is a link with this peer.
+    pub fn settled(&mut self, peer: &NodeId) {
+        self.troubles.remove(peer);
+    }
+
+    /// The peer broke the protocol in a way only the node can see.
+    pub fn refuse(&mut self, link: LinkId, why: &str) {
+        if let Some((_, conversation)) = self.links.get_mut(&link) {
+            conversation.refuse(why.to_owned());
+        }
     }
 
     /// Queues a frame. A link that is gone loses it.
@@ -56,7 +82,7 @@ impl Links {
         match event {
             Happened::Received { bytes } => conversation.handle_bytes(bytes, now),
             Happened::Datagram { bytes } => conversation.handle_datagram(&bytes, now),
-            Happened::DatagramPath { open } => conversation.handle_datagram_path(open, now),
+            Happened::DatagramPath { path } => conversation.handle_datagram_path(path, now),
             Happened::Opened { .. } | Happened::Closed { .. } => {}
         }
     }
@@ -110,8 +136,17 @@ impl Links {
             up: conversation.is_up(),
             round_trip: conversation.round_trip(),
             skew_ms: conversation.skew_ms(),
-            datagrams: conversation.has_datagrams(),
+            media_path: conversation.media_path(),
+            version: conversation.version().unwrap_or_default(),
+            unknown_frames: conversation.unknown_frames(),
+            trouble: self.troubles.get(peer).cloned(),
         };
-        self.links.values().map(status).collect()
+        let linked = |peer: &NodeId| self.links.values().any(|(linked, _)| linked == peer);
+        let without = self.troubles.iter().filter(|(peer, _)| !linked(peer)).map(|(peer, why)| LinkStatus {
+            peer: peer.as_str().to_owned(),
+            trouble: Some(why.clone()),
+            ..LinkStatus::default()
+        });
+        self.links.values().map(status).chain(without).collect()
     }
 }

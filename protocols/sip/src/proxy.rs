@@ -44,6 +44,13 @@ const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
+/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: 10,000 requests
+/// of usual size at once. More are answered 503, so that one edge cannot use up a core's memory.
+pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
+
+/// What a transaction holds besides its messages, bytes.
+const TRANSACTION_BYTES: usize = 1024;
+
 /// Where a message came from or goes to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hop {
@@ -174,6 +181,8 @@ struct Transaction {
     resend: Option<Resend>,
     expires: Moment,
     armed: Moment,
+    /// What it holds, as counted against the node it came through.
+    held: usize,
 }
 
 impl Transaction {
@@ -216,6 +225,7 @@ pub struct Proxy {
     transactions: HashMap<TransactionId, Transaction>,
     by_key: HashMap<Key, TransactionId>,
     per_flow: HashMap<FlowId, u32>,
+    held: HashMap<NodeId, usize>,
     timers: BTreeSet<(Moment, TransactionId)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -232,6 +242,7 @@ impl Proxy {
             transactions: HashMap::new(),
             by_key: HashMap::new(),
             per_flow: HashMap::new(),
+            held: HashMap::new(),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -557,6 +568,15 @@ impl Proxy {
         if self.transactions.len() >= TRANSACTIONS_MAX {
             return Received::Full;
         }
+        // As received, as sent on, and its answer.
+        let held = TRANSACTION_BYTES + 3 * request.bytes().len();
+        if let Hop::Client { edge, .. } = &key.hop {
+            let all = self.held.entry(edge.clone()).or_default();
+            if *all + held > HELD_BYTES_PER_NODE_MAX {
+                return Received::Full;
+            }
+            *all += held;
+        }
         self.next_id += 1;
         let id = TransactionId(self.next_id);
         hold(&mut self.per_flow, &key.hop);
@@ -575,6 +595,7 @@ impl Proxy {
             resend: None,
             expires,
             armed: expires,
+            held,
         };
         self.transactions.insert(id, transaction);
         self.timers.insert((expires, id));
@@ -703,6 +724,11 @@ impl Proxy {
         let Some(transaction) = self.transactions.remove(&id) else { return };
         self.by_key.remove(&transaction.key);
         self.timers.remove(&(transaction.armed, id));
+        if let Hop::Client { edge, .. } = &transaction.upstream
+            && let Some(all) = self.held.get_mut(edge)
+        {
+            *all = all.saturating_sub(transaction.held);
+        }
         release(&mut self.per_flow, &transaction.upstream);
         if let Some(downstream) = &transaction.downstream {
             release(&mut self.per_flow, &downstream.hop);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
-use edgeway_model::{NodeId, Random};
+use edgeway_model::{NodeId, Random, Role};
 use socket2::SockRef;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, spawn_local};
@@ -120,7 +120,7 @@ async fn carry<H: LinkHost>(
         standing.outbox = Some(Rc::clone(&outbox));
         standing.trouble = None;
     }
-    host.link_opened(link, edge, address, Rc::clone(&outbox));
+    host.link_opened(link, edge, Role::Edge, address, Rc::clone(&outbox));
     let end = pipe.run(host, link, &outbox).await;
     standing.borrow_mut().outbox = None;
     host.link_closed(link, end.why());
@@ -179,5 +179,7 @@ async fn handshake(
 /// Small writes go out at once, and a silent path is given up by the system as well.
 pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
+    // Keepalives are few and small: a lost one is sent again after the same time, not after twice as long.
+    let _ = SockRef::from(tcp).set_tcp_thin_linear_timeouts(true);
     SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }

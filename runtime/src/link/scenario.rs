@@ -51,7 +51,7 @@ impl LinkHost for Rc<Recorder> {
         LinkId(self.next.get())
     }
 
-    fn link_opened(&self, link: LinkId, peer: NodeId, _address: SocketAddr, outbox: Rc<Outbox>) {
+    fn link_opened(&self, link: LinkId, peer: NodeId, _role: Role, _address: SocketAddr, outbox: Rc<Outbox>) {
         assert!(self.open.borrow_mut().insert(link, (peer, outbox)).is_none());
         self.opened.borrow_mut().push(link);
         self.changed.notify_waiters();

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use super::identity::dns_name;
+use super::identity::{dns_name, role_uri};
 use super::limits::{AUTHORITY_VALIDITY, CLOCK_SKEW_MAX, NODE_VALIDITY};
 use super::{Identity, NodeKey, PkiError, Role, random, store};
 
@@ -125,7 +125,7 @@ impl Authority {
     pub fn sign_node(&self, public_key: &[u8], node: &NodeId, role: Role) -> Result<CertificateDer<'static>, PkiError> {
         let key = SubjectPublicKeyInfo::from_der(public_key)?;
         let mut params = CertificateParams::new(vec![dns_name(node)])?;
-        params.subject_alt_names.push(SanType::URI(role.uri().try_into()?));
+        params.subject_alt_names.push(SanType::URI(role_uri(role).try_into()?));
         name_subject(&mut params, node.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, &key, NODE_VALIDITY)

@@ -20,38 +20,14 @@ pub const NODE_DOMAIN: &str = "node.edgeway.internal";
 const IDENTITY_FILE: &str = "identity.pem";
 const REVOKED_FILE: &str = "revoked.pem";
 
-/// What a node may do, as its certificate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Stands in the DMZ, is dialled.
-    Edge,
-    /// Stands inside, dials.
-    Core,
-}
+pub use edgeway_model::Role;
 
-impl Role {
-    /// The word used in certificates, files and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Edge => "edge",
-            Self::Core => "core",
-        }
-    }
-
-    /// The URI that carries the role in a certificate.
-    #[must_use]
-    pub const fn uri(self) -> &'static str {
-        match self {
-            Self::Edge => "edgeway:role:edge",
-            Self::Core => "edgeway:role:core",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+/// The URI that carries the role in a certificate.
+#[must_use]
+pub const fn role_uri(role: Role) -> &'static str {
+    match role {
+        Role::Edge => "edgeway:role:edge",
+        Role::Core => "edgeway:role:core",
     }
 }
 
@@ -81,7 +57,7 @@ pub fn node_of(chain: &[CertificateDer<'_>]) -> Option<(NodeId, Role)> {
                 return None;
             }
         } else if let GeneralName::URI(uri) = name {
-            let this = [Role::Edge, Role::Core].into_iter().find(|role| role.uri() == *uri)?;
+            let this = [Role::Edge, Role::Core].into_iter().find(|role| role_uri(*role) == *uri)?;
             if role.replace(this).is_some() {
                 return None;
             }

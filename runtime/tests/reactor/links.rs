@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use edgeway_model::world::{LinkCommand, LinkEvent};
-use edgeway_model::{Input, LinkId, NodeId, Output};
+use edgeway_model::{Input, LinkId, NodeId, Output, Role};
 use edgeway_runtime::link::LinkHost;
 use edgeway_runtime::outbox::{Outbox, Taken};
 use edgeway_runtime::reactor::ReactorLimits;
@@ -38,7 +38,7 @@ fn frames_reach_the_outbox_and_closing_is_told_once() {
         assert!(links[0] != links[1] && links[1] != links[2]);
         let outboxes = links.map(|link| {
             let outbox = Outbox::new(10);
-            host.link_opened(link, peer.clone(), address, Rc::clone(&outbox));
+            host.link_opened(link, peer.clone(), Role::Core, address, Rc::clone(&outbox));
             outbox
         });
 

@@ -66,7 +66,7 @@ impl LinkHost for Host {
         LinkId(1)
     }
 
-    fn link_opened(&self, _link: LinkId, _peer: NodeId, _address: SocketAddr, outbox: Rc<Outbox>) {
+    fn link_opened(&self, _link: LinkId, _peer: NodeId, _role: Role, _address: SocketAddr, outbox: Rc<Outbox>) {
         *self.0.outbox.borrow_mut() = Some(outbox);
         self.0.changed.notify_one();
     }

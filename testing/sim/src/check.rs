@@ -93,7 +93,7 @@ impl World {
         let mut at_cores = 0;
         for (index, expected) in at_edge.into_iter().enumerate() {
             let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
-            let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.edges };
+            let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.slots.len() - 1 };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {
                 return self.fail(format!("{} has {up} of {peers} links after the calm", status.node));

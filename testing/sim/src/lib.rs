@@ -23,6 +23,7 @@ mod links;
 mod media;
 mod phone;
 mod registrar;
+mod version1;
 mod world;
 
 use std::time::Duration;

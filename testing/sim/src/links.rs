@@ -1,13 +1,15 @@
-//! Links between cores and edges: latency, stalls, cuts, datagram paths, and frames that overtake.
+//! Links between cores and edges, and between cores: latency, stalls, cuts, datagram paths, and frames that overtake.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use edgeway_model::media::MediaPath;
 use edgeway_model::world::LinkEvent;
-use edgeway_model::{Input, LinkId, Moment};
+use edgeway_model::{Input, LinkId, Moment, Role};
 
 use crate::conns::State;
+use crate::version1;
 use crate::world::{Happening, World, core_address, edge_address};
 
 /// One side of a link. Side 0 is the core, which dialled.
@@ -93,6 +95,15 @@ impl World {
         if self.links[link].cut {
             return;
         }
+        let between_cores = self.links[link].ends.iter().all(|end| end.node >= self.edges);
+        let bytes = if self.version1 && !between_cores {
+            match version1::carried(&bytes) {
+                Ok(bytes) => bytes,
+                Err(fault) => return self.fail(format!("a peer of version 1 would not understand {id}: {fault}")),
+            }
+        } else {
+            bytes
+        };
         for bytes in self.shuffled(bytes) {
             self.enqueue_link(link, 1 - end, Some(bytes));
         }
@@ -161,8 +172,10 @@ impl World {
                 Some(more) => bytes.extend_from_slice(more),
                 None => {
                     self.links[link].ends[end].state = State::Open;
-                    let address = if end == 0 { edge_address(other) } else { core_address(other - self.edges) };
-                    let event = LinkEvent::Opened { peer: self.slots[other].name.clone(), address };
+                    let edge = other < self.edges;
+                    let address = if edge { edge_address(other) } else { core_address(other - self.edges) };
+                    let role = if edge { Role::Edge } else { Role::Core };
+                    let event = LinkEvent::Opened { peer: self.slots[other].name.clone(), role, address };
                     self.links[link].ends[end].inbox.pop_front();
                     let name = self.slots[node].name.clone();
                     self.trace(format_args!("{name} {id} opened"));
@@ -277,9 +290,10 @@ impl World {
             return;
         }
         side.path = open;
+        let path = if open { MediaPath::Udp } else { MediaPath::None };
         let (node, id) = (side.node, self.links[link].id);
         if self.is_mine(link, end) {
-            self.feed(node, Input::Link { link: id, event: LinkEvent::DatagramPath { open } });
+            self.feed(node, Input::Link { link: id, event: LinkEvent::DatagramPath { path } });
         }
     }
 }

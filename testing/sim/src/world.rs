@@ -116,6 +116,8 @@ pub(crate) struct World {
     habits: Habits,
     path_headers: bool,
     sabotage: Option<Sabotage>,
+    /// Edges and cores speak version 1 of the link protocol with each other.
+    pub(crate) version1: bool,
     pub(crate) stranger: Option<FlowId>,
     pub(crate) failure: Option<String>,
     pub(crate) verbose: bool,
@@ -220,6 +222,7 @@ impl World {
             habits,
             path_headers: path,
             sabotage,
+            version1: seed % 4 == 1,
             stranger: None,
             failure: None,
             verbose,
@@ -242,8 +245,9 @@ impl World {
 
     fn begin(&mut self, cores: usize) {
         let text = format!(
-            "{}{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
+            "{}{}{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
             if self.gentle { "gentle, " } else { "" },
+            if self.version1 { "links of version 1, " } else { "" },
             self.edges,
             self.phones.len(),
             if self.path_headers { "On" } else { "Off" },
@@ -400,7 +404,9 @@ impl World {
         self.schedule(Duration::ZERO, Happening::Wall { node: index, life });
         if !self.slots[index].is_edge {
             self.schedule(Duration::from_secs(1), Happening::Reports { node: index, life });
-            for edge in 0..self.edges {
+            // Of two cores the one with the lower name dials; the runtime sees to that.
+            let higher = index + 1..self.slots.len();
+            for edge in (0..self.edges).chain(higher) {
                 let after = self.chance.millis(1, 200);
                 self.schedule(after, Happening::Dial { core: index, life, edge, tries: 0 });
             }
@@ -648,6 +654,13 @@ fn called(notice: &Notice) -> &str {
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }
         | Notice::LinkDown { .. }
+        | Notice::MediaPath { .. }
+        | Notice::LinkRefused { .. }
+        | Notice::CertificateRenewed { .. }
+        | Notice::CertificateExpiring { .. }
+        | Notice::CertificateRevoked { .. }
+        | Notice::CertificatesReloaded { .. }
+        | Notice::CertificatesRejected { .. }
         | Notice::ClockSkew { .. }
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
