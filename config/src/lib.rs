@@ -31,7 +31,7 @@ pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
     EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel, LogSettings, PortRange,
-    Registrar,
+    Registrar, StandbyKeepalive,
 };
 
 /// All settings of one service, in the order of the manual.

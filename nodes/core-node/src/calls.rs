@@ -98,10 +98,10 @@ struct Relay {
 
 /// Where requests of a dialog go inside.
 #[derive(Debug)]
-struct InsideParty {
-    place: (String, u16),
+pub(crate) struct InsideParty {
+    pub(crate) place: (String, u16),
     /// A Record-Route says so, which stays for the whole dialog; else the party's Contact does.
-    by_route: bool,
+    pub(crate) by_route: bool,
 }
 
 #[derive(Debug)]
@@ -418,7 +418,7 @@ impl CoreNode {
             self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
             return None;
         };
-        match self.media_answer(key, side, ack.body()) {
+        match self.media_answer(key, side, ack.sdp()) {
             Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);
@@ -535,9 +535,9 @@ impl CoreNode {
         }
         let owed = self.calls.calls.get(&key).and_then(|call| call.owes) == Some(side);
         if request.method() == Some("PRACK") && owed {
-            return self.media_answer(key, side, request.body()).map(Some);
+            return self.media_answer(key, side, request.sdp()).map(Some);
         }
-        self.media_offer(key, side, request.body()).map(Some)
+        self.media_offer(key, side, request.sdp()).map(Some)
     }
 
     fn response_body(
@@ -563,7 +563,7 @@ impl CoreNode {
             }
         }
         let body = if response.has_sdp() && status < 300 && !exchange.bye {
-            let body = response.body();
+            let body = response.sdp();
             let made = if exchange.offered {
                 self.media_answer(exchange.call, side, body)
             } else {
@@ -745,7 +745,7 @@ impl CoreNode {
 
     /// Where requests of the client's dialog will go, out of the answer to its INVITE: the
     /// Record-Route above our own, or the Contact (RFC 3261 §12.1.2).
-    fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
+    pub(crate) fn party_ahead(&self, response: &Message) -> Option<InsideParty> {
         let routes: Vec<_> = response.addresses(Name::RecordRoute).map(|route| route.uri).collect();
         let ours = routes.iter().rposition(|uri| Uri::parse(uri).is_some_and(|uri| self.is_own(&uri)))?;
         let place = match ours.checked_sub(1) {
@@ -773,20 +773,20 @@ const fn media_side(side: Side) -> sdp::Side {
 
 /// Where requests of a dialog that the inside opened will go: its topmost Record-Route, or its
 /// Contact (RFC 3261 §12.1.1).
-fn party_behind(request: &Message) -> Option<InsideParty> {
+pub(crate) fn party_behind(request: &Message) -> Option<InsideParty> {
     let route = request.addresses(Name::RecordRoute).next().map(|route| route.uri);
     let by_route = route.is_some();
     let place = route.or_else(|| request.contacts().next().map(|contact| contact.uri)).and_then(host_port);
     place.map(|place| InsideParty { place, by_route })
 }
 
-fn host_port(uri: &str) -> Option<(String, u16)> {
+pub(crate) fn host_port(uri: &str) -> Option<(String, u16)> {
     let uri = Uri::parse(uri)?;
     Some((uri.host.trim_matches(['[', ']']).to_owned(), uri.port.unwrap_or(5_060)))
 }
 
 /// The client's flow out of the edge's token in the Route, or in a rewritten Contact.
-fn flow_of_route(request: &Message) -> Option<FlowId> {
+pub(crate) fn flow_of_route(request: &Message) -> Option<FlowId> {
     let in_routes = request.routes().find_map(|route| flow_of_user(Uri::parse(route.uri)?.user?));
     in_routes.or_else(|| {
         let (_, route) = crate::contact::restored(request.request_uri()?)?;

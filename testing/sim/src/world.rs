@@ -373,6 +373,7 @@ impl World {
             let settings = edgeway_edge_node::Settings {
                 node: slot.name.clone(),
                 public_host: format!("{}.example.com", slot.name),
+                names: Vec::new(),
                 public_port: 5_061,
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
@@ -394,6 +395,7 @@ impl World {
                 media_address: core_address(core).ip(),
                 allow_unencrypted: false,
                 stun_keepalive: true,
+                standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             };
             AnyNode::Core(CoreNode::new(settings, random, now))
         };
