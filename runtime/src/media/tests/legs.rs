@@ -134,9 +134,8 @@ fn a_client_that_stops_sending_is_told_of_when_that_was_asked_for() {
     let timeout = Duration::from_millis(600);
     let mut call = relayed(&mut pair, 1, |_, party, _| party.client_timeout = Some(timeout));
     let timed_out = |node: &mut Node, within| {
-        node.expect(within, |fact| match fact {
-            MediaFact::Event(MediaEvent::ClientTimedOut { relay, .. }) => Some(*relay),
-            _ => None,
+        node.expect(within, |fact| {
+            if let MediaFact::Event(MediaEvent::ClientTimedOut { relay, .. }) = fact { Some(*relay) } else { None }
         })
     };
     let start = Instant::now();
