@@ -331,11 +331,11 @@ impl Worker {
                 Way::Tcp(stream) => self.streams.send(stream, latch, now),
             };
         }
-        let Some((to, len)) = delivery.packet else { return };
+        let Some((way, len)) = delivery.packet else { return };
         if relay.is_outside() && self.ports.class(relay.pair) != class {
             self.ports.mark(relay.pair, class);
         }
-        if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
+        if self.ports.send(relay.pair, way.socket, self.scratch.packet(len), way.to).is_err() {
             return relay.count_send_failure();
         }
         if relay.is_outside() {
@@ -448,6 +448,9 @@ impl Worker {
             let Some(peer) = self.peers.peer(relay.peer) else { continue };
             if relay.take_client_silent(self.now) {
                 silent.push(MediaEvent::ClientSilent { peer: peer.node.clone(), relay: relay.number });
+            }
+            if relay.take_client_timed_out(self.now) {
+                silent.push(MediaEvent::ClientTimedOut { peer: peer.node.clone(), relay: relay.number });
             }
             if relay.report_at <= self.now {
                 relay.report_at = self.now + REPORT_EVERY;
