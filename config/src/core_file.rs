@@ -36,6 +36,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let listen = reader.list("sip.listen", values::socket_addr);
     let advertise = advertise(&mut reader, &listen);
     let ports = reader.read("media.ports", values::port_range);
+    let dscp = node_file::media_dscp(&mut reader);
     let media_address = media_address(&mut reader, &listen, advertise.as_ref());
     let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
 
@@ -64,7 +65,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             log,
             domains: domains?,
             sip: sip?,
-            media: CoreMediaSettings { address: media_address?, ports, allow_unencrypted },
+            media: CoreMediaSettings { address: media_address?, ports, dscp, allow_unencrypted },
             link,
         })
     };

@@ -31,7 +31,7 @@ pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
     EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel,
-    LogSettings, PortRange, Registrar, StandbyKeepalive,
+    LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
 };
 
 /// All settings of one service, in the order of the manual.

@@ -151,6 +151,17 @@ pub struct EdgeMediaSettings {
     pub public_address: IpAddr,
     /// UDP ports for client-side media. Default `36000-59999`.
     pub ports: PortRange,
+    /// How media packets to clients are marked.
+    pub dscp: MediaDscp,
+}
+
+/// Differentiated services code points of media packets (RFC 2474), 0 to 63.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaDscp {
+    /// Of audio. Default 46 (EF, RFC 4594 §4.1).
+    pub audio: u8,
+    /// Of video. Default 34 (AF41, RFC 4594 §4.2).
+    pub video: u8,
 }
 
 /// What strangers may cost an edge.
@@ -274,6 +285,8 @@ pub struct CoreMediaSettings {
     pub address: IpAddr,
     /// UDP ports for inside media. Default `36000-59999`.
     pub ports: PortRange,
+    /// How media packets to the inside are marked.
+    pub dscp: MediaDscp,
     /// Whether a client that offers no encryption is served (else 488). Default `false`.
     pub allow_unencrypted: bool,
 }

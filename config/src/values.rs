@@ -177,6 +177,11 @@ pub(crate) fn port(value: &DeValue<'_>) -> Parsed<u16> {
     u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| out_of_range(number, "1 to 65535"))
 }
 
+pub(crate) fn dscp(value: &DeValue<'_>) -> Parsed<u8> {
+    let number = integer(value, "a DSCP")?;
+    u8::try_from(number).ok().filter(|dscp| *dscp < 64).ok_or_else(|| out_of_range(number, "0 to 63"))
+}
+
 pub(crate) fn port_range(value: &DeValue<'_>) -> Parsed<PortRange> {
     let text = text(value, "a range of ports")?;
     let ends = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));

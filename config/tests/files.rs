@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeway_config::{
-    CoreSettings, EdgeSettings, LogFormat, LogLevel, PortRange, Preset, Problems, Role, known_settings, manual_page,
-    parse_core, parse_edge,
+    CoreSettings, EdgeSettings, LogFormat, LogLevel, MediaDscp, PortRange, Preset, Problems, Role, known_settings,
+    manual_page, parse_core, parse_edge,
 };
 use edgeway_model::world::Transport;
 use proptest::prelude::*;
@@ -70,6 +70,7 @@ fn the_files_of_the_howto_work_and_are_short() {
     assert_eq!(edge.link.public_address.map(|at| at.to_string()).as_deref(), Some("192.0.2.10:7001"));
     assert_eq!(edge.media.public_address.to_string(), "198.51.100.10");
     assert_eq!(edge.media.ports, PortRange { first: 36_000, last: 59_999 });
+    assert_eq!(edge.media.dscp, MediaDscp { audio: 46, video: 34 });
     assert_eq!((edge.log.level, edge.log.format), (LogLevel::Info, LogFormat::Human));
     assert_eq!((edge.limits.flows_max, edge.limits.strangers_per_address), (50_000, 1_000));
 
@@ -221,6 +222,7 @@ fn slips_of_an_edge() {
         ("[link]\npublic_address = \"::1:7001\"", "link.public_address", Some(2), &["brackets"]),
         ("[media]\naddress = \"eth0\"", "media.address", Some(2), &["no IP address"]),
         ("[media]\npublic_address = \"::\"", "media.public_address", Some(2), &["any address", "Say which"]),
+        ("[media]\ndscp_audio = 64", "media.dscp_audio", Some(2), &["0 to 63"]),
         ("[media]\nports = \"5000\"", "media.ports", Some(2), &["36000-59999"]),
         ("[media]\nports = \"5001-5000\"", "media.ports", Some(2), &["5000-5001"]),
         ("[media]\nports = \"5001-5002\"", "media.ports", Some(2), &["no pair"]),

@@ -46,8 +46,7 @@ impl World {
     fn new(seed: u8, loss: u64, media: MediaPath) -> Self {
         let now = Moment::from_secs(1);
         let end = |role, name: &str, peer: &str| {
-            let far = if role == Role::Edge { Role::Core } else { Role::Edge };
-            Link::new(hello(name, role), NodeId::new(peer).expect("legal"), far, None, now)
+            Link::new(hello(name, role), NodeId::new(peer).expect("legal"), peer_role(role), None, now)
         };
         let mut world = Self {
             ends: [end(Role::Edge, "edge1", "core1"), end(Role::Core, "core1", "edge1")],
@@ -135,6 +134,14 @@ impl World {
             self.settle();
         }
         self.now = self.now.max(until);
+    }
+}
+
+/// The role of the other end.
+fn peer_role(role: Role) -> Role {
+    match role {
+        Role::Edge => Role::Core,
+        Role::Core => Role::Edge,
     }
 }
 

@@ -239,8 +239,8 @@ calls                     3     9
 client connections        0     0
 
 link        state  round trip  clock skew  media path
-edge1       up         1.2 ms      -42 ms  UDP open
-edge-osaka  up              -       +7 ms  UDP blocked
+edge1       up         1.2 ms      -42 ms  UDP
+edge-osaka  up              -       +7 ms  TCP fallback
 edge3       down            -           -  -
 
 registrar        address             transport  state   why

@@ -12,9 +12,9 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use edgeway_media::datagram::Datagram;
+use edgeway_media::datagram::{Datagram, class_of, set_class};
 use edgeway_media::split::{Half, split};
-use edgeway_model::media::{Component, MediaCommand, MediaEvent, PortPair};
+use edgeway_model::media::{Component, MediaClass, MediaCommand, MediaEvent, PortPair};
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 use rustix::event::epoll::EventFlags;
 use tokio::sync::mpsc::error::TrySendError;
@@ -78,7 +78,8 @@ impl Worker {
         let system = |action| move |source| MediaFault::System { action, source };
         let (first, last) = (config.first_port, config.last_port);
         let mut random = Random::from_seed(config.seed);
-        let ports = Ports::new(config.bind, first, last, random.split()).ok_or(MediaFault::NoPorts { first, last })?;
+        let ports = Ports::new(config.bind, first, last, config.marking, random.split())
+            .ok_or(MediaFault::NoPorts { first, last })?;
         let poller = Poller::new().map_err(system("making an epoll"))?;
         poller.watch(&board.wake, Token::Wake).map_err(system("watching an event counter"))?;
         let mut quic = Quic::new();
@@ -225,6 +226,9 @@ impl Worker {
         let Some(relay) = self.relays.get(number) else { return };
         let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
+        if !relay.is_outside() {
+            set_class(self.scratch.datagram_mut(len), self.ports.class(pair));
+        }
         let sent = match self.peers.peer_mut(relay.peer) {
             Some(peer) => {
                 send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.streams, &mut self.arena, now)
@@ -288,7 +292,7 @@ impl Worker {
                     relay.latch(component, candidate);
                 }
             }
-            Datagram::Media { .. } => self.take_media(at, way, header, payload, now),
+            Datagram::Media { .. } => self.take_media(at, way, (header, class_of(datagram)), payload, now),
         }
     }
 
@@ -299,14 +303,21 @@ impl Worker {
         // Taken out for the while: what comes out of it lies in it.
         let mut joiner = std::mem::take(&mut peer.joiner);
         if let Some((header, payload)) = joiner.handle_half(half, bytes, self.now) {
-            self.take_media(at, way, header, payload, now);
+            self.take_media(at, way, (header, class_of(datagram)), payload, now);
         }
         if let Some(peer) = self.peers.peer_mut(at) {
             peer.joiner = joiner;
         }
     }
 
-    fn take_media(&mut self, at: usize, way: Way, header: Datagram, payload: &[u8], now: Instant) {
+    fn take_media(
+        &mut self,
+        at: usize,
+        way: Way,
+        (header, class): (Datagram, MediaClass),
+        payload: &[u8],
+        now: Instant,
+    ) {
         let Datagram::Media { relay: id, component, candidate, latched } = header else { return };
         let number = self.peers.peer(at).and_then(|peer| peer.relays.get(&id));
         let Some(relay) = number.and_then(|number| self.relays.get(*number)) else { return };
@@ -320,6 +331,9 @@ impl Worker {
             };
         }
         let Some((to, len)) = delivery.packet else { return };
+        if relay.is_outside() && self.ports.class(relay.pair) != class {
+            self.ports.mark(relay.pair, class);
+        }
         if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
             return relay.count_send_failure();
         }
@@ -373,6 +387,12 @@ impl Worker {
             }
             MediaCommand::SetOutside(rule) => self.set(Rule::Outside(rule)),
             MediaCommand::SetInside(rule) => self.set(Rule::Inside(rule)),
+            MediaCommand::SetClass { peer, relay, class } => {
+                let known = self.peers.find(&peer).and_then(|at| self.peers.peer(at)?.relays.get(&relay));
+                if let Some(relay) = known.and_then(|number| self.relays.get(*number)) {
+                    self.ports.mark(relay.pair, class);
+                }
+            }
             MediaCommand::Close { peer, relay } => self.close(&peer, relay),
         }
     }
