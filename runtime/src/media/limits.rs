@@ -109,8 +109,12 @@ pub(super) const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 /// Bytes buffered of handshakes not looked at yet; the thread accepts within the turn.
 pub(super) const INCOMING_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// Bytes of datagrams waiting in one direction of a link: 80 ms of 100 Mbit/s. The oldest give way.
+/// Bytes of datagrams waiting to be sent on a link: 80 ms of 100 Mbit/s. The oldest give way.
 pub(super) const DATAGRAM_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes of datagrams of a link taken in within one turn: what its socket may have held after the thread had
+/// to wait for its processor, and as much again.
+pub(super) const DATAGRAMS_TAKEN_BYTES: usize = 2 * LINK_SOCKET_BYTES;
 
 /// Bytes in flight on one link: more than a second of 100 Mbit/s. Media is admitted by calls; what
 /// is admitted is never held back, for late media is lost media.

@@ -21,9 +21,9 @@ use rustls::pki_types::CertificateDer;
 
 use super::carrier::{Carrier, Inbox};
 use super::limits::{
-    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX,
-    INCOMING_BUFFER_BYTES, LINK_ACK_EVERY, LINK_ACK_WITHIN, LINK_IDLE, LINK_KEEPALIVE, LINK_WINDOW_BYTES,
-    RECEIVES_PER_PASS,
+    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, DATAGRAMS_TAKEN_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX,
+    HANDSHAKES_PER_ADDRESS_MAX, INCOMING_BUFFER_BYTES, LINK_ACK_EVERY, LINK_ACK_WITHIN, LINK_IDLE, LINK_KEEPALIVE,
+    LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
 };
 use super::poller::{Poller, Token};
 use crate::pki::identity::dns_name;
@@ -477,7 +477,7 @@ fn transport() -> TransportConfig {
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(LINK_KEEPALIVE))
         .ack_frequency_config(Some(acknowledged))
-        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_receive_buffer_size(Some(DATAGRAMS_TAKEN_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
         .congestion_controller_factory(Arc::new(Admitted));
     transport
