@@ -32,5 +32,9 @@ pub const STRANGER_IDLE_MAX: Duration = Duration::from_secs(32);
 /// Handshakes and unregistered flows one address may hold at once.
 pub const STRANGER_FLOWS_PER_ADDRESS_MAX: usize = 1_000;
 
+/// Parties of forks a relay hears beside the one it sends to. A client shows one ringing or
+/// announcing party at a time; more than four forks with media at once are not seen in the field.
+pub const EARLY_PARTIES_MAX: usize = 4;
+
 /// Relay sessions one node carries at once; each takes two sockets.
 pub const RELAYS_MAX: usize = 4_000;

@@ -1,8 +1,9 @@
 //! The rules a node gives its media threads. Packets never pass through a node; these do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use crate::{NodeId, RelayId, Secret};
+use crate::{NodeId, Random, RelayId, Secret};
 
 /// Which of the two packet streams of a relay (RFC 3550 §11): RTP on the even port, RTCP on the
 /// next one.
@@ -14,24 +15,142 @@ pub enum Component {
     Rtcp,
 }
 
-/// Master key and salt of one direction of an SRTP stream, AES_CM_128_HMAC_SHA1_80
-/// (RFC 4568 §6.2.1: 16 bytes of key, 14 of salt).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SrtpKey(pub Secret<30>);
+/// What protects an SRTP stream (RFC 4568 §6.2, RFC 7714 §14.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CryptoSuite {
+    /// `AEAD_AES_256_GCM`: key of 32 bytes, salt of 12.
+    AeadAes256Gcm,
+    /// `AEAD_AES_128_GCM`: key of 16 bytes, salt of 12.
+    AeadAes128Gcm,
+    /// `AES_CM_128_HMAC_SHA1_80`: key of 16 bytes, salt of 14.
+    AesCm128HmacSha1_80,
+    /// `AES_CM_128_HMAC_SHA1_32`: the same with a short tag on RTP (RTCP keeps the long one).
+    AesCm128HmacSha1_32,
+}
 
-/// How the outside leg of a relay is protected.
+impl CryptoSuite {
+    /// All, in the order we offer them: strong and fast first.
+    pub const ALL: [Self; 4] =
+        [Self::AeadAes256Gcm, Self::AeadAes128Gcm, Self::AesCm128HmacSha1_80, Self::AesCm128HmacSha1_32];
+
+    /// The name in `a=crypto`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            Self::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+        }
+    }
+
+    /// The suite of that name. Case counts not: RFC 4568 §9.2 leaves it to ABNF.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of the master key.
+    #[must_use]
+    pub const fn key_bytes(self) -> usize {
+        match self {
+            Self::AeadAes256Gcm => 32,
+            Self::AeadAes128Gcm | Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 16,
+        }
+    }
+
+    /// Bytes of the master salt.
+    #[must_use]
+    pub const fn salt_bytes(self) -> usize {
+        match self {
+            Self::AeadAes256Gcm | Self::AeadAes128Gcm => 12,
+            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 14,
+        }
+    }
+}
+
+/// Bytes of the longest master key and salt.
+pub const SRTP_KEY_BYTES_MAX: usize = 44;
+
+/// Suite, master key and master salt of one direction of an SRTP stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutsideSecurity {
-    /// SDES SRTP. `receive` is the client's key (unknown until its answer: packets before it are
-    /// dropped and counted), `send` is ours.
+pub struct SrtpKey {
+    suite: CryptoSuite,
+    /// Key, then salt, then zeroes.
+    bytes: Secret<SRTP_KEY_BYTES_MAX>,
+}
+
+impl SrtpKey {
+    /// `key_and_salt` as `inline:` carries them (RFC 4568 §6.1); `None` if their length is not the
+    /// suite's.
+    #[must_use]
+    pub fn new(suite: CryptoSuite, key_and_salt: &[u8]) -> Option<Self> {
+        if key_and_salt.len() != suite.key_bytes() + suite.salt_bytes() {
+            return None;
+        }
+        let mut bytes = [0; SRTP_KEY_BYTES_MAX];
+        bytes[..key_and_salt.len()].copy_from_slice(key_and_salt);
+        Some(Self { suite, bytes: Secret::new(bytes) })
+    }
+
+    /// A fresh one.
+    pub fn generate(suite: CryptoSuite, random: &mut Random) -> Self {
+        let mut bytes = [0; SRTP_KEY_BYTES_MAX];
+        random.fill(&mut bytes[..suite.key_bytes() + suite.salt_bytes()]);
+        Self { suite, bytes: Secret::new(bytes) }
+    }
+
+    /// The suite.
+    #[must_use]
+    pub const fn suite(&self) -> CryptoSuite {
+        self.suite
+    }
+
+    /// The master key.
+    #[must_use]
+    pub fn master_key(&self) -> &[u8] {
+        &self.bytes.expose()[..self.suite.key_bytes()]
+    }
+
+    /// The master salt.
+    #[must_use]
+    pub fn master_salt(&self) -> &[u8] {
+        &self.key_and_salt()[self.suite.key_bytes()..]
+    }
+
+    /// Both, as `inline:` carries them.
+    #[must_use]
+    pub fn key_and_salt(&self) -> &[u8] {
+        &self.bytes.expose()[..self.suite.key_bytes() + self.suite.salt_bytes()]
+    }
+}
+
+/// How one leg of a relay is protected. The same on both sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegSecurity {
+    /// In clear: RTP, or datagrams that are no RTP.
+    Plain,
+    /// SRTP was offered; the answer will tell suite and keys. Until then packets are dropped and
+    /// counted, both ways.
+    Awaited,
+    /// SDES SRTP.
     Srtp {
-        /// The key the client sends with.
-        receive: Option<SrtpKey>,
+        /// The key the party sends with.
+        receive: SrtpKey,
         /// The key we send with; never shared with any other relay.
         send: SrtpKey,
     },
-    /// Plain RTP, only where the operator allows clients without encryption.
-    Plain,
+}
+
+/// What a relay carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Carriage {
+    /// RTP and RTCP.
+    #[default]
+    Rtp,
+    /// Datagrams of a protocol that is not RTP (BFCP and iX over UDP), on the RTP component,
+    /// unread. Nothing protects them on either side.
+    Datagrams,
 }
 
 /// A pair of bound ports: `rtp` is even, RTCP is `rtp + 1`.
@@ -58,9 +177,26 @@ pub struct OutsideRelay {
     /// SRTP: a source is proven by the core. Plain: by being the described address or, behind a
     /// NAT, the signalling peer's.
     pub srtp: bool,
+    /// The client sends RTCP to the RTP port and expects it there (RFC 5761).
+    pub mux: bool,
+    /// What comes. [`Carriage::Datagrams`] is never SRTP.
+    pub carriage: Carriage,
 }
 
-/// What the core must do for one relay: SRTP from the link on one side, RTP inside on the other.
+/// A party inside, as its session description shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsideParty {
+    /// Where it receives: RTP, then RTCP. Its packets must come from there; nothing is sent before
+    /// it is known.
+    pub described: Option<(SocketAddr, SocketAddr)>,
+    /// Protection of its leg.
+    pub security: LegSecurity,
+    /// It sends RTCP to the RTP port and expects it there (RFC 5761).
+    pub mux: bool,
+}
+
+/// What the core must do for one relay: the client's leg, by way of the link, on one side, RTP or
+/// SRTP inside on the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InsideRelay {
     /// The edge that owns the client-side ports.
@@ -69,11 +205,18 @@ pub struct InsideRelay {
     pub relay: RelayId,
     /// The inside ports, one of the pairs reported as bound.
     pub ports: PortPair,
-    /// Where the inside party's SDP says it receives: RTP, then RTCP. Packets from any other
-    /// address are dropped; nothing is sent before it is known.
-    pub described: Option<(SocketAddr, SocketAddr)>,
+    /// The party that gets what the client sends.
+    pub party: InsideParty,
+    /// Other parties that are heard as well: early dialogs of forks. Each party's sources are kept
+    /// apart. At most [`crate::limits::EARLY_PARTIES_MAX`]; what is over that is not heard.
+    pub early: Vec<InsideParty>,
     /// Protection of the client's leg.
-    pub outside: OutsideSecurity,
+    pub outside: LegSecurity,
+    /// What is carried.
+    pub carriage: Carriage,
+    /// Report [`MediaEvent::ClientTimedOut`] once no authentic packet came from the client for this
+    /// long while the relay was complete. `None`: never (a client on hold may be silent).
+    pub client_timeout: Option<Duration>,
 }
 
 /// A command to the media threads.
@@ -146,4 +289,28 @@ pub enum MediaEvent {
         /// The relay.
         relay: RelayId,
     },
+    /// Nothing authentic came from the client for [`InsideRelay::client_timeout`]. Said again only
+    /// after it was heard in between.
+    ClientTimedOut {
+        /// The node at the other end of the link.
+        peer: NodeId,
+        /// The relay.
+        relay: RelayId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_as_long_as_its_suite_says() {
+        for suite in CryptoSuite::ALL {
+            let bytes = suite.key_bytes() + suite.salt_bytes();
+            let key = SrtpKey::new(suite, &vec![7; bytes]).unwrap();
+            assert_eq!((key.master_key().len(), key.master_salt().len()), (suite.key_bytes(), suite.salt_bytes()));
+            assert_eq!(SrtpKey::new(suite, &vec![7; bytes + 1]), None);
+            assert_eq!(CryptoSuite::of_name(&suite.name().to_lowercase()), Some(suite));
+        }
+    }
 }

@@ -9,14 +9,16 @@
 //! INVITE, by the end of its edge, or when its client is gone and silent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use edgeway_link::Frame;
-use edgeway_media::sdp::{self, ClientMedia, Security};
-use edgeway_model::media::{InsideRelay, MediaCommand, OutsideSecurity, PortPair, RelayCounters, SrtpKey};
+use edgeway_media::sdp::{self, Anchor, Offered, OurKeys, Place, Protection, Rules, SectionMedia, SideRules};
+use edgeway_model::media::{
+    Carriage, InsideParty as InsideLeg, InsideRelay, LegSecurity, MediaCommand, PortPair, RelayCounters,
+};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Gauge;
-use edgeway_model::{Deadline, FlowId, Moment, NodeId, Output, Pii, Random, RelayId, Secret};
+use edgeway_model::{Deadline, FlowId, Moment, NodeId, Output, Pii, Random, RelayId};
 use edgeway_sip::proxy::TransactionId;
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
@@ -37,9 +39,7 @@ impl From<sdp::Refusal> for MediaRefusal {
     fn from(refusal: sdp::Refusal) -> Self {
         let reason = match refusal {
             sdp::Refusal::NoEncryption | sdp::Refusal::UnsupportedSuite => DropReason::NoEncryption,
-            sdp::Refusal::Malformed(_) | sdp::Refusal::UnsupportedProfile | sdp::Refusal::NoAudio => {
-                DropReason::Malformed
-            }
+            sdp::Refusal::Malformed(_) | sdp::Refusal::UnsupportedProfile => DropReason::Malformed,
         };
         Self { status: refusal.status(), warning: refusal.warning(), text: refusal.to_string(), reason }
     }
@@ -85,15 +85,14 @@ struct Exchange {
 #[derive(Debug)]
 struct Relay {
     id: RelayId,
-    /// Client-side address and ports, the edge's.
-    outside: (IpAddr, PortPair),
-    /// Inside ports, ours.
-    inside: PortPair,
-    /// The key we send to the client with.
-    key: SrtpKey,
-    client: Option<ClientMedia>,
-    /// Where the inside party receives.
-    described: Option<(SocketAddr, SocketAddr)>,
+    /// Client-side address, the edge's.
+    address: IpAddr,
+    /// Ports and keys of both legs.
+    anchor: Anchor,
+    /// The section that is relayed.
+    section: usize,
+    offered: Option<Offered>,
+    media: Option<SectionMedia>,
     published: Option<(InsideRelay, Frame)>,
 }
 
@@ -593,51 +592,44 @@ impl CoreNode {
 
     fn media_offer(&mut self, key: u32, side: Side, body: &[u8]) -> Result<Vec<u8>, MediaRefusal> {
         self.ensure_relay(key)?;
-        let inside_address = self.settings.media_address;
-        let allow_plain = self.settings.allow_unencrypted;
+        let side = media_side(side);
+        let rules = self.media_rules(key)?;
+        let needed = sdp::survey(body, side, &rules)?;
         let Some(call) = self.calls.calls.get_mut(&key) else { return Err(MediaRefusal::no_ports("no such call")) };
         let Some(relay) = &mut call.relay else { return Err(MediaRefusal::no_ports("no relay")) };
         call.owes = Some(match side {
-            Side::Outside => Side::Inside,
-            Side::Inside => Side::Outside,
+            sdp::Side::Outside => Side::Inside,
+            sdp::Side::Inside => Side::Outside,
         });
-        let body = match side {
-            Side::Outside => {
-                let offer = sdp::offer_from_outside(body, (inside_address, relay.inside), allow_plain)?;
-                relay.client = Some(offer.client);
-                offer.body
-            }
-            Side::Inside => {
-                let offer = sdp::offer_to_outside(body, &relay.key, relay.outside, relay.security())?;
-                relay.described = offer.inside_described;
-                offer.body
-            }
-        };
+        relay.section = needed.iter().position(|needed| *needed == Some(Carriage::Rtp)).unwrap_or(0);
+        let passed = sdp::pass_offer(body, side, &rules, &relay.anchors())?;
+        relay.offered = Some(passed.offered);
         self.publish(key);
-        Ok(body)
+        Ok(passed.body)
     }
 
     fn media_answer(&mut self, key: u32, side: Side, body: &[u8]) -> Result<Vec<u8>, MediaRefusal> {
-        self.ensure_relay(key)?;
-        let inside_address = self.settings.media_address;
+        let rules = self.media_rules(key)?;
         let Some(call) = self.calls.calls.get_mut(&key) else { return Err(MediaRefusal::no_ports("no such call")) };
         let Some(relay) = &mut call.relay else { return Err(MediaRefusal::no_ports("no relay")) };
         call.owes = None;
-        let body = match side {
-            Side::Outside => {
-                let answer = sdp::answer_from_outside(body, (inside_address, relay.inside), relay.security())?;
-                relay.client = Some(answer.client);
-                answer.body
-            }
-            Side::Inside => {
-                let Some(client) = &relay.client else { return Err(MediaRefusal::no_ports("an answer to no offer")) };
-                let answer = sdp::answer_to_outside(body, client, &relay.key, relay.outside)?;
-                relay.described = answer.inside_described;
-                answer.body
-            }
-        };
+        let offered = relay.offered.as_ref().filter(|offered| offered.from() != media_side(side));
+        let offered = offered.ok_or_else(|| MediaRefusal::no_ports("an answer to no offer"))?;
+        let mut answer = sdp::pass_answer(body, offered, &rules, &relay.anchors())?;
+        relay.media = answer.sections.get_mut(relay.section).and_then(Option::take);
         self.publish(key);
-        Ok(body)
+        Ok(answer.body)
+    }
+
+    fn media_rules(&self, key: u32) -> Result<Rules, MediaRefusal> {
+        let relay = self.calls.calls.get(&key).and_then(|call| call.relay.as_ref());
+        let relay = relay.ok_or_else(|| MediaRefusal::no_ports("no relay"))?;
+        let plain = relay.media.as_ref().is_some_and(|media| media.outside.security == LegSecurity::Plain);
+        let offer = if plain { Protection::Plain } else { Protection::Srtp };
+        Ok(Rules {
+            outside: SideRules { address: relay.address, offer, allow_plain: self.settings.allow_unencrypted },
+            inside: SideRules { address: self.settings.media_address, offer: Protection::Plain, allow_plain: true },
+        })
     }
 
     /// A call's relay: one pair of ports here, one at the edge, and a key of its own.
@@ -657,11 +649,14 @@ impl CoreNode {
         let id = RelayId(key);
         let relay = Relay {
             id,
-            outside: (address, pair),
-            inside,
-            key: SrtpKey(Secret::new(self.random.bytes())),
-            client: None,
-            described: None,
+            address,
+            anchor: Anchor {
+                outside: Place { ports: pair, keys: OurKeys::generate(&mut self.random) },
+                inside: Place { ports: inside, keys: OurKeys::generate(&mut self.random) },
+            },
+            section: 0,
+            offered: None,
+            media: None,
             published: None,
         };
         self.calls.by_relay.insert(id, key);
@@ -675,27 +670,31 @@ impl CoreNode {
     fn publish(&mut self, key: u32) {
         let Some(call) = self.calls.calls.get_mut(&key) else { return };
         let Some(relay) = &mut call.relay else { return };
-        let client = relay.client.as_ref();
-        let plain = client.is_some_and(|client| client.crypto.is_none() && client.described.is_some());
-        let outside = if plain {
-            OutsideSecurity::Plain
-        } else {
-            OutsideSecurity::Srtp { receive: client.and_then(ClientMedia::key).cloned(), send: relay.key.clone() }
+        let media = relay.media.as_ref();
+        let outside = media.map_or(LegSecurity::Awaited, |media| media.outside.security.clone());
+        let frame = Frame::SetRelay {
+            relay: relay.id,
+            ports: relay.anchor.outside.ports,
+            call: call.number,
+            flow: call.flow,
+            described: media.and_then(|media| media.outside.described),
+            srtp: outside != LegSecurity::Plain,
+        };
+        let party = match media {
+            Some(SectionMedia { inside, .. }) => {
+                InsideLeg { described: inside.described, security: inside.security.clone(), mux: inside.mux }
+            }
+            None => InsideLeg { described: None, security: LegSecurity::Awaited, mux: false },
         };
         let rule = InsideRelay {
             peer: call.edge.clone(),
             relay: relay.id,
-            ports: relay.inside,
-            described: relay.described,
+            ports: relay.anchor.inside.ports,
+            party,
+            early: Vec::new(),
             outside,
-        };
-        let frame = Frame::SetRelay {
-            relay: relay.id,
-            ports: relay.outside.1,
-            call: call.number,
-            flow: call.flow,
-            described: client.and_then(|client| client.described),
-            srtp: !plain,
+            carriage: Carriage::Rtp,
+            client_timeout: None,
         };
         let (new_rule, new_frame) = match &relay.published {
             Some((old_rule, old_frame)) => (*old_rule != rule, *old_frame != frame),
@@ -723,13 +722,13 @@ impl CoreNode {
         self.calls.gauge.set(self.calls.numbers.len() as u64);
         if let Some(relay) = call.relay {
             self.calls.by_relay.remove(&relay.id);
-            let frame = Frame::CloseRelay { relay: relay.id, ports: relay.outside.1 };
+            let frame = Frame::CloseRelay { relay: relay.id, ports: relay.anchor.outside.ports };
             self.send_frame(&call.edge, &frame);
             if relay.published.is_some() {
                 let command = MediaCommand::Close { peer: call.edge, relay: relay.id };
                 self.outputs.push_back(Output::Media(command));
             } else {
-                self.calls.free.push(relay.inside);
+                self.calls.free.push(relay.anchor.inside.ports);
             }
         }
         self.notice(Notice::CallEnded { call: Pii::new(call.id), why });
@@ -758,12 +757,17 @@ impl CoreNode {
 }
 
 impl Relay {
-    /// What the client is offered, or has agreed to.
-    fn security(&self) -> Security {
-        match &self.client {
-            Some(client) if client.crypto.is_none() && client.described.is_some() => Security::Plain,
-            Some(_) | None => Security::Srtp,
-        }
+    fn anchors(&self) -> Vec<Option<Anchor>> {
+        let mut anchors = vec![None; self.section];
+        anchors.push(Some(self.anchor.clone()));
+        anchors
+    }
+}
+
+const fn media_side(side: Side) -> sdp::Side {
+    match side {
+        Side::Outside => sdp::Side::Outside,
+        Side::Inside => sdp::Side::Inside,
     }
 }
 

@@ -282,7 +282,10 @@ impl CoreNode {
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
-            MediaEvent::ClientSilent { relay, .. } => self.notice(Notice::OneWayMedia { relay }),
+            // No relay is given a timeout so far.
+            MediaEvent::ClientSilent { relay, .. } | MediaEvent::ClientTimedOut { relay, .. } => {
+                self.notice(Notice::OneWayMedia { relay });
+            }
         }
     }
 

@@ -254,7 +254,7 @@ impl EdgeNode {
                 self.bind_failed(missing, now);
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
-            MediaEvent::ClientSilent { peer, relay } => {
+            MediaEvent::ClientSilent { peer, relay } | MediaEvent::ClientTimedOut { peer, relay } => {
                 self.notice(Notice::OneWayMedia { relay });
                 self.send_frame(&peer, &Frame::ClientSilent { relay });
             }

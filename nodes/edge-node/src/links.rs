@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use edgeway_link::{Frame, Hello, LinkEvent as Said};
 use edgeway_model::limits::FLOWS_MAX;
-use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
+use edgeway_model::media::{Carriage, MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
 use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role};
@@ -297,7 +297,8 @@ impl EdgeNode {
         // A flow that is gone leaves no address to trust: only an authenticated packet opens the way.
         let signalling_peer =
             self.flows.get(&flow).map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |flow| flow.peer.ip());
-        let rule = OutsideRelay { peer: peer.clone(), relay, ports, signalling_peer, described, srtp };
+        let (mux, carriage) = (false, Carriage::Rtp);
+        let rule = OutsideRelay { peer: peer.clone(), relay, ports, signalling_peer, described, srtp, mux, carriage };
         self.outputs.push_back(Output::Media(MediaCommand::SetOutside(rule)));
         self.count_calls();
     }

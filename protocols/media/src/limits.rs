@@ -11,6 +11,10 @@ pub const SDP_LINES_MAX: usize = 1_000;
 /// Media sections of one session description.
 pub const SDP_SECTIONS_MAX: usize = 32;
 
+/// Media sections of one description that are relayed; each takes two ports on either side. Audio,
+/// two videos, BFCP, far-end camera control and iX are the most a client in the field offers.
+pub const SDP_SECTIONS_CARRIED_MAX: usize = 8;
+
 /// Crypto attributes kept per media section; offers in the field carry at most eight.
 pub const SDP_CRYPTO_LINES_MAX: usize = 16;
 
@@ -21,11 +25,17 @@ pub const DATAGRAM_HEADER_BYTES: usize = 8;
 /// carries beside its header.
 pub const PACKET_BYTES_MAX: usize = edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX - DATAGRAM_HEADER_BYTES;
 
-/// Bytes SRTP adds to an RTP packet: the tag (RFC 3711 §5.2).
-pub const SRTP_OVERHEAD_BYTES: usize = 10;
+/// Most bytes SRTP adds to an RTP packet: the tag of the AEAD suites (RFC 7714 §13.1).
+pub const SRTP_OVERHEAD_BYTES: usize = 16;
 
-/// Bytes SRTP adds to an RTCP packet: E flag and index, then the tag (RFC 3711 §3.4).
-pub const SRTCP_OVERHEAD_BYTES: usize = 14;
+/// Most bytes SRTP adds to an RTCP packet: such a tag, E flag and index (RFC 7714 §9.2).
+pub const SRTCP_OVERHEAD_BYTES: usize = 20;
+
+/// Fewest bytes SRTP adds to an RTP packet: the tag of AES_CM_128_HMAC_SHA1_32.
+pub const SRTP_OVERHEAD_BYTES_MIN: usize = 4;
+
+/// Fewest bytes SRTP adds to an RTCP packet: E flag and index, a tag of 80 bits (RFC 3711 §3.4).
+pub const SRTCP_OVERHEAD_BYTES_MIN: usize = 14;
 
 /// Synchronisation sources one receiving context remembers. Their replay state is never given up
 /// while the key lives (a forgotten source could be replayed), so the table must outlast every
@@ -67,3 +77,15 @@ pub const CLIENT_SILENT_AFTER: Duration = Duration::from_secs(3);
 /// How long packets under the client's previous key are still opened after a change: both sides
 /// cannot change at the same instant.
 pub const KEY_CHANGE_GRACE: Duration = Duration::from_secs(2);
+
+/// Packets opened with the key before in that time: two seconds of video at 10 Mbit/s.
+pub const KEY_CHANGE_PACKETS: u32 = 2_500;
+
+/// Keys of one party whose replay state is kept. A key that comes back within so many changes is
+/// still proof against replays of its earlier packets.
+pub const RECEIVE_KEYS_MAX: usize = 8;
+
+/// Keys one relay may send with in its life, both legs together: four suites on each, and one
+/// renewal of them all. A key is never forgotten, for it could come back and its keystream with it;
+/// when the table is full, a leg with a further key falls silent.
+pub const SEND_KEYS_MAX: usize = 16;

@@ -151,10 +151,16 @@ fn extended_report(packet: &mut [u8], apply: &mut Apply<'_>) -> Result<(), Malfo
     Ok(())
 }
 
+/// Whether a packet on a port that RTP and RTCP share is RTCP (RFC 5761 §4).
+#[must_use]
+pub fn is_rtcp(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|kind| (192..=223).contains(kind))
+}
+
 /// The first SSRC of a packet at least [`PACKET_BYTES_MIN`] long; `None` unless it looks like RTCP.
 pub(crate) fn first_ssrc(packet: &[u8]) -> Option<u32> {
     let head: &[u8; 8] = packet.first_chunk()?;
-    let looks_right = head[0] >> 6 == 2 && (192..=223).contains(&head[1]);
+    let looks_right = head[0] >> 6 == 2 && is_rtcp(head);
     looks_right.then(|| u32::from_be_bytes([head[4], head[5], head[6], head[7]]))
 }
 

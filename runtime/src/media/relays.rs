@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use edgeway_media::datagram::Datagram;
 use edgeway_media::limits::DATAGRAM_HEADER_BYTES;
-use edgeway_media::relay::{InsideEngine, OutsideEngine};
+use edgeway_media::relay::{InsideEngine, OutsideEngine, Way};
 use edgeway_model::limits::RELAYS_MAX;
 use edgeway_model::media::{Component, InsideRelay, OutsideRelay, PortPair, RelayCounters};
 use edgeway_model::{Moment, NodeId, Random, RelayId};
@@ -53,8 +53,8 @@ pub(super) struct Scratch(Box<[u8; SCRATCH_BYTES]>);
 /// What goes out after a packet from the link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Delivery {
-    /// So many bytes of the scratch to this address.
-    pub(super) packet: Option<(SocketAddr, usize)>,
+    /// So many bytes of the scratch this way.
+    pub(super) packet: Option<(Way, usize)>,
     /// Tell the other end that this candidate is proven.
     pub(super) latch: Option<u8>,
 }
@@ -100,25 +100,25 @@ impl Relays {
 }
 
 impl Relay {
-    /// A packet of `len` bytes came to our socket. The length of the datagram for the link, header
+    /// A packet of `len` bytes came to our `socket`. The length of the datagram for the link, header
     /// included; drops are counted.
     pub(super) fn handle_from_socket(
         &mut self,
-        component: Component,
+        socket: Component,
         source: SocketAddr,
         scratch: &mut Scratch,
         len: usize,
         now: Moment,
     ) -> Option<usize> {
         let packet = &mut scratch.0[DATAGRAM_HEADER_BYTES..];
-        let (candidate, latched, len) = match &mut self.engine {
+        let (component, candidate, latched, len) = match &mut self.engine {
             Engine::Outside(engine) => {
-                let passed = engine.handle_from_client(component, source, packet.get(..len)?, now).ok()?;
-                (passed.candidate, passed.latched, len)
+                let passed = engine.handle_from_client(socket, source, packet.get(..len)?, now).ok()?;
+                (passed.component, passed.candidate, passed.latched, len)
             }
             Engine::Inside(engine) => {
-                let len = engine.handle_from_inside(component, source, packet, len).ok()?;
-                (0, false, len)
+                let passed = engine.handle_from_inside(socket, source, packet, len, now).ok()?;
+                (passed.component, 0, false, passed.len)
             }
         };
         let header = Datagram::Media { relay: self.number, component, candidate, latched }.encode();
@@ -126,8 +126,8 @@ impl Relay {
         Some(DATAGRAM_HEADER_BYTES + len)
     }
 
-    /// A packet came over the link; it is copied into the scratch, for opening it needs room of
-    /// our own.
+    /// A packet came over the link; it is copied into the scratch, for working on it needs room of
+    /// our own, and a little more than it has now.
     pub(super) fn handle_from_link(
         &mut self,
         component: Component,
@@ -137,19 +137,19 @@ impl Relay {
         scratch: &mut Scratch,
         now: Moment,
     ) -> Delivery {
-        let Some(room) = scratch.0[DATAGRAM_HEADER_BYTES..].get_mut(..packet.len()) else {
+        let room = scratch.packet_mut();
+        let Some(start) = room.get_mut(..packet.len()) else {
             self.count_send_failure();
             return Delivery::default();
         };
+        start.copy_from_slice(packet);
         match &mut self.engine {
             Engine::Outside(engine) => {
-                room.copy_from_slice(packet);
-                let packet = engine.handle_from_link(component).map(|to| (to, packet.len()));
+                let packet = engine.handle_from_link(component).map(|way| (way, packet.len()));
                 Delivery { packet, latch: None }
             }
             Engine::Inside(engine) => {
-                room.copy_from_slice(packet);
-                let result = engine.handle_from_link(component, candidate, latched, room, now);
+                let result = engine.handle_from_link(component, (candidate, latched), room, packet.len(), now);
                 Delivery { packet: result.outcome.ok(), latch: result.latch }
             }
         }
@@ -185,6 +185,14 @@ impl Relay {
         match &mut self.engine {
             Engine::Outside(_) => false,
             Engine::Inside(engine) => engine.take_client_silent(now),
+        }
+    }
+
+    /// Whether nothing came from the client for as long as its rule allows; `true` once.
+    pub(super) fn take_client_timed_out(&mut self, now: Moment) -> bool {
+        match &mut self.engine {
+            Engine::Outside(_) => false,
+            Engine::Inside(engine) => engine.take_client_timed_out(now),
         }
     }
 

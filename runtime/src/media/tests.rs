@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use edgeway_media::srtp::{SrtpReceiver, SrtpSender};
 use edgeway_model::media::{
-    Component, InsideRelay, MediaCommand, MediaEvent, OutsideRelay, OutsideSecurity, PortPair, RelayCounters, SrtpKey,
+    Carriage, Component, CryptoSuite, InsideParty, InsideRelay, LegSecurity, MediaCommand, MediaEvent, OutsideRelay,
+    PortPair, RelayCounters, SrtpKey,
 };
-use edgeway_model::{NodeId, Random, RelayId, Secret};
+use edgeway_model::{NodeId, Random, RelayId};
 use tokio::sync::mpsc;
 
 use super::limits::{LINK_IDLE, QUIET};
@@ -29,7 +30,7 @@ fn node(name: &str) -> NodeId {
 }
 
 fn key(byte: u8) -> SrtpKey {
-    SrtpKey(Secret::new([byte; 30]))
+    SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &[byte; 30]).unwrap()
 }
 
 fn socket(ip: &str) -> UdpSocket {
@@ -208,13 +209,30 @@ impl Call {
         // What a phone behind a NAT describes is of no use.
         let described = Some(("192.168.1.9:4000".parse().unwrap(), "192.168.1.9:4001".parse().unwrap()));
         let (relay, ports) = (self.relay, self.outside_ports);
-        OutsideRelay { peer, relay, ports, signalling_peer: LOOPBACK, described, srtp: true }
+        OutsideRelay {
+            peer,
+            relay,
+            ports,
+            signalling_peer: LOOPBACK,
+            described,
+            srtp: true,
+            mux: false,
+            carriage: Carriage::Rtp,
+        }
     }
 
     fn inside(&self, peer: NodeId) -> InsideRelay {
         let described = Some((self.inside[0].local_addr().unwrap(), self.inside[1].local_addr().unwrap()));
-        let outside = OutsideSecurity::Srtp { receive: Some(key(1)), send: key(2) };
-        InsideRelay { peer, relay: self.relay, ports: self.inside_ports, described, outside }
+        InsideRelay {
+            peer,
+            relay: self.relay,
+            ports: self.inside_ports,
+            party: InsideParty { described, security: LegSecurity::Plain, mux: false },
+            early: Vec::new(),
+            outside: LegSecurity::Srtp { receive: key(1), send: key(2) },
+            carriage: Carriage::Rtp,
+            client_timeout: None,
+        }
     }
 
     fn protected(&mut self, component: Component) -> (Vec<u8>, Vec<u8>) {

@@ -259,8 +259,8 @@ impl Worker {
                     let latch = Datagram::Latch { relay: id, component, candidate }.encode();
                     self.quic.send(line, cut(&mut self.arena, &latch));
                 }
-                let Some((to, len)) = delivery.packet else { return };
-                if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
+                let Some((way, len)) = delivery.packet else { return };
+                if self.ports.send(relay.pair, way.socket, self.scratch.packet(len), way.to).is_err() {
                     return relay.count_send_failure();
                 }
                 if relay.is_outside() {
@@ -456,6 +456,9 @@ impl Worker {
             let Some(peer) = self.peers.peer(relay.peer) else { continue };
             if relay.take_client_silent(self.now) {
                 silent.push(MediaEvent::ClientSilent { peer: peer.node.clone(), relay: relay.number });
+            }
+            if relay.take_client_timed_out(self.now) {
+                silent.push(MediaEvent::ClientTimedOut { peer: peer.node.clone(), relay: relay.number });
             }
             if relay.report_at <= self.now {
                 relay.report_at = self.now + REPORT_EVERY;

@@ -6,8 +6,10 @@
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use edgeway_media::relay::InsideEngine;
-use edgeway_model::media::{Component, InsideRelay, OutsideSecurity, PortPair, SrtpKey};
-use edgeway_model::{LinkId, Moment, NodeId, Random, RelayId, Secret};
+use edgeway_model::media::{
+    Carriage, Component, CryptoSuite, InsideParty, InsideRelay, LegSecurity, PortPair, SrtpKey,
+};
+use edgeway_model::{LinkId, Moment, NodeId, Random, RelayId};
 use edgeway_runtime::link::{Door, LinkHost, dial, listen};
 use edgeway_runtime::outbox::Outbox;
 use edgeway_runtime::pki::{Authority, EdgeRecord, Identity, Role};
@@ -155,14 +157,17 @@ async fn drive(identity: Identity, address: SocketAddr, batch: usize) -> Result<
 
 /// Nanoseconds for each packet: outward, inward.
 fn engine() -> Result<(f64, f64)> {
-    let key = || SrtpKey(Secret::new([1; 30]));
+    let key = || SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &[1; 30]).context("a key");
     let described = (SocketAddr::from(([10, 0, 0, 7], 5_004)), SocketAddr::from(([10, 0, 0, 7], 5_005)));
     let rule = InsideRelay {
         peer: node("edge1")?,
         relay: RelayId(1),
         ports: PortPair { rtp: 36_000 },
-        described: Some(described),
-        outside: OutsideSecurity::Srtp { receive: Some(key()), send: key() },
+        party: InsideParty { described: Some(described), security: LegSecurity::Plain, mux: false },
+        early: Vec::new(),
+        outside: LegSecurity::Srtp { receive: key()?, send: key()? },
+        carriage: Carriage::Rtp,
+        client_timeout: None,
     };
     let mut engine = InsideEngine::new(rule, Random::from_seed([1; 32]), Moment::ZERO);
     let mut packets = Vec::with_capacity(PACKETS as usize);
@@ -172,14 +177,14 @@ fn engine() -> Result<(f64, f64)> {
         buffer[0] = 0x80;
         buffer[2..4].copy_from_slice(&number.to_be_bytes()[2..]);
         let length = engine
-            .handle_from_inside(Component::Rtp, described.0, &mut buffer, PACKET_BYTES)
+            .handle_from_inside(Component::Rtp, described.0, &mut buffer, PACKET_BYTES, Moment::ZERO)
             .map_err(|reason| anyhow!("a packet was refused: {reason:?}"))?;
-        packets.push((buffer, length));
+        packets.push((buffer, length.len));
     }
     let outward = cpu() - before;
     let before = cpu();
     for (buffer, length) in &mut packets {
-        let opened = engine.handle_from_link(Component::Rtp, 0, true, &mut buffer[..*length], Moment::ZERO);
+        let opened = engine.handle_from_link(Component::Rtp, (0, true), buffer, *length, Moment::ZERO);
         opened.outcome.map_err(|reason| anyhow!("a packet was refused: {reason:?}"))?;
     }
     let each = |spent: Duration| spent.as_secs_f64() * 1e9 / f64::from(PACKETS);

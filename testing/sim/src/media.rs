@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeway_model::media::{MediaCommand, OutsideSecurity, PortPair};
+use edgeway_model::media::{LegSecurity, MediaCommand, PortPair};
 use edgeway_model::{NodeId, RelayId};
 
 /// First port of the range, and how many pairs there are.
@@ -34,7 +34,7 @@ pub(crate) struct MediaModel {
 }
 
 /// Base 64 of 30 bytes, which need no padding.
-fn base64(bytes: &[u8; 30]) -> String {
+fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = bytes.chunks(3).flat_map(|three| {
         let bits = three.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
@@ -51,8 +51,8 @@ impl MediaModel {
             MediaCommand::BindPorts { pairs } => Ok(Effect::Bound(self.bind(*pairs))),
             MediaCommand::SetOutside(rule) => self.set(&rule.peer, rule.relay, rule.ports),
             MediaCommand::SetInside(rule) => {
-                if let OutsideSecurity::Srtp { receive: Some(key), .. } = &rule.outside {
-                    let key = (base64(key.0.expose()), rule.described.is_some());
+                if let LegSecurity::Srtp { receive, .. } = &rule.outside {
+                    let key = (base64(receive.key_and_salt()), rule.party.described.is_some());
                     self.keys.insert((rule.peer.clone(), rule.relay), key);
                 }
                 self.set(&rule.peer, rule.relay, rule.ports)

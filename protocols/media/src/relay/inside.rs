@@ -1,42 +1,50 @@
-//! The core's half of a relay: SRTP from and to the link, RTP inside.
+//! The core's half of a relay: the client's leg, by way of the link, on one side, the parties
+//! inside on the other.
 
 use std::net::SocketAddr;
 
-use edgeway_model::media::{Component, InsideRelay, OutsideSecurity, RelayCounters};
+use edgeway_model::limits::EARLY_PARTIES_MAX;
+use edgeway_model::media::{Carriage, Component, InsideParty, InsideRelay, LegSecurity, RelayCounters};
 use edgeway_model::{Moment, Random};
 
-use super::DropReason;
-use super::outside::pick;
-use crate::limits::{CLIENT_SILENT_AFTER, KEY_CHANGE_GRACE};
+use super::leg::{Leg, Senders};
+use super::{DropReason, Way};
+use crate::limits::CLIENT_SILENT_AFTER;
 use crate::rtcp;
-use crate::rtp::RtpHeader;
-use crate::srtp::{Opened, SrtpReceiver, SrtpSender};
+use crate::srtp::Party;
 
-/// Opens what comes from the client and protects what goes to it.
+/// Opens what comes from either side and protects what goes to the other.
+///
+/// Several parties inside may send (early dialogs of forks); they are told apart by the address
+/// they are described with, each with its own cryptography and its own sources towards the client.
+/// What the client sends goes to the first party alone.
 ///
 /// Invariants: the inside gets only authenticated packets, each once; a candidate is latched only
 /// by an authenticated packet newer than any seen; nothing is sent inside before the party there
-/// is described, and nothing is taken from any other address.
+/// is described, and nothing is taken from any other address; no (key, SSRC, index) goes out twice.
 pub struct InsideEngine {
     rule: InsideRelay,
-    leg: Leg,
+    outside: Leg,
+    /// Never empty: the first is [`InsideRelay::party`].
+    parties: Vec<PartyState>,
+    next_party: Party,
+    senders: Senders,
     counters: RelayCounters,
     complete_since: Option<Moment>,
-    heard: bool,
-    random: Random,
+    /// The last authentic packet of the client.
+    heard: Option<Moment>,
+    silence_told: bool,
+    /// Since when silence counts towards the timeout.
+    quiet_since: Moment,
+    timeout_told: bool,
 }
 
-/// The cryptography of the client's leg.
-enum Leg {
-    Srtp(Box<SrtpLeg>),
-    Plain,
-}
-
-struct SrtpLeg {
-    receiver: Option<SrtpReceiver>,
-    /// The contexts of the key before, and until when they still open packets.
-    previous: Option<(SrtpReceiver, Moment)>,
-    sender: SrtpSender,
+/// One party inside.
+struct PartyState {
+    number: Party,
+    described: Option<(SocketAddr, SocketAddr)>,
+    mux: bool,
+    leg: Leg,
 }
 
 /// What becomes of a packet from the link.
@@ -44,17 +52,39 @@ struct SrtpLeg {
 pub struct FromLink {
     /// Tell the edge that this candidate is proven.
     pub latch: Option<u8>,
-    /// Send so many bytes of the buffer to this address inside; a drop is already counted.
-    pub outcome: Result<(SocketAddr, usize), DropReason>,
+    /// Send so many bytes of the buffer this way inside; a drop is already counted.
+    pub outcome: Result<(Way, usize), DropReason>,
+}
+
+/// What becomes of a packet from the inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromInside {
+    /// What it is, whatever port it came to.
+    pub component: Component,
+    /// Bytes of the buffer that go on the link.
+    pub len: usize,
 }
 
 impl InsideEngine {
     /// A relay with fresh contexts. `random` chooses outgoing SSRCs.
     #[must_use]
-    pub fn new(rule: InsideRelay, mut random: Random, now: Moment) -> Self {
-        let leg = Leg::new(&rule.outside, &mut random);
-        let mut engine =
-            Self { rule, leg, counters: RelayCounters::default(), complete_since: None, heard: false, random };
+    pub fn new(rule: InsideRelay, random: Random, now: Moment) -> Self {
+        let mut senders = Senders::new(random);
+        let outside = Leg::new(&rule.outside, &mut senders, now);
+        let mut engine = Self {
+            rule,
+            outside,
+            parties: Vec::new(),
+            next_party: Party::default(),
+            senders,
+            counters: RelayCounters::default(),
+            complete_since: None,
+            heard: None,
+            silence_told: false,
+            quiet_since: now,
+            timeout_told: false,
+        };
+        engine.settle_parties(now);
         engine.note_completeness(now);
         engine
     }
@@ -71,30 +101,36 @@ impl InsideEngine {
         self.counters
     }
 
-    /// A new rule for the same relay. A key that did not change keeps its contexts.
+    /// A new rule for the same relay. A key that did not change keeps its contexts; a party is known
+    /// again by its description, and the first one by its place.
     pub fn update(&mut self, rule: InsideRelay, now: Moment) {
-        if self.rule.outside != rule.outside {
-            self.change_leg(&rule.outside, now);
+        if self.rule.client_timeout != rule.client_timeout {
+            self.quiet_since = now;
         }
+        self.outside.update(&rule.outside, &mut self.senders, now);
         self.rule = rule;
+        self.settle_parties(now);
         self.note_completeness(now);
     }
 
-    /// A packet came over the link from `candidate`; `latched` tells whether the edge already
-    /// sends there. `packet` is opened in place.
+    /// A packet of `len` bytes came over the link from `candidate`; `latched` tells whether the edge
+    /// already sends there. It is worked on in place, and may grow by
+    /// [`crate::limits::SRTCP_OVERHEAD_BYTES`] in `buffer`.
     pub fn handle_from_link(
         &mut self,
         component: Component,
-        candidate: u8,
-        latched: bool,
-        packet: &mut [u8],
+        (candidate, latched): (u8, bool),
+        buffer: &mut [u8],
+        len: usize,
         now: Moment,
     ) -> FromLink {
-        let opened = self.leg.open(component, packet, now);
-        self.heard |= opened.is_ok();
-        let latch = opened.ok().filter(|(_, proves)| *proves && !latched).map(|_| candidate);
-        let target = pick(self.rule.described, component).ok_or(DropReason::TooEarly);
-        let outcome = opened.and_then(|(len, _)| target.map(|target| (target, len)));
+        let (latch, outcome) = match self.open_outside(component, buffer, len, now) {
+            Ok((len, proves)) => {
+                let latch = if proves && !latched { Some(candidate) } else { None };
+                (latch, self.protect_inside(component, buffer, len))
+            }
+            Err(reason) => (None, Err(reason)),
+        };
         match outcome {
             Ok(_) => self.counters.inward += 1,
             Err(reason) => reason.count(&mut self.counters),
@@ -102,23 +138,20 @@ impl InsideEngine {
         FromLink { latch, outcome }
     }
 
-    /// A packet came from the inside into `buffer[..len]`; protects it in place and returns the
-    /// length that goes on the link.
+    /// A packet came from the inside to `socket` into `buffer[..len]`; protects it in place. It may
+    /// grow by [`crate::limits::SRTCP_OVERHEAD_BYTES`].
     ///
     /// # Errors
     /// [`DropReason`], already counted.
     pub fn handle_from_inside(
         &mut self,
-        component: Component,
+        socket: Component,
         source: SocketAddr,
         buffer: &mut [u8],
         len: usize,
-    ) -> Result<usize, DropReason> {
-        let outcome = match pick(self.rule.described, component) {
-            None => Err(DropReason::TooEarly),
-            Some(described) if described != source => Err(DropReason::WrongSource),
-            Some(_) => self.leg.protect(component, buffer, len),
-        };
+        now: Moment,
+    ) -> Result<FromInside, DropReason> {
+        let outcome = self.pass_outwards(socket, source, buffer, len, now);
         match outcome {
             Ok(_) => self.counters.outward += 1,
             Err(reason) => reason.count(&mut self.counters),
@@ -131,115 +164,129 @@ impl InsideEngine {
         self.counters.other_drops += 1;
     }
 
-    /// When [`InsideEngine::take_client_silent`] wants to be asked.
-    #[must_use]
-    pub fn silent_at(&self) -> Option<Moment> {
-        self.complete_since.filter(|_| !self.heard).map(|since| since + CLIENT_SILENT_AFTER)
-    }
-
-    /// Whether the client has stayed silent too long since the relay was complete; `true` once.
+    /// Whether the client has stayed silent for [`CLIENT_SILENT_AFTER`] since the relay was
+    /// complete; `true` once.
     pub fn take_client_silent(&mut self, now: Moment) -> bool {
-        let silent = self.silent_at().is_some_and(|at| at <= now);
-        if silent {
-            // Said once; from here on silence is no news.
-            self.heard = true;
-        }
+        let silent_at = self.complete_since.filter(|_| self.heard.is_none()).map(|since| since + CLIENT_SILENT_AFTER);
+        let silent = !self.silence_told && silent_at.is_some_and(|at| at <= now);
+        self.silence_told |= silent;
         silent
     }
 
-    fn change_leg(&mut self, outside: &OutsideSecurity, now: Moment) {
-        let (Leg::Srtp(leg), OutsideSecurity::Srtp { receive: old_receive, send: old_send }) =
-            (&mut self.leg, &self.rule.outside)
-        else {
-            self.leg = Leg::new(outside, &mut self.random);
-            return;
+    /// Whether nothing authentic came from the client for [`InsideRelay::client_timeout`]; `true`
+    /// once, and again only after it was heard.
+    pub fn take_client_timed_out(&mut self, now: Moment) -> bool {
+        let (Some(timeout), Some(complete)) = (self.rule.client_timeout, self.complete_since) else { return false };
+        let since = self.quiet_since.max(complete).max(self.heard.unwrap_or_default());
+        let timed_out = !self.timeout_told && now.since(since) >= timeout;
+        self.timeout_told |= timed_out;
+        timed_out
+    }
+
+    fn open_outside(
+        &mut self,
+        component: Component,
+        buffer: &mut [u8],
+        len: usize,
+        now: Moment,
+    ) -> Result<(usize, bool), DropReason> {
+        let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
+        let (len, proves) = match self.rule.carriage {
+            Carriage::Datagrams => (check_datagram(component, packet)?, false),
+            Carriage::Rtp => {
+                let clear = self.outside.open(&mut self.senders, component, packet, now)?;
+                (clear.len, clear.proves)
+            }
         };
-        let OutsideSecurity::Srtp { receive, send } = outside else {
-            self.leg = Leg::Plain;
-            return;
+        self.heard = Some(now);
+        self.timeout_told = false;
+        Ok((len, proves))
+    }
+
+    fn protect_inside(
+        &mut self,
+        component: Component,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<(Way, usize), DropReason> {
+        let party = self.parties.first().ok_or(DropReason::TooEarly)?;
+        let way = Way::of(component, party.described, party.mux).ok_or(DropReason::TooEarly)?;
+        let len = match self.rule.carriage {
+            Carriage::Datagrams => len,
+            Carriage::Rtp => party.leg.protect(&mut self.senders, component, Party::default(), buffer, len)?,
         };
-        if send != old_send {
-            leg.sender = SrtpSender::new(send, self.random.split());
+        Ok((way, len))
+    }
+
+    fn pass_outwards(
+        &mut self,
+        socket: Component,
+        source: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+        now: Moment,
+    ) -> Result<FromInside, DropReason> {
+        let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
+        if self.parties.iter().all(|party| party.described.is_none()) {
+            return Err(DropReason::TooEarly);
         }
-        if receive != old_receive {
-            let old = std::mem::replace(&mut leg.receiver, receive.as_ref().map(SrtpReceiver::new));
-            leg.previous = old.map(|old| (old, now + KEY_CHANGE_GRACE));
+        let party = self.parties.iter_mut().find(|party| party.sends_from(socket, source));
+        let party = party.ok_or(DropReason::WrongSource)?;
+        if self.rule.carriage == Carriage::Datagrams {
+            return Ok(FromInside { component: socket, len: check_datagram(socket, packet)? });
         }
+        let component = if party.mux && rtcp::is_rtcp(packet) { Component::Rtcp } else { socket };
+        let clear = party.leg.open(&mut self.senders, component, packet, now)?;
+        let len = self.outside.protect(&mut self.senders, component, party.number, buffer, clear.len)?;
+        Ok(FromInside { component, len })
+    }
+
+    /// Brings the parties in line with the rule. Whoever is still there keeps its state.
+    fn settle_parties(&mut self, now: Moment) {
+        let mut old: Vec<Option<PartyState>> = std::mem::take(&mut self.parties).into_iter().map(Some).collect();
+        let wanted: Vec<&InsideParty> =
+            std::iter::once(&self.rule.party).chain(self.rule.early.iter().take(EARLY_PARTIES_MAX)).collect();
+        let mut kept: Vec<Option<PartyState>> = wanted
+            .iter()
+            .map(|wanted| {
+                let place = wanted.described?;
+                old.iter_mut().find(|old| old.as_ref().is_some_and(|old| old.described == Some(place)))?.take()
+            })
+            .collect();
+        if let (Some(first @ None), Some(before)) = (kept.first_mut(), old.first_mut()) {
+            *first = before.take();
+        }
+        for (wanted, kept) in wanted.into_iter().zip(kept) {
+            let party = match kept {
+                Some(mut party) => {
+                    party.leg.update(&wanted.security, &mut self.senders, now);
+                    PartyState { described: wanted.described, mux: wanted.mux, ..party }
+                }
+                None => {
+                    let number = self.next_party;
+                    self.next_party = Party(number.0.wrapping_add(1));
+                    let leg = Leg::new(&wanted.security, &mut self.senders, now);
+                    PartyState { number, described: wanted.described, mux: wanted.mux, leg }
+                }
+            };
+            self.parties.push(party);
+        }
+        debug_assert!((1..=EARLY_PARTIES_MAX + 1).contains(&self.parties.len()));
     }
 
     fn note_completeness(&mut self, now: Moment) {
-        let keyed = match &self.rule.outside {
-            OutsideSecurity::Srtp { receive, .. } => receive.is_some(),
-            OutsideSecurity::Plain => true,
-        };
-        let complete = keyed && self.rule.described.is_some();
+        let complete = self.rule.outside != LegSecurity::Awaited && self.rule.party.described.is_some();
         self.complete_since = if complete { self.complete_since.or(Some(now)) } else { None };
     }
 }
 
-impl Leg {
-    fn new(outside: &OutsideSecurity, random: &mut Random) -> Self {
-        match outside {
-            OutsideSecurity::Plain => Self::Plain,
-            OutsideSecurity::Srtp { receive, send } => Self::Srtp(Box::new(SrtpLeg {
-                receiver: receive.as_ref().map(SrtpReceiver::new),
-                previous: None,
-                sender: SrtpSender::new(send, random.split()),
-            })),
-        }
-    }
-
-    /// The length in clear, and whether the packet proves its source.
-    fn open(&mut self, component: Component, packet: &mut [u8], now: Moment) -> Result<(usize, bool), DropReason> {
-        let leg = match self {
-            Self::Plain => return check_clear(component, packet).map(|len| (len, false)),
-            Self::Srtp(leg) => leg,
-        };
-        let (opened, current) = leg.open(component, packet, now)?;
-        if component == Component::Rtcp {
-            leg.sender.rewrite_reports(&mut packet[..opened.len]).map_err(|_| DropReason::Malformed)?;
-        }
-        // An old key proves nothing about now.
-        Ok((opened.len, opened.newest && current))
-    }
-
-    fn protect(&mut self, component: Component, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
-        match (self, component) {
-            (Self::Srtp(leg), Component::Rtp) => Ok(leg.sender.protect_rtp(buffer, len)?),
-            (Self::Srtp(leg), Component::Rtcp) => Ok(leg.sender.protect_rtcp(buffer, len)?),
-            (Self::Plain, _) => check_clear(component, buffer.get(..len).ok_or(DropReason::Malformed)?),
-        }
+impl PartyState {
+    fn sends_from(&self, socket: Component, source: SocketAddr) -> bool {
+        Way::of(socket, self.described, self.mux).is_some_and(|way| way.to == source)
     }
 }
 
-impl SrtpLeg {
-    /// The packet opened, and whether by the current key.
-    fn open(&mut self, component: Component, packet: &mut [u8], now: Moment) -> Result<(Opened, bool), DropReason> {
-        let current = match &mut self.receiver {
-            Some(receiver) => unprotect(receiver, component, packet),
-            None => Err(DropReason::TooEarly),
-        };
-        if let Err(reason @ (DropReason::Unauthenticated | DropReason::TooEarly | DropReason::Replayed)) = current
-            && let Some((previous, _)) = self.previous.as_mut().filter(|(_, until)| now < *until)
-        {
-            return unprotect(previous, component, packet).map(|opened| (opened, false)).map_err(|_| reason);
-        }
-        current.map(|opened| (opened, true))
-    }
-}
-
-fn unprotect(receiver: &mut SrtpReceiver, component: Component, packet: &mut [u8]) -> Result<Opened, DropReason> {
-    let opened = match component {
-        Component::Rtp => receiver.unprotect_rtp(packet),
-        Component::Rtcp => receiver.unprotect_rtcp(packet),
-    };
-    Ok(opened?)
-}
-
-fn check_clear(component: Component, packet: &[u8]) -> Result<usize, DropReason> {
-    let sound = match component {
-        Component::Rtp => RtpHeader::parse(packet).is_some(),
-        Component::Rtcp => rtcp::first_ssrc(packet).is_some(),
-    };
-    if sound { Ok(packet.len()) } else { Err(DropReason::Malformed) }
+/// Datagrams that are no RTP have one port and no grammar we know.
+fn check_datagram(component: Component, packet: &[u8]) -> Result<usize, DropReason> {
+    if component == Component::Rtp && !packet.is_empty() { Ok(packet.len()) } else { Err(DropReason::Malformed) }
 }

@@ -6,14 +6,38 @@
 //! choice of ports are the runtime's.
 
 mod inside;
+mod leg;
 mod outside;
 
-pub use inside::{FromLink, InsideEngine};
+use std::net::SocketAddr;
+
+pub use inside::{FromInside, FromLink, InsideEngine};
 pub use outside::{FromClient, OutsideEngine};
 
-use edgeway_model::media::RelayCounters;
+use edgeway_model::media::{Component, RelayCounters};
 
 use crate::srtp::SrtpFault;
+
+/// Where a packet goes, and from which of our two sockets: with RTCP on the RTP port they need not
+/// be those of its component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The receiver.
+    pub to: SocketAddr,
+    /// The socket.
+    pub socket: Component,
+}
+
+impl Way {
+    /// The way of a component to a party, by where the party receives.
+    fn of(component: Component, described: Option<(SocketAddr, SocketAddr)>, mux: bool) -> Option<Self> {
+        let (rtp, rtcp) = described?;
+        Some(match component {
+            Component::Rtcp if !mux => Self { to: rtcp, socket: Component::Rtcp },
+            Component::Rtcp | Component::Rtp => Self { to: rtp, socket: Component::Rtp },
+        })
+    }
+}
 
 /// Why a packet was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

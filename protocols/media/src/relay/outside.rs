@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use edgeway_model::Moment;
-use edgeway_model::media::{Component, OutsideRelay, RelayCounters};
+use edgeway_model::media::{Carriage, Component, OutsideRelay, RelayCounters};
 
-use super::DropReason;
+use super::{DropReason, Way};
 use crate::latch::{Allowance, Latch, Standing};
-use crate::limits::{PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES, SRTP_OVERHEAD_BYTES};
+use crate::limits::{PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES_MIN, SRTP_OVERHEAD_BYTES_MIN};
 use crate::{rtcp, rtp};
 
 /// Decides per packet whether the link or the client gets it.
@@ -39,6 +39,8 @@ struct Source {
 /// A packet goes on to the link, marked with these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FromClient {
+    /// What it is, whatever port it came to.
+    pub component: Component,
     /// The number of its source.
     pub candidate: u8,
     /// Whether that is the proven one.
@@ -74,7 +76,7 @@ impl OutsideEngine {
 
     /// A new rule for the same relay (offer and answer went round again).
     pub fn update(&mut self, rule: OutsideRelay) {
-        if rule.srtp != self.rule.srtp {
+        if (rule.srtp, rule.mux, rule.carriage) != (self.rule.srtp, self.rule.mux, self.rule.carriage) {
             (self.rtp, self.rtcp) = (Source::default(), Source::default());
         }
         let moved = rule.described.is_some() && rule.described != self.last_described;
@@ -93,20 +95,21 @@ impl OutsideEngine {
         self.rule = rule;
     }
 
-    /// A packet came to the client-side port.
+    /// A packet came to a client-side port.
     ///
     /// # Errors
     /// [`DropReason`], already counted.
     pub fn handle_from_client(
         &mut self,
-        component: Component,
+        socket: Component,
         source: SocketAddr,
         packet: &[u8],
         now: Moment,
     ) -> Result<FromClient, DropReason> {
-        let outcome = if !self.is_plausible(component, packet) {
+        let component = if self.rule.mux && rtcp::is_rtcp(packet) { Component::Rtcp } else { socket };
+        let outcome = if !self.is_plausible(component, packet) || (self.rule.mux && socket == Component::Rtcp) {
             Err(DropReason::Malformed)
-        } else if self.rule.srtp {
+        } else if self.is_srtp() {
             self.weigh_srtp_client(component, source, now)
         } else {
             self.learn_plain_client(component, source)
@@ -119,18 +122,19 @@ impl OutsideEngine {
     }
 
     /// Where a packet from the link goes. `None`: nowhere yet; dropped and counted.
-    pub fn handle_from_link(&mut self, component: Component) -> Option<SocketAddr> {
+    pub fn handle_from_link(&mut self, component: Component) -> Option<Way> {
+        let socket = self.socket(component);
         let target = self.target(component);
         match target {
             Some(_) => self.counters.outward += 1,
             None => DropReason::TooEarly.count(&mut self.counters),
         }
-        target
+        target.map(|to| Way { to, socket })
     }
 
     /// The core has proven a candidate. `false` if nobody has that number any more.
     pub fn latch(&mut self, component: Component, candidate: u8) -> bool {
-        self.rule.srtp && self.source_mut(component).latch.latch(candidate)
+        self.is_srtp() && self.source_mut(component).latch.latch(candidate)
     }
 
     /// A packet that could not be sent after all.
@@ -142,19 +146,36 @@ impl OutsideEngine {
     #[must_use]
     pub fn target(&self, component: Component) -> Option<SocketAddr> {
         let source = self.source(component);
-        let proven = if self.rule.srtp { source.latch.address() } else { source.learnt };
-        let described = pick(self.rule.described, component).filter(|place| place.ip() == self.rule.signalling_peer);
-        proven.or(described)
+        let proven = if self.is_srtp() { source.latch.address() } else { source.learnt };
+        let described = pick(self.rule.described, self.socket(component));
+        proven.or(described.filter(|place| place.ip() == self.rule.signalling_peer))
+    }
+
+    /// Nothing protects datagrams that are no RTP.
+    fn is_srtp(&self) -> bool {
+        self.rule.srtp && self.rule.carriage == Carriage::Rtp
+    }
+
+    /// The socket a component uses, and with it the latch: where RTCP shares the RTP port, one
+    /// address serves both.
+    fn socket(&self, component: Component) -> Component {
+        if self.rule.mux { Component::Rtp } else { component }
     }
 
     /// Cheap checks first, so that junk takes nothing from the allowance.
     fn is_plausible(&self, component: Component, packet: &[u8]) -> bool {
         let overhead = |bytes| if self.rule.srtp { bytes } else { 0 };
-        let long_enough = match component {
-            Component::Rtp => packet.len() >= rtp::HEADER_BYTES_MIN + overhead(SRTP_OVERHEAD_BYTES),
-            Component::Rtcp => packet.len() >= rtcp::PACKET_BYTES_MIN + overhead(SRTCP_OVERHEAD_BYTES),
+        let sound = match (self.rule.carriage, component) {
+            (Carriage::Datagrams, Component::Rtp) => !packet.is_empty(),
+            (Carriage::Datagrams, Component::Rtcp) => false,
+            (Carriage::Rtp, Component::Rtp) => {
+                is_version_2(packet, rtp::HEADER_BYTES_MIN + overhead(SRTP_OVERHEAD_BYTES_MIN))
+            }
+            (Carriage::Rtp, Component::Rtcp) => {
+                is_version_2(packet, rtcp::PACKET_BYTES_MIN + overhead(SRTCP_OVERHEAD_BYTES_MIN))
+            }
         };
-        long_enough && packet.len() <= PACKET_BYTES_MAX && packet[0] >> 6 == 2
+        sound && packet.len() <= PACKET_BYTES_MAX
     }
 
     fn weigh_srtp_client(
@@ -165,7 +186,7 @@ impl OutsideEngine {
     ) -> Result<FromClient, DropReason> {
         let signalling_peer = self.rule.signalling_peer;
         match self.source(component).latch.standing(source, signalling_peer, now) {
-            Standing::Latched(candidate) => Ok(FromClient { candidate, latched: true }),
+            Standing::Latched(candidate) => Ok(FromClient { component, candidate, latched: true }),
             Standing::Crowded => Err(DropReason::WrongSource),
             Standing::Candidate(slot) => {
                 let trusted_host = source.ip() == signalling_peer;
@@ -174,13 +195,13 @@ impl OutsideEngine {
                     return Err(DropReason::WrongSource);
                 }
                 let candidate = self.source_mut(component).latch.follow(slot, source, now);
-                Ok(FromClient { candidate, latched: false })
+                Ok(FromClient { component, candidate, latched: false })
             }
         }
     }
 
     fn learn_plain_client(&mut self, component: Component, source: SocketAddr) -> Result<FromClient, DropReason> {
-        let described = pick(self.rule.described, component);
+        let described = pick(self.rule.described, self.socket(component));
         let eligible = described == Some(source) || source.ip() == self.rule.signalling_peer;
         let known = self.source_mut(component);
         if known.learnt != Some(source) && (!eligible || (known.learnt.is_some() && !known.relearn)) {
@@ -188,26 +209,30 @@ impl OutsideEngine {
         }
         known.learnt = Some(source);
         known.relearn = false;
-        Ok(FromClient { candidate: 0, latched: true })
+        Ok(FromClient { component, candidate: 0, latched: true })
     }
 
     fn source(&self, component: Component) -> &Source {
-        match component {
+        match self.socket(component) {
             Component::Rtp => &self.rtp,
             Component::Rtcp => &self.rtcp,
         }
     }
 
     fn source_mut(&mut self, component: Component) -> &mut Source {
-        match component {
+        match self.socket(component) {
             Component::Rtp => &mut self.rtp,
             Component::Rtcp => &mut self.rtcp,
         }
     }
 }
 
+fn is_version_2(packet: &[u8], bytes_min: usize) -> bool {
+    packet.len() >= bytes_min && packet[0] >> 6 == 2
+}
+
 /// The address of one component.
-pub(super) fn pick(described: Option<(SocketAddr, SocketAddr)>, component: Component) -> Option<SocketAddr> {
+fn pick(described: Option<(SocketAddr, SocketAddr)>, component: Component) -> Option<SocketAddr> {
     described.map(|(rtp, rtcp)| match component {
         Component::Rtp => rtp,
         Component::Rtcp => rtcp,

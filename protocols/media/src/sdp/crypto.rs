@@ -2,30 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use edgeway_model::Secret;
-use edgeway_model::media::SrtpKey;
+use edgeway_model::media::{CryptoSuite, SRTP_KEY_BYTES_MAX, SrtpKey};
 
 /// One `a=crypto` attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crypto {
     /// Which of the offered attributes this is or answers.
     pub tag: u32,
-    /// The suite.
-    pub suite: CryptoSuite,
-    /// The key, if the suite and every parameter are ones we implement. `None` otherwise: the
+    /// Suite and key, if the suite and every parameter are ones we implement. `None` otherwise: the
     /// attribute cannot be chosen.
     pub key: Option<SrtpKey>,
-}
-
-/// An SRTP crypto suite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CryptoSuite {
-    /// `AES_CM_128_HMAC_SHA1_80` (RFC 4568 §6.2.1)
-    AesCm128HmacSha1_80,
-    /// `AES_CM_128_HMAC_SHA1_32` (RFC 4568 §6.2.2), not spoken here.
-    AesCm128HmacSha1_32,
-    /// Any other.
-    Other,
 }
 
 impl Crypto {
@@ -36,33 +22,29 @@ impl Crypto {
         if tag.is_empty() || tag.len() > 9 || !tag.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let suite = match suite {
-            "AES_CM_128_HMAC_SHA1_80" => CryptoSuite::AesCm128HmacSha1_80,
-            "AES_CM_128_HMAC_SHA1_32" => CryptoSuite::AesCm128HmacSha1_32,
-            _ => CryptoSuite::Other,
-        };
-        let usable = suite == CryptoSuite::AesCm128HmacSha1_80 && parts.all(is_harmless);
-        let key = if usable { parse_key(key) } else { None };
-        Some(Self { tag: tag.parse().ok()?, suite, key })
+        let suite = CryptoSuite::of_name(suite).filter(|_| parts.all(is_harmless));
+        let key = suite.and_then(|suite| parse_key(suite, key));
+        Some(Self { tag: tag.parse().ok()?, key })
     }
 
     /// Appends the whole line, without its end.
     pub(crate) fn write(out: &mut Vec<u8>, tag: u32, key: &SrtpKey) {
         // The text of a key is as secret as the key; the body it goes into carries it anyway.
-        let line = format!("a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{}", STANDARD.encode(key.0.expose()));
+        let line = format!("a=crypto:{tag} {} inline:{}", key.suite().name(), STANDARD.encode(key.key_and_salt()));
         out.extend_from_slice(line.as_bytes());
     }
 }
 
-/// Session parameters that change nothing for us: a window hint, and those marked as optional to
-/// understand (RFC 4568 §6.3.7).
+/// Session parameters that change nothing for us: a window hint, a key derivation rate of zero,
+/// and those marked as optional to understand (RFC 4568 §6.3.7). `UNENCRYPTED_SRTP` and its like
+/// are not harmless.
 fn is_harmless(parameter: &str) -> bool {
     parameter.starts_with("WSH=") || parameter.starts_with('-') || parameter == "KDR=0"
 }
 
 /// `inline:` key and salt `[|lifetime][|MKI:length]`. A lifetime is accepted (ours is shorter than
 /// any call), an MKI is not: it would stand in every packet. Several keys need an MKI.
-fn parse_key(parameters: &str) -> Option<SrtpKey> {
+fn parse_key(suite: CryptoSuite, parameters: &str) -> Option<SrtpKey> {
     let inline =
         parameters.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("inline:")).and(parameters.get(7..))?;
     let mut parts = inline.split('|');
@@ -70,10 +52,8 @@ fn parse_key(parameters: &str) -> Option<SrtpKey> {
     if parts.any(|part| part.contains(':')) || inline.contains(';') {
         return None;
     }
-    // The decoder wants one byte of room more than it needs.
-    let mut bytes = [0u8; 33];
+    // The decoder wants some bytes of room more than it needs.
+    let mut bytes = [0u8; SRTP_KEY_BYTES_MAX + 4];
     let written = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
-    let mut key = [0u8; 30];
-    key.copy_from_slice(bytes[..written].get(..30).filter(|_| written == 30)?);
-    Some(SrtpKey(Secret::new(key)))
+    SrtpKey::new(suite, &bytes[..written])
 }

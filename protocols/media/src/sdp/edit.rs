@@ -11,18 +11,27 @@ use super::{Connection, Crypto, Description, Profile, attribute, unspecified_lik
 pub(super) struct Edit<'a> {
     /// Our address on that side.
     pub(super) address: IpAddr,
-    /// Our RTP port on that side.
-    pub(super) port: u16,
-    /// The section that is relayed; every other one is refused.
-    pub(super) relayed: usize,
-    /// Its profile on that side.
-    pub(super) profile: Profile,
-    /// The key to announce in it.
-    pub(super) crypto: Option<(u32, &'a SrtpKey)>,
+    /// What becomes of each section, in order.
+    pub(super) sections: Vec<SectionEdit<'a>>,
 }
 
-/// Attributes that speak of a transport that ends here: never passed on. RTCP is always on the
-/// port after RTP, ICE and DTLS are not spoken by a relay, and keys belong to one leg.
+/// What becomes of one section.
+pub(super) struct SectionEdit<'a> {
+    /// Our RTP port on that side; 0 refuses or ends the stream.
+    pub(super) port: u16,
+    /// Its profile on that side. [`Profile::Datagrams`] and [`Profile::Other`] leave it as it is.
+    pub(super) profile: Profile,
+    /// The keys to announce in it, with their tags.
+    pub(super) crypto: Vec<(u32, &'a SrtpKey)>,
+    /// Whether RTCP may come to the RTP port.
+    pub(super) mux: bool,
+    /// Whether encryption is offered in a profile without it.
+    pub(super) fallback: bool,
+}
+
+/// Attributes that speak of a transport that ends here, in every section: never passed on. RTCP
+/// is always on the port after RTP or on the same, ICE is not spoken by a relay, and keys belong
+/// to one leg.
 const ENDS_HERE: &[&[u8]] = &[
     b"crypto",
     b"rtcp",
@@ -37,12 +46,15 @@ const ENDS_HERE: &[&[u8]] = &[
     b"ice-lite",
     b"ice-mismatch",
     b"ice-pacing",
-    b"fingerprint",
-    b"setup",
-    b"tls-id",
     b"key-mgmt",
     b"bundle-only",
 ];
+
+/// The same for RTP alone: DTLS-SRTP is not spoken. In a section that is no RTP they belong to the
+/// protocol on top (BFCP's `a=setup`, RFC 8856 §5), and in a refused one they harm nobody.
+const RTP_ENDS_HERE: &[&[u8]] = &[b"fingerprint", b"setup", b"tls-id"];
+
+const FALLBACK: &[u8] = b"X-cisco-srtp-fallback";
 
 impl Edit<'_> {
     /// The description for the other side. Lines end in CRLF.
@@ -51,35 +63,32 @@ impl Edit<'_> {
         for index in 0..description.session_lines {
             self.session_line(&mut out, description.line(index));
         }
-        for (number, section) in description.sections().iter().enumerate() {
-            let relayed = number == self.relayed && section.port != 0;
-            let mut crypto = if relayed { self.crypto } else { None };
+        debug_assert_eq!(self.sections.len(), description.sections().len());
+        for (edit, section) in self.sections.iter().zip(description.sections()) {
+            let mut announced = edit.port == 0;
             for index in section.lines.clone() {
                 let line = description.line(index);
-                if line[0] == b'a' {
-                    Self::announce(&mut out, &mut crypto);
+                if line[0] == b'a' && !std::mem::replace(&mut announced, true) {
+                    edit.announce(&mut out);
                 }
                 match line[0] {
-                    b'm' => self.media_line(&mut out, line, number == self.relayed, relayed),
+                    b'm' => edit.media_line(&mut out, line),
+                    b'a' if edit.is_rtp() && RTP_ENDS_HERE.contains(&attribute(&line[2..]).0) => {}
                     _ => self.common_line(&mut out, line),
                 }
             }
-            Self::announce(&mut out, &mut crypto);
+            if !announced {
+                edit.announce(&mut out);
+            }
         }
         out
-    }
-
-    fn announce(out: &mut Vec<u8>, crypto: &mut Option<(u32, &SrtpKey)>) {
-        if let Some((tag, key)) = crypto.take() {
-            Crypto::write(out, tag, key);
-            out.extend_from_slice(b"\r\n");
-        }
     }
 
     fn session_line(&self, out: &mut Vec<u8>, line: &[u8]) {
         match line[0] {
             b'o' => self.origin_line(out, line),
             b'a' if attribute(&line[2..]).0 == b"group" && line[2..].starts_with(b"group:BUNDLE") => {}
+            b'a' if RTP_ENDS_HERE.contains(&attribute(&line[2..]).0) => {}
             _ => self.common_line(out, line),
         }
     }
@@ -120,16 +129,39 @@ impl Edit<'_> {
         let family = if self.address.is_ipv4() { "IN IP4" } else { "IN IP6" };
         out.extend_from_slice(format!("{family} {address}\r\n").as_bytes());
     }
+}
 
-    fn media_line(&self, out: &mut Vec<u8>, line: &[u8], ours: bool, relayed: bool) {
+impl SectionEdit<'_> {
+    /// A section that is passed on as refused. Its profile is what the other side must see.
+    pub(super) const fn refused(profile: Profile) -> Self {
+        Self { port: 0, profile, crypto: Vec::new(), mux: false, fallback: false }
+    }
+
+    fn is_rtp(&self) -> bool {
+        self.port != 0 && self.profile.token().is_some()
+    }
+
+    fn announce(&self, out: &mut Vec<u8>) {
+        for (tag, key) in &self.crypto {
+            Crypto::write(out, *tag, key);
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.fallback {
+            copy(out, &[b"a=", FALLBACK].concat());
+        }
+        if self.mux {
+            copy(out, b"a=rtcp-mux");
+        }
+    }
+
+    fn media_line(&self, out: &mut Vec<u8>, line: &[u8]) {
         let mut parts = line.split(|&b| b == b' ').filter(|part| !part.is_empty());
         let (kind, _port, profile) = (parts.next(), parts.next(), parts.next());
         out.extend_from_slice(kind.unwrap_or(b"m="));
-        let port = if relayed { self.port } else { 0 };
-        out.extend_from_slice(format!(" {port} ").as_bytes());
+        out.extend_from_slice(format!(" {} ", self.port).as_bytes());
         match self.profile.token() {
-            Some(token) if ours => out.extend_from_slice(token.as_bytes()),
-            Some(_) | None => out.extend_from_slice(profile.unwrap_or(b"RTP/AVP")),
+            Some(token) => out.extend_from_slice(token.as_bytes()),
+            None => out.extend_from_slice(profile.unwrap_or(b"RTP/AVP")),
         }
         for format in parts {
             out.push(b' ');
@@ -140,7 +172,7 @@ impl Edit<'_> {
 }
 
 fn ends_here(name: &[u8]) -> bool {
-    ENDS_HERE.contains(&name) || name.eq_ignore_ascii_case(b"X-cisco-srtp-fallback")
+    ENDS_HERE.contains(&name) || name.eq_ignore_ascii_case(FALLBACK)
 }
 
 fn copy(out: &mut Vec<u8>, line: &[u8]) {

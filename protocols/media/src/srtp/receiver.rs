@@ -2,8 +2,9 @@
 
 use edgeway_model::media::SrtpKey;
 
-use super::{Freshness, RTCP_LABELS, RTP_LABELS, ReplayWindow, SessionKeys, SrtpFault, TAG_BYTES};
-use crate::limits::{RECEIVE_SOURCES_MAX, SRTCP_OVERHEAD_BYTES};
+use super::keys::{SessionKeys, Stream};
+use super::{Freshness, ReplayWindow, SrtpFault};
+use crate::limits::RECEIVE_SOURCES_MAX;
 use crate::rtcp;
 use crate::rtp::RtpHeader;
 
@@ -29,6 +30,9 @@ pub struct Opened {
     pub newest: bool,
 }
 
+/// Highest index RTP can carry (RFC 3711 §9.2: 2⁴⁸ packets under one key).
+const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
+
 struct Sources {
     keys: SessionKeys,
     windows: Vec<(u32, ReplayWindow)>,
@@ -39,7 +43,7 @@ impl SrtpReceiver {
     /// Contexts for packets protected with `key`.
     #[must_use]
     pub fn new(key: &SrtpKey) -> Self {
-        Self { rtp: Sources::new(key, RTP_LABELS), rtcp: Sources::new(key, RTCP_LABELS) }
+        Self { rtp: Sources::new(key, Stream::Rtp), rtcp: Sources::new(key, Stream::Rtcp) }
     }
 
     /// Authenticates and decrypts an SRTP packet (RFC 3711 §3.3).
@@ -48,19 +52,16 @@ impl SrtpReceiver {
     /// [`SrtpFault`]; the packet is then unchanged and must be dropped.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpFault> {
         let header = RtpHeader::parse(packet).ok_or(SrtpFault::Malformed)?;
-        let len = packet.len().checked_sub(TAG_BYTES).filter(|&len| len >= header.bytes).ok_or(SrtpFault::Malformed)?;
         let known = self.rtp.find(header.ssrc);
         let index = match known {
             Some(at) => self.rtp.windows[at].1.estimate(header.sequence).ok_or(SrtpFault::Replayed)?,
             None => u64::from(header.sequence),
         };
         let newest = self.rtp.admit(known, index)?;
-        let rollover = u32::try_from(index >> 16).map_err(|_| SrtpFault::Exhausted)?;
-        let (body, tag) = packet.split_at_mut(len);
-        if !self.rtp.keys.verify(body, &rollover.to_be_bytes(), tag) {
-            return Err(SrtpFault::Unauthenticated);
+        if index > RTP_INDEX_MAX {
+            return Err(SrtpFault::Exhausted);
         }
-        self.rtp.keys.apply_keystream(header.ssrc, index, &mut body[header.bytes..]);
+        let len = self.rtp.keys.open_rtp(packet, header.bytes, header.ssrc, index)?;
         self.rtp.remember(known, header.ssrc, index);
         Ok(Opened { len, ssrc: header.ssrc, index, newest })
     }
@@ -71,26 +72,19 @@ impl SrtpReceiver {
     /// [`SrtpFault`]; the packet is then unchanged and must be dropped.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<Opened, SrtpFault> {
         let ssrc = rtcp::first_ssrc(packet).ok_or(SrtpFault::Malformed)?;
-        let len = packet.len().checked_sub(SRTCP_OVERHEAD_BYTES).filter(|&len| len >= rtcp::PACKET_BYTES_MIN);
-        let len = len.ok_or(SrtpFault::Malformed)?;
-        let (authenticated, tag) = packet.split_at_mut(len + 4);
-        let trailer: [u8; 4] = *authenticated.last_chunk().ok_or(SrtpFault::Malformed)?;
-        let (encrypted, index) = (trailer[0] & 0x80 != 0, u64::from(u32::from_be_bytes(trailer) & 0x7fff_ffff));
+        let trailer = self.rtcp.keys.rtcp_trailer(packet).ok_or(SrtpFault::Malformed)?;
+        let index = u64::from(trailer.index);
         let known = self.rtcp.find(ssrc);
         let newest = self.rtcp.admit(known, index)?;
-        // RFC 4568 §6.3.2: a packet in clear would need UNENCRYPTED_SRTCP, which we never agree to.
-        if !self.rtcp.keys.verify(authenticated, &[], tag) || !encrypted {
-            return Err(SrtpFault::Unauthenticated);
-        }
-        self.rtcp.keys.apply_keystream(ssrc, index, &mut authenticated[8..len]);
+        self.rtcp.keys.open_rtcp(packet, &trailer, ssrc)?;
         self.rtcp.remember(known, ssrc, index);
-        Ok(Opened { len, ssrc, index, newest })
+        Ok(Opened { len: trailer.len, ssrc, index, newest })
     }
 }
 
 impl Sources {
-    fn new(key: &SrtpKey, labels: [u8; 3]) -> Self {
-        Self { keys: SessionKeys::derive(key, labels), windows: Vec::new(), recent: 0 }
+    fn new(key: &SrtpKey, stream: Stream) -> Self {
+        Self { keys: SessionKeys::derive(key, stream), windows: Vec::new(), recent: 0 }
     }
 
     fn find(&mut self, ssrc: u32) -> Option<usize> {

@@ -3,10 +3,15 @@
 use edgeway_model::Random;
 use edgeway_model::media::SrtpKey;
 
-use super::{Freshness, RTCP_LABELS, RTP_LABELS, ReplayWindow, SessionKeys, SrtpFault, TAG_BYTES};
-use crate::limits::{RESTART_DUPLICATES, SEND_SOURCES_MAX, SEND_SSRCS_MAX, SRTCP_OVERHEAD_BYTES};
+use super::keys::{SessionKeys, Stream};
+use super::{Freshness, ReplayWindow, SrtpFault};
+use crate::limits::{RESTART_DUPLICATES, SEND_SOURCES_MAX, SEND_SSRCS_MAX};
 use crate::rtcp::{self, Role};
 use crate::rtp::{self, RtpHeader};
+
+/// Tells the parties apart that send under one key (forks): their SSRCs may be the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Party(pub u16);
 
 /// The sending context of one key.
 ///
@@ -29,7 +34,7 @@ pub struct SrtpSender {
 
 /// One source inside, and the SSRC it goes out under.
 struct Source {
-    inside: u32,
+    inside: (Party, u32),
     outside: u32,
     window: ReplayWindow,
     /// What is subtracted from its sequence numbers, so that they start in the lower half. RFC 3711
@@ -53,8 +58,8 @@ impl SrtpSender {
     #[must_use]
     pub fn new(key: &SrtpKey, random: Random) -> Self {
         Self {
-            rtp: SessionKeys::derive(key, RTP_LABELS),
-            rtcp: SessionKeys::derive(key, RTCP_LABELS),
+            rtp: SessionKeys::derive(key, Stream::Rtp),
+            rtcp: SessionKeys::derive(key, Stream::Rtcp),
             sources: Vec::new(),
             used: Vec::new(),
             clock: 0,
@@ -64,52 +69,60 @@ impl SrtpSender {
     }
 
     /// Protects the RTP packet in `buffer[..len]`, giving it the SSRC chosen for its source.
-    /// `buffer` must have [`crate::limits::SRTP_OVERHEAD_BYTES`] of room. Returns the new length.
+    /// `buffer`
+    /// must have [`crate::limits::SRTP_OVERHEAD_BYTES`] of room at most. Returns the new length.
     ///
     /// # Errors
     /// [`SrtpFault`]; the packet must be dropped.
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpFault> {
+        self.protect_rtp_of(Party::default(), buffer, len)
+    }
+
+    /// The same for a packet of one of several parties.
+    ///
+    /// # Errors
+    /// [`SrtpFault`]; the packet must be dropped.
+    pub fn protect_rtp_of(&mut self, party: Party, buffer: &mut [u8], len: usize) -> Result<usize, SrtpFault> {
         let header = buffer.get(..len).and_then(RtpHeader::parse).ok_or(SrtpFault::Malformed)?;
-        if buffer.len() < len + TAG_BYTES {
-            return Err(SrtpFault::Malformed);
-        }
-        let (ssrc, index) = self.take_index(header.ssrc, header.sequence)?;
-        let sequence = (index & 0xffff) as u16;
-        let rollover = u32::try_from(index >> 16).map_err(|_| SrtpFault::Exhausted)?;
-        let (packet, rest) = buffer.split_at_mut(len);
-        rtp::set_identity(packet, ssrc, sequence);
-        self.rtp.apply_keystream(ssrc, index, &mut packet[header.bytes..]);
-        rest[..TAG_BYTES].copy_from_slice(&self.rtp.tag(packet, &rollover.to_be_bytes()));
-        Ok(len + TAG_BYTES)
+        let protected = len + self.rtp.rtp_overhead();
+        let buffer = buffer.get_mut(..protected).ok_or(SrtpFault::Malformed)?;
+        let (ssrc, index) = self.take_index(party, header.ssrc, header.sequence)?;
+        rtp::set_identity(buffer, ssrc, (index & 0xffff) as u16);
+        self.rtp.seal_rtp(buffer, header.bytes, len, ssrc, index);
+        Ok(protected)
     }
 
     /// Protects the compound RTCP packet in `buffer[..len]`, its SSRCs rewritten to ours. `buffer`
-    /// must have [`SRTCP_OVERHEAD_BYTES`] of room. Returns the new length.
+    /// must have [`crate::limits::SRTCP_OVERHEAD_BYTES`] of room at most. Returns the new length.
     ///
     /// # Errors
     /// [`SrtpFault`]; the packet must be dropped.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpFault> {
-        if buffer.len() < len + SRTCP_OVERHEAD_BYTES || len < rtcp::PACKET_BYTES_MIN {
-            return Err(SrtpFault::Malformed);
-        }
+        self.protect_rtcp_of(Party::default(), buffer, len)
+    }
+
+    /// The same for a packet of one of several parties.
+    ///
+    /// # Errors
+    /// [`SrtpFault`]; the packet must be dropped.
+    pub fn protect_rtcp_of(&mut self, party: Party, buffer: &mut [u8], len: usize) -> Result<usize, SrtpFault> {
+        let protected = len + self.rtcp.rtcp_overhead();
+        let buffer = buffer.get_mut(..protected).filter(|_| len >= rtcp::PACKET_BYTES_MIN);
+        let buffer = buffer.ok_or(SrtpFault::Malformed)?;
         if self.rtcp_index > RTCP_INDEX_MAX {
             return Err(SrtpFault::Exhausted);
         }
-        let (packet, rest) = buffer.split_at_mut(len);
-        let rewritten = rtcp::rewrite_ssrcs(packet, |role, ssrc| match role {
-            Role::Speaker => self.outside_of(ssrc),
+        let rewritten = rtcp::rewrite_ssrcs(&mut buffer[..len], |role, ssrc| match role {
+            Role::Speaker => self.outside_of(party, ssrc),
             Role::Subject => ssrc,
         });
         rewritten.map_err(|_| SrtpFault::Malformed)?;
-        let ssrc = rtcp::first_ssrc(packet).ok_or(SrtpFault::Malformed)?;
+        let ssrc = rtcp::first_ssrc(buffer).ok_or(SrtpFault::Malformed)?;
         // One index for all sources: it rises strictly, so no (SSRC, index) can come again.
         let index = self.rtcp_index;
         self.rtcp_index += 1;
-        self.rtcp.apply_keystream(ssrc, u64::from(index), &mut packet[8..]);
-        rest[..4].copy_from_slice(&(0x8000_0000 | index).to_be_bytes());
-        let tag = self.rtcp.tag(&buffer[..len + 4], &[]);
-        buffer[len + 4..len + SRTCP_OVERHEAD_BYTES].copy_from_slice(&tag);
-        Ok(len + SRTCP_OVERHEAD_BYTES)
+        self.rtcp.seal_rtcp(buffer, len, ssrc, index);
+        Ok(protected)
     }
 
     /// In clear RTCP from the client: what it says about our SSRCs and sequence numbers is said
@@ -127,12 +140,12 @@ impl SrtpSender {
         })
     }
 
-    fn outside_of(&self, inside: u32) -> u32 {
-        self.sources.iter().find(|source| source.inside == inside).map_or(inside, |source| source.outside)
+    fn outside_of(&self, party: Party, inside: u32) -> u32 {
+        self.sources.iter().find(|source| source.inside == (party, inside)).map_or(inside, |source| source.outside)
     }
 
     fn inside_of(&self, outside: u32) -> u32 {
-        self.sources.iter().find(|source| source.outside == outside).map_or(outside, |source| source.inside)
+        self.sources.iter().find(|source| source.outside == outside).map_or(outside, |source| source.inside.1)
     }
 
     fn shift_of(&self, outside: u32) -> u16 {
@@ -140,12 +153,12 @@ impl SrtpSender {
     }
 
     /// The outgoing SSRC and the index for a packet, marked as used.
-    fn take_index(&mut self, inside: u32, sequence: u16) -> Result<(u32, u64), SrtpFault> {
+    fn take_index(&mut self, party: Party, inside: u32, sequence: u16) -> Result<(u32, u64), SrtpFault> {
         self.clock += 1;
-        let Some(at) = self.sources.iter().position(|source| source.inside == inside) else {
+        let Some(at) = self.sources.iter().position(|source| source.inside == (party, inside)) else {
             let outside = self.fresh_ssrc(Some(inside))?;
             self.make_room();
-            let source = Source::new(inside, outside, sequence, self.clock);
+            let source = Source::new((party, inside), outside, sequence, self.clock);
             let index = source.window.highest();
             self.sources.push(source);
             return Ok((outside, index));
@@ -161,7 +174,7 @@ impl SrtpSender {
             Placement::Drop => Err(SrtpFault::Replayed),
             Placement::Restarted => {
                 let outside = self.fresh_ssrc(None)?;
-                self.sources[at] = Source::new(inside, outside, sequence, self.clock);
+                self.sources[at] = Source::new((party, inside), outside, sequence, self.clock);
                 Ok((outside, self.sources[at].window.highest()))
             }
         }
@@ -199,7 +212,7 @@ enum Placement {
 }
 
 impl Source {
-    fn new(inside: u32, outside: u32, sequence: u16, last_used: u64) -> Self {
+    fn new(inside: (Party, u32), outside: u32, sequence: u16, last_used: u64) -> Self {
         let shift = sequence & 0x8000;
         let window = ReplayWindow::starting_at(u64::from(sequence - shift));
         Self { inside, outside, window, shift, duplicates: 0, restart_at: None, last_used }
@@ -237,6 +250,6 @@ impl SrtpSender {
 
     /// The outgoing SSRC and index of the next packet of a source, without protecting one.
     pub(super) fn take_index_for_test(&mut self, inside: u32, sequence: u16) -> Result<(u32, u64), SrtpFault> {
-        self.take_index(inside, sequence)
+        self.take_index(Party::default(), inside, sequence)
     }
 }

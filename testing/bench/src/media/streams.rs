@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgeway_media::srtp::{SrtpReceiver, SrtpSender};
-use edgeway_model::media::SrtpKey;
-use edgeway_model::{Random, Secret};
+use edgeway_model::Random;
+use edgeway_model::media::{CryptoSuite, SrtpKey};
 use rustix::event::{Timespec, epoll};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -79,7 +79,7 @@ impl Endpoint {
     pub(crate) fn open(encrypted: bool, random: &mut Random) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
-        let key = encrypted.then(|| SrtpKey(Secret::new(random.bytes())));
+        let key = encrypted.then(|| SrtpKey::generate(CryptoSuite::AesCm128HmacSha1_80, random));
         Ok(Self { socket, key })
     }
 
@@ -89,7 +89,7 @@ impl Endpoint {
         let (ip, port) = (address.ip(), address.port());
         let profile = if self.key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
         let crypto = self.key.as_ref().map_or_else(String::new, |key| {
-            format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", STANDARD.encode(key.0.expose()))
+            format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", STANDARD.encode(key.key_and_salt()))
         });
         Ok(format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
@@ -283,8 +283,7 @@ fn parse_key(text: &str) -> Result<SrtpKey> {
     let bytes = STANDARD
         .decode(&text[..end.unwrap_or(text.len())])
         .map_err(|error| anyhow::anyhow!("a key in base64: {error}"))?;
-    let bytes: [u8; 30] = bytes.try_into().map_err(|_| anyhow::anyhow!("a key of another length"))?;
-    Ok(SrtpKey(Secret::new(bytes)))
+    SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &bytes).context("a key of another length")
 }
 
 #[cfg(test)]
@@ -317,7 +316,8 @@ mod tests {
     #[test]
     fn the_wrong_key_is_noticed() {
         let mut streams = direct(true);
-        streams.receivers[0].open = Some(SrtpReceiver::new(&SrtpKey(Secret::new([9; 30]))));
+        streams.receivers[0].open =
+            Some(SrtpReceiver::new(&SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &[9; 30]).unwrap()));
         let done = streams.run(Duration::from_millis(100)).unwrap();
         assert_eq!(done.wrong, 5);
     }
