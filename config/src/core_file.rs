@@ -7,7 +7,9 @@ use crate::known::Role;
 use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
 use crate::reader::{Complaint, Found, Reader};
-use crate::settings::{CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, FixedEdge, HostPort};
+use crate::settings::{
+    CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, FixedEdge, HostPort, InsideEncryption,
+};
 use crate::values;
 
 /// Where the inside reaches the core.
@@ -16,6 +18,8 @@ const CONTROL_SOCKET: &str = "/run/edgeway/core.sock";
 const OPTIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// 64 × T1, after which a client gives up by itself (RFC 3261 §17.1.2.2).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(32);
+/// Longer than anybody listens to nothing, shorter than most session timers (RFC 4028).
+const SILENCE_NOTICE: Duration = Duration::from_secs(300);
 
 /// Reads a core's file. `origin` is its name, for the problems.
 ///
@@ -35,6 +39,9 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let ports = reader.read("media.ports", values::port_range);
     let media_address = media_address(&mut reader, &listen, advertise.as_ref());
     let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
+    let inside_encryption =
+        reader.read("media.inside_encryption", values::inside_encryption).or(InsideEncryption::Off);
+    let silence_notice = reader.read("media.silence_notice", values::silence_notice).or(Some(SILENCE_NOTICE));
 
     let mut claims = Vec::new();
     claims.extend(Claim::tcp_and_udp("sip.listen", &listen, SIP_LISTEN));
@@ -56,7 +63,13 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             log,
             domains: domains?,
             sip: sip?,
-            media: CoreMediaSettings { address: media_address?, ports, allow_unencrypted },
+            media: CoreMediaSettings {
+                address: media_address?,
+                ports,
+                allow_unencrypted,
+                inside_encryption,
+                silence_notice,
+            },
             link,
         })
     };

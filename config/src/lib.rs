@@ -29,7 +29,7 @@ pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
-    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel, LogSettings, PortRange,
+    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, PortRange,
     Registrar,
 };
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
 
@@ -175,6 +176,13 @@ pub enum Notice {
         /// The relay.
         relay: RelayId,
     },
+    /// No media has passed in a call for a while, in neither direction. Nothing is ended by it.
+    NoMedia {
+        /// Call-ID.
+        call: Pii<String>,
+        /// For how long.
+        silent_for: Duration,
+    },
     /// A registrar's health changed.
     Registrar {
         /// Its address.
@@ -219,6 +227,9 @@ impl fmt::Display for Notice {
             Self::CallAnswered { call } => write!(f, "call {call}: answered"),
             Self::CallEnded { call, why } => write!(f, "call {call}: ended, {why}"),
             Self::OneWayMedia { relay } => write!(f, "{relay}: one-way, the client is silent"),
+            Self::NoMedia { call, silent_for } => {
+                write!(f, "call {call}: no media in either direction for {} s", silent_for.as_secs())
+            }
             Self::Registrar { address, alive: true } => write!(f, "registrar {address} answers"),
             Self::Registrar { address, alive: false } => write!(f, "registrar {address} does not answer"),
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),

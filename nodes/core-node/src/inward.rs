@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use edgeway_media::sdp::Side;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
@@ -51,9 +52,9 @@ impl CoreNode {
             }
             return;
         }
-        // A dialog belongs to the edge it came to be through: no other edge ends or changes it, whatever
-        // it has learnt about it.
-        if self.calls.is_of_another(request.call_id(), request.from_tag().unwrap_or_default(), edge) {
+        // A dialog belongs to the edge its client is at: no other edge ends or changes it, whatever it has
+        // learnt about it.
+        if self.is_of_another(edge, flow, request) {
             self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
             if request.method() != Some("ACK") {
                 let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
@@ -86,7 +87,7 @@ impl CoreNode {
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
         };
-        if self.waits_for_ports(edge, &request, request.from_tag()) {
+        if self.waits_for_ports(edge, &request, Side::Outside) {
             return;
         }
         let body = match self.inward_body(id, edge, flow, &request, now) {
@@ -209,7 +210,8 @@ impl CoreNode {
         }
         let next = request.routes().next().map(|route| route.uri.to_owned());
         let next = next.or_else(|| request.request_uri().map(str::to_owned)).unwrap_or_default();
-        let known = self.calls.inside_party(request.call_id(), request.from_tag().unwrap_or_default());
+        let (outside_tag, inside_tag) = (request.from_tag().unwrap_or_default(), request.to_tag().unwrap_or_default());
+        let known = self.calls.inside_target(request.call_id(), outside_tag, inside_tag);
         match known {
             Some(party) if same_place(party, &next) => self.place(&next),
             Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),

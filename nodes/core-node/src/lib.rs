@@ -10,7 +10,7 @@
 //! | `outward.rs` | requests and responses towards clients |
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
 //! | `streams.rs` | connections and datagrams inside, registrars and their health |
-//! | `calls.rs` | dialogs, their media relays and session descriptions |
+//! | `calls/` | dialogs, their media relays and session descriptions |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
 #![forbid(unsafe_code)]
@@ -29,7 +29,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_config::InsideEncryption;
 use edgeway_link::{Links, Load};
+use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, RegistrarStatus, Status, Transport};
@@ -67,6 +69,10 @@ pub struct Settings {
     pub media_address: IpAddr,
     /// Whether clients may offer media without encryption.
     pub allow_unencrypted: bool,
+    /// What inside parties are offered.
+    pub inside_offer: Protection,
+    /// After how long without media in either direction the operator is told.
+    pub media_timeout: Option<Duration>,
     /// Must equal the edges' setting.
     pub stun_keepalive: bool,
 }
@@ -85,6 +91,12 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             answer_within: settings.sip.request_timeout,
             media_address: settings.media.address,
             allow_unencrypted: settings.media.allow_unencrypted,
+            inside_offer: match settings.media.inside_encryption {
+                InsideEncryption::Off => Protection::Plain,
+                InsideEncryption::Optional => Protection::Optional,
+                InsideEncryption::Required => Protection::Srtp,
+            },
+            media_timeout: settings.media.silence_notice,
             stun_keepalive: settings.sip.stun_keepalive,
         }
     }
@@ -203,7 +215,7 @@ impl CoreNode {
             self.report(changes);
         }
         self.probe_registrars(now);
-        self.end_lost_calls(now);
+        self.watch_calls(now);
         self.links.handle_timeout(now);
     }
 
@@ -282,7 +294,7 @@ impl CoreNode {
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
-            // No relay is given a timeout so far.
+            // No relay is given a timeout: calls are watched as a whole.
             MediaEvent::ClientSilent { relay, .. } | MediaEvent::ClientTimedOut { relay, .. } => {
                 self.notice(Notice::OneWayMedia { relay });
             }

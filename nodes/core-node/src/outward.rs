@@ -1,9 +1,11 @@
 //! What comes from registrars and inside parties, on its way outside.
 
 use bytes::Bytes;
+use edgeway_media::sdp::Side;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::bindings::Change;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
@@ -16,8 +18,10 @@ struct Way {
     edge: NodeId,
     /// Own Routes in front.
     own: usize,
-    /// The edge's URI to put in front, where the registrar keeps no Path; and the client's own URI.
-    restored: Option<(String, String)>,
+    /// The edge's URI to put in front, where the registrar keeps no Path or the client has moved.
+    route: Option<String>,
+    /// The client's own URI, where the registrar keeps no Path.
+    uri: Option<String>,
 }
 
 impl CoreNode {
@@ -98,7 +102,7 @@ impl CoreNode {
         if self.edges.get(&way.edge).is_none_or(|edge| edge.link.is_none()) {
             return;
         }
-        if self.waits_for_ports(&way.edge, &request, request.to_tag()) {
+        if self.waits_for_ports(&way.edge, &request, Side::Inside) {
             return;
         }
         let body = match self.outward_body(id, &way.edge, &request, now) {
@@ -126,8 +130,10 @@ impl CoreNode {
         for _ in 0..way.own {
             edit.pop_value(Name::Route);
         }
-        if let Some((route, uri)) = &way.restored {
+        if let Some(uri) = &way.uri {
             edit.set_request_uri(uri);
+        }
+        if let Some(route) = &way.route {
             edit.push(Name::Route, route);
         }
         edit
@@ -154,7 +160,11 @@ impl CoreNode {
         for route in request.routes().take(OWN_ROUTES_MAX) {
             let uri = Uri::parse(route.uri)?;
             if let Some(edge) = self.edge_named_by(uri.user) {
-                return Some(Way { edge, own, restored: None });
+                return Some(match self.calls.moved_to(request) {
+                    // The token of the connection the dialog began on gives way to that of the present one.
+                    Some((edge, route)) => Way { edge, own: own + 1, route: Some(route), uri: None },
+                    None => Way { edge, own, route: None, uri: None },
+                });
             }
             if !self.is_own(&uri) {
                 return None;
@@ -165,7 +175,7 @@ impl CoreNode {
         let edge = self.edge_named_by(Some(&route))?;
         let contact = &self.edges.get(&edge)?.hello.contact;
         let route = format!("<sip:{route}@{contact};transport=tls;lr>");
-        Some(Way { edge, own, restored: Some((route, original)) })
+        Some(Way { edge, own, route: Some(route), uri: Some(original) })
     }
 
     /// The edge whose token a URI's user part is: `<edge>.<token>`.
@@ -214,9 +224,11 @@ impl CoreNode {
     }
 
     fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Bytes, now: Moment) {
-        let (Some(edge), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
-        let flow = flow_at(edge.index, flow);
-        let changes = self.bindings.accept(request, &answer, flow, now);
+        let (Some(known), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
+        let changes = self.bindings.accept(request, &answer, flow_at(known.index, flow), now);
+        if changes.iter().any(|change| matches!(change, Change::Registered { .. })) {
+            self.device_registered(edge, flow, request);
+        }
         self.report(changes);
     }
 }

@@ -140,6 +140,7 @@ impl CoreNode {
         let tries = self.retried.entry(id).or_default();
         *tries += 1;
         if *tries > RETRIES_MAX || self.proxy.is_proceeding(id) {
+            self.retried.remove(&id);
             self.end_invite(id, "refused");
             return self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
         }

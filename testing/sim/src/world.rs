@@ -393,6 +393,8 @@ impl World {
                 answer_within: Duration::from_secs(30),
                 media_address: core_address(core).ip(),
                 allow_unencrypted: false,
+                inside_offer: edgeway_media::sdp::Protection::Plain,
+                media_timeout: Some(Duration::from_secs(20)),
                 stun_keepalive: true,
             };
             AnyNode::Core(CoreNode::new(settings, random, now))
@@ -650,6 +652,7 @@ fn called(notice: &Notice) -> &str {
         Notice::CallOffered { call }
         | Notice::CallRinging { call }
         | Notice::CallAnswered { call }
+        | Notice::NoMedia { call, .. }
         | Notice::CallEnded { call, .. } => call.reveal(),
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }
