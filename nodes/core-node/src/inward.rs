@@ -87,7 +87,7 @@ impl CoreNode {
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
         };
-        if self.waits_for_ports(edge, &request, Side::Outside) {
+        if self.waits_for_ports(id, edge, &request, Side::Outside) {
             return;
         }
         let body = match self.inward_body(id, edge, flow, &request, now) {

@@ -102,7 +102,7 @@ impl CoreNode {
         if self.edges.get(&way.edge).is_none_or(|edge| edge.link.is_none()) {
             return;
         }
-        if self.waits_for_ports(&way.edge, &request, Side::Inside) {
+        if self.waits_for_ports(id, &way.edge, &request, Side::Inside) {
             return;
         }
         let body = match self.outward_body(id, &way.edge, &request, now) {

@@ -14,6 +14,7 @@ use edgeway_model::media::{
 };
 use edgeway_model::{FlowId, Moment, NodeId, Output, RelayId};
 use edgeway_sip::Message;
+use edgeway_sip::proxy::TransactionId;
 
 use super::{Call, Calls, MediaRefusal, Side, tags};
 use crate::CoreNode;
@@ -108,7 +109,13 @@ impl CoreNode {
 
     /// Whether a request must wait for media ports: an edge whose link is just back grants them a round
     /// trip later.
-    pub(crate) fn waits_for_ports(&mut self, edge: &NodeId, request: &Message, from: Side) -> bool {
+    pub(crate) fn waits_for_ports(
+        &mut self,
+        id: TransactionId,
+        edge: &NodeId,
+        request: &Message,
+        from: Side,
+    ) -> bool {
         let granted = self.edges.get(edge).map_or(0, |edge| edge.granted.len());
         let at_hand = granted.min(self.calls.free.len());
         if at_hand >= SDP_SECTIONS_CARRIED_MAX {
@@ -124,7 +131,10 @@ impl CoreNode {
         if wanted == 0 {
             return false;
         }
-        let key = self.calls.of_client(request.call_id(), tags(request, from).0);
+        let tried = self.calls.exchanges.get(&id).map(|exchange| exchange.call);
+        let (outside_tag, _) = tags(request, from);
+        let of_dialog = request.to_tag().and_then(|_| self.calls.of_client(request.call_id(), outside_tag));
+        let key = tried.or(of_dialog);
         let held = key.and_then(|key| self.call(key)).map_or(0, |call| call.relays.iter().flatten().count());
         let waits = held + at_hand < wanted;
         self.calls.waited_for |= waits;
