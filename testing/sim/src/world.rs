@@ -135,6 +135,9 @@ pub(crate) struct World {
 pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
 pub(crate) const INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)), 5_060);
 
+pub(crate) const SECOND_INSIDE_PHONE: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 98)), 5_060);
+
 pub(crate) fn core_address(core: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 11 + u8::try_from(core).unwrap_or(0)], 5_060))
 }
@@ -173,6 +176,20 @@ impl World {
             let place = Place::Inside { registrar: REGISTRAR, transport: habits.transport };
             phones.push(Phone::new("ines", place, INSIDE_PHONE, chance.split()));
             users.push("ines".to_owned());
+        }
+        // Some have a second device, which rings as well.
+        for n in 0..phones.len() {
+            if chance.percent(30) && phones.len() < 8 {
+                let (name, place) = (format!("{}-2", phones[n].name), phones[n].place.clone());
+                let address = match &place {
+                    Place::Outside(_) => SocketAddr::from(([192, 0, 2, 30 + u8::try_from(n).unwrap_or(0)], 50_000)),
+                    Place::Inside { .. } => SECOND_INSIDE_PHONE,
+                };
+                phones.push(Phone::new(&name, place, address, chance.split()));
+            }
+        }
+        for phone in &mut phones {
+            phone.friends.clone_from(&users);
         }
         let mut slots = Vec::new();
         for n in 0..edges + cores {
