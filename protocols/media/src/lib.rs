@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod datagram;
+pub mod fuzzing;
 pub mod latch;
 pub mod limits;
 pub mod relay;

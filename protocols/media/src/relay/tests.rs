@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use edgeway_model::media::{Component, InsideRelay, OutsideRelay, OutsideSecurity, PortPair, SrtpKey};
-use edgeway_model::{Moment, NodeId, Random, RelayId, Secret};
+use edgeway_model::media::{
+    Carriage, Component, CryptoSuite, InsideParty, InsideRelay, LegSecurity, OutsideRelay, PortPair, SrtpKey,
+};
+use edgeway_model::{Moment, NodeId, Random, RelayId};
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::{KEY_CHANGE_PACKETS, PACKET_BYTES_MAX, SEND_KEYS_MAX, SRTCP_OVERHEAD_BYTES};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
 const TLS_PEER: &str = "192.0.2.10";
@@ -18,7 +21,7 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn key(byte: u8) -> SrtpKey {
-    SrtpKey(Secret::new([byte; 30]))
+    SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &[byte; 30]).unwrap()
 }
 
 fn random(seed: u8) -> Random {
@@ -33,6 +36,8 @@ fn outside_rule(described: Option<&str>, srtp: bool) -> OutsideRelay {
         signalling_peer: TLS_PEER.parse::<IpAddr>().unwrap(),
         described: described.map(|rtp| (at(rtp), SocketAddr::new(at(rtp).ip(), at(rtp).port() + 1))),
         srtp,
+        mux: false,
+        carriage: Carriage::Rtp,
     }
 }
 
@@ -41,9 +46,25 @@ fn inside_rule(receive: Option<u8>, send: u8) -> InsideRelay {
         peer: NodeId::new("edge1").unwrap(),
         relay: RelayId(1),
         ports: PortPair { rtp: 36_000 },
-        described: Some((at("10.0.0.7:5004"), at("10.0.0.7:5005"))),
-        outside: OutsideSecurity::Srtp { receive: receive.map(key), send: key(send) },
+        party: party("10.0.0.7:5004"),
+        early: Vec::new(),
+        outside: match receive {
+            Some(receive) => LegSecurity::Srtp { receive: key(receive), send: key(send) },
+            None => LegSecurity::Awaited,
+        },
+        carriage: Carriage::Rtp,
+        client_timeout: None,
     }
+}
+
+fn party(rtp: &str) -> InsideParty {
+    let described = Some((at(rtp), SocketAddr::new(at(rtp).ip(), at(rtp).port() + 1)));
+    InsideParty { described, security: LegSecurity::Plain, mux: false }
+}
+
+/// Where a packet for the client goes.
+fn goes(edge: &mut OutsideEngine, component: Component) -> Option<SocketAddr> {
+    edge.handle_from_link(component).map(|way| way.to)
 }
 
 fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
@@ -59,7 +80,7 @@ fn receiver_report() -> Vec<u8> {
 }
 
 fn protect(sender: &mut SrtpSender, component: Component, packet: &[u8]) -> Vec<u8> {
-    let mut buffer = [packet, &[0; 14]].concat();
+    let mut buffer = [packet, &[0; SRTCP_OVERHEAD_BYTES]].concat();
     let len = match component {
         Component::Rtp => sender.protect_rtp(&mut buffer, packet.len()).unwrap(),
         Component::Rtcp => sender.protect_rtcp(&mut buffer, packet.len()).unwrap(),
@@ -88,42 +109,76 @@ impl Pair {
     }
 
     /// What the inside gets of a packet that comes to the edge.
-    fn inward(&mut self, component: Component, source: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
-        let passed = self.edge.handle_from_client(component, source, packet, self.now).ok()?;
-        let mut packet = packet.to_vec();
-        let result = self.core.handle_from_link(component, passed.candidate, passed.latched, &mut packet, self.now);
-        if let Some(candidate) = result.latch {
-            self.edge.latch(component, candidate);
-        }
-        result.outcome.ok().map(|(_, len)| packet[..len].to_vec())
+    fn inward(&mut self, socket: Component, source: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+        self.inward_way(socket, source, packet).map(|(_, packet)| packet)
     }
+
+    /// The same, and which way it goes there.
+    fn inward_way(&mut self, socket: Component, source: SocketAddr, packet: &[u8]) -> Option<(Way, Vec<u8>)> {
+        let passed = self.edge.handle_from_client(socket, source, packet, self.now).ok()?;
+        let mut packet = packet.to_vec();
+        let mark = (passed.candidate, passed.latched);
+        let result = from_link(&mut self.core, passed.component, mark, &mut packet, self.now);
+        if let Some(candidate) = result.latch {
+            self.edge.latch(passed.component, candidate);
+        }
+        result.outcome.ok().map(|(way, _)| (way, packet))
+    }
+}
+
+/// A packet from the link; it then holds what goes on.
+fn from_link(
+    core: &mut InsideEngine,
+    component: Component,
+    mark: (u8, bool),
+    packet: &mut Vec<u8>,
+    now: Moment,
+) -> FromLink {
+    let len = packet.len();
+    packet.resize(len + SRTCP_OVERHEAD_BYTES, 0);
+    let result = core.handle_from_link(component, mark, packet, len, now);
+    packet.truncate(result.outcome.map_or(len, |(_, len)| len));
+    result
+}
+
+/// What the link gets of a packet that comes to the core from the inside, and as what.
+fn outward(
+    core: &mut InsideEngine,
+    socket: Component,
+    source: &str,
+    packet: &[u8],
+) -> Result<(Component, Vec<u8>), DropReason> {
+    let mut buffer = [packet, &[0; SRTCP_OVERHEAD_BYTES]].concat();
+    let passed = core.handle_from_inside(socket, at(source), &mut buffer, packet.len(), Moment::ZERO)?;
+    buffer.truncate(passed.len);
+    Ok((passed.component, buffer))
 }
 
 #[test]
 fn both_components_latch_alone_and_follow_the_client() {
     let mut pair = Pair::new(Some("192.168.1.5:7000"));
-    assert_eq!(pair.edge.handle_from_link(Component::Rtp), None, "a private address is not the TLS peer's");
+    assert_eq!(goes(&mut pair.edge, Component::Rtp), None, "a private address is not the TLS peer's");
     let (first, second) = (at("192.0.2.10:50000"), at("198.51.100.7:1234"));
     let packet = protect(&mut pair.client, Component::Rtp, &rtp(9, 1));
     assert_eq!(pair.inward(Component::Rtp, first, &packet), Some(rtp(9, 1)));
-    assert_eq!(pair.edge.handle_from_link(Component::Rtp), Some(first));
-    assert_eq!(pair.edge.handle_from_link(Component::Rtcp), None, "each component for itself");
+    assert_eq!(goes(&mut pair.edge, Component::Rtp), Some(first));
+    assert_eq!(goes(&mut pair.edge, Component::Rtcp), None, "each component for itself");
 
     let report = protect(&mut pair.client, Component::Rtcp, &receiver_report());
     assert_eq!(pair.inward(Component::Rtcp, at("192.0.2.10:50007"), &report), Some(receiver_report()));
-    assert_eq!(pair.edge.handle_from_link(Component::Rtcp), Some(at("192.0.2.10:50007")));
+    assert_eq!(goes(&mut pair.edge, Component::Rtcp), Some(at("192.0.2.10:50007")));
 
     // Wi-Fi to LTE.
     let packet = protect(&mut pair.client, Component::Rtp, &rtp(9, 2));
     assert!(pair.inward(Component::Rtp, second, &packet).is_some());
-    assert_eq!(pair.edge.handle_from_link(Component::Rtp), Some(second));
+    assert_eq!(goes(&mut pair.edge, Component::Rtp), Some(second));
     // A replay from the old place, and a packet that was late, move nothing.
     assert_eq!(pair.inward(Component::Rtp, first, &packet), None);
     let late = protect(&mut pair.client, Component::Rtp, &rtp(9, 3));
     let newer = protect(&mut pair.client, Component::Rtp, &rtp(9, 4));
     pair.inward(Component::Rtp, second, &newer);
     assert!(pair.inward(Component::Rtp, first, &late).is_some(), "authentic, so let through");
-    assert_eq!(pair.edge.handle_from_link(Component::Rtp), Some(second));
+    assert_eq!(goes(&mut pair.edge, Component::Rtp), Some(second));
     assert_eq!(pair.core.counters().replayed, 1);
 }
 
@@ -133,7 +188,7 @@ fn before_the_latch_only_the_tls_peers_own_host_is_sent_to() {
         [(Some("192.0.2.10:7000"), Some("192.0.2.10:7000")), (Some("203.0.113.9:7000"), None), (None, None)]
     {
         let mut edge = OutsideEngine::new(outside_rule(described, true), Moment::ZERO);
-        assert_eq!(edge.handle_from_link(Component::Rtp), expected.map(at));
+        assert_eq!(goes(&mut edge, Component::Rtp), expected.map(at));
         assert_eq!(edge.counters().too_early, u64::from(expected.is_none()));
     }
 }
@@ -163,18 +218,18 @@ fn a_plain_leg_learns_once_per_description() {
     assert_eq!(take(&mut edge, "203.0.113.66:9"), Err(DropReason::WrongSource));
     assert!(take(&mut edge, "192.0.2.10:50000").is_ok());
     assert_eq!(take(&mut edge, "192.0.2.10:50002"), Err(DropReason::WrongSource), "the first one wins");
-    assert_eq!(edge.handle_from_link(Component::Rtp), Some(at("192.0.2.10:50000")));
+    assert_eq!(goes(&mut edge, Component::Rtp), Some(at("192.0.2.10:50000")));
     edge.update(outside_rule(Some("192.168.1.5:7000"), false));
-    assert_eq!(edge.handle_from_link(Component::Rtp), Some(at("192.0.2.10:50000")), "until the new one speaks");
+    assert_eq!(goes(&mut edge, Component::Rtp), Some(at("192.0.2.10:50000")), "until the new one speaks");
     assert!(take(&mut edge, "192.0.2.10:50002").is_ok());
     assert_eq!(take(&mut edge, "192.0.2.10:50000"), Err(DropReason::WrongSource));
-    assert_eq!(edge.handle_from_link(Component::Rtp), Some(at("192.0.2.10:50002")));
+    assert_eq!(goes(&mut edge, Component::Rtp), Some(at("192.0.2.10:50002")));
 }
 
 #[test]
 fn junk_takes_nothing_from_the_allowance() {
     let mut edge = OutsideEngine::new(outside_rule(None, true), Moment::ZERO);
-    for junk in [&b""[..], &[0x80; 21], &[0x01; 100], &[0x80; 1_153]] {
+    for junk in [&b""[..], &[0x80; 15], &[0x01; 100], &[0x80; PACKET_BYTES_MAX + 1]] {
         let outcome = edge.handle_from_client(Component::Rtp, at("192.0.2.10:5"), junk, Moment::ZERO);
         assert_eq!(outcome, Err(DropReason::Malformed));
     }
@@ -191,7 +246,7 @@ fn keys_come_change_and_stay() {
     let mut client = SrtpSender::new(&key(1), random(2));
     let send = |core: &mut InsideEngine, client: &mut SrtpSender, sequence, now| {
         let mut packet = protect(client, Component::Rtp, &rtp(9, sequence));
-        core.handle_from_link(Component::Rtp, 5, false, &mut packet, now)
+        from_link(core, Component::Rtp, (5, false), &mut packet, now)
     };
     assert_eq!(send(&mut core, &mut client, 1, now).outcome, Err(DropReason::TooEarly));
     core.update(inside_rule(Some(1), 2), now);
@@ -201,9 +256,9 @@ fn keys_come_change_and_stay() {
     // The same keys again keep the contexts: a replay stays a replay, the RTCP index goes on.
     let mut packet = protect(&mut client, Component::Rtp, &rtp(9, 3));
     let mut again = packet.clone();
-    core.handle_from_link(Component::Rtp, 5, true, &mut packet, now);
+    from_link(&mut core, Component::Rtp, (5, true), &mut packet, now);
     core.update(inside_rule(Some(1), 2), now);
-    assert_eq!(core.handle_from_link(Component::Rtp, 5, true, &mut again, now).outcome, Err(DropReason::Replayed));
+    assert_eq!(from_link(&mut core, Component::Rtp, (5, true), &mut again, now).outcome, Err(DropReason::Replayed));
 
     // A new key: the old one still opens for a moment, but proves nothing.
     core.update(inside_rule(Some(3), 2), now);
@@ -219,13 +274,11 @@ fn keys_come_change_and_stay() {
 fn the_inside_is_taken_at_its_description_only() {
     let mut core = InsideEngine::new(inside_rule(Some(1), 2), random(1), Moment::ZERO);
     let mut client = SrtpReceiver::new(&key(2));
-    let mut buffer = [rtp(3, 77), vec![0; 20]].concat();
-    let len = buffer.len() - 20;
-    let outcome = core.handle_from_inside(Component::Rtp, at("10.0.0.8:5004"), &mut buffer, len);
-    assert_eq!(outcome, Err(DropReason::WrongSource));
-    let len = core.handle_from_inside(Component::Rtp, at("10.0.0.7:5004"), &mut buffer, len).unwrap();
-    let opened = client.unprotect_rtp(&mut buffer[..len]).unwrap();
-    assert_eq!(buffer[..opened.len], rtp(3, 77));
+    let refused = outward(&mut core, Component::Rtp, "10.0.0.8:5004", &rtp(3, 77)).unwrap_err();
+    assert_eq!(refused, DropReason::WrongSource);
+    let (_, mut packet) = outward(&mut core, Component::Rtp, "10.0.0.7:5004", &rtp(3, 77)).unwrap();
+    let opened = client.unprotect_rtp(&mut packet).unwrap();
+    assert_eq!(packet[..opened.len], rtp(3, 77));
     let counters = core.counters();
     assert_eq!((counters.outward, counters.wrong_source), (1, 1));
 }
@@ -235,7 +288,7 @@ fn a_silent_client_is_told_of_once() {
     let mut rule = inside_rule(None, 2);
     let mut core = InsideEngine::new(rule.clone(), random(1), Moment::ZERO);
     assert!(!core.take_client_silent(Moment::from_secs(60)), "not complete yet");
-    rule.outside = OutsideSecurity::Srtp { receive: Some(key(1)), send: key(2) };
+    rule.outside = LegSecurity::Srtp { receive: key(1), send: key(2) };
     core.update(rule, Moment::from_secs(60));
     assert!(!core.take_client_silent(Moment::from_secs(62)));
     assert!(core.take_client_silent(Moment::from_secs(63)));
@@ -317,17 +370,16 @@ impl Attack {
         let pair = &mut self.pair;
         let Ok(passed) = pair.edge.handle_from_client(Component::Rtp, source, packet, pair.now) else { return false };
         let mut packet = packet.to_vec();
-        let result =
-            pair.core.handle_from_link(Component::Rtp, passed.candidate, passed.latched, &mut packet, pair.now);
+        let mark = (passed.candidate, passed.latched);
+        let result = from_link(&mut pair.core, Component::Rtp, mark, &mut packet, pair.now);
         if let Some(candidate) = result.latch
             && !std::mem::take(&mut self.lose_latch)
         {
             pair.edge.latch(Component::Rtp, candidate);
         }
-        if let Ok((_, len)) = result.outcome {
-            let clear = packet[..len].to_vec();
-            assert!(self.sent.contains(&clear), "injected");
-            assert!(self.got.insert(clear), "delivered twice");
+        if result.outcome.is_ok() {
+            assert!(self.sent.contains(&packet), "injected");
+            assert!(self.got.insert(packet), "delivered twice");
         }
         result.outcome.is_ok()
     }

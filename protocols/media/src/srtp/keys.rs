@@ -328,3 +328,15 @@ pub(super) fn derive<const N: usize>(master: &SrtpKey, label: u8) -> [u8; N] {
 fn xor(target: &mut [u8], with: &[u8]) {
     target.iter_mut().zip(with).for_each(|(byte, other)| *byte ^= other);
 }
+
+#[cfg(test)]
+impl SessionKeys {
+    /// AEAD keys from a session key and salt, as RFC 7714 §16 gives them.
+    pub(super) fn gcm_for_test(key: &[u8], salt: [u8; 12]) -> Self {
+        let salt = Secret::new(salt);
+        match key.len() {
+            16 => Self::Gcm128(Box::new(Gcm { cipher: Aes128Gcm::new_from_slice(key).expect("16 bytes"), salt })),
+            _ => Self::Gcm256(Box::new(Gcm { cipher: Aes256Gcm::new_from_slice(key).expect("32 bytes"), salt })),
+        }
+    }
+}

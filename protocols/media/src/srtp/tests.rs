@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use aes::Aes128Enc;
+use aes::cipher::KeyInit;
+use edgeway_model::media::{CryptoSuite, SrtpKey};
 use edgeway_model::{Random, Secret};
 use proptest::prelude::*;
 
+use super::keys::{SessionKeys, Stream, derive};
 use super::*;
-use crate::limits::{SEND_SOURCES_MAX, SEND_SSRCS_MAX, SRTCP_OVERHEAD_BYTES};
+use crate::limits::{SEND_SOURCES_MAX, SEND_SSRCS_MAX, SRTCP_OVERHEAD_BYTES, SRTP_OVERHEAD_BYTES};
 use crate::rtp::RtpHeader;
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -14,13 +18,18 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-fn key(text: &str) -> SrtpKey {
-    SrtpKey(Secret::new(unhex(text).try_into().unwrap()))
+fn key(suite: CryptoSuite, text: &str) -> SrtpKey {
+    SrtpKey::new(suite, &unhex(text)).unwrap()
 }
 
 /// The master key of RFC 3711 appendix B.3.
 fn rfc_key() -> SrtpKey {
-    key("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6")
+    key(CryptoSuite::AesCm128HmacSha1_80, "E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6")
+}
+
+/// A key of a suite, all of it this byte.
+fn key_of(suite: CryptoSuite, byte: u8) -> SrtpKey {
+    SrtpKey::new(suite, &vec![byte; suite.key_bytes() + suite.salt_bytes()]).unwrap()
 }
 
 fn random(seed: u8) -> Random {
@@ -38,7 +47,7 @@ fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
 
 fn protect(sender: &mut SrtpSender, packet: &[u8]) -> Result<Vec<u8>, SrtpFault> {
     let mut buffer = packet.to_vec();
-    buffer.resize(packet.len() + 10, 0);
+    buffer.resize(packet.len() + SRTP_OVERHEAD_BYTES, 0);
     let len = sender.protect_rtp(&mut buffer, packet.len())?;
     buffer.truncate(len);
     Ok(buffer)
@@ -62,7 +71,7 @@ fn key_derivation_of_rfc_3711_b3() {
 
 #[test]
 fn keystream_of_rfc_3711_b2() {
-    let mut keys = SessionKeys::derive(&rfc_key(), RTP_LABELS);
+    let SessionKeys::Cm(mut keys) = SessionKeys::derive(&rfc_key(), Stream::Rtp) else { panic!("another suite") };
     keys.cipher = Aes128Enc::new_from_slice(&unhex("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap();
     keys.salt = Secret::new(unhex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap());
     let mut stream = vec![0; 16 * 0xff02];
@@ -94,10 +103,100 @@ fn whole_packets() {
     assert_eq!(packet[..opened.len], rtp(0xcafe_babe, 0x1234));
 }
 
+/// RFC 7714 §16.1.1 and §16.2.1: the session key itself, "Quid pro quo" as salt, and the beginning of
+/// Caesar.
+#[test]
+fn packets_of_rfc_7714() {
+    let clear = unhex(
+        "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573",
+    );
+    for (bytes, body, tag) in [
+        (
+            16,
+            "f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf 8833",
+            "899d7f27 beb16a91 52cf765e e4390cce",
+        ),
+        (
+            32,
+            "32b1de78 a822fe12 ef9f78fa 332e33aa b1801238 9a58e2f3 b50b2a02 76ffae0f 1ba63799 b87b",
+            "7aa3db36 dfffd6b0 f9bb7878 d7a76c13",
+        ),
+    ] {
+        let session: Vec<u8> = (0..bytes).collect();
+        let keys = SessionKeys::gcm_for_test(&session, *b"Quid pro quo");
+        let mut packet = clear.clone();
+        packet.resize(clear.len() + 16, 0);
+        keys.seal_rtp(&mut packet, 12, clear.len(), 0x5501_a0b2, 0xf17b);
+        assert_eq!(packet, [&clear[..12], &unhex(body), &unhex(tag)].concat());
+        assert_eq!(keys.open_rtp(&mut packet, 12, 0x5501_a0b2, 0xf17b), Ok(clear.len()));
+        assert_eq!(packet[..clear.len()], clear);
+    }
+}
+
+/// The same with the key derived from a master key, and the RTCP side of it: the values other
+/// implementations are checked against.
+#[test]
+fn whole_packets_of_the_aead_suite() {
+    let key = key(CryptoSuite::AeadAes128Gcm, "000102030405060708090a0b0c0d0e0f a0a1a2a3a4a5a6a7a8a9aaab");
+    let mut sender = SrtpSender::new(&key, random(1));
+    let protected = protect(&mut sender, &rtp(0xcafe_babe, 0x1234)).unwrap();
+    let expected = "800f1234decafbadcafebabe c5002ede04cfdd2eb91159e0880aa06e d2976826f796b201df3131a127e8a392";
+    assert_eq!(protected, unhex(expected));
+
+    let mut packet =
+        unhex("81c8000bcafebabe c98b8b5df0392a55852b6c21ac8e7025 c52c6fbea2b3b446ea31123ba88ce61e 80000001");
+    let opened = SrtpReceiver::new(&key).unprotect_rtcp(&mut packet).unwrap();
+    assert_eq!((opened.index, opened.ssrc), (1, 0xcafe_babe));
+    assert_eq!(packet[..opened.len], [&unhex("81c8000bcafebabe")[..], &[0xab; 16]].concat());
+}
+
+/// Each suite opens what it protects, in the length it says, and nothing of another suite or key.
+#[test]
+fn suites_keep_to_themselves() {
+    let report = unhex("80c90001 000000aa");
+    for suite in CryptoSuite::ALL {
+        let (rtp_tag, rtcp_tag) = match suite {
+            CryptoSuite::AesCm128HmacSha1_80 => (10, 14),
+            // RFC 4568 §6.2.2: RTCP keeps the long tag.
+            CryptoSuite::AesCm128HmacSha1_32 => (4, 14),
+            CryptoSuite::AeadAes128Gcm | CryptoSuite::AeadAes256Gcm => (16, 20),
+        };
+        let mut sender = SrtpSender::new(&key_of(suite, 1), random(1));
+        let packet = protect(&mut sender, &rtp(5, 77)).unwrap();
+        let control = protect_rtcp(&mut sender, &report).unwrap();
+        assert_eq!((packet.len(), control.len()), (28 + rtp_tag, 8 + rtcp_tag));
+        for (other, byte) in CryptoSuite::ALL.map(|other| (other, 1)).into_iter().chain([(suite, 2)]) {
+            let mut receiver = SrtpReceiver::new(&key_of(other, byte));
+            let fits = other == suite && byte == 1;
+            // The two lengths of tag have their keys in common, yet neither passes for the other.
+            assert_eq!(receiver.unprotect_rtp(&mut packet.clone()).is_ok(), fits, "{suite:?} {other:?}");
+            let related = suite.name()[..10] == other.name()[..10] && suite.key_bytes() == other.key_bytes();
+            assert_eq!(
+                receiver.unprotect_rtcp(&mut control.clone()).is_ok(),
+                fits || (byte == 1 && related && suite.salt_bytes() == 14),
+                "{suite:?} {other:?}"
+            );
+        }
+        let mut receiver = SrtpReceiver::new(&key_of(suite, 1));
+        for byte in 0..control.len() {
+            let mut forged = control.clone();
+            forged[byte] ^= 0x40;
+            let before = forged.clone();
+            assert!(receiver.unprotect_rtcp(&mut forged).is_err(), "{suite:?} byte {byte}");
+            assert_eq!(forged, before);
+        }
+        assert!(receiver.unprotect_rtcp(&mut control.clone()).is_ok());
+    }
+}
+
 #[test]
 fn forged_replayed_and_late_packets() {
-    let mut sender = SrtpSender::new(&rfc_key(), random(1));
-    let mut receiver = SrtpReceiver::new(&rfc_key());
+    CryptoSuite::ALL.into_iter().for_each(|suite| forged_replayed_and_late(&key_of(suite, 9)));
+}
+
+fn forged_replayed_and_late(key: &SrtpKey) {
+    let mut sender = SrtpSender::new(key, random(1));
+    let mut receiver = SrtpReceiver::new(key);
     let packets: Vec<_> = (10u16..400).map(|n| protect(&mut sender, &rtp(7, n)).unwrap()).collect();
     let open = |at: usize, receiver: &mut SrtpReceiver| receiver.unprotect_rtp(&mut packets[at].clone());
     assert!(open(5, &mut receiver).unwrap().newest);
@@ -185,6 +284,18 @@ fn a_source_forgotten_meanwhile_comes_back_under_another_ssrc() {
     assert_ne!((ssrc, index), (0, 1));
 }
 
+#[test]
+fn parties_with_one_ssrc_are_kept_apart() {
+    let mut sender = SrtpSender::new(&rfc_key(), random(1));
+    let mut ssrcs = BTreeSet::new();
+    for party in 0..3 {
+        let mut buffer = [&rtp(7, 1)[..], &[0; SRTP_OVERHEAD_BYTES]].concat();
+        sender.protect_rtp_of(Party(party), &mut buffer, 28).unwrap();
+        assert!(ssrcs.insert(RtpHeader::parse(&buffer).unwrap().ssrc));
+    }
+    assert!(ssrcs.contains(&7), "the first one keeps it");
+}
+
 /// One thing the inside may do to its stream.
 #[derive(Clone, Debug)]
 enum Step {
@@ -257,7 +368,7 @@ proptest! {
     /// Any bytes at all, and any damage to real packets, are survived and refused.
     #[test]
     fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..80), cut in 0usize..40) {
-        fuzz(&bytes);
+        crate::fuzzing::srtp(&bytes);
         let mut receiver = SrtpReceiver::new(&rfc_key());
         let mut sender = SrtpSender::new(&rfc_key(), random(1));
         prop_assert!(receiver.unprotect_rtp(&mut bytes.clone()).is_err());
