@@ -17,7 +17,7 @@ mod wire;
 
 pub use observe::{Observer, Seen};
 pub use phone::{
-    Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
+    Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, SrtpSuite, Sound,
 };
 pub use registrar::{Registrar, RegistrarConfig};
 

@@ -133,7 +133,7 @@ impl CoreNode {
             _ => {}
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={};rport", transport.via(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -179,7 +179,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport", transport.via()));
         let bytes = edit.finish();
@@ -295,7 +295,7 @@ impl CoreNode {
         let mut edit = response.edit();
         edit.pop_via();
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
@@ -327,4 +327,12 @@ fn same_place(party: &(String, u16), uri: &str) -> bool {
     Uri::parse(uri).is_some_and(|uri| {
         uri.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&party.0) && uri.port.unwrap_or(5_060) == party.1
     })
+}
+
+/// Puts another description into a message; none at all if it is empty.
+pub(crate) fn set_description(edit: &mut Edit<'_>, body: &[u8]) {
+    edit.set_body(body);
+    if body.is_empty() {
+        edit.remove(Name::ContentType);
+    }
 }

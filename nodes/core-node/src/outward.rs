@@ -10,6 +10,7 @@ use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
 
+use crate::inward::set_description;
 use crate::limits::OWN_ROUTES_MAX;
 use crate::{CoreNode, contact, flow_at};
 
@@ -118,7 +119,7 @@ impl CoreNode {
             edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -147,7 +148,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={branch}", self.agent()));
         let bytes = edit.finish();
@@ -211,7 +212,7 @@ impl CoreNode {
             contact::reveal(&mut edit, response);
         }
         if let Some(body) = body {
-            edit.set_body(&body);
+            set_description(&mut edit, &body);
         }
         let bytes = edit.finish();
         if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) && !matched.orphaned {

@@ -175,6 +175,9 @@ impl CoreNode {
             return MediaRefusal::unless_bare(request.method(), response);
         };
         let status = response.status().unwrap_or(500);
+        if let Some(call) = self.call_mut(exchange.call).filter(|_| status < 300) {
+            call.doubted = false;
+        }
         if let Some(tag) = response.to_tag().filter(|_| status < 300 && exchange.initial) {
             self.calls.add_tag(exchange.call, tag);
         }
@@ -291,7 +294,7 @@ impl CoreNode {
             call.acknowledged = true;
             if side == Side::Outside {
                 // The client is there (again), whatever became of its connection.
-                call.lost = None;
+                (call.lost, call.doubted) = (None, false);
             }
         }
         if !ack.has_sdp() {
@@ -312,7 +315,7 @@ impl CoreNode {
 
     /// An INVITE (or any transaction of a call) came to nothing.
     pub(crate) fn end_invite(&mut self, id: TransactionId, why: &'static str) {
-        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return };
+        let Some(exchange) = self.calls.exchanges.get(&id).copied() else { return self.bye_failed(id, why) };
         let established = self.call(exchange.call).is_some_and(|call| call.established);
         if exchange.initial && !established {
             return self.end_call(exchange.call, why);

@@ -97,7 +97,10 @@ struct Call {
     /// By media section.
     relays: Vec<Option<Relay>>,
     exchanges: Vec<TransactionId>,
+    /// Its client's flow is gone.
     lost: Option<Moment>,
+    /// Its edge was away so long that it may have ended without us.
+    doubted: bool,
     /// When media last came from the client, and from either side.
     heard: Moment,
     alive: Moment,
@@ -283,6 +286,7 @@ impl CoreNode {
             relays: Vec::new(),
             exchanges: Vec::new(),
             lost: None,
+            doubted: false,
             heard: now,
             alive: now,
             silent: false,
@@ -331,6 +335,19 @@ impl CoreNode {
             self.close_relay(&relay);
         }
         self.notice(Notice::CallEnded { call: Pii::new(call.id), why });
+    }
+
+    /// A request could not be sent on. Who sends a BYE is done, whatever the answer (RFC 3261 §15.1.1).
+    fn bye_failed(&mut self, id: TransactionId, why: &'static str) {
+        let Some(request) = self.proxy.request(id).filter(|request| request.method() == Some("BYE")) else { return };
+        let from = match self.proxy.upstream(id) {
+            Some(hop) if hop.is_node() => Side::Outside,
+            Some(_) | None => Side::Inside,
+        };
+        let (outside_tag, inside_tag) = tags(request, from);
+        if let Some((key, dialog)) = self.calls.of_dialog(request.call_id(), outside_tag, inside_tag) {
+            self.end_dialog(key, Some(dialog), why);
+        }
     }
 
     /// An edge has restarted: whatever went through it is gone.

@@ -156,13 +156,21 @@ impl CoreNode {
     }
 
     /// Opens the relays an offer needs and the call has not: a pair of ports here, one at the edge, and
-    /// keys of its own.
+    /// keys of its own. Where ports are short, sections that get none are refused; a call without any is.
     pub(super) fn open_relays(&mut self, key: u32, wanted: &[Option<Carriage>]) -> Result<(), MediaRefusal> {
+        let (mut opened, mut short) = (0, None);
         for (section, carriage) in wanted.iter().enumerate() {
-            if let Some(carriage) = carriage {
-                self.open_relay(key, section, *carriage)?;
+            let Some(carriage) = carriage else { continue };
+            match self.open_relay(key, section, *carriage) {
+                Ok(()) => opened += 1,
+                Err(refusal) => short = Some(refusal),
             }
         }
+        let Some(refusal) = short else { return Ok(()) };
+        if opened == 0 {
+            return Err(refusal);
+        }
+        self.dropped(refusal.reason, refusal.text);
         Ok(())
     }
 
