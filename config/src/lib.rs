@@ -12,6 +12,7 @@
 
 mod core_file;
 mod edge_file;
+pub mod fuzzing;
 pub mod known;
 pub mod limits;
 mod manual;

@@ -19,17 +19,33 @@ pub struct Problem {
     pub did_you_mean: Option<String>,
 }
 
+/// What stands in a file is shown to people: control characters as escapes, so
+/// that a file cannot play with a terminal or start a line of its own.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in self.0.split_inclusive(char::is_control) {
+            match piece.chars().next_back().filter(|last| last.is_control()) {
+                Some(last) => write!(f, "{}{}", &piece[..piece.len() - last.len_utf8()], last.escape_default())?,
+                None => f.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", Visible(&self.path))?;
         }
-        write!(f, "{}.", self.reason)?;
+        write!(f, "{}.", Visible(&self.reason))?;
         if let Some(meant) = &self.did_you_mean {
-            write!(f, " Did you mean \"{meant}\"?")?;
+            write!(f, " Did you mean \"{}\"?", Visible(meant))?;
         }
         if !self.remedy.is_empty() {
-            write!(f, " {}", self.remedy)?;
+            write!(f, " {}", Visible(&self.remedy))?;
         }
         Ok(())
     }

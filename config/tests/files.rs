@@ -437,3 +437,16 @@ proptest! {
         prop_assert_eq!(meant, Some(setting.path), "{}", path);
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the corpus is files beside the source")]
+fn the_corpus_of_the_fuzzer_passes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/config");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is committed") {
+        let path = entry.expect("a readable folder").path();
+        edgeway_config::fuzzing::settings(&std::fs::read(path).expect("a readable file"));
+        count += 1;
+    }
+    assert!(count > 3);
+}

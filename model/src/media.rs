@@ -15,6 +15,37 @@ pub enum Component {
     Rtcp,
 }
 
+/// How media reaches the node at the other end of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MediaPath {
+    /// Not at all: there is no media.
+    #[default]
+    None,
+    /// Over UDP, as it should be.
+    Udp,
+    /// Over a TCP connection of its own, because UDP is blocked between the two: media passes, and
+    /// every packet the path loses delays those behind it.
+    Tcp,
+}
+
+impl MediaPath {
+    /// Whether datagrams pass at all.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// As an operator reads it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP fallback",
+        }
+    }
+}
+
 /// What protects an SRTP stream (RFC 4568 §6.2, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CryptoSuite {
@@ -76,8 +107,8 @@ pub const SRTP_KEY_BYTES_MAX: usize = 44;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SrtpKey {
     suite: CryptoSuite,
-    /// Key, then salt, then zeroes.
-    bytes: Secret<SRTP_KEY_BYTES_MAX>,
+    /// Key, then salt, then zeroes. Boxed, so that moving a key about leaves no copies behind.
+    bytes: Box<Secret<SRTP_KEY_BYTES_MAX>>,
 }
 
 impl SrtpKey {
@@ -90,14 +121,14 @@ impl SrtpKey {
         }
         let mut bytes = [0; SRTP_KEY_BYTES_MAX];
         bytes[..key_and_salt.len()].copy_from_slice(key_and_salt);
-        Some(Self { suite, bytes: Secret::new(bytes) })
+        Some(Self { suite, bytes: Box::new(Secret::new(bytes)) })
     }
 
     /// A fresh one.
     pub fn generate(suite: CryptoSuite, random: &mut Random) -> Self {
         let mut bytes = [0; SRTP_KEY_BYTES_MAX];
         random.fill(&mut bytes[..suite.key_bytes() + suite.salt_bytes()]);
-        Self { suite, bytes: Secret::new(bytes) }
+        Self { suite, bytes: Box::new(Secret::new(bytes)) }
     }
 
     /// The suite.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::media::MediaPath;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
 
 /// Why something was refused or dropped. Each has a counter; the text names the cause.
@@ -88,6 +89,13 @@ pub enum Notice {
         peer: Option<NodeId>,
         /// Why.
         why: String,
+    },
+    /// How media reaches the node at the other end of a link has changed.
+    MediaPath {
+        /// The node at the other end.
+        peer: NodeId,
+        /// How it does now.
+        path: MediaPath,
     },
     /// There is no link with a node that could be reached: what the two do not agree on. Said once,
     /// until it changes.
@@ -205,6 +213,14 @@ impl fmt::Display for Notice {
             Self::LinkUp { peer, skew_ms, .. } => write!(f, "link up with {peer} (clock {skew_ms:+} ms)"),
             Self::LinkDown { peer: Some(peer), why, .. } => write!(f, "link to {peer} down: {why}"),
             Self::LinkDown { peer: None, why, .. } => write!(f, "link down: {why}"),
+            Self::MediaPath { peer, path: MediaPath::Udp } => write!(f, "media to {peer} goes over UDP"),
+            Self::MediaPath { peer, path: MediaPath::Tcp } => write!(
+                f,
+                "media to {peer} falls back to TCP, UDP is blocked: let UDP pass from core to edge, to the port of the link"
+            ),
+            Self::MediaPath { peer, path: MediaPath::None } => {
+                write!(f, "no media path to {peer}: neither UDP nor TCP passes from core to edge")
+            }
             Self::LinkRefused { peer, why } => write!(f, "no link with {peer}: {why}"),
             Self::CertificateRenewed { node, .. } => write!(f, "{node} has a new certificate for its links"),
             Self::CertificateExpiring { node, seconds_left, why } => {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::media::{MediaCommand, MediaEvent};
+use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
 use crate::{FlowId, LinkId, Moment, NodeId, Role};
 
@@ -180,10 +180,10 @@ pub enum LinkEvent {
         /// The datagram.
         bytes: Bytes,
     },
-    /// The UDP path of this link opened or closed.
+    /// How media and control datagrams reach the peer has changed.
     DatagramPath {
-        /// Whether datagrams can be sent now.
-        open: bool,
+        /// How they do now.
+        path: MediaPath,
     },
     /// The link is gone. The last event of a link.
     Closed {
@@ -320,8 +320,8 @@ pub struct LinkStatus {
     pub round_trip: Option<Duration>,
     /// Clock skew, milliseconds (positive: the peer is ahead).
     pub skew_ms: i64,
-    /// Whether the UDP path for media is open.
-    pub datagrams: bool,
+    /// How media reaches the peer.
+    pub media_path: MediaPath,
     /// The version of the link protocol both speak; 0 while the link is down.
     pub version: u16,
     /// Frames of the peer that were skipped because this version does not know their kind.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::IsTerminal as _;
 
 use edgeway_config::LogFormat;
+use edgeway_model::media::MediaPath;
 use edgeway_model::notice::Notice;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -26,6 +27,10 @@ pub fn notice(notice: &Notice) {
         Notice::LinkDown { link, peer, why } => {
             let peer = peer.as_ref().map(tracing::field::display);
             warn!(event = "link.down", peer, %link, reason = why, "{notice}");
+        }
+        Notice::MediaPath { peer, path: MediaPath::Udp } => info!(event = "link.media_path", %peer, "{notice}"),
+        Notice::MediaPath { peer, path: MediaPath::Tcp | MediaPath::None } => {
+            warn!(event = "link.media_path", %peer, "{notice}");
         }
         Notice::LinkRefused { peer, why } => warn!(event = "link.refused", %peer, reason = why, "{notice}"),
         Notice::CertificateRenewed { node, not_after_unix } => {

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use edgeway_model::media::MediaPath;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::{LinkStatus, Status};
 
@@ -63,6 +64,11 @@ const TUNNEL_DATAGRAMS: Family = gauge(
     &["peer"],
     "Whether media has its UDP path to the peer (1), or UDP is blocked (0).",
 );
+const TUNNEL_FALLBACK: Family = gauge(
+    "edgeway_tunnel_media_fallback",
+    &["peer"],
+    "Whether media goes to the peer over TCP (1), because UDP is blocked, or not (0).",
+);
 const UC_NODE_UP: Family =
     gauge("edgeway_uc_node_up", &["node", "service"], "Whether the registrar answers (1) or not (0); only on a core.");
 const REQUESTS: Family = counter("edgeway_requests_total", &["proto", "method"], "Requests received.");
@@ -74,7 +80,7 @@ const RTP_PACKETS: Family = counter(
 );
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 16] = [
+pub const FAMILIES: [Family; 17] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -87,6 +93,7 @@ pub const FAMILIES: [Family; 16] = [
     TUNNEL_RTT,
     TUNNEL_SKEW,
     TUNNEL_DATAGRAMS,
+    TUNNEL_FALLBACK,
     UC_NODE_UP,
     REQUESTS,
     DROPS,
@@ -111,7 +118,8 @@ pub fn render(status: &Status) -> String {
     let round_trip = |link: &LinkStatus| Some((link.up, link.round_trip?.as_secs_f64())).filter(|(up, _)| *up);
     page.family(TUNNEL_RTT, links().filter_map(|link| Some((peer(link), round_trip(link)?.1))));
     page.family(TUNNEL_SKEW, links().filter(|link| link.up).map(|link| (peer(link), link.skew_ms as f64 / 1e3)));
-    page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.datagrams))));
+    page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Udp))));
+    page.family(TUNNEL_FALLBACK, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Tcp))));
     let registrars: Vec<_> = status.registrars.iter().map(|one| (one.address.to_string(), one.alive)).collect();
     page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
     page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
@@ -177,7 +185,7 @@ mod tests {
             up,
             round_trip: Some(Duration::from_micros(1_250)),
             skew_ms: -42,
-            datagrams: up,
+            media_path: if up { MediaPath::Udp } else { MediaPath::None },
             ..LinkStatus::default()
         };
         Status {
@@ -213,6 +221,7 @@ mod tests {
             "edgeway_tunnel_clock_skew_seconds{peer=\"edge1\"} -0.042",
             "edgeway_tunnel_datagrams{peer=\"edge1\"} 1",
             "edgeway_tunnel_datagrams{peer=\"edge2\"} 0",
+            "edgeway_tunnel_media_fallback{peer=\"edge1\"} 0",
             "edgeway_uc_node_up{node=\"10.0.0.5:5060\",service=\"sip\"} 1",
             "edgeway_requests_total{proto=\"sip\",method=\"REGISTER\"} 120",
             "edgeway_drops_total{reason=\"no_relay\"} 7",

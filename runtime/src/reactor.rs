@@ -7,19 +7,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
-use edgeway_model::media::MediaCommand;
+use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
     FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
+use rustls::ServerConnection;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -275,7 +276,7 @@ impl<N: Node + 'static> Reactor<N> {
             match fact {
                 MediaFact::Event(event) => self.input(Input::Media(event)),
                 MediaFact::Control { peer, bytes } => self.link_of(&peer, LinkEvent::Datagram { bytes }),
-                MediaFact::Path { peer, open } => self.link_of(&peer, LinkEvent::DatagramPath { open }),
+                MediaFact::Path { peer, path } => self.link_of(&peer, LinkEvent::DatagramPath { path }),
             }
         }
     }
@@ -485,9 +486,9 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
         self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
         self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
-        let open = self.media.borrow().as_ref().is_some_and(|media| media.is_open(&peer));
-        if open {
-            self.input(Input::Link { link, event: LinkEvent::DatagramPath { open } });
+        let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
+        if path.is_open() {
+            self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });
         }
     }
 
@@ -500,6 +501,12 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     fn link_closed(&self, link: LinkId, why: String) {
         if self.links.borrow_mut().remove(&link).is_some() {
             self.input(Input::Link { link, event: LinkEvent::Closed { why } });
+        }
+    }
+
+    fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
+        if let Some(media) = &*self.media.borrow() {
+            media.adopt(peer, tcp, tls);
         }
     }
 

@@ -1,5 +1,5 @@
-//! The step with real daemons: built as whoever we are, run as root, because it makes network
-//! namespaces.
+//! The steps with network namespaces, real daemons around the product and a bad path between two nodes: built as
+//! whoever we are, run as root.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,20 +14,45 @@ use crate::{cargo, setup};
 /// Seconds all its calls and faults may take, side by side.
 const SECONDS_MAX: u32 = 15 * 60;
 
+/// Seconds the scenarios across a bad path may take.
+const PATH_SECONDS_MAX: u32 = 5 * 60;
+
+/// The step across a bad path, its program built.
+pub(crate) fn path_step() -> Result<Step> {
+    let program = build("edgeway-path", "path")?;
+    let mut words = as_root()?;
+    words.extend(["env".into(), "EDGEWAY_PATH=1".into(), program.into()]);
+    Ok(Step::program("path", words).within(PATH_SECONDS_MAX))
+}
+
+/// `cargo xtask path`: the same, with links watched for so many seconds. Whether all went well.
+pub(crate) fn path(seconds: u32, scenarios: &[String]) -> Result<bool> {
+    let program = build("edgeway-path", "path")?;
+    let mut words = as_root()?;
+    words.extend(["env".into(), "EDGEWAY_PATH=1".into(), program.into()]);
+    words.extend(["--seconds".into(), seconds.to_string().into()]);
+    words.extend(scenarios.iter().map(OsString::from));
+    Ok(Step::program("path", words).run().is_good())
+}
+
+fn as_root() -> Result<Vec<OsString>> {
+    Ok(if setup::we_are_root()? { Vec::new() } else { vec!["sudo".into()] })
+}
+
 /// The step, its program built.
 pub(crate) fn step() -> Result<Step> {
-    let program = build()?;
+    let program = build("edgeway-interop", "first_call")?;
     // Named rather than handed down, because sudo clears the environment.
     let mut binaries = OsString::from("EDGEWAY_BIN_DIR=");
     binaries.push(release_folder()?);
-    let mut words: Vec<OsString> = if setup::we_are_root()? { Vec::new() } else { vec!["sudo".into()] };
+    let mut words = as_root()?;
     words.extend(["env".into(), "EDGEWAY_INTEROP=1".into(), binaries, program.into()]);
     Ok(Step::program("interop", words).within(SECONDS_MAX))
 }
 
-/// Builds the test program and says where it is.
-fn build() -> Result<PathBuf> {
-    let arguments = ["test", "--release", "--locked", "-p", "edgeway-interop", "--test", "first_call", "--no-run"];
+/// Builds a test program and says where it is.
+fn build(package: &str, test: &str) -> Result<PathBuf> {
+    let arguments = ["test", "--release", "--locked", "-p", package, "--test", test, "--no-run"];
     let output = cargo()
         .args(arguments)
         .args(["--message-format", "json-render-diagnostics"])
@@ -39,7 +64,7 @@ fn build() -> Result<PathBuf> {
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter(|message| message["target"]["name"] == "first_call");
+    let mut programs = messages.filter(|message| message["target"]["name"] == test);
     let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
     program.context("cargo names no program for it")
 }

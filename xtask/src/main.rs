@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask setup|test|bench|sim|fuzz|docs`.
+//! The commands of this repository: `cargo xtask setup|test|bench|sim|path|fuzz|docs`.
 //!
 //! A command here is what a person types and what CI runs; there is no second way.
 
@@ -44,6 +44,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Media and links across a bad path, in network namespaces (root): the long run of the step of that name
+    Path {
+        /// How long links under loss are watched
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        seconds: u32,
+        /// Scenarios, by part of their name
+        scenarios: Vec<String>,
+    },
     /// Fuzz one target with a nightly compiler and cargo-fuzz
     Fuzz(fuzz::Options),
     /// Write the pages of the manual that come from the code
@@ -68,6 +76,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Test(options) => test::run(&options),
         Task::Bench { arguments } => run_release("edgeway-bench", &arguments),
         Task::Sim { arguments } => run_release("edgeway-sim", &arguments),
+        Task::Path { seconds, scenarios } => interop::path(seconds, &scenarios),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Docs => docs::write().map(|()| true),
     }

@@ -121,11 +121,11 @@ impl Tally {
         self
     }
 
-    /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says, or the last one of the
-    /// interop program, `first_call: 30 passed, 0 failed, 95 s`.
+    /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says, or the last one of a
+    /// program of ours, `first_call: 30 passed, 0 failed, 95 s`.
     fn count(&mut self, line: &str) {
         let Some(counts) =
-            ["test result: ", "first_call: "].iter().find_map(|start| line.trim_start().strip_prefix(start))
+            ["test result: ", "first_call: ", "path: "].iter().find_map(|start| line.trim_start().strip_prefix(start))
         else {
             return;
         };
@@ -184,6 +184,7 @@ mod tests {
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "12 passed; 7 failed",
             "first_call: 30 passed, 1 failed, 95 s",
+            "path: 0 tests; EDGEWAY_PATH=1 runs them",
             "first_call: FAILED: network namespaces need root",
         ] {
             tally.count(line);

@@ -40,7 +40,7 @@ fn steps() -> Vec<Step> {
 /// Whether everything held.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let steps = steps();
-    let names: Vec<&str> = steps.iter().map(|step| step.name).chain([INTEROP]).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.name).chain([INTEROP, PATH]).collect();
     if let Some(unknown) = options.only.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("there is no step {unknown}; there are: {}", names.join(", "));
     }
@@ -57,7 +57,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         outcomes.push(outcome);
     }
     if wanted(INTEROP) {
-        let outcome = Outcome::of(INTEROP, || run_interop(&outcomes));
+        let outcome = Outcome::of(INTEROP, || run_built(interop::step, &outcomes));
+        outcomes.push(outcome);
+    }
+    if wanted(PATH) {
+        let outcome = Outcome::of(PATH, || run_built(interop::path_step, &outcomes));
         outcomes.push(outcome);
     }
     Ok(print_summary(&outcomes))
@@ -73,11 +77,12 @@ fn run_step(step: &Step, before: &[Outcome]) -> Tally {
     }
 }
 
-fn run_interop(before: &[Outcome]) -> Tally {
+/// A step that is made when it is its turn.
+fn run_built(step: fn() -> Result<Step>, before: &[Outcome]) -> Tally {
     if let Some(why) = failed(BUILD, before) {
         return why;
     }
-    match interop::step() {
+    match step() {
         Ok(step) => step.run(),
         Err(error) => Tally::failed(format!("{error:#}")),
     }
@@ -91,5 +96,7 @@ fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
 
 /// The step that builds what later ones run.
 const BUILD: &str = "build";
-/// The step with real daemons; it is made when it is its turn.
+/// The step with real daemons.
 const INTEROP: &str = "interop";
+/// The step across a bad path.
+const PATH: &str = "path";

@@ -81,6 +81,7 @@ impl CoreNode {
 
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
         match said {
+            Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::Up(hello) => match hello.role {
                 Role::Edge => self.edge_up(link, peer, hello, now),
                 Role::Core => self.core_up(link, peer),

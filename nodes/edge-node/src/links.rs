@@ -126,6 +126,7 @@ impl EdgeNode {
     fn link_said(&mut self, link: LinkId, peer: &NodeId, said: Said, now: Moment) {
         match said {
             Said::Up(hello) => self.core_up(link, peer, hello, now),
+            Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
             // What follows a breach of the protocol is not looked at.
             Said::Received(_) if !self.links.get(link).is_some_and(edgeway_link::Link::is_up) => {}

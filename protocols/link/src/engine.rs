@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use edgeway_model::media::MediaPath;
 use edgeway_model::{Deadline, Moment, NodeId, Role};
 
 use crate::frame::{Decoder, Frame, Hello, Load};
@@ -29,6 +30,8 @@ pub enum LinkEvent {
     /// The clocks differ by more than the reported bound; milliseconds, positive when the peer is
     /// ahead. Said once per link.
     ClockSkew(i64),
+    /// How media reaches the peer has changed.
+    MediaPath(MediaPath),
     /// The link is of no more use; the reason for the log and for the peer.
     Failed(String),
 }
@@ -61,7 +64,7 @@ pub struct Link {
     decoder: Decoder,
     opened_at: Moment,
     heard_at: Moment,
-    datagrams: bool,
+    path: MediaPath,
     sequence: u32,
     asked: Option<(u32, Moment)>,
     keepalive_at: Moment,
@@ -92,7 +95,7 @@ impl Link {
             decoder: Decoder::default(),
             opened_at: now,
             heard_at: now,
-            datagrams: false,
+            path: MediaPath::None,
             sequence: 0,
             asked: None,
             keepalive_at: now + KEEPALIVE_EVERY,
@@ -160,10 +163,10 @@ impl Link {
         self.heard_at
     }
 
-    /// Whether the datagram path is open.
+    /// How datagrams reach the peer.
     #[must_use]
-    pub fn has_datagrams(&self) -> bool {
-        self.datagrams
+    pub fn media_path(&self) -> MediaPath {
+        self.path
     }
 
     /// Sets the load carried by the next keepalives.
@@ -186,13 +189,18 @@ impl Link {
         self.wall = Some((unix_ms, now));
     }
 
-    /// The datagram path opened or closed.
-    pub fn handle_datagram_path(&mut self, open: bool, now: Moment) {
-        self.datagrams = open;
+    /// How datagrams reach the peer has changed. Said again, it changes nothing.
+    pub fn handle_datagram_path(&mut self, path: MediaPath, now: Moment) {
+        if self.path == path || self.state == State::Failed {
+            return;
+        }
+        self.path = path;
         self.probe_at = now;
-        if open {
+        if path.is_open() {
+            // It was opened with the peer, just now.
             self.heard_at = now;
         }
+        self.events.push_back(LinkEvent::MediaPath(path));
     }
 
     /// A control datagram arrived: it proves the peer alive, nothing else.
@@ -253,7 +261,7 @@ impl Link {
             State::Up => Deadline { at: self.heard_at + SILENT_AFTER, why: "link silence" },
         };
         let keepalive = Deadline { at: self.keepalive_at, why: "link keepalive" };
-        let probe = self.datagrams.then_some(Deadline { at: self.probe_at, why: "link probe" });
+        let probe = self.path.is_open().then_some(Deadline { at: self.probe_at, why: "link probe" });
         Deadline::soonest(Deadline::soonest(Some(judged), Some(keepalive)), probe)
     }
 
@@ -360,7 +368,7 @@ impl Link {
             let wall_ms = wall_at(self.wall, now);
             self.send(&Frame::Keepalive { sequence: self.sequence, wall_ms, load: self.load });
         }
-        if self.datagrams && now >= self.probe_at {
+        if self.path.is_open() && now >= self.probe_at {
             self.probe_at = now + PROBE_EVERY;
             self.transmits.push_back(Transmit::Datagram(probe(self.sequence)));
         }
@@ -493,7 +501,7 @@ mod tests {
         fn failed(events: &[LinkEvent]) -> Option<&str> {
             events.iter().find_map(|event| match event {
                 LinkEvent::Failed(why) => Some(why.as_str()),
-                LinkEvent::Up(_) | LinkEvent::Received(_) | LinkEvent::ClockSkew(_) => None,
+                LinkEvent::Up(_) | LinkEvent::Received(_) | LinkEvent::ClockSkew(_) | LinkEvent::MediaPath(_) => None,
             })
         }
     }
@@ -513,8 +521,8 @@ mod tests {
     #[test]
     fn a_stream_that_stalls_is_no_death_while_datagrams_pass() {
         let mut pair = Pair::usual();
-        pair.edge.handle_datagram_path(true, pair.now);
-        pair.core.handle_datagram_path(true, pair.now);
+        pair.edge.handle_datagram_path(MediaPath::Udp, pair.now);
+        pair.core.handle_datagram_path(MediaPath::Udp, pair.now);
         pair.stream_open = false;
         pair.run(Duration::from_secs(20));
         assert!(pair.edge.is_up() && pair.core.is_up());

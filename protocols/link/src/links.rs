@@ -82,7 +82,7 @@ impl Links {
         match event {
             Happened::Received { bytes } => conversation.handle_bytes(bytes, now),
             Happened::Datagram { bytes } => conversation.handle_datagram(&bytes, now),
-            Happened::DatagramPath { open } => conversation.handle_datagram_path(open, now),
+            Happened::DatagramPath { path } => conversation.handle_datagram_path(path, now),
             Happened::Opened { .. } | Happened::Closed { .. } => {}
         }
     }
@@ -136,7 +136,7 @@ impl Links {
             up: conversation.is_up(),
             round_trip: conversation.round_trip(),
             skew_ms: conversation.skew_ms(),
-            datagrams: conversation.has_datagrams(),
+            media_path: conversation.media_path(),
             version: conversation.version().unwrap_or_default(),
             unknown_frames: conversation.unknown_frames(),
             trouble: self.troubles.get(peer).cloned(),

@@ -7,7 +7,7 @@
 //!
 //! Inwards, `candidate` names the source on the client's side and `flags` tells whether it is the
 //! latched one; a latch command carries the candidate back. Control datagrams (probes) are
-//! opaque here and belong to no relay.
+//! opaque here and belong to no relay. Packets too large for one datagram: see [`crate::split`].
 
 use edgeway_model::RelayId;
 use edgeway_model::media::Component;
@@ -44,7 +44,7 @@ pub enum Datagram {
 const MEDIA: u8 = 1;
 const LATCH: u8 = 2;
 const CONTROL: u8 = 3;
-const FLAG_LATCHED: u8 = 1;
+pub(crate) const FLAG_LATCHED: u8 = 1;
 
 impl Datagram {
     /// The header's bytes.
@@ -72,11 +72,7 @@ impl Datagram {
         let (header, rest) = bytes.split_first_chunk::<DATAGRAM_HEADER_BYTES>()?;
         let [kind, component, candidate, flags, a, b, c, d] = *header;
         let relay = RelayId(u32::from_be_bytes([a, b, c, d]));
-        let component = match component {
-            0 => Component::Rtp,
-            1 => Component::Rtcp,
-            _ => return None,
-        };
+        let component = component_of(component)?;
         match (kind, flags) {
             (MEDIA, 0 | FLAG_LATCHED) => {
                 Some((Self::Media { relay, component, candidate, latched: flags == FLAG_LATCHED }, rest))
@@ -85,6 +81,15 @@ impl Datagram {
             (CONTROL, 0) => Some((Self::Control, rest)),
             _ => None,
         }
+    }
+}
+
+/// A component by its number on the link.
+pub(crate) const fn component_of(number: u8) -> Option<Component> {
+    match number {
+        0 => Some(Component::Rtp),
+        1 => Some(Component::Rtcp),
+        _ => None,
     }
 }
 

@@ -172,3 +172,26 @@ fn relay_of(shape: u8) -> (OutsideEngine, InsideEngine) {
     };
     (OutsideEngine::new(edge, Moment::ZERO), InsideEngine::new(rule, Random::from_seed([6; 32]), Moment::ZERO))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_packets_are_survived(shape in any::<u8>(), records in proptest::collection::vec((any::<u8>(), 0u8..4, proptest::collection::vec(any::<u8>(), 0..80)), 0..20)) {
+            let mut bytes = vec![shape];
+            for (from, kind, packet) in records {
+                bytes.extend_from_slice(&[from, packet.len() as u8]);
+                let at = bytes.len();
+                bytes.extend_from_slice(&packet);
+                // Most are to get past the first look.
+                if kind > 0 && packet.len() > 4 {
+                    bytes[at] = 0x80;
+                    bytes[at + 1] = if kind == 1 { 0 } else { 200 + kind };
+                }
+            }
+            super::relay(&bytes);
+        }
+    }
+}

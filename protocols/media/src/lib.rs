@@ -14,4 +14,5 @@ pub mod relay;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+pub mod split;
 pub mod srtp;

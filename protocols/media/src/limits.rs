@@ -21,9 +21,20 @@ pub const SDP_CRYPTO_LINES_MAX: usize = 16;
 /// Bytes of the header of a datagram on the link.
 pub const DATAGRAM_HEADER_BYTES: usize = 8;
 
-/// Largest RTP or RTCP packet taken from a socket, protection included: what a link datagram
-/// carries beside its header.
-pub const PACKET_BYTES_MAX: usize = edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX - DATAGRAM_HEADER_BYTES;
+/// Bytes before one half of a packet that is larger than a datagram of the link.
+pub const HALF_HEADER_BYTES: usize = DATAGRAM_HEADER_BYTES + 4;
+
+/// Halves that wait for the other, per direction of a link; a power of two, so that numbers may
+/// wrap. At 100 Mbit/s of video it holds 28 ms, more than a path reorders.
+pub const HALVES_WAITING_MAX: usize = 256;
+
+/// How long a half waits for the other. Both leave together; what comes later is too late to be
+/// played.
+pub const HALF_WITHIN: Duration = Duration::from_millis(200);
+
+/// Largest RTP or RTCP packet taken from a socket, protection included: what an Ethernet carries.
+/// Two datagrams of the link carry it over any path.
+pub const PACKET_BYTES_MAX: usize = 1_500;
 
 /// Most bytes SRTP adds to an RTP packet: the tag of the AEAD suites (RFC 7714 §13.1).
 pub const SRTP_OVERHEAD_BYTES: usize = 16;
@@ -70,6 +81,11 @@ pub const CANDIDATE_TRIES: u8 = 5;
 /// Silence after which a new source may take a candidate's slot. With [`CANDIDATE_TRIES`] it
 /// keeps a slot's 64 generations from coming round while a latch is under way.
 pub const CANDIDATE_IDLE: Duration = Duration::from_secs(1);
+
+/// How long after its last packet the latched source still counts as alive: meanwhile only a packet
+/// that was certainly not held back moves the latch. Longer than the gaps of any codec without
+/// silence suppression, and well below the second within which media is to be regained.
+pub const LATCHED_ALIVE: Duration = Duration::from_millis(500);
 
 /// How long a complete relay waits for the client's first packet before it is called silent.
 pub const CLIENT_SILENT_AFTER: Duration = Duration::from_secs(3);

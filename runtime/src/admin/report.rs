@@ -35,7 +35,7 @@ fn link(link: &LinkStatus) -> Value {
         "state": if link.up { "up" } else { "down" },
         "round_trip_ms": link.round_trip.map(|time| time.as_secs_f64() * 1e3),
         "clock_skew_ms": link.skew_ms,
-        "media_path": if link.datagrams { "udp open" } else { "udp blocked" },
+        "media_path": link.media_path.label(),
         "version": link.version,
         "unknown_frames": link.unknown_frames,
         "trouble": link.trouble,
@@ -102,7 +102,7 @@ fn link_row(link: &Value) -> Vec<String> {
     row.push(round_trip.map_or(NOTHING.to_owned(), |ms| format!("{ms:.1} ms")));
     let skew = link.get("clock_skew_ms").and_then(Value::as_i64);
     row.push(skew.map_or(NOTHING.to_owned(), |ms| format!("{ms:+} ms")));
-    row.push(cell(link.get("media_path")).replace("udp", "UDP"));
+    row.push(cell(link.get("media_path")));
     row
 }
 
@@ -156,6 +156,8 @@ fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize])
 
 #[cfg(test)]
 mod tests {
+    use edgeway_model::media::MediaPath;
+
     use std::time::Duration;
 
     use super::*;
@@ -173,7 +175,7 @@ mod tests {
                     up: true,
                     round_trip: Some(Duration::from_micros(1_250)),
                     skew_ms: -42,
-                    datagrams: true,
+                    media_path: MediaPath::Udp,
                     version: 2,
                     ..LinkStatus::default()
                 },
@@ -182,6 +184,7 @@ mod tests {
                     up: true,
                     round_trip: None,
                     skew_ms: 7,
+                    media_path: MediaPath::Tcp,
                     version: 2,
                     ..LinkStatus::default()
                 },
@@ -190,7 +193,7 @@ mod tests {
                     up: false,
                     round_trip: Some(Duration::from_secs(1)),
                     skew_ms: 1,
-                    datagrams: true,
+                    media_path: MediaPath::Udp,
                     trouble: Some("silent for 3 s".into()),
                     ..LinkStatus::default()
                 },
@@ -255,7 +258,7 @@ outward            99
         assert_eq!(value["links"][0]["clock_skew_ms"], -42);
         assert_eq!(value["links"][0]["state"], "up");
         assert_eq!(value["links"][1]["round_trip_ms"], Value::Null);
-        assert_eq!(value["links"][1]["media_path"], "udp blocked");
+        assert_eq!(value["links"][1]["media_path"], "TCP fallback");
         assert_eq!(value["registrars"][1]["state"], "failed");
         assert_eq!(value["registrations"], json!({ "current": 12, "peak": 40 }));
         assert_eq!(value["requests"]["REGISTER"], 12_000);

@@ -1,10 +1,11 @@
 //! What the link's transport needs from the reactor that owns the node.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use edgeway_model::{LinkId, NodeId, Role};
+use rustls::ServerConnection;
 
 use crate::outbox::Outbox;
 use crate::pki::Joined;
@@ -22,6 +23,10 @@ pub trait LinkHost {
     /// The link is gone. Comes exactly once for each `link_opened`, and is the last call for the
     /// link, also when the host itself closed the outbox.
     fn link_closed(&self, link: LinkId, why: String);
+    /// A core whose identity is proven has dialled the way media takes where UDP is blocked.
+    fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
+        drop((peer, tcp, tls));
+    }
     /// This edge has become (or stayed) one of a core's: `joined.identity` is what it is now.
     fn joined(&self, joined: &Joined) {
         let _ = joined;

@@ -23,7 +23,7 @@ use super::dialler::tune;
 use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
 use super::pipe::Pipe;
 use crate::outbox::Outbox;
-use crate::pki::tls::{JOIN_ALPN, explain_io, link_server_config};
+use crate::pki::tls::{JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_media_stream, link_server_config};
 use crate::pki::{Identity, JoinDesk, NodeKey, PkiError, node_of, tls};
 
 /// Why the older of two links from one core is closed.
@@ -83,6 +83,7 @@ struct Port<H> {
 struct Configs {
     identity: Option<Identity>,
     link: Option<Arc<ServerConfig>>,
+    media: Option<Arc<ServerConfig>>,
     /// Speaks no protocol at all: whoever comes gets the right alert.
     closed: Arc<ServerConfig>,
 }
@@ -94,7 +95,8 @@ impl Configs {
             Door::Desk(desk) => (desk.identity(), desk.key().clone()),
         };
         let link = identity.as_ref().map(link_server_config).transpose()?;
-        Ok(Self { identity, link, closed: closed_config(&key)? })
+        let media = link.as_deref().map(for_media_stream);
+        Ok(Self { identity, link, media, closed: closed_config(&key)? })
     }
 }
 
@@ -131,6 +133,7 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
     async fn serve(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, place: Place) {
         let refused = match timeout(TLS_HANDSHAKE_MAX, self.greet(tcp)).await {
             Ok(Ok(Caller::Link(stream))) => self.open_link(*stream, peer, place).await.err(),
+            Ok(Ok(Caller::Media(stream))) => self.hand_over(*stream).err(),
             Ok(Ok(Caller::Join(stream, desk))) => self.answer_join(*stream, desk, peer).await.err(),
             Ok(Err(error)) => Some(explain_io(&error)),
             Err(_) => Some("the TLS handshake took too long".to_owned()),
@@ -145,21 +148,24 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
     async fn greet(&self, tcp: TcpStream) -> io::Result<Caller> {
         tune(&tcp)?;
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
-        let joins = start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == JOIN_ALPN));
+        let offers =
+            |wanted: &[u8]| start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == wanted));
+        let (joins, media) = (offers(JOIN_ALPN), offers(MEDIA_STREAM_ALPN));
         match &self.door {
             Door::Desk(desk) if joins && desk.is_open() => {
                 let stream = start.into_stream(desk.server_config()).await?;
                 Ok(Caller::Join(Box::new(stream), Rc::clone(desk)))
             }
             Door::Desk(_) | Door::Paired(_) => {
-                let config = self.link_config().map_err(io::Error::other)?;
-                Ok(Caller::Link(Box::new(start.into_stream(config).await?)))
+                let config = self.config(media).map_err(io::Error::other)?;
+                let stream = Box::new(start.into_stream(config).await?);
+                Ok(if media { Caller::Media(stream) } else { Caller::Link(stream) })
             }
         }
     }
 
-    /// The configuration of the link as of the identity the edge has now.
-    fn link_config(&self) -> Result<Arc<ServerConfig>, PkiError> {
+    /// The configuration of the link, or of its media stream, as of the identity the edge has now.
+    fn config(&self, media: bool) -> Result<Arc<ServerConfig>, PkiError> {
         let mut configs = self.configs.borrow_mut();
         if let Door::Desk(desk) = &self.door {
             let now = desk.identity();
@@ -167,7 +173,8 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
                 *configs = Configs::new(&self.door)?;
             }
         }
-        Ok(Arc::clone(configs.link.as_ref().unwrap_or(&configs.closed)))
+        let wanted = if media { &configs.media } else { &configs.link };
+        Ok(Arc::clone(wanted.as_ref().unwrap_or(&configs.closed)))
     }
 
     async fn open_link(
@@ -188,6 +195,15 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         Ok(())
     }
 
+    /// The media thread carries it from now on.
+    fn hand_over(&self, stream: server::TlsStream<TcpStream>) -> Result<(), String> {
+        let (tcp, tls) = stream.into_inner();
+        let (core, _) = tls.peer_certificates().and_then(node_of).ok_or("the peer's certificate names no node")?;
+        let tcp = tcp.into_std().map_err(|error| error.to_string())?;
+        self.host.media_stream(core, tcp, tls);
+        Ok(())
+    }
+
     async fn answer_join(
         &self,
         stream: server::TlsStream<TcpStream>,
@@ -203,6 +219,7 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
 
 enum Caller {
     Link(Box<server::TlsStream<TcpStream>>),
+    Media(Box<server::TlsStream<TcpStream>>),
     Join(Box<server::TlsStream<TcpStream>>, Rc<JoinDesk>),
 }
 

@@ -8,30 +8,33 @@
 //!
 //! QUIC is `quinn-proto` turned by that same loop: no task, no lock and no wake-up of another
 //! thread lies between a packet and the link. The core dials, the edge listens; both prove
-//! themselves with their node identities; only datagrams are spoken.
+//! themselves with their node identities; only datagrams are spoken. Where UDP is blocked, the same
+//! datagrams go over a TCP connection of their own (`stream`, `paths`).
 
 mod carrier;
 mod limits;
+mod paths;
 mod peers;
 mod poller;
 mod ports;
 mod quic;
 mod relays;
 mod resolve;
+mod stream;
 mod thread;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use bytes::Bytes;
 use edgeway_model::NodeId;
-use edgeway_model::media::{MediaCommand, MediaEvent};
+use edgeway_model::media::{MediaCommand, MediaEvent, MediaPath};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
@@ -49,12 +52,12 @@ pub enum MediaFact {
         /// What it sent.
         bytes: Bytes,
     },
-    /// The datagram path to a peer opened or was lost.
+    /// The way to a peer has changed.
     Path {
         /// The peer.
         peer: NodeId,
-        /// Whether datagrams pass now.
-        open: bool,
+        /// The way datagrams take now.
+        path: MediaPath,
     },
 }
 
@@ -128,7 +131,7 @@ struct Board {
     /// Set while the thread is bound to look at its orders before it sleeps again.
     awake: AtomicBool,
     control_queued: AtomicUsize,
-    open: Mutex<BTreeSet<NodeId>>,
+    paths: Mutex<BTreeMap<NodeId, MediaPath>>,
     inward: AtomicU64,
     outward: AtomicU64,
 }
@@ -140,6 +143,8 @@ enum Order {
     Dial { peer: NodeId, address: String, config: Arc<rustls::ClientConfig> },
     Forget(NodeId),
     ServerConfig(Arc<rustls::ServerConfig>),
+    Streamed { peer: NodeId, opened: Result<(TcpStream, Box<rustls::Connection>), String> },
+    Adopt { peer: NodeId, tcp: TcpStream, tls: Box<rustls::Connection> },
     Resolved { peer: NodeId, address: String, found: Result<Vec<SocketAddr>, String> },
     Shutdown,
 }
@@ -158,7 +163,7 @@ impl MediaHandle {
             wake,
             awake: AtomicBool::new(true),
             control_queued: AtomicUsize::new(0),
-            open: Mutex::default(),
+            paths: Mutex::default(),
             inward: AtomicU64::new(0),
             outward: AtomicU64::new(0),
         });
@@ -191,7 +196,8 @@ impl MediaHandle {
     }
 
     /// Core: keeps a connection to the edge `peer` at `address` (`host:port`) from now on,
-    /// dialling again whenever it is lost. The same peer again replaces what there was.
+    /// dialling again whenever it is lost; over TCP while UDP does not pass. The same peer again replaces
+    /// what there was; with the same address, only the identity for the next dial.
     pub fn dial(&self, peer: NodeId, address: String, config: Arc<rustls::ClientConfig>) {
         self.order(Order::Dial { peer, address, config });
     }
@@ -206,10 +212,17 @@ impl MediaHandle {
         self.order(Order::ServerConfig(config));
     }
 
-    /// Whether datagrams pass to and from a peer now.
+    /// The way datagrams take to and from a peer now.
     #[must_use]
-    pub fn is_open(&self, peer: &NodeId) -> bool {
-        self.0.board.open.lock().unwrap_or_else(PoisonError::into_inner).contains(peer)
+    pub fn path(&self, peer: &NodeId) -> MediaPath {
+        self.0.board.paths.lock().unwrap_or_else(PoisonError::into_inner).get(peer).copied().unwrap_or_default()
+    }
+
+    /// Edge: carries media to and from the core `peer`, whose identity is proven, over a TCP connection
+    /// it has dialled to the link port, wherever there is no UDP. Its handshake is done. A newer one
+    /// replaces an older one.
+    pub fn adopt(&self, peer: NodeId, tcp: TcpStream, tls: rustls::ServerConnection) {
+        self.order(Order::Adopt { peer, tcp, tls: Box::new(tls.into()) });
     }
 
     /// Packets relayed inwards and outwards since the start.

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeway_media::split::Joiner;
+use edgeway_model::media::MediaPath;
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 
 use super::limits::{CONTROL_PER_SECOND_MAX, PEERS_MAX, REDIAL_FIRST, REDIAL_FORGIVEN_AFTER, REDIAL_MAX};
 use super::quic::LineNumber;
+use super::stream::StreamNumber;
 
 /// All peers; the number of one stays while it has a relay, a connection or a dial.
 #[derive(Default)]
@@ -19,9 +22,17 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     /// The connection datagrams go by, once it is open.
     pub(super) line: Option<LineNumber>,
+    /// The TCP connection they go by where UDP is blocked, once it is open.
+    pub(super) stream: Option<StreamNumber>,
+    /// What the node was last told about these.
+    pub(super) told: MediaPath,
     /// Its relays, by the number both sides know.
     pub(super) relays: HashMap<RelayId, usize>,
     pub(super) dial: Option<Dial>,
+    /// Halves of packets that came by the link.
+    pub(super) joiner: Joiner,
+    /// The number of the next packet that is split.
+    pub(super) split: u32,
     /// Control datagrams of the current second, and when it ends.
     control: (u32, Moment),
 }
@@ -32,8 +43,40 @@ pub(super) struct Dial {
     pub(super) config: Arc<rustls::ClientConfig>,
     pub(super) state: DialState,
     failures: u32,
+    /// When UDP was last well, or wanted for the first time.
+    pub(super) sound_at: Moment,
+    /// The way around blocked UDP.
+    pub(super) fallback: Fallback,
     /// What was last said about why it does not work, so that it is said once.
     pub(super) said: String,
+}
+
+/// The TCP connection for where UDP is blocked.
+pub(super) struct Fallback {
+    pub(super) state: FallbackState,
+    failures: u32,
+    /// As in [`Dial`].
+    pub(super) said: String,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FallbackState {
+    /// There is none, and none is dialled before this.
+    Waiting { until: Moment },
+    /// Connecting, on a thread of its own.
+    Dialling,
+    /// Connected; the edge has not said yet that it accepts us.
+    Opening { stream: StreamNumber, until: Moment },
+    /// Usable.
+    Open { stream: StreamNumber, since: Moment },
+}
+
+/// The way a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Udp(LineNumber),
+    Tcp(StreamNumber),
 }
 
 /// How far a dial is.
@@ -63,8 +106,12 @@ impl Peers {
         self.0[at] = Some(Peer {
             node: node.clone(),
             line: None,
+            stream: None,
+            told: MediaPath::None,
             relays: HashMap::new(),
             dial: None,
+            joiner: Joiner::default(),
+            split: 0,
             control: (0, Moment::ZERO),
         });
         Some(at)
@@ -94,6 +141,27 @@ impl Peers {
         self.0.iter().position(|peer| peer.as_ref().is_some_and(dialled))
     }
 
+    /// The peer whose TCP connection this is.
+    pub(super) fn of_stream(&self, stream: StreamNumber) -> Option<usize> {
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(|peer| peer.stream == Some(stream)))
+    }
+
+    /// The peer that was dialled over TCP with this connection, confirmed or not.
+    pub(super) fn of_fallback(&self, stream: StreamNumber) -> Option<usize> {
+        let dialled = |peer: &Peer| peer.dial.as_ref().is_some_and(|dial| dial.fallback.stream() == Some(stream));
+        self.0.iter().position(|peer| peer.as_ref().is_some_and(dialled))
+    }
+
+    /// The numbers there may be.
+    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
+        0..self.0.len()
+    }
+
+    /// Whether any has a UDP path, or wants one.
+    pub(super) fn any_watched(&self) -> bool {
+        self.0.iter().flatten().any(|peer| peer.line.is_some() || peer.dial.is_some())
+    }
+
     /// Peers whose dial is due.
     pub(super) fn due(&self, now: Moment) -> Option<usize> {
         let due = |dial: &Dial| matches!(dial.state, DialState::Waiting { until } if until <= now);
@@ -118,15 +186,37 @@ impl Peer {
         *taken <= CONTROL_PER_SECOND_MAX
     }
 
+    /// The best way there is to it.
+    pub(super) fn way(&self) -> Option<Way> {
+        self.line.map(Way::Udp).or(self.stream.map(Way::Tcp))
+    }
+
+    /// The same, as the node is told.
+    pub(super) fn path(&self) -> MediaPath {
+        match self.way() {
+            Some(Way::Udp(_)) => MediaPath::Udp,
+            Some(Way::Tcp(_)) => MediaPath::Tcp,
+            None => MediaPath::None,
+        }
+    }
+
     fn is_unused(&self) -> bool {
-        self.line.is_none() && self.relays.is_empty() && self.dial.is_none()
+        self.line.is_none() && self.stream.is_none() && self.relays.is_empty() && self.dial.is_none()
     }
 }
 
 impl Dial {
     /// A dial that is due at once.
     pub(super) fn new(address: String, config: Arc<rustls::ClientConfig>, now: Moment) -> Self {
-        Self { address, config, state: DialState::Waiting { until: now }, failures: 0, said: String::new() }
+        Self {
+            address,
+            config,
+            state: DialState::Waiting { until: now },
+            failures: 0,
+            sound_at: now,
+            fallback: Fallback::new(now),
+            said: String::new(),
+        }
     }
 
     /// Its connection.
@@ -165,6 +255,36 @@ impl Dial {
     /// Whether this answer of the resolver is the one waited for.
     pub(super) fn awaits(&self, address: &str) -> bool {
         self.state == DialState::Resolving && self.address == address
+    }
+}
+
+impl Fallback {
+    const fn new(now: Moment) -> Self {
+        Self { state: FallbackState::Waiting { until: now }, failures: 0, said: String::new() }
+    }
+
+    /// Its connection.
+    pub(super) const fn stream(&self) -> Option<StreamNumber> {
+        match self.state {
+            FallbackState::Opening { stream, .. } | FallbackState::Open { stream, .. } => Some(stream),
+            FallbackState::Waiting { .. } | FallbackState::Dialling => None,
+        }
+    }
+
+    /// It is not needed any more.
+    pub(super) const fn rest(&mut self, now: Moment) {
+        (self.state, self.failures) = (FallbackState::Waiting { until: now }, 0);
+    }
+
+    /// As [`Dial::retry`].
+    pub(super) fn retry(&mut self, random: &mut Random, now: Moment) {
+        if let FallbackState::Open { since, .. } = self.state
+            && now.since(since) >= REDIAL_FORGIVEN_AFTER
+        {
+            self.failures = 0;
+        }
+        self.state = FallbackState::Waiting { until: now + delay(self.failures, random) };
+        self.failures = self.failures.saturating_add(1);
     }
 }
 

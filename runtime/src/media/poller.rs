@@ -23,18 +23,22 @@ pub(super) enum Token {
     },
     /// A socket of the link.
     Carrier(usize),
+    /// A TCP connection media takes where UDP is blocked.
+    Stream(usize),
     /// Somebody has an order.
     Wake,
 }
 
 const WAKE: u64 = u64::MAX;
 const CARRIER: u64 = 1 << 63;
+const STREAM: u64 = 1 << 62;
 
 impl Token {
     fn encode(self) -> u64 {
         match self {
             Self::Media { pair, component } => ((pair as u64) << 1) | u64::from(component == Component::Rtcp),
             Self::Carrier(number) => CARRIER | (number as u64),
+            Self::Stream(number) => STREAM | (number as u64),
             Self::Wake => WAKE,
         }
     }
@@ -46,6 +50,9 @@ impl Token {
         // Lossless: both were a usize.
         if number & CARRIER != 0 {
             return Self::Carrier((number & !CARRIER) as usize);
+        }
+        if number & STREAM != 0 {
+            return Self::Stream((number & !STREAM) as usize);
         }
         let component = if number & 1 == 1 { Component::Rtcp } else { Component::Rtp };
         Self::Media { pair: (number >> 1) as usize, component }
@@ -126,6 +133,7 @@ mod tests {
             Token::Media { pair: 4_000, component: Component::Rtcp },
             Token::Carrier(0),
             Token::Carrier(7),
+            Token::Stream(3),
             Token::Wake,
         ] {
             assert_eq!(Token::decode(token.encode()), token);

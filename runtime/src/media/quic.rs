@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use edgeway_model::NodeId;
+use edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
@@ -49,6 +50,8 @@ struct Line {
     standing: Standing,
     touched: bool,
     ready: bool,
+    /// When a packet last came.
+    heard_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl Quic {
         let carrier = self.add_carrier(carrier, poller).map_err(|error| error.to_string())?;
         match self.endpoint.connect(now, client, address, &dns_name(peer)) {
             Ok((handle, connection)) => {
-                self.add_line(handle, connection, carrier);
+                self.add_line(handle, connection, carrier, now);
                 Ok(handle.0)
             }
             Err(error) => {
@@ -147,6 +150,11 @@ impl Quic {
         entry.standing = Standing::Lost;
         entry.connection.close(now, VarInt::from_u32(0), Bytes::new());
         self.touch(line);
+    }
+
+    /// When a packet last came by a connection.
+    pub(super) fn heard_at(&self, line: LineNumber) -> Option<Instant> {
+        Some(self.lines.get(line)?.as_ref()?.heard_at)
     }
 
     /// A socket can be read.
@@ -220,6 +228,15 @@ impl Quic {
         self.lines.get_mut(line)?.as_mut()?.connection.datagrams().recv()
     }
 
+    /// Whether a datagram of `len` bytes fits in one packet of the path, as far as it is known now.
+    pub(super) fn fits(&mut self, line: LineNumber, len: usize) -> bool {
+        if len <= LINK_DATAGRAM_BYTES_MAX {
+            return true;
+        }
+        let Some(entry) = self.lines.get_mut(line).and_then(Option::as_mut) else { return false };
+        entry.connection.datagrams().max_size().is_some_and(|max| len <= max)
+    }
+
     /// Queues a datagram. `false` if the connection cannot take it, ever.
     pub(super) fn send(&mut self, line: LineNumber, datagram: Bytes) -> bool {
         let Some(entry) = self.lines.get_mut(line).and_then(Option::as_mut) else { return false };
@@ -265,6 +282,7 @@ impl Quic {
         match self.endpoint.handle(now, meta.addr, meta.dst_ip, ecn, packet, &mut response) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(entry) = self.lines.get_mut(handle.0).and_then(Option::as_mut) {
+                    entry.heard_at = now;
                     entry.connection.handle_event(event);
                     self.touch(handle.0);
                 }
@@ -297,7 +315,7 @@ impl Quic {
             return;
         }
         match self.endpoint.accept(incoming, now, response, None) {
-            Ok((handle, connection)) => self.add_line(handle, connection, carrier),
+            Ok((handle, connection)) => self.add_line(handle, connection, carrier, now),
             Err(error) => {
                 tracing::debug!(cause = %error.cause, "a media connection was refused");
                 if let Some(transmit) = error.response {
@@ -336,19 +354,6 @@ impl Quic {
 
     fn settle_line(&mut self, line: LineNumber, poller: &Poller) {
         let Some(entry) = &mut self.lines[line] else { return };
-        while let Some(event) = entry.connection.poll_endpoint_events() {
-            let drained = event.is_drained();
-            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(line), event) {
-                entry.connection.handle_event(event);
-                if !entry.touched {
-                    entry.touched = true;
-                    self.touched.push(line);
-                }
-            }
-            if drained {
-                return self.remove_line(line, poller);
-            }
-        }
         while let Some(event) = entry.connection.poll() {
             match event {
                 Event::Connected if entry.standing == Standing::Opening => entry.standing = Standing::Unconfirmed,
@@ -377,6 +382,20 @@ impl Quic {
                 None => LineEvent::Lost { line, why: "the peer's certificate names no node".into() },
             });
         }
+        // Last: it may be the end of the entry, and the reason has to be told before.
+        while let Some(event) = entry.connection.poll_endpoint_events() {
+            let drained = event.is_drained();
+            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(line), event) {
+                entry.connection.handle_event(event);
+                if !entry.touched {
+                    entry.touched = true;
+                    self.touched.push(line);
+                }
+            }
+            if drained {
+                return self.remove_line(line, poller);
+            }
+        }
     }
 
     fn add_carrier(&mut self, carrier: Carrier, poller: &Poller) -> std::io::Result<usize> {
@@ -397,13 +416,13 @@ impl Quic {
         }
     }
 
-    fn add_line(&mut self, handle: ConnectionHandle, connection: Connection, carrier: usize) {
+    fn add_line(&mut self, handle: ConnectionHandle, connection: Connection, carrier: usize, now: Instant) {
         let line = handle.0;
         if self.lines.len() <= line {
             self.lines.resize_with(line + 1, || None);
         }
-        self.lines[line] =
-            Some(Line { connection, carrier, standing: Standing::Opening, touched: false, ready: false });
+        let standing = Standing::Opening;
+        self.lines[line] = Some(Line { connection, carrier, standing, touched: false, ready: false, heard_at: now });
         self.touch(line);
     }
 

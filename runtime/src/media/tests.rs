@@ -1,5 +1,7 @@
 //! Media threads of an edge and a core on loopback, with a client, a party inside and an attacker.
 
+mod fallback;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -10,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use edgeway_media::srtp::{SrtpReceiver, SrtpSender};
 use edgeway_model::media::{
-    Carriage, Component, CryptoSuite, InsideParty, InsideRelay, LegSecurity, MediaCommand, MediaEvent, OutsideRelay,
-    PortPair, RelayCounters, SrtpKey,
+    Carriage, Component, CryptoSuite, InsideParty, InsideRelay, LegSecurity, MediaCommand, MediaEvent, MediaPath,
+    OutsideRelay, PortPair, RelayCounters, SrtpKey,
 };
 use edgeway_model::{NodeId, Random, RelayId};
 use tokio::sync::mpsc;
@@ -95,10 +97,10 @@ impl Node {
         })
     }
 
-    fn path(&mut self, within: Duration, wanted: bool) -> Option<NodeId> {
+    fn path(&mut self, within: Duration, wanted: MediaPath) -> Option<NodeId> {
         self.expect(within, |fact| {
-            if let MediaFact::Path { peer, open } = fact
-                && *open == wanted
+            if let MediaFact::Path { peer, path } = fact
+                && *path == wanted
             {
                 Some(peer.clone())
             } else {
@@ -144,8 +146,8 @@ impl Pair {
     fn new() -> Self {
         let mut pair = Self::unlinked();
         pair.dial(pair.address);
-        assert_eq!(pair.core.path(SOON, true), Some(node("edge1")));
-        assert_eq!(pair.edge.path(SOON, true), Some(node("core1")));
+        assert_eq!(pair.core.path(SOON, MediaPath::Udp), Some(node("edge1")));
+        assert_eq!(pair.edge.path(SOON, MediaPath::Udp), Some(node("core1")));
         pair
     }
 
@@ -452,7 +454,8 @@ fn control_datagrams_pass_both_ways() {
     pair.edge.media.send_control(node("core1"), Bytes::from_static(b"answer"));
     assert_eq!(pair.core.control(SOON).as_deref(), Some(&b"answer"[..]));
     pair.edge.media.send_control(node("nobody"), Bytes::from_static(b"lost"));
-    assert!(pair.edge.media.is_open(&node("core1")) && !pair.edge.media.is_open(&node("nobody")));
+    assert_eq!(pair.edge.media.path(&node("core1")), MediaPath::Udp);
+    assert_eq!(pair.edge.media.path(&node("nobody")), MediaPath::None);
 }
 
 /// Everything between the core's side and the edge: can be cut, takes time, loses packets.
@@ -463,11 +466,11 @@ struct Wire {
 
 impl Wire {
     fn to(edge: SocketAddr) -> Self {
-        Self::poor(edge, Duration::ZERO, usize::MAX)
+        Self::poor(edge, Duration::ZERO, usize::MAX, usize::MAX)
     }
 
-    /// Takes `delay` each way and loses one packet in `loses_one_in`.
-    fn poor(edge: SocketAddr, delay: Duration, loses_one_in: usize) -> Self {
+    /// Takes `delay` each way, loses one packet in `loses_one_in`, and those of more than `bytes_max`.
+    fn poor(edge: SocketAddr, delay: Duration, loses_one_in: usize, bytes_max: usize) -> Self {
         let (near, cut) = (socket("127.0.0.1"), Arc::new(AtomicBool::new(false)));
         let (address, is_cut) = (near.local_addr().unwrap(), Arc::clone(&cut));
         std::thread::spawn(move || {
@@ -480,7 +483,7 @@ impl Wire {
                     let to = if from == edge { core } else { edge };
                     core = if from == edge { core } else { from };
                     count += 1;
-                    if !is_cut.load(Ordering::Relaxed) && count % loses_one_in != 0 {
+                    if !is_cut.load(Ordering::Relaxed) && count % loses_one_in != 0 && len <= bytes_max {
                         under_way.push_back((Instant::now() + delay, to, buffer[..len].to_vec()));
                     }
                 }
@@ -498,8 +501,8 @@ impl Wire {
 fn loss_on_the_link_costs_what_is_lost_and_no_more() {
     let mut pair = Pair::unlinked();
     // A window that shrinks with loss would let 4 Mbit/s through here.
-    pair.dial(Wire::poor(pair.address, Duration::from_millis(10), 50).address);
-    assert!(pair.core.path(SOON, true).is_some() && pair.edge.path(SOON, true).is_some());
+    pair.dial(Wire::poor(pair.address, Duration::from_millis(10), 50, usize::MAX).address);
+    assert!(pair.core.path(SOON, MediaPath::Udp).is_some() && pair.edge.path(SOON, MediaPath::Udp).is_some());
     let mut call = pair.call(1);
     while !call.inward(Component::Rtp) {}
     std::thread::sleep(Duration::from_millis(100));
@@ -525,7 +528,7 @@ fn a_cut_of_two_seconds_is_survived_and_a_longer_one_redialled() {
     let mut pair = Pair::unlinked();
     let wire = Wire::to(pair.address);
     pair.dial(wire.address);
-    assert!(pair.core.path(SOON, true).is_some() && pair.edge.path(SOON, true).is_some());
+    assert!(pair.core.path(SOON, MediaPath::Udp).is_some() && pair.edge.path(SOON, MediaPath::Udp).is_some());
     let mut call = pair.call(1);
     assert!(call.both_ways());
 
@@ -534,15 +537,15 @@ fn a_cut_of_two_seconds_is_survived_and_a_longer_one_redialled() {
     wire.cut.store(false, Ordering::Relaxed);
     settle();
     assert!(call.both_ways(), "at once, without a new connection");
-    assert!(pair.core.path(Duration::ZERO, false).is_none());
+    assert!(pair.core.path(Duration::ZERO, MediaPath::None).is_none());
 
     wire.cut.store(true, Ordering::Relaxed);
-    assert!(pair.core.path(LINK_IDLE + SOON, false).is_some());
-    assert!(pair.edge.path(LINK_IDLE + SOON, false).is_some());
-    assert!(!pair.core.media.is_open(&node("edge1")));
+    assert!(pair.core.path(LINK_IDLE + SOON, MediaPath::None).is_some());
+    assert!(pair.edge.path(LINK_IDLE + SOON, MediaPath::None).is_some());
+    assert_eq!(pair.core.media.path(&node("edge1")), MediaPath::None);
     wire.cut.store(false, Ordering::Relaxed);
-    assert!(pair.core.path(LINK_IDLE + SOON, true).is_some());
-    assert!(pair.edge.path(SOON, true).is_some());
+    assert!(pair.core.path(LINK_IDLE + SOON, MediaPath::Udp).is_some());
+    assert!(pair.edge.path(SOON, MediaPath::Udp).is_some());
     assert!(call.both_ways(), "the relay stayed while the link was gone");
 }
 
@@ -551,7 +554,7 @@ fn an_edge_that_starts_anew_is_found_again() {
     let mut pair = Pair::new();
     let config = media_server_config(&pair.edge_identity).unwrap();
     pair.edge.media.shutdown();
-    assert!(pair.core.path(SOON, false).is_some(), "told at once");
+    assert!(pair.core.path(SOON, MediaPath::None).is_some(), "told at once");
     let listen = loop {
         // The old thread lets go of it in its own time.
         match UdpSocket::bind(pair.address) {
@@ -560,8 +563,8 @@ fn an_edge_that_starts_anew_is_found_again() {
         }
     };
     pair.edge = Node::start(Some((listen, Some(config))));
-    assert!(pair.core.path(SOON, true).is_some());
-    assert!(pair.edge.path(SOON, true).is_some());
+    assert!(pair.core.path(SOON, MediaPath::Udp).is_some());
+    assert!(pair.edge.path(SOON, MediaPath::Udp).is_some());
     assert!(pair.call(1).both_ways());
 }
 
@@ -573,11 +576,11 @@ fn a_second_connection_of_a_peer_replaces_the_first() {
     let mut twin = Node::start(None);
     let config = media_client_config(&pair.core_identity, &node("edge1")).unwrap();
     twin.media.dial(node("edge1"), pair.address.to_string(), config);
-    assert!(twin.path(SOON, true).is_some());
-    assert!(pair.core.path(SOON, false).is_some(), "the edge closed the older one");
-    assert!(pair.edge.path(Duration::from_millis(50), false).is_none(), "to the edge the peer stayed");
+    assert!(twin.path(SOON, MediaPath::Udp).is_some());
+    assert!(pair.core.path(SOON, MediaPath::None).is_some(), "the edge closed the older one");
+    assert!(pair.edge.path(Duration::from_millis(50), MediaPath::None).is_none(), "to the edge the peer stayed");
     twin.media.forget(&node("edge1"));
-    assert!(pair.core.path(SOON, true).is_some());
+    assert!(pair.core.path(SOON, MediaPath::Udp).is_some());
     settle();
     assert!(call.both_ways());
 }
@@ -592,11 +595,11 @@ fn only_the_right_identities_meet() {
     // Our own core, told that another edge is there.
     let config = media_client_config(&pair.core_identity, &node("edge2")).unwrap();
     pair.core.media.dial(node("edge2"), pair.address.to_string(), config);
-    assert_eq!(stranger.path(Duration::from_millis(700), true), None);
-    assert_eq!(pair.core.path(Duration::from_millis(50), true), None);
-    assert_eq!(pair.edge.path(Duration::from_millis(50), true), None);
+    assert_eq!(stranger.path(Duration::from_millis(700), MediaPath::Udp), None);
+    assert_eq!(pair.core.path(Duration::from_millis(50), MediaPath::Udp), None);
+    assert_eq!(pair.edge.path(Duration::from_millis(50), MediaPath::Udp), None);
     pair.dial(pair.address);
-    assert_eq!(pair.core.path(SOON, true), Some(node("edge1")));
+    assert_eq!(pair.core.path(SOON, MediaPath::Udp), Some(node("edge1")));
 }
 
 #[test]
@@ -611,13 +614,13 @@ fn an_edge_lets_in_from_the_moment_it_is_paired() {
     // A name, so that the resolver has something to do.
     let name = format!("localhost:{}", address.port());
     core.media.dial(node("edge1"), name, media_client_config(&core_identity, &node("edge1")).unwrap());
-    assert_eq!(core.path(Duration::from_millis(300), true), None);
+    assert_eq!(core.path(Duration::from_millis(300), MediaPath::Udp), None);
     edge.media.set_server_config(media_server_config(&edge_identity).unwrap());
-    assert!(core.path(LINK_IDLE + SOON, true).is_some());
-    assert!(edge.path(SOON, true).is_some());
+    assert!(core.path(LINK_IDLE + SOON, MediaPath::Udp).is_some());
+    assert!(edge.path(SOON, MediaPath::Udp).is_some());
     assert_eq!(core.media.totals(), (0, 0));
     core.media.forget(&node("edge1"));
-    assert!(core.path(SOON, false).is_some() && edge.path(SOON, false).is_some());
+    assert!(core.path(SOON, MediaPath::None).is_some() && edge.path(SOON, MediaPath::None).is_some());
 }
 
 #[test]

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use edgeway_media::datagram::Datagram;
+use edgeway_media::split::{Half, split};
 use edgeway_model::media::{Component, MediaCommand, MediaEvent, PortPair};
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 use rustix::event::epoll::EventFlags;
@@ -23,38 +23,39 @@ use super::limits::{
     ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW, ORDERS_PER_TURN, PASSES_MAX,
     REPORT_EVERY, TURN_SPACING,
 };
-use super::peers::{Dial, DialState, Peers};
+use super::peers::{Peer, Peers, Way};
 use super::poller::{Poller, Ready, Token};
 use super::ports::{Ports, plain};
-use super::quic::{LineEvent, LineNumber, Quic};
+use super::quic::Quic;
 use super::relays::{Relay, Relays, Rule, Scratch};
-use super::resolve::resolve;
+use super::stream::{StreamNumber, Streams};
 use super::{Board, MediaConfig, MediaFact, MediaFault, Order};
 use crate::clock::Clock;
 
 /// The media thread's state.
 pub(super) struct Worker {
     clock: Clock,
-    poller: Poller,
+    pub(super) poller: Poller,
     ports: Ports,
     relays: Relays,
-    peers: Peers,
-    quic: Quic,
-    random: Random,
+    pub(super) peers: Peers,
+    pub(super) quic: Quic,
+    pub(super) streams: Streams,
+    pub(super) random: Random,
     facts: tokio::sync::mpsc::Sender<MediaFact>,
     /// Facts that must not be lost and that the node had no room for. At most one path fact per
     /// peer; the others are bounded by the pairs and relays they are about.
-    backlog: VecDeque<MediaFact>,
+    pub(super) backlog: VecDeque<MediaFact>,
     orders: mpsc::Receiver<Order>,
-    own_orders: mpsc::Sender<Order>,
-    board: Arc<Board>,
+    pub(super) own_orders: mpsc::Sender<Order>,
+    pub(super) board: Arc<Board>,
     scratch: Scratch,
     /// What outgoing datagrams are cut from.
     arena: BytesMut,
     inward: u64,
     outward: u64,
     load: Load,
-    now: Moment,
+    pub(super) now: Moment,
     housekeeping_at: Moment,
     stopped: bool,
 }
@@ -95,6 +96,7 @@ impl Worker {
             relays: Relays::default(),
             peers: Peers::default(),
             quic,
+            streams: Streams::default(),
             random,
             facts,
             backlog: VecDeque::new(),
@@ -128,7 +130,8 @@ impl Worker {
             }
         }
         self.quic.shut_down(&self.poller, Instant::now());
-        self.board.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.streams.shut_down(&self.poller);
+        self.board.paths.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn turn(&mut self, ready: &mut Ready) -> io::Result<Instant> {
@@ -155,9 +158,12 @@ impl Worker {
         self.quic.handle_timeouts(woken);
         self.serve_link(woken);
         if self.housekeeping_at <= self.now {
-            self.keep_house();
+            self.keep_house(woken);
         }
         self.dial_due();
+        self.take_stream_events();
+        self.streams.flush(&self.poller, woken);
+        self.take_stream_events();
         loop {
             self.quic.flush(&self.poller, woken);
             if !self.take_line_events(woken) {
@@ -177,7 +183,8 @@ impl Worker {
     }
 
     fn time_left(&mut self) -> Option<Duration> {
-        let busy = !self.relays.is_empty() || self.ports.any_quiet() || !self.backlog.is_empty();
+        let busy =
+            !self.relays.is_empty() || self.ports.any_quiet() || !self.backlog.is_empty() || self.peers.any_watched();
         let housekeeping = busy.then_some(self.housekeeping_at);
         let ours = [housekeeping, self.peers.next_due()].into_iter().flatten().min();
         let ours = ours.map(|at| self.clock.instant(at));
@@ -187,13 +194,22 @@ impl Worker {
 
     fn handle_ready(&mut self, token: Token, flags: EventFlags, now: Instant) {
         match token {
-            Token::Media { pair, component } => self.take_packet(pair, component),
+            Token::Media { pair, component } => self.take_packet(pair, component, now),
             Token::Carrier(carrier) => {
                 if flags.contains(EventFlags::OUT) {
                     self.quic.handle_writable(carrier, &self.poller);
                 }
                 if flags.intersects(EventFlags::IN | EventFlags::ERR) {
                     self.quic.handle_readable(carrier, now);
+                }
+            }
+            Token::Stream(stream) => {
+                if flags.contains(EventFlags::OUT) {
+                    self.streams.handle_writable(stream);
+                }
+                if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
+                    self.streams.handle_readable(stream, &self.poller);
+                    self.take_from_stream(stream, now);
                 }
             }
             Token::Wake => {
@@ -203,15 +219,19 @@ impl Worker {
     }
 
     /// One packet from a media socket. More of them are reported at once again.
-    fn take_packet(&mut self, pair: usize, component: Component) {
+    fn take_packet(&mut self, pair: usize, component: Component, now: Instant) {
         let Some((number, socket)) = self.ports.lent(pair, component) else { return };
         let Ok((len, source)) = socket.recv_from(self.scratch.packet_mut()) else { return };
         let Some(relay) = self.relays.get(number) else { return };
         let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
-        let datagram = cut(&mut self.arena, self.scratch.datagram(len));
-        let line = self.peers.peer(relay.peer).and_then(|peer| peer.line);
-        if !line.is_some_and(|line| self.quic.send(line, datagram)) {
+        let sent = match self.peers.peer_mut(relay.peer) {
+            Some(peer) => {
+                send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.streams, &mut self.arena, now)
+            }
+            None => false,
+        };
+        if !sent {
             return relay.count_send_failure();
         }
         if relay.is_outside() {
@@ -228,13 +248,30 @@ impl Worker {
         while let Some(line) = self.quic.poll_ready() {
             let Some(at) = self.peers.of_line(line) else { continue };
             while let Some(datagram) = self.quic.receive(line) {
-                self.take_datagram(at, line, &datagram);
+                self.take_datagram(at, Way::Udp(line), &datagram, now);
             }
         }
     }
 
-    fn take_datagram(&mut self, at: usize, line: LineNumber, datagram: &Bytes) {
-        let Some((header, payload)) = Datagram::decode(datagram) else { return };
+    fn take_from_stream(&mut self, stream: StreamNumber, now: Instant) {
+        self.take_stream_events();
+        let Some(at) = self.peers.of_stream(stream) else { return };
+        while let Some(datagram) = self.streams.receive(stream) {
+            self.take_datagram(at, Way::Tcp(stream), &datagram, now);
+        }
+    }
+
+    fn send(&mut self, way: Way, datagram: Bytes, now: Instant) {
+        match way {
+            Way::Udp(line) => self.quic.send(line, datagram),
+            Way::Tcp(stream) => self.streams.send(stream, datagram, now),
+        };
+    }
+
+    fn take_datagram(&mut self, at: usize, way: Way, datagram: &Bytes, now: Instant) {
+        let Some((header, payload)) = Datagram::decode(datagram) else {
+            return self.take_half(at, way, datagram, now);
+        };
         let Some(peer) = self.peers.peer(at) else { return };
         match header {
             Datagram::Control => {
@@ -251,98 +288,45 @@ impl Worker {
                     relay.latch(component, candidate);
                 }
             }
-            Datagram::Media { relay: id, component, candidate, latched } => {
-                let Some(relay) = peer.relays.get(&id).and_then(|number| self.relays.get(*number)) else { return };
-                let delivery =
-                    relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
-                if let Some(candidate) = delivery.latch {
-                    let latch = Datagram::Latch { relay: id, component, candidate }.encode();
-                    self.quic.send(line, cut(&mut self.arena, &latch));
-                }
-                let Some((way, len)) = delivery.packet else { return };
-                if self.ports.send(relay.pair, way.socket, self.scratch.packet(len), way.to).is_err() {
-                    return relay.count_send_failure();
-                }
-                if relay.is_outside() {
-                    self.outward += 1;
-                } else {
-                    self.inward += 1;
-                }
-            }
+            Datagram::Media { .. } => self.take_media(at, way, header, payload, now),
         }
     }
 
-    /// `true` if there was any.
-    fn take_line_events(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        while let Some(event) = self.quic.poll_event() {
-            any = true;
-            match event {
-                LineEvent::Opened { line, peer } => self.line_opened(line, &peer, now),
-                LineEvent::Lost { line, why } => self.line_lost(line, &why),
-            }
-        }
-        any
-    }
-
-    fn line_opened(&mut self, line: LineNumber, node: &NodeId, now: Instant) {
-        if let Some(at) = self.peers.of_dialled_line(line)
-            && let Some(dial) = self.peers.peer_mut(at).and_then(|peer| peer.dial.as_mut())
-        {
-            dial.state = DialState::Open { line, since: self.now };
-            dial.said.clear();
-        }
-        let Some(peer) = self.peers.know(node).and_then(|at| self.peers.peer_mut(at)) else {
-            tracing::warn!(peer = %node, "a media path was refused: too many peers are known already");
-            return self.quic.close(line, now);
-        };
-        match peer.line.replace(line) {
-            Some(old) => self.quic.close(old, now),
-            None => self.tell_path(node.clone(), true),
-        }
-    }
-
-    fn line_lost(&mut self, line: LineNumber, why: &str) {
-        if let Some(at) = self.peers.of_dialled_line(line) {
-            self.dial_failed(at, why);
-        }
-        if let Some(peer) = self.peers.of_line(line).and_then(|at| self.peers.peer_mut(at)) {
-            peer.line = None;
-            let node = peer.node.clone();
-            self.tell_path(node, false);
-        }
-    }
-
-    fn dial_failed(&mut self, at: usize, why: &str) {
+    /// One half of a packet; with the other one it is a packet.
+    fn take_half(&mut self, at: usize, way: Way, datagram: &[u8], now: Instant) {
+        let Some((half, bytes)) = Half::decode(datagram) else { return };
         let Some(peer) = self.peers.peer_mut(at) else { return };
-        let Some(dial) = &mut peer.dial else { return };
-        if dial.is_news(why) {
-            tracing::warn!(peer = %peer.node, address = %dial.address, "no media path to this edge: {why}");
+        // Taken out for the while: what comes out of it lies in it.
+        let mut joiner = std::mem::take(&mut peer.joiner);
+        if let Some((header, payload)) = joiner.handle_half(half, bytes, self.now) {
+            self.take_media(at, way, header, payload, now);
         }
-        dial.retry(&mut self.random, self.now);
-    }
-
-    fn dial_due(&mut self) {
-        while let Some(at) = self.peers.due(self.now) {
-            let Some(peer) = self.peers.peer_mut(at) else { return };
-            let Some(dial) = &mut peer.dial else { return };
-            dial.state = DialState::Resolving;
-            let (node, address) = (peer.node.clone(), dial.address.clone());
-            resolve(node, address, self.own_orders.clone(), Arc::clone(&self.board));
+        if let Some(peer) = self.peers.peer_mut(at) {
+            peer.joiner = joiner;
         }
     }
 
-    fn resolved(&mut self, node: &NodeId, address: &str, found: Result<Vec<SocketAddr>, String>, now: Instant) {
-        let Some(at) = self.peers.find(node) else { return };
-        let Some(peer) = self.peers.peer_mut(at) else { return };
-        let Some(dial) = peer.dial.as_mut().filter(|dial| dial.awaits(address)) else { return };
-        let dialled = found.and_then(|found| {
-            let found = dial.choose(&found).ok_or("the name has no address")?;
-            self.quic.dial(node, found, &dial.config, &self.poller, now)
-        });
-        match dialled {
-            Ok(line) => dial.state = DialState::Opening(line),
-            Err(why) => self.dial_failed(at, &why),
+    fn take_media(&mut self, at: usize, way: Way, header: Datagram, payload: &[u8], now: Instant) {
+        let Datagram::Media { relay: id, component, candidate, latched } = header else { return };
+        let number = self.peers.peer(at).and_then(|peer| peer.relays.get(&id));
+        let Some(relay) = number.and_then(|number| self.relays.get(*number)) else { return };
+        let delivery = relay.handle_from_link(component, candidate, latched, payload, &mut self.scratch, self.now);
+        if let Some(candidate) = delivery.latch {
+            let latch = Datagram::Latch { relay: id, component, candidate }.encode();
+            let latch = cut(&mut self.arena, &latch);
+            match way {
+                Way::Udp(line) => self.quic.send(line, latch),
+                Way::Tcp(stream) => self.streams.send(stream, latch, now),
+            };
+        }
+        let Some((way, len)) = delivery.packet else { return };
+        if self.ports.send(relay.pair, way.socket, self.scratch.packet(len), way.to).is_err() {
+            return relay.count_send_failure();
+        }
+        if relay.is_outside() {
+            self.outward += 1;
+        } else {
+            self.inward += 1;
         }
     }
 
@@ -351,18 +335,14 @@ impl Worker {
             Order::Command(command) => self.command(command),
             Order::Control { peer, bytes } => {
                 self.board.control_queued.fetch_sub(1, Ordering::Relaxed);
-                let line = self.peers.find(&peer).and_then(|at| self.peers.peer(at)?.line);
-                if let Some(line) = line {
+                let way = self.peers.find(&peer).and_then(|at| self.peers.peer(at)?.way());
+                if let Some(way) = way {
                     let datagram = [&Datagram::Control.encode()[..], &bytes].concat();
-                    self.quic.send(line, datagram.into());
+                    self.send(way, datagram.into(), now);
                 }
             }
             Order::Dial { peer, address, config } => {
-                self.stop_dialling(&peer, now);
-                match self.peers.know(&peer).and_then(|at| self.peers.peer_mut(at)) {
-                    Some(entry) => entry.dial = Some(Dial::new(address, config, self.now)),
-                    None => tracing::error!(%peer, "not dialled for media: too many peers are known already"),
-                }
+                self.keep_dialling(peer, address, config, now);
             }
             Order::Forget(peer) => self.stop_dialling(&peer, now),
             Order::ServerConfig(config) => {
@@ -371,19 +351,9 @@ impl Worker {
                 }
             }
             Order::Resolved { peer, address, found } => self.resolved(&peer, &address, found, now),
+            Order::Streamed { peer, opened } => self.streamed(&peer, opened),
+            Order::Adopt { peer, tcp, tls } => self.adopt(&peer, tcp, *tls),
             Order::Shutdown => self.stopped = true,
-        }
-    }
-
-    fn stop_dialling(&mut self, node: &NodeId, now: Instant) {
-        let Some(peer) = self.peers.find(node).and_then(|at| self.peers.peer_mut(at)) else { return };
-        let dialled = peer.dial.take().and_then(|dial| dial.line());
-        let open = peer.line.take();
-        for line in [dialled, open].into_iter().flatten() {
-            self.quic.close(line, now);
-        }
-        if open.is_some() {
-            self.tell_path(node.clone(), false);
         }
     }
 
@@ -441,7 +411,7 @@ impl Worker {
         self.tell(MediaFact::Event(MediaEvent::Report { peer: node.clone(), relay: id, counters: relay.counters() }));
     }
 
-    fn keep_house(&mut self) {
+    fn keep_house(&mut self, now: Instant) {
         self.housekeeping_at = self.now + HOUSEKEEPING_EVERY;
         while let Some(fact) = self.backlog.pop_front() {
             if let Err(TrySendError::Full(fact)) = self.facts.try_send(fact) {
@@ -449,6 +419,7 @@ impl Worker {
                 break;
             }
         }
+        self.watch_paths(now);
         let free = self.ports.poll_free(self.now);
         self.tell_free(free);
         let mut silent = Vec::new();
@@ -477,23 +448,8 @@ impl Worker {
         }
     }
 
-    fn tell_path(&mut self, peer: NodeId, open: bool) {
-        tracing::info!(%peer, open, "media path");
-        {
-            let mut paths = self.board.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open {
-                paths.insert(peer.clone());
-            } else {
-                paths.remove(&peer);
-            }
-        }
-        let earlier = |fact: &MediaFact| matches!(fact, MediaFact::Path { peer: other, .. } if *other == peer);
-        self.backlog.retain(|fact| !earlier(fact));
-        self.tell(MediaFact::Path { peer, open });
-    }
-
     /// A fact that must reach the node, in order.
-    fn tell(&mut self, fact: MediaFact) {
+    pub(super) fn tell(&mut self, fact: MediaFact) {
         if !self.backlog.is_empty() {
             return self.backlog.push_back(fact);
         }
@@ -516,11 +472,41 @@ impl Load {
     }
 }
 
+/// Sends a packet with its header over the link, in two halves if the path is too narrow for it.
+fn send_media(
+    peer: &mut Peer,
+    datagram: &[u8],
+    quic: &mut Quic,
+    streams: &mut Streams,
+    arena: &mut BytesMut,
+    now: Instant,
+) -> bool {
+    let line = match peer.way() {
+        Some(Way::Udp(line)) => line,
+        Some(Way::Tcp(stream)) => return streams.send(stream, cut(arena, datagram), now),
+        None => return false,
+    };
+    if quic.fits(line, datagram.len()) {
+        return quic.send(line, cut(arena, datagram));
+    }
+    let number = peer.split;
+    peer.split = number.wrapping_add(1);
+    split(datagram, number).is_some_and(|halves| {
+        halves.into_iter().all(|(half, bytes)| quic.send(line, join(arena, &half.encode(), bytes)))
+    })
+}
+
 /// A datagram of its own, cut from a chunk that many share.
 fn cut(arena: &mut BytesMut, bytes: &[u8]) -> Bytes {
-    if arena.capacity() < bytes.len() {
+    join(arena, bytes, &[])
+}
+
+/// The same, of two parts.
+fn join(arena: &mut BytesMut, head: &[u8], tail: &[u8]) -> Bytes {
+    if arena.capacity() < head.len() + tail.len() {
         arena.reserve(ARENA_BYTES);
     }
-    arena.extend_from_slice(bytes);
+    arena.extend_from_slice(head);
+    arena.extend_from_slice(tail);
     arena.split().freeze()
 }

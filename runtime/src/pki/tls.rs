@@ -26,6 +26,8 @@ use super::{Identity, NodeKey, PkiError, Role, node_of};
 pub const LINK_ALPN: &[u8] = b"edgeway-link/1";
 /// ALPN of the media path (QUIC).
 pub const MEDIA_ALPN: &[u8] = b"edgeway-media/1";
+/// ALPN of the TCP connection media takes where UDP is blocked.
+pub const MEDIA_STREAM_ALPN: &[u8] = b"edgeway-media-stream/1";
 /// ALPN of joining.
 pub const JOIN_ALPN: &[u8] = b"edgeway-join/1";
 /// The server name asked for while joining; no node can have it.
@@ -62,6 +64,22 @@ pub fn media_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, Pki
 /// If the identity's parts cannot be used for TLS.
 pub fn media_client_config(identity: &Identity, expected: &NodeId) -> Result<Arc<ClientConfig>, PkiError> {
     client_config(identity, expected, MEDIA_ALPN)
+}
+
+/// The same identity and the same demands, for the TCP connection media takes where UDP is blocked.
+#[must_use]
+pub fn for_media_stream(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![MEDIA_STREAM_ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// As [`for_media_stream`], for the core.
+#[must_use]
+pub fn to_media_stream(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![MEDIA_STREAM_ALPN.to_vec()];
+    Arc::new(config)
 }
 
 /// What an edge presents to a core that joins: its bare key.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use edgeway_model::media::MediaPath;
 use edgeway_model::world::LinkEvent;
 use edgeway_model::{Input, LinkId, Moment, Role};
 
@@ -289,9 +290,10 @@ impl World {
             return;
         }
         side.path = open;
+        let path = if open { MediaPath::Udp } else { MediaPath::None };
         let (node, id) = (side.node, self.links[link].id);
         if self.is_mine(link, end) {
-            self.feed(node, Input::Link { link: id, event: LinkEvent::DatagramPath { open } });
+            self.feed(node, Input::Link { link: id, event: LinkEvent::DatagramPath { path } });
         }
     }
 }

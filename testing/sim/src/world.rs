@@ -674,6 +674,7 @@ fn called(notice: &Notice) -> &str {
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }
         | Notice::LinkDown { .. }
+        | Notice::MediaPath { .. }
         | Notice::LinkRefused { .. }
         | Notice::CertificateRenewed { .. }
         | Notice::CertificateExpiring { .. }

@@ -24,7 +24,7 @@ pub struct Crate {
 
 /// Every folder that may hold crates, and its rank. A crate depends on lower ranks only, so
 /// siblings never depend on each other.
-const RANKS: [(&str, u8); 14] = [
+const RANKS: [(&str, u8); 15] = [
     ("model", 0),
     ("config", 1),
     ("protocols/", 2),
@@ -38,6 +38,7 @@ const RANKS: [(&str, u8); 14] = [
     ("apps/", 5),
     // Runs the product with the harness of the interop tests.
     ("testing/bench", 7),
+    ("testing/path", 7),
     ("testing/", 6),
     ("xtask", 8),
 ];

@@ -523,8 +523,7 @@ fn describe(status: &Status) -> Vec<String> {
 fn link_text(link: &LinkStatus) -> String {
     let state = if link.up { "up" } else { "down" };
     let trip = link.round_trip.map_or_else(String::new, |trip| format!(", round trip {}", short(trip)));
-    let path = if link.datagrams { "over UDP" } else { "over TCP (UDP path closed)" };
-    format!("{} {state}{trip}, media {path}", link.peer)
+    format!("{} {state}{trip}, media path {}", link.peer, link.media_path.label())
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use edgeway_model::limits::EARLY_PARTIES_MAX;
 use edgeway_model::media::{Carriage, Component, InsideParty, InsideRelay, LegSecurity, RelayCounters};
 use edgeway_model::{Moment, Random};
 
-use super::leg::{Leg, Senders};
+use super::leg::{Leg, Proof, Senders};
 use super::{DropReason, Way};
-use crate::limits::CLIENT_SILENT_AFTER;
+use crate::limits::{CLIENT_SILENT_AFTER, LATCHED_ALIVE};
 use crate::rtcp;
 use crate::srtp::Party;
 
@@ -20,7 +20,8 @@ use crate::srtp::Party;
 /// What the client sends goes to the first party alone.
 ///
 /// Invariants: the inside gets only authenticated packets, each once; a candidate is latched only
-/// by an authenticated packet newer than any seen; nothing is sent inside before the party there
+/// by an authenticated packet newer than any seen, and by the first packet of a new source only while
+/// the latched one is silent; nothing is sent inside before the party there
 /// is described, and nothing is taken from any other address; no (key, SSRC, index) goes out twice.
 pub struct InsideEngine {
     rule: InsideRelay,
@@ -34,6 +35,8 @@ pub struct InsideEngine {
     /// The last authentic packet of the client.
     heard: Option<Moment>,
     silence_told: bool,
+    /// When the latched source was last heard with an authentic packet: RTP, RTCP.
+    latched_alive: [Option<Moment>; 2],
     /// Since when silence counts towards the timeout.
     quiet_since: Moment,
     timeout_told: bool,
@@ -81,6 +84,7 @@ impl InsideEngine {
             complete_since: None,
             heard: None,
             silence_told: false,
+            latched_alive: [None; 2],
             quiet_since: now,
             timeout_told: false,
         };
@@ -125,8 +129,8 @@ impl InsideEngine {
         now: Moment,
     ) -> FromLink {
         let (latch, outcome) = match self.open_outside(component, buffer, len, now) {
-            Ok((len, proves)) => {
-                let latch = if proves && !latched { Some(candidate) } else { None };
+            Ok((len, proof)) => {
+                let latch = self.weigh_proof(component, proof, latched, now).then_some(candidate);
                 (latch, self.protect_inside(component, buffer, len))
             }
             Err(reason) => (None, Err(reason)),
@@ -189,18 +193,35 @@ impl InsideEngine {
         buffer: &mut [u8],
         len: usize,
         now: Moment,
-    ) -> Result<(usize, bool), DropReason> {
+    ) -> Result<(usize, Proof), DropReason> {
         let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
-        let (len, proves) = match self.rule.carriage {
-            Carriage::Datagrams => (check_datagram(component, packet)?, false),
+        let (len, proof) = match self.rule.carriage {
+            Carriage::Datagrams => (check_datagram(component, packet)?, Proof::Nothing),
             Carriage::Rtp => {
                 let clear = self.outside.open(&mut self.senders, component, packet, now)?;
-                (clear.len, clear.proves)
+                (clear.len, clear.proof)
             }
         };
         self.heard = Some(now);
         self.timeout_told = false;
-        Ok((len, proves))
+        Ok((len, proof))
+    }
+
+    /// Whether an authentic packet shows that its source is to be sent to from now on.
+    fn weigh_proof(&mut self, component: Component, proof: Proof, latched: bool, now: Moment) -> bool {
+        let alive = match component {
+            Component::Rtp => &mut self.latched_alive[0],
+            Component::Rtcp => &mut self.latched_alive[1],
+        };
+        if latched {
+            *alive = Some(now);
+            return false;
+        }
+        match proof {
+            Proof::Nothing => false,
+            Proof::KeyNow => true,
+            Proof::Key => alive.is_none_or(|alive| now.since(alive) >= LATCHED_ALIVE),
+        }
     }
 
     fn protect_inside(

@@ -71,12 +71,23 @@ struct Grace {
     packets: u32,
 }
 
+/// What a packet proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing: it was late, under an old key, or in clear.
+    Nothing,
+    /// That its sender holds the key; but it may have been held back.
+    Key,
+    /// That its sender holds the key now.
+    KeyNow,
+}
+
 /// A packet in clear.
 #[derive(Clone, Copy)]
 pub(super) struct Clear {
     pub(super) len: usize,
-    /// It proves that whoever sent it holds the key now.
-    pub(super) proves: bool,
+    /// What it proves about whoever sent it.
+    pub(super) proof: Proof,
 }
 
 impl Leg {
@@ -110,7 +121,7 @@ impl Leg {
         let sender = match self.mode {
             Mode::Plain => {
                 check_clear(component, packet)?;
-                return Ok(Clear { len: packet.len(), proves: false });
+                return Ok(Clear { len: packet.len(), proof: Proof::Nothing });
             }
             Mode::Awaited => return Err(DropReason::TooEarly),
             Mode::Srtp { sender } => sender,
@@ -147,6 +158,16 @@ impl Leg {
     }
 }
 
+impl Proof {
+    const fn of(opened: Opened) -> Self {
+        match opened {
+            Opened { newest: false, .. } => Self::Nothing,
+            Opened { first: true, .. } => Self::Key,
+            Opened { .. } => Self::KeyNow,
+        }
+    }
+}
+
 impl Receivers {
     fn set(&mut self, key: &SrtpKey, now: Moment) {
         if self.known.last().is_some_and(|(current, _)| current == key) {
@@ -167,7 +188,7 @@ impl Receivers {
     fn open(&mut self, component: Component, packet: &mut [u8], now: Moment) -> Result<Clear, DropReason> {
         let Some(((_, current), before)) = self.known.split_last_mut() else { return Err(DropReason::TooEarly) };
         let reason = match unprotect(current, component, packet) {
-            Ok(opened) => return Ok(Clear { len: opened.len, proves: opened.newest }),
+            Ok(opened) => return Ok(Clear { len: opened.len, proof: Proof::of(opened) }),
             Err(reason) => reason,
         };
         let grace = self.grace.as_mut().filter(|grace| now < grace.until && grace.packets > 0);
@@ -176,7 +197,7 @@ impl Receivers {
                 let opened = unprotect(previous, component, packet).map_err(|_| reason)?;
                 grace.packets -= 1;
                 // An old key proves nothing about now.
-                Ok(Clear { len: opened.len, proves: false })
+                Ok(Clear { len: opened.len, proof: Proof::Nothing })
             }
             _ => Err(reason),
         }

@@ -82,4 +82,8 @@ impl From<SrtpFault> for DropReason {
 }
 
 #[cfg(test)]
+mod keystream_tests;
+#[cfg(test)]
+mod legs_tests;
+#[cfg(test)]
 mod tests;

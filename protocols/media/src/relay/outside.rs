@@ -7,7 +7,7 @@ use edgeway_model::media::{Carriage, Component, OutsideRelay, RelayCounters};
 
 use super::{DropReason, Way};
 use crate::latch::{Allowance, Latch, Standing};
-use crate::limits::{PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES_MIN, SRTP_OVERHEAD_BYTES_MIN};
+use crate::limits::{LATCHED_ALIVE, PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES_MIN, SRTP_OVERHEAD_BYTES_MIN};
 use crate::{rtcp, rtp};
 
 /// Decides per packet whether the link or the client gets it.
@@ -25,6 +25,8 @@ pub struct OutsideEngine {
     from_signalling: Allowance,
     from_strangers: Allowance,
     counters: RelayCounters,
+    /// The time of the last packet.
+    latest: Moment,
 }
 
 /// What one component knows about where the client is.
@@ -34,6 +36,8 @@ struct Source {
     /// Plain legs: the address learnt, and whether the next eligible one replaces it.
     learnt: Option<SocketAddr>,
     relearn: bool,
+    /// When the latched source was last heard.
+    alive: Option<Moment>,
 }
 
 /// A packet goes on to the link, marked with these.
@@ -59,6 +63,7 @@ impl OutsideEngine {
             from_signalling: Allowance::new(now),
             from_strangers: Allowance::new(now),
             counters: RelayCounters::default(),
+            latest: now,
         }
     }
 
@@ -106,6 +111,7 @@ impl OutsideEngine {
         packet: &[u8],
         now: Moment,
     ) -> Result<FromClient, DropReason> {
+        self.latest = self.latest.max(now);
         let component = if self.rule.mux && rtcp::is_rtcp(packet) { Component::Rtcp } else { socket };
         let outcome = if !self.is_plausible(component, packet) || (self.rule.mux && socket == Component::Rtcp) {
             Err(DropReason::Malformed)
@@ -134,6 +140,14 @@ impl OutsideEngine {
 
     /// The core has proven a candidate. `false` if nobody has that number any more.
     pub fn latch(&mut self, component: Component, candidate: u8) -> bool {
+        // Where one address serves both, RTCP says nothing against RTP that is still coming: nothing
+        // orders the two, and the packet may have been held back.
+        if self.rule.mux && component == Component::Rtcp {
+            let alive = self.source(component).alive;
+            if alive.is_some_and(|alive| self.latest.since(alive) < LATCHED_ALIVE) {
+                return false;
+            }
+        }
         self.is_srtp() && self.source_mut(component).latch.latch(candidate)
     }
 
@@ -186,7 +200,10 @@ impl OutsideEngine {
     ) -> Result<FromClient, DropReason> {
         let signalling_peer = self.rule.signalling_peer;
         match self.source(component).latch.standing(source, signalling_peer, now) {
-            Standing::Latched(candidate) => Ok(FromClient { component, candidate, latched: true }),
+            Standing::Latched(candidate) => {
+                self.source_mut(component).alive = Some(now);
+                Ok(FromClient { component, candidate, latched: true })
+            }
             Standing::Crowded => Err(DropReason::WrongSource),
             Standing::Candidate(slot) => {
                 let trusted_host = source.ip() == signalling_peer;

@@ -11,12 +11,12 @@ use edgeway_model::{Moment, NodeId, Random, RelayId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{KEY_CHANGE_PACKETS, PACKET_BYTES_MAX, SEND_KEYS_MAX, SRTCP_OVERHEAD_BYTES};
+use crate::limits::{PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
 const TLS_PEER: &str = "192.0.2.10";
 
-fn at(text: &str) -> SocketAddr {
+pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
@@ -24,11 +24,11 @@ fn key(byte: u8) -> SrtpKey {
     SrtpKey::new(CryptoSuite::AesCm128HmacSha1_80, &[byte; 30]).unwrap()
 }
 
-fn random(seed: u8) -> Random {
+pub(super) fn random(seed: u8) -> Random {
     Random::from_seed([seed; 32])
 }
 
-fn outside_rule(described: Option<&str>, srtp: bool) -> OutsideRelay {
+pub(super) fn outside_rule(described: Option<&str>, srtp: bool) -> OutsideRelay {
     OutsideRelay {
         peer: NodeId::new("core1").unwrap(),
         relay: RelayId(1),
@@ -41,7 +41,7 @@ fn outside_rule(described: Option<&str>, srtp: bool) -> OutsideRelay {
     }
 }
 
-fn inside_rule(receive: Option<u8>, send: u8) -> InsideRelay {
+pub(super) fn inside_rule(receive: Option<u8>, send: u8) -> InsideRelay {
     InsideRelay {
         peer: NodeId::new("edge1").unwrap(),
         relay: RelayId(1),
@@ -57,17 +57,17 @@ fn inside_rule(receive: Option<u8>, send: u8) -> InsideRelay {
     }
 }
 
-fn party(rtp: &str) -> InsideParty {
+pub(super) fn party(rtp: &str) -> InsideParty {
     let described = Some((at(rtp), SocketAddr::new(at(rtp).ip(), at(rtp).port() + 1)));
     InsideParty { described, security: LegSecurity::Plain, mux: false }
 }
 
 /// Where a packet for the client goes.
-fn goes(edge: &mut OutsideEngine, component: Component) -> Option<SocketAddr> {
+pub(super) fn goes(edge: &mut OutsideEngine, component: Component) -> Option<SocketAddr> {
     edge.handle_from_link(component).map(|way| way.to)
 }
 
-fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
+pub(super) fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0];
     packet[2..4].copy_from_slice(&sequence.to_be_bytes());
     packet.extend_from_slice(&ssrc.to_be_bytes());
@@ -75,11 +75,11 @@ fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     packet
 }
 
-fn receiver_report() -> Vec<u8> {
+pub(super) fn receiver_report() -> Vec<u8> {
     vec![0x80, 201, 0, 1, 0, 0, 0, 9]
 }
 
-fn protect(sender: &mut SrtpSender, component: Component, packet: &[u8]) -> Vec<u8> {
+pub(super) fn protect(sender: &mut SrtpSender, component: Component, packet: &[u8]) -> Vec<u8> {
     let mut buffer = [packet, &[0; SRTCP_OVERHEAD_BYTES]].concat();
     let len = match component {
         Component::Rtp => sender.protect_rtp(&mut buffer, packet.len()).unwrap(),
@@ -90,15 +90,15 @@ fn protect(sender: &mut SrtpSender, component: Component, packet: &[u8]) -> Vec<
 }
 
 /// An edge and a core with a perfect link between them.
-struct Pair {
-    edge: OutsideEngine,
-    core: InsideEngine,
-    client: SrtpSender,
-    now: Moment,
+pub(super) struct Pair {
+    pub(super) edge: OutsideEngine,
+    pub(super) core: InsideEngine,
+    pub(super) client: SrtpSender,
+    pub(super) now: Moment,
 }
 
 impl Pair {
-    fn new(described: Option<&str>) -> Self {
+    pub(super) fn new(described: Option<&str>) -> Self {
         let now = Moment::ZERO;
         Self {
             edge: OutsideEngine::new(outside_rule(described, true), now),
@@ -109,12 +109,17 @@ impl Pair {
     }
 
     /// What the inside gets of a packet that comes to the edge.
-    fn inward(&mut self, socket: Component, source: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn inward(&mut self, socket: Component, source: SocketAddr, packet: &[u8]) -> Option<Vec<u8>> {
         self.inward_way(socket, source, packet).map(|(_, packet)| packet)
     }
 
     /// The same, and which way it goes there.
-    fn inward_way(&mut self, socket: Component, source: SocketAddr, packet: &[u8]) -> Option<(Way, Vec<u8>)> {
+    pub(super) fn inward_way(
+        &mut self,
+        socket: Component,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> Option<(Way, Vec<u8>)> {
         let passed = self.edge.handle_from_client(socket, source, packet, self.now).ok()?;
         let mut packet = packet.to_vec();
         let mark = (passed.candidate, passed.latched);
@@ -127,7 +132,7 @@ impl Pair {
 }
 
 /// A packet from the link; it then holds what goes on.
-fn from_link(
+pub(super) fn from_link(
     core: &mut InsideEngine,
     component: Component,
     mark: (u8, bool),
@@ -142,7 +147,7 @@ fn from_link(
 }
 
 /// What the link gets of a packet that comes to the core from the inside, and as what.
-fn outward(
+pub(super) fn outward(
     core: &mut InsideEngine,
     socket: Component,
     source: &str,

@@ -28,6 +28,9 @@ pub struct Opened {
     /// Whether that is higher than any index seen from this source: only such a packet proves
     /// that its sender holds the key now.
     pub newest: bool,
+    /// Whether it is the first packet of this source. Nothing orders the sources of one key, so it
+    /// may be an old packet that was held back.
+    pub first: bool,
 }
 
 /// Highest index RTP can carry (RFC 3711 §9.2: 2⁴⁸ packets under one key).
@@ -63,7 +66,7 @@ impl SrtpReceiver {
         }
         let len = self.rtp.keys.open_rtp(packet, header.bytes, header.ssrc, index)?;
         self.rtp.remember(known, header.ssrc, index);
-        Ok(Opened { len, ssrc: header.ssrc, index, newest })
+        Ok(Opened { len, ssrc: header.ssrc, index, newest, first: known.is_none() })
     }
 
     /// Authenticates and decrypts an SRTCP packet (RFC 3711 §3.4).
@@ -78,7 +81,7 @@ impl SrtpReceiver {
         let newest = self.rtcp.admit(known, index)?;
         self.rtcp.keys.open_rtcp(packet, &trailer, ssrc)?;
         self.rtcp.remember(known, ssrc, index);
-        Ok(Opened { len: trailer.len, ssrc, index, newest })
+        Ok(Opened { len: trailer.len, ssrc, index, newest, first: known.is_none() })
     }
 }
 
