@@ -176,7 +176,7 @@ impl CoreNode {
         };
         let status = response.status().unwrap_or(500);
         if let Some(call) = self.call_mut(exchange.call).filter(|_| status < 300) {
-            call.doubted = false;
+            call.doubted = None;
         }
         if let Some(tag) = response.to_tag().filter(|_| status < 300 && exchange.initial) {
             self.calls.add_tag(exchange.call, tag);
@@ -294,7 +294,7 @@ impl CoreNode {
             call.acknowledged = true;
             if side == Side::Outside {
                 // The client is there (again), whatever became of its connection.
-                (call.lost, call.doubted) = (None, false);
+                (call.lost, call.doubted) = (None, None);
             }
         }
         if !ack.has_sdp() {

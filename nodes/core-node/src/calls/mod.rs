@@ -99,8 +99,8 @@ struct Call {
     exchanges: Vec<TransactionId>,
     /// Its client's flow is gone.
     lost: Option<Moment>,
-    /// Its edge was away so long that it may have ended without us.
-    doubted: bool,
+    /// Since when its edge was away so long that it may have ended without us.
+    doubted: Option<Moment>,
     /// When media last came from the client, and from either side.
     heard: Moment,
     alive: Moment,
@@ -286,7 +286,7 @@ impl CoreNode {
             relays: Vec::new(),
             exchanges: Vec::new(),
             lost: None,
-            doubted: false,
+            doubted: None,
             heard: now,
             alive: now,
             silent: false,

@@ -94,7 +94,7 @@ impl CoreNode {
         let lines = self.bindings.lines_of(tagged);
         let Some(call) = self.call_mut(key) else { return Ok(()) };
         if call.tagged == tagged && call.edge == *edge {
-            call.doubted = false;
+            call.doubted = None;
             return Ok(());
         }
         // Another core may hold its registration: then we know of no device, and the tags decide.

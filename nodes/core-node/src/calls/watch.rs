@@ -16,7 +16,7 @@ impl Calls {
     /// no media end like those that lost their client.
     pub(crate) fn doubt(&mut self, edge: &NodeId, now: Moment) {
         for (key, call) in &mut self.calls {
-            if call.edge == *edge && call.established && !std::mem::replace(&mut call.doubted, true) {
+            if call.edge == *edge && call.established && call.doubted.replace(now).is_none() {
                 self.lost.insert((now + LOST_CALL_AFTER, *key));
             }
         }
@@ -49,13 +49,13 @@ impl CoreNode {
             }
             self.calls.lost.pop_first();
             let Some(call) = self.calls.calls.get_mut(&key) else { continue };
-            if call.lost.is_none() && !call.doubted && call.acknowledged {
+            // Who was heard since is there.
+            call.doubted = call.doubted.filter(|since| call.heard <= *since);
+            if call.lost.is_none() && call.doubted.is_none() && call.acknowledged {
                 continue;
             }
             let silent_at = call.heard + LOST_CALL_AFTER;
             if silent_at > now {
-                // Who speaks is there.
-                call.doubted = false;
                 self.calls.lost.insert((silent_at, key));
             } else {
                 self.end_call(key, "flow lost");
