@@ -296,16 +296,21 @@ mod tests {
             })
             .await;
             // Turn by turn the client calls and is called.
-            let (caller, callee, to) =
-                if turn < 2 { (&camera, &carol, "carol") } else { (&carol, &camera, "dave") };
+            let (caller, callee, to) = if turn < 2 { (&camera, &carol, "carol") } else { (&carol, &camera, "dave") };
             let answering = callee.answer_next(SOON, Duration::from_millis(50));
             let to = format!("sip:{to}@lab.example");
             let (out, inward) = tokio::try_join!(caller.call(&to), answering).expect("a call");
             assert_flows(&out, &inward).await;
             assert_video(&[&out, &inward]);
-            assert!(out.stats().tone_ok && inward.stats().tone_ok, "{suite:?}: {:?}, {:?}", out.stats(), inward.stats());
+            assert!(
+                out.stats().tone_ok && inward.stats().tone_ok,
+                "{suite:?}: {:?}, {:?}",
+                out.stats(),
+                inward.stats()
+            );
             sleep(Duration::from_millis(700)).await;
-            assert!(out.stats().reports_received > 0 && inward.stats().reports_received > 0, "{suite:?}");
+            let reports = (out.stats().reports_received, inward.stats().reports_received);
+            assert!(reports.0 > 0 && reports.1 > 0, "{suite:?}: {reports:?}");
             // Silence and no picture while on hold, by UPDATE; and back.
             out.hold_by_update(true).await.expect("held");
             sleep(Duration::from_millis(100)).await;

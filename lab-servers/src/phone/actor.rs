@@ -664,7 +664,9 @@ fn fail(purpose: Purpose, error: &PhoneError) {
     match purpose {
         Purpose::Register { reply, .. } => tell(reply, Err(error.clone())),
         Purpose::Plain { reply } => tell(reply, Err(error.clone())),
-        Purpose::Reinvite { reply, .. } | Purpose::Bye { reply } | Purpose::Refer { reply } => tell(reply, Err(error.clone())),
+        Purpose::Reinvite { reply, .. } | Purpose::Bye { reply } | Purpose::Refer { reply } => {
+            tell(reply, Err(error.clone()))
+        }
         Purpose::Invite { .. } | Purpose::Cancel => {}
     }
 }

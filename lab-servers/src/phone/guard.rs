@@ -343,7 +343,10 @@ impl Derived {
         let tag: [u8; GCM_TAG] = if self.suite == SrtpSuite::AeadAes128Gcm {
             Aes128Gcm::new(&short.into()).encrypt_inout_detached(&nonce, clear, out.as_mut_slice().into()).ok()?.into()
         } else {
-            Aes256Gcm::new(&self.key.into()).encrypt_inout_detached(&nonce, clear, out.as_mut_slice().into()).ok()?.into()
+            Aes256Gcm::new(&self.key.into())
+                .encrypt_inout_detached(&nonce, clear, out.as_mut_slice().into())
+                .ok()?
+                .into()
         };
         out.extend_from_slice(&tag);
         Some(out)
@@ -440,7 +443,8 @@ mod tests {
     }
 
     fn packet(sequence: u16) -> Vec<u8> {
-        Packet { payload_type: 0, sequence, timestamp: 1, ssrc: 7, marker: false, sent_at: Some(3), payload: &[9; 160] }.write()
+        Packet { payload_type: 0, sequence, timestamp: 1, ssrc: 7, marker: false, sent_at: Some(3), payload: &[9; 160] }
+            .write()
     }
 
     #[test]

@@ -134,7 +134,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for sent_at in [None, Some(0x0102_0304_0506_0708)] {
-            let packet = Packet { payload_type: PCMU, sequence: 65_535, timestamp: 7, ssrc: 9, marker: true, sent_at, payload: &[1, 2, 3] };
+            let packet = Packet {
+                payload_type: PCMU,
+                sequence: 65_535,
+                timestamp: 7,
+                ssrc: 9,
+                marker: true,
+                sent_at,
+                payload: &[1, 2, 3],
+            };
             let bytes = packet.write();
             let read = read(&bytes).expect("our own packet");
             assert_eq!((read.sequence, read.ssrc, read.payload_type), (65_535, 9, PCMU));
@@ -145,7 +153,16 @@ mod tests {
 
     #[test]
     fn broken_packets_are_refused_not_believed() {
-        let good = Packet { payload_type: PCMU, sequence: 1, timestamp: 7, ssrc: 9, marker: false, sent_at: Some(5), payload: &[] }.write();
+        let good = Packet {
+            payload_type: PCMU,
+            sequence: 1,
+            timestamp: 7,
+            ssrc: 9,
+            marker: false,
+            sent_at: Some(5),
+            payload: &[],
+        }
+        .write();
         for cut in 0..good.len() {
             assert_eq!(read(&good[..cut]), None, "cut at {cut}");
         }

@@ -179,7 +179,14 @@ impl Phone {
     }
 
     /// The text of a request of a call; `seq` only for ACK, which repeats its INVITE's.
-    pub(crate) fn in_call(&mut self, id: &str, method: &str, extra: &str, body: &str, seq: Option<u32>) -> Option<String> {
+    pub(crate) fn in_call(
+        &mut self,
+        id: &str,
+        method: &str,
+        extra: &str,
+        body: &str,
+        seq: Option<u32>,
+    ) -> Option<String> {
         let via = self.via();
         let first = self.first_routes();
         let contact = self.contact_uri();

@@ -82,10 +82,8 @@ impl Phone {
     ) -> String {
         let host = self.address.ip();
         self.version += 1;
-        let mut text = format!(
-            "v=0\r\no={} 1 {} IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n",
-            self.name, self.version
-        );
+        let mut text =
+            format!("v=0\r\no={} 1 {} IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n", self.name, self.version);
         let profile = if self.is_outside() { "RTP/SAVP" } else { "RTP/AVP" };
         for (kind, wanted) in kinds.iter().zip(wanted) {
             let payload = if kind == "audio" { 0 } else { 96 };

@@ -17,11 +17,8 @@ impl Phone {
             // An offer in a provisional answer must be reliable.
             return;
         }
-        let body = if request.has_sdp() {
-            self.answer_to(id, request.body(), "sendrecv")
-        } else {
-            self.offer(id, "sendrecv")
-        };
+        let body =
+            if request.has_sdp() { self.answer_to(id, request.body(), "sendrecv") } else { self.offer(id, "sendrecv") };
         let contact = format!("<{}>", self.contact_uri());
         let Some(call) = self.calls.get_mut(id) else { return };
         let mut response = request.respond(183, "Session Progress").to_tag(&call.local_tag).record_route();

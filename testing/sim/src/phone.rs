@@ -562,7 +562,9 @@ impl Phone {
         }
         match client.status {
             None => client.status = Some(status),
-            Some(200..=299) if method == "INVITE" && status < 300 => return self.repeated_success(response, &method, now),
+            Some(200..=299) if method == "INVITE" && status < 300 => {
+                return self.repeated_success(response, &method, now);
+            }
             Some(first) if reliable => {
                 return self.violation(format!("two final answers to one {method}: {first} and {status}"));
             }

@@ -239,7 +239,8 @@ impl Registrar {
             let trying = request.respond(100, "Trying").build();
             self.proxy.respond(id, 100, trying, now);
         }
-        let devices = if request.method() == Some("INVITE") && initial { self.devices(request, now) } else { Vec::new() };
+        let devices =
+            if request.method() == Some("INVITE") && initial { self.devices(request, now) } else { Vec::new() };
         if devices.len() > 1
             && let Some(forker) = forker()
         {

@@ -42,7 +42,8 @@ impl Phone {
         let target = target.and_then(|target| {
             let uri = target.parsed_uri()?;
             let replaces = uri.headers().find(|(name, _)| name.eq_ignore_ascii_case("Replaces"));
-            let replaces = replaces.and_then(|(_, value)| value).map(|value| value.replace("%3B", ";").replace("%3D", "="));
+            let replaces =
+                replaces.and_then(|(_, value)| value).map(|value| value.replace("%3B", ";").replace("%3D", "="));
             Some((uri.user?.to_owned(), replaces))
         });
         let known = self.dialog(refer).is_some_and(|call| call.stage == Stage::Established);

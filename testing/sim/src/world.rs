@@ -135,8 +135,7 @@ pub(crate) struct World {
 pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
 pub(crate) const INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)), 5_060);
 
-pub(crate) const SECOND_INSIDE_PHONE: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 98)), 5_060);
+pub(crate) const SECOND_INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 98)), 5_060);
 
 pub(crate) fn core_address(core: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 11 + u8::try_from(core).unwrap_or(0)], 5_060))

@@ -9,9 +9,7 @@ use edgeway_link::{Frame, RelayRule};
 use edgeway_media::limits::SDP_SECTIONS_CARRIED_MAX;
 use edgeway_media::sdp::{self, Anchor, LegMedia, OurKeys, Place, Protection, Rules, SectionMedia, SideRules};
 use edgeway_model::limits::{EARLY_PARTIES_MAX, RELAYS_MAX};
-use edgeway_model::media::{
-    Carriage, InsideParty, InsideRelay, LegSecurity, MediaCommand, PortPair, RelayCounters,
-};
+use edgeway_model::media::{Carriage, InsideParty, InsideRelay, LegSecurity, MediaCommand, PortPair, RelayCounters};
 use edgeway_model::{FlowId, Moment, NodeId, Output, RelayId};
 use edgeway_sip::Message;
 use edgeway_sip::proxy::TransactionId;
@@ -88,9 +86,11 @@ impl CoreNode {
         let relay = call.and_then(|call| call.relays.iter().flatten().next());
         let address = relay.map(|relay| relay.address).or(edge.and_then(|edge| edge.media_address));
         let plain = call.and_then(Call::leading_dialog).is_some_and(|dialog| {
-            dialog.sections.iter().flatten().any(|section| {
-                section.carriage == Carriage::Rtp && section.outside.security == LegSecurity::Plain
-            })
+            dialog
+                .sections
+                .iter()
+                .flatten()
+                .any(|section| section.carriage == Carriage::Rtp && section.outside.security == LegSecurity::Plain)
         });
         Rules {
             outside: SideRules {
@@ -109,13 +109,7 @@ impl CoreNode {
 
     /// Whether a request must wait for media ports: an edge whose link is just back grants them a round
     /// trip later.
-    pub(crate) fn waits_for_ports(
-        &mut self,
-        id: TransactionId,
-        edge: &NodeId,
-        request: &Message,
-        from: Side,
-    ) -> bool {
+    pub(crate) fn waits_for_ports(&mut self, id: TransactionId, edge: &NodeId, request: &Message, from: Side) -> bool {
         let granted = self.edges.get(edge).map_or(0, |edge| edge.granted.len());
         let at_hand = granted.min(self.calls.free.len());
         if at_hand >= SDP_SECTIONS_CARRIED_MAX {
