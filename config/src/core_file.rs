@@ -9,6 +9,7 @@ use crate::problem::Problems;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{
     CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, FixedEdge, HostPort, InsideEncryption,
+    StandbyKeepalive,
 };
 use crate::values;
 
@@ -87,6 +88,8 @@ fn sip(
     let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
     let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
     let stun_keepalive = reader.read("sip.stun_keepalive", values::boolean).or(true);
+    let standby_keepalive =
+        reader.read("sip.standby_keepalive", values::standby_keepalive).or(StandbyKeepalive::Answered);
     Some(CoreSipSettings {
         listen: listen.or(vec![SIP_LISTEN]),
         advertise: advertise?,
@@ -95,6 +98,7 @@ fn sip(
         options_interval,
         request_timeout,
         stun_keepalive,
+        standby_keepalive,
     })
 }
 

@@ -368,6 +368,17 @@ const CORE: &[Setting] = &[
         doc: "STUN keepalive, as the edges have it. A core and an edge that differ here do not work together.",
     },
     Setting {
+        path: "sip.standby_keepalive",
+        preset: Preset::Toml("\"answered\""),
+        unit: "answered or relayed",
+        example: "\"relayed\"",
+        impact: RESTART,
+        doc: "Who answers keepalives of standby paths: REGISTERs with `cisco-keep-alive`, by which clients ask \
+              whether a server they are not registered with is there. `answered`: the core, out of what OPTIONS say \
+              about the registrar; for all registrars but Unified CM, which would take them for de-registrations. \
+              `relayed`: the registrar they name.",
+    },
+    Setting {
         path: "media.address",
         preset: Preset::Derived(
             "address of the first `sip.listen`, else of `sip.advertise`; required where neither is one",

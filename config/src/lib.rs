@@ -30,8 +30,8 @@ pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
-    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, PortRange,
-    Registrar,
+    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption, LogFormat, LogLevel,
+    LogSettings, PortRange, Registrar, StandbyKeepalive,
 };
 
 /// All settings of one service, in the order of the manual.

@@ -180,6 +180,18 @@ pub struct CoreSipSettings {
     pub request_timeout: Duration,
     /// STUN keepalive, as the edges have it: the two must agree before a link is used. Default `true`.
     pub stun_keepalive: bool,
+    /// Who answers keepalives of standby paths. Default [`StandbyKeepalive::Answered`].
+    pub standby_keepalive: StandbyKeepalive,
+}
+
+/// What becomes of a REGISTER that only asks whether a server is there (`cisco-keep-alive`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandbyKeepalive {
+    /// The core answers it out of what OPTIONS say about the registrar: for registrars that would take
+    /// it for a de-registration, which are all but Unified CM.
+    Answered,
+    /// It goes to the registrar it names.
+    Relayed,
 }
 
 /// One registrar inside.

@@ -13,7 +13,7 @@ use crate::limits::{
     REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
 };
 use crate::reader::Complaint;
-use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar};
+use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
 use crate::suggest::nearest;
 
 type Parsed<T> = Result<T, Complaint>;
@@ -72,6 +72,10 @@ pub(crate) fn log_level(value: &DeValue<'_>) -> Parsed<LogLevel> {
 
 pub(crate) fn log_format(value: &DeValue<'_>) -> Parsed<LogFormat> {
     one_of(value, &[("human", LogFormat::Human), ("json", LogFormat::Json)])
+}
+
+pub(crate) fn standby_keepalive(value: &DeValue<'_>) -> Parsed<StandbyKeepalive> {
+    one_of(value, &[("answered", StandbyKeepalive::Answered), ("relayed", StandbyKeepalive::Relayed)])
 }
 
 pub(crate) fn ip(value: &DeValue<'_>) -> Parsed<IpAddr> {

@@ -99,3 +99,13 @@ pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);
 
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;
+
+/// Receive buffer of a connection inside, bytes, as far as the system grants it: a burst of some
+/// thousand messages. A registrar serves many over one connection, and holds little itself for a
+/// reader that is late by ten milliseconds: Kamailio 32 KiB, then it closes the connection.
+pub const INSIDE_RECEIVE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// The grid timers of a node fire on. A busy node has a deadline every 200 us, nearly all of them of
+/// finished transactions; each would be a wake-up of its own. The shortest time a node counts in is
+/// 200 ms.
+pub const TICK_GRID: Duration = Duration::from_millis(10);

@@ -28,7 +28,7 @@ use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::flow;
 use crate::handshake::HandshakeCounters;
-use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, WALL_CLOCK_EVERY};
+use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -358,7 +358,7 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn arm(&self) {
-        let wanted = self.node.borrow().next_deadline().map(|deadline| deadline.at);
+        let wanted = self.node.borrow().next_deadline().map(|deadline| on_grid(deadline.at));
         let armed = self.armed.get();
         // A timer that fires early costs one idle tick; one that is moved costs a wake-up each time.
         if wanted.is_some_and(|wanted| armed.is_none_or(|armed| wanted < armed)) {
@@ -466,6 +466,12 @@ impl<N: Node + 'static> Reactor<N> {
     }
 }
 
+/// The first point of the grid that is not before `at`.
+fn on_grid(at: Moment) -> Moment {
+    let grid = u64::try_from(TICK_GRID.as_micros()).unwrap_or(1);
+    Moment::from_micros(at.as_micros().div_ceil(grid).saturating_mul(grid))
+}
+
 /// A turn of the crank, until dropped.
 struct Turn<'a>(&'a Cell<bool>);
 
@@ -516,5 +522,20 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
             (Err(error), _) => tracing::error!(%error, "no media path can be offered"),
             (Ok(_), None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_on_the_grid_and_never_early() {
+        let grid = Moment::ZERO + TICK_GRID;
+        assert_eq!(on_grid(Moment::ZERO), Moment::ZERO);
+        assert_eq!(on_grid(Moment::from_micros(1)), grid);
+        assert_eq!(on_grid(grid), grid);
+        assert_eq!(on_grid(grid + Duration::from_micros(1)), grid + TICK_GRID);
+        assert!(on_grid(Moment::from_micros(u64::MAX)) <= Moment::from_micros(u64::MAX));
     }
 }

@@ -98,6 +98,15 @@ impl CertificateStore {
         Ok(())
     }
 
+    /// Every name the certificates carry, sorted; wildcards begin with `*.`.
+    pub fn names(&self) -> Vec<String> {
+        let table = self.table();
+        let mut names: Vec<_> = table.exact.keys().cloned().collect();
+        names.extend(table.wildcard.keys().map(|suffix| format!("*.{suffix}")));
+        names.sort();
+        names
+    }
+
     fn of(table: Table) -> Self {
         Self { current: RwLock::new(Arc::new(table)) }
     }
@@ -120,11 +129,7 @@ impl ResolvesServerCert for CertificateStore {
 
 impl fmt::Debug for CertificateStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = self.table();
-        let mut names: Vec<_> = table.exact.keys().cloned().collect();
-        names.extend(table.wildcard.keys().map(|suffix| format!("*.{suffix}")));
-        names.sort();
-        f.debug_tuple("CertificateStore").field(&names).finish()
+        f.debug_tuple("CertificateStore").field(&self.names()).finish()
     }
 }
 

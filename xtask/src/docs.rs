@@ -1,4 +1,5 @@
-//! The pages of the manual that come from the code: settings, and every bound of the product.
+//! The pages of the manual that come from the code: settings, every bound of the product, and every
+//! header its nodes touch.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -37,7 +38,11 @@ pub(crate) fn write() -> Result<()> {
 
 /// Name and text of every page.
 fn pages() -> Result<Vec<(&'static str, String)>> {
-    Ok(vec![("docs/manual/settings.md", edgeway_config::manual_page()), ("docs/manual/limits.md", limits_page()?)])
+    Ok(vec![
+        ("docs/manual/settings.md", edgeway_config::manual_page()),
+        ("docs/manual/limits.md", limits_page()?),
+        ("docs/manual/headers.md", edgeway_sip::touched::manual_page()),
+    ])
 }
 
 fn limits_page() -> Result<String> {

@@ -8,6 +8,7 @@ use edgeway_config::{EdgeSettings, parse_edge};
 use edgeway_edge_node::{EdgeNode, Settings};
 use edgeway_model::Random;
 use edgeway_runtime::service::{self, EdgeKeys, Hooks, ServiceFault};
+use edgeway_runtime::tls::CertificateStore;
 
 /// Runs the edge until SIGTERM.
 #[derive(Debug, Parser)]
@@ -35,7 +36,9 @@ fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
     let (stop, stopped) = service::stop();
     service::stop_at_signals(stop)?;
     let random = Random::from_seed(service::seed()?);
-    let node = EdgeNode::new(Settings::from(&settings), random);
+    // What is wrong with the certificates is told when the service reads them.
+    let names = CertificateStore::load(&settings.sip.certificates).map(|store| store.names()).unwrap_or_default();
+    let node = EdgeNode::new(Settings { names, ..Settings::from(&settings) }, random);
     service::run_edge(&settings, node, EdgeKeys::Files, Hooks::default(), stopped)
 }
 

@@ -218,9 +218,13 @@ mod tests {
     #[tokio::test]
     async fn methods_known_and_unknown_are_passed_to_the_other_phone() {
         let house = house([12_000..=12_099, 12_100..=12_199], false, MediaSecurity::Srtp).await;
-        assert_eq!(house.alice.request("MESSAGE", "sip:bob@lab.example").await, Ok(200));
-        // No node here knows it; that it is refused is the word of the phone.
-        assert_eq!(house.alice.request("FROBNICATE", "sip:bob@lab.example").await, Ok(405));
+        for method in ["MESSAGE", "INFO", "NOTIFY", "OPTIONS", "UPDATE"] {
+            assert_eq!(house.alice.request(method, "sip:bob@lab.example").await, Ok(200), "{method}");
+        }
+        // That they are refused is the word of the phone; the last is known to no node here.
+        for method in ["SUBSCRIBE", "REFER", "PUBLISH", "PRACK", "FROBNICATE"] {
+            assert_eq!(house.alice.request(method, "sip:bob@lab.example").await, Ok(405), "{method}");
+        }
         assert_eq!(house.alice.request("FROBNICATE", "sip:nobody@lab.example").await, Ok(404), "of the registrar");
     }
 

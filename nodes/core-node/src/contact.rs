@@ -67,16 +67,18 @@ fn push_params(out: &mut String, uri: &Uri<'_>, skip: impl Fn(&str) -> bool) {
 
 /// Points every Contact of a REGISTER at the core.
 pub(crate) fn hide(edit: &mut Edit<'_>, register: &Message, core: &str, transport: &str, route: &str) {
-    replace_uris(edit, register, |uri| rewritten(uri, core, transport, route));
+    let _ = replace_uris(edit, register, |uri| rewritten(uri, core, transport, route));
 }
 
-/// Gives the client its own Contacts back.
-pub(crate) fn reveal(edit: &mut Edit<'_>, response: &Message) {
-    replace_uris(edit, response, |uri| restored(uri).map(|(original, _)| original));
+/// Gives the client its own Contacts back. Whether any was hidden.
+pub(crate) fn reveal(edit: &mut Edit<'_>, response: &Message) -> bool {
+    replace_uris(edit, response, |uri| restored(uri).map(|(original, _)| original))
 }
 
-/// Puts another URI into each Contact, leaving its display name and parameters byte for byte.
-fn replace_uris(edit: &mut Edit<'_>, message: &Message, new_uri: impl Fn(&str) -> Option<String>) {
+/// Puts another URI into each Contact, leaving its display name and parameters byte for byte. Whether
+/// there was one to put.
+fn replace_uris(edit: &mut Edit<'_>, message: &Message, new_uri: impl Fn(&str) -> Option<String>) -> bool {
+    let mut any = false;
     for (index, value) in message.values(Name::Contact).enumerate() {
         let (Ok(text), Some(contact)) = (std::str::from_utf8(value), NameAddr::parse(value)) else { continue };
         let Some(new) = new_uri(contact.uri) else { continue };
@@ -86,7 +88,9 @@ fn replace_uris(edit: &mut Edit<'_>, message: &Message, new_uri: impl Fn(&str) -
         let replaced =
             if before.ends_with('<') { format!("{before}{new}{after}") } else { format!("{before}<{new}>{after}") };
         edit.replace_value(Name::Contact, index, &replaced);
+        any = true;
     }
+    any
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use edgeway_config::StandbyKeepalive;
 use edgeway_media::sdp::Side;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_sip::header::makes_dialog;
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, check_request};
@@ -80,6 +83,16 @@ impl CoreNode {
 
     fn route_inward(&mut self, id: TransactionId, edge: &NodeId, flow: FlowId, now: Moment) {
         let Some(request) = self.proxy.request(id).cloned() else { return };
+        // A dialog belongs to the edge it came to be through, whatever another edge has learnt about it.
+        let index = self.edges.get(edge).map_or(u8::MAX, |edge| edge.index);
+        if let Some(tag) = request.to_tag()
+            && self.dialogs.is_of_another(request.call_id(), tag, index)
+            // Of a call more is known: its client may have come back through this edge.
+            && !self.calls.knows(&request)
+        {
+            self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
+            return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
+        }
         let (address, transport) = match self.decide(&request) {
             Decision::To(address, transport) => (address, transport),
             Decision::Refuse(status, reason, text) => {
@@ -87,6 +100,18 @@ impl CoreNode {
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
         };
+        let (address, transport) = if is_keep_alive(&request) {
+            let named = self.registrar_named_by(&request).unwrap_or((address, transport));
+            if self.settings.standby_keepalive == StandbyKeepalive::Answered {
+                return self.answer_keep_alive(id, named.0, now);
+            }
+            named
+        } else {
+            (address, transport)
+        };
+        if let Some(tag) = request.to_tag() {
+            self.dialog_used(request.call_id(), tag, &request, now);
+        }
         if self.waits_for_ports(id, edge, &request, Side::Outside) {
             return;
         }
@@ -95,6 +120,24 @@ impl CoreNode {
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
         self.send_inward(id, &request, body, address, transport, now);
+    }
+
+    /// A keepalive of a standby path, answered out of what OPTIONS say about the registrar. No Contact is
+    /// in the answer, since no binding has changed.
+    fn answer_keep_alive(&mut self, id: TransactionId, registrar: SocketAddr, now: Moment) {
+        if self.registrars.iter().any(|known| known.address == registrar && known.health.is_alive()) {
+            return self.answer(id, 200, "OK", None, now);
+        }
+        self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
+    }
+
+    /// The registrar whose address is the Request-URI.
+    fn registrar_named_by(&self, request: &Message) -> Option<(SocketAddr, Transport)> {
+        let uri = request.request_uri().and_then(Uri::parse)?;
+        let ip = uri.host_ip()?;
+        let mut named = self.settings.registrars.iter().filter(|(address, _)| address.ip() == ip);
+        let port = uri.port;
+        named.find(|(address, _)| port.is_none_or(|port| port == address.port())).copied()
     }
 
     /// Tries a request again after its connection broke: the body was rewritten before and is
@@ -124,16 +167,16 @@ impl CoreNode {
         };
         let agent = self.agent();
         let mut edit = request.edit();
-        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        edit.set_hops_less();
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
-            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+            Some(method) if makes_dialog(method) => {
                 edit.push(Name::RecordRoute, &self.own_uri(transport, false));
             }
-            _ => {}
+            Some(_) | None => {}
         }
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, request, &body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={};rport", transport.via(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -178,8 +221,9 @@ impl CoreNode {
         let agent = self.agent();
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
+        edit.set_hops_less();
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, ack, &body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport", transport.via()));
         let bytes = edit.finish();
@@ -200,9 +244,7 @@ impl CoreNode {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
             return match self.registrar() {
                 // A registrar follows Routes: a client must not send it anywhere by one.
-                _ if !self.leads_to_registrar(request) => {
-                    Decision::Refuse(403, "Forbidden", "a Route that is not ours")
-                }
+                _ if !self.leads_to_registrar(request) => Decision::Refuse(404, "Not Found", "Policy Response"),
                 _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
                 Some((address, transport)) => Decision::To(address, transport),
                 None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
@@ -214,6 +256,7 @@ impl CoreNode {
         let known = self.calls.inside_target(request.call_id(), outside_tag, inside_tag);
         match known {
             Some(party) if same_place(party, &next) => self.place(&next),
+            _ if self.is_within_dialog(request, &next) => self.place(&next),
             Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
             None => match self.place(&next) {
                 Decision::To(address, transport) if self.is_registrar(address).is_some() => {
@@ -224,6 +267,12 @@ impl CoreNode {
                 }
             },
         }
+    }
+
+    /// Whether a request's next hop is the other party of its dialog.
+    fn is_within_dialog(&self, request: &Message, next: &str) -> bool {
+        let tag = request.to_tag().unwrap_or_default();
+        self.dialogs.party(request.call_id(), tag).is_some_and(|party| same_place(party, next))
     }
 
     /// Whether what Routes a new request still carries name a registrar (its Service-Route) or us.
@@ -282,6 +331,9 @@ impl CoreNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
+        if let Some(tag) = matched.request.from_tag() {
+            self.dialog_used(response.call_id(), tag, response, now);
+        }
         let body = match self.answered_by_client(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => {
@@ -295,7 +347,7 @@ impl CoreNode {
         let mut edit = response.edit();
         edit.pop_via();
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, response, &body);
         }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
@@ -330,9 +382,9 @@ fn same_place(party: &(String, u16), uri: &str) -> bool {
 }
 
 /// Puts another description into a message; none at all if it is empty.
-pub(crate) fn set_description(edit: &mut Edit<'_>, body: &[u8]) {
-    edit.set_body(body);
-    if body.is_empty() {
+pub(crate) fn set_description(edit: &mut Edit<'_>, message: &Message, sdp: &[u8]) {
+    edit.set_sdp(sdp);
+    if sdp.is_empty() && message.sdp().len() == message.body().len() {
         edit.remove(Name::ContentType);
     }
 }

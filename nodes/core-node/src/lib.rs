@@ -11,6 +11,7 @@
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
 //! | `streams.rs` | connections and datagrams inside, registrars and their health |
 //! | `calls/` | dialogs, their media relays and session descriptions |
+//! | `dialogs.rs` | where requests within dialogs may go |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@
 
 mod calls;
 mod contact;
+mod dialogs;
 mod inward;
 pub mod limits;
 mod links;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_config::InsideEncryption;
+pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
@@ -41,6 +44,7 @@ use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
+use crate::dialogs::Dialogs;
 use crate::links::Edge;
 use crate::streams::{Registrar, Streams};
 
@@ -75,6 +79,8 @@ pub struct Settings {
     pub media_timeout: Option<Duration>,
     /// Must equal the edges' setting.
     pub stun_keepalive: bool,
+    /// Who answers keepalives of standby paths.
+    pub standby_keepalive: StandbyKeepalive,
 }
 
 impl From<&edgeway_config::CoreSettings> for Settings {
@@ -98,6 +104,7 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             },
             media_timeout: settings.media.silence_notice,
             stun_keepalive: settings.sip.stun_keepalive,
+            standby_keepalive: settings.sip.standby_keepalive,
         }
     }
 }
@@ -117,6 +124,7 @@ pub struct CoreNode {
     /// Other cores, while they are linked.
     peers: BTreeMap<NodeId, LinkId>,
     calls: Calls,
+    dialogs: Dialogs,
     /// Requests tried at another registrar or on a new connection once already.
     retried: HashMap<TransactionId, u8>,
     counts: Counts,
@@ -148,6 +156,7 @@ impl CoreNode {
             edges: BTreeMap::new(),
             peers: BTreeMap::new(),
             calls: Calls::new(&mut random),
+            dialogs: Dialogs::default(),
             retried: HashMap::new(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -216,6 +225,7 @@ impl CoreNode {
         }
         self.probe_registrars(now);
         self.watch_calls(now);
+        self.dialogs.expire(now);
         self.links.handle_timeout(now);
     }
 
@@ -248,11 +258,20 @@ impl CoreNode {
     fn give_up(&mut self, event: Event, now: Moment) {
         match event {
             Event::TimedOut(id) => {
+                // Out of what was known before this: a registrar that is silent to everything is dead,
+                // one that is silent to this request only has not been reached by it.
+                let dead = self.proxy.downstream(id).cloned().is_some_and(|hop| self.is_dead(&hop));
                 if let Some(Hop::Flow(_) | Hop::Datagram { .. }) = self.proxy.downstream(id) {
                     self.registrar_silent(id, now);
                 }
                 self.end_invite(id, "timed out");
-                self.answer(id, 408, "Request Timeout", Some((399, "Request Timeout")), now);
+                let register = self.proxy.request(id).and_then(Message::method) == Some("REGISTER");
+                if self.proxy.is_late(id, now) && !register {
+                    self.retried.remove(&id);
+                    return self.proxy.forget(id);
+                }
+                let warning = if dead { (383, "next hop not reachable") } else { (399, "Request Timeout") };
+                self.answer(id, 408, "Request Timeout", Some(warning), now);
             }
             Event::Unroutable(id) => {
                 self.end_invite(id, "timed out");
@@ -266,6 +285,15 @@ impl CoreNode {
         let Some(request) = self.proxy.request(id).cloned() else { return };
         let bytes = self.response(&request, status, reason, warning);
         self.retried.remove(&id);
+        self.respond(id, status, bytes, now);
+    }
+
+    /// Sends a response of our own upstream.
+    fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
+        let bytes = match self.proxy.upstream(id).cloned() {
+            Some(hop) => self.stamped(&hop, bytes),
+            None => bytes,
+        };
         self.proxy.respond(id, status, bytes, now);
     }
 
@@ -333,6 +361,7 @@ impl Node for CoreNode {
     fn next_deadline(&self) -> Option<Deadline> {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
+        let own = Deadline::soonest(own, self.dialogs.next_deadline());
         let probes = self.registrars.iter().map(Registrar::next_deadline);
         Deadline::soonest(probes.fold(self.links.next_deadline(), Deadline::soonest), own)
     }

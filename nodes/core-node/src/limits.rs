@@ -51,3 +51,25 @@ pub const RETRIES_MAX: u8 = 2;
 
 /// Own Route values taken off one request.
 pub const OWN_ROUTES_MAX: usize = 4;
+
+/// Dialogs of clients whose other party is remembered: phones with many busy lamps have dozens each.
+pub const DIALOGS_MAX: usize = 200_000;
+
+/// Dialogs of one client connection: the largest key modules have about a hundred keys, each a
+/// subscription.
+pub const DIALOGS_PER_CLIENT_MAX: usize = 512;
+
+/// Longest Call-ID and tag of a remembered dialog together, bytes. Honest ones have about 100.
+pub const DIALOG_LABEL_BYTES_MAX: usize = 512;
+
+/// How long a call's dialog is remembered without any request that refreshes it.
+pub const DIALOG_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
+
+/// How long an unanswered call's dialog is remembered: longer than anybody may ring.
+pub const DIALOG_EARLY_MAX: Duration = Duration::from_secs(240);
+
+/// How long a dialog is remembered after its end, for what is still under way.
+pub const DIALOG_ENDED_KEPT: Duration = Duration::from_secs(32);
+
+/// How long a subscription lasts where nobody says (RFC 3515, RFC 6665 leave it to the package).
+pub const SUBSCRIPTION_DEFAULT: Duration = Duration::from_secs(3_600);

@@ -6,10 +6,13 @@ use edgeway_model::notice::DropReason;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_sip::bindings::Change;
+use edgeway_sip::header::makes_dialog;
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
 
+use crate::calls::flow_of_route;
 use crate::inward::set_description;
 use crate::limits::OWN_ROUTES_MAX;
 use crate::{CoreNode, contact, flow_at};
@@ -55,6 +58,7 @@ impl CoreNode {
         if let Err(refusal) = check_request(request) {
             self.dropped(DropReason::Malformed, refusal.warning);
             if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
+                let reply = self.stamped(&hop, reply);
                 self.send_hop(&hop, reply);
             }
             return;
@@ -74,7 +78,7 @@ impl CoreNode {
             Received::New(id) => {
                 if request.method() == Some("INVITE") {
                     let trying = request.respond(100, "Trying").build();
-                    self.proxy.respond(id, 100, trying, now);
+                    self.respond(id, 100, trying, now);
                 }
                 self.route_outward(id, now);
             }
@@ -94,7 +98,7 @@ impl CoreNode {
         let Some(way) = self.way(&request) else {
             if request.method() == Some("OPTIONS") {
                 let response = request.respond(200, "OK").to_tag("ew").header(Name::Supported, "path").build();
-                return self.proxy.respond(id, 200, response, now);
+                return self.respond(id, 200, response, now);
             }
             self.dropped(DropReason::NoRelay, "a request from inside that leads to no client");
             return self.answer(id, 404, "Not Found", Some((399, "Policy Response")), now);
@@ -106,28 +110,33 @@ impl CoreNode {
         if self.waits_for_ports(id, &way.edge, &request, Side::Inside) {
             return;
         }
+        self.note_asked(&way, &request, now);
         let body = match self.outward_body(id, &way.edge, &request, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
         let mut edit = self.outward_edit(&request, &way);
-        match request.max_forwards() {
-            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
-            None => edit.set(Name::MaxForwards, "70"),
-        };
-        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE")) {
+        self.received(&mut edit, &request, &upstream);
+        if request.method().is_some_and(makes_dialog) {
             edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
         }
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, &request, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
         self.proxy.forward(id, Hop::Peer(way.edge), bytes, now);
     }
 
+    fn note_asked(&mut self, way: &Way, request: &Message, now: Moment) {
+        let Some(index) = self.edges.get(&way.edge).map(|edge| edge.index) else { return };
+        let flow = flow_of_route(request).unwrap_or(FlowId(0));
+        self.dialog_asked(flow_at(index, flow), request, now);
+    }
+
     fn outward_edit<'a>(&self, request: &'a Message, way: &Way) -> edgeway_sip::Edit<'a> {
         let mut edit = request.edit();
+        edit.set_hops_less();
         for _ in 0..way.own {
             edit.pop_value(Name::Route);
         }
@@ -140,6 +149,31 @@ impl CoreNode {
         edit
     }
 
+    /// RFC 3261 §18.2.1 and RFC 3581 §4: where a request from inside really came from, where its Via
+    /// says otherwise or asks.
+    fn received(&self, edit: &mut edgeway_sip::Edit<'_>, message: &Message, hop: &Hop) {
+        let Some(peer) = self.address_of(hop) else { return };
+        let via = message.top_via();
+        let asks = via.rport() == Some(None);
+        if asks || via.host_ip() != Some(peer.ip()) {
+            edit.set_top_via_param("received", Some(&peer.ip().to_string()));
+        }
+        if asks {
+            edit.set_top_via_param("rport", Some(&peer.port().to_string()));
+        }
+    }
+
+    /// A response of our own with the same marks in its topmost Via.
+    pub(crate) fn stamped(&self, hop: &Hop, response: Bytes) -> Bytes {
+        if hop.is_node() {
+            return response;
+        }
+        let Ok(response) = Message::parse(response.clone()) else { return response };
+        let mut edit = response.edit();
+        self.received(&mut edit, &response, hop);
+        edit.finish()
+    }
+
     fn acknowledge_outward(&mut self, ack: &Message) {
         let Some(way) = self.way(ack) else {
             return self.dropped(DropReason::NoRelay, "an ACK from inside that leads to no client");
@@ -148,7 +182,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, ack, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={branch}", self.agent()));
         let bytes = edit.finish();
@@ -202,21 +236,28 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
+        if let Some(index) = self.edges.get(edge).map(|edge| edge.index) {
+            self.dialog_answered(flow_at(index, *flow), &matched.request, response, now);
+        }
         let body = match self.answered_by_inside(matched.id, &matched.request, response, now) {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(matched.id, refusal, now),
         };
         let mut edit = response.edit();
         edit.pop_via();
-        if matched.request.method() == Some("REGISTER") {
-            contact::reveal(&mut edit, response);
-        }
+        let registers = matched.request.method() == Some("REGISTER");
+        let revealed = registers && contact::reveal(&mut edit, response);
         if let Some(body) = body {
-            set_description(&mut edit, &body);
+            set_description(&mut edit, response, &body);
         }
         let bytes = edit.finish();
-        if matched.request.method() == Some("REGISTER") && (200..300).contains(&status) && !matched.orphaned {
-            self.registered(edge, *flow, &matched.request, &bytes, now);
+        if registers && (200..300).contains(&status) && !matched.orphaned {
+            // Parsed again only where its Contacts have become others.
+            match revealed.then(|| Message::parse(bytes.clone())) {
+                None => self.registered(edge, *flow, &matched.request, response, now),
+                Some(Ok(answer)) => self.registered(edge, *flow, &matched.request, &answer, now),
+                Some(Err(_)) => {}
+            }
         }
         if status >= 200 {
             self.retried.remove(&matched.id);
@@ -224,11 +265,14 @@ impl CoreNode {
         self.proxy.respond(matched.id, status, bytes, now);
     }
 
-    fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Bytes, now: Moment) {
-        let (Some(known), Ok(answer)) = (self.edges.get(edge), Message::parse(answer.clone())) else { return };
-        let changes = self.bindings.accept(request, &answer, flow_at(known.index, flow), now);
+    fn registered(&mut self, edge: &NodeId, flow: FlowId, request: &Message, answer: &Message, now: Moment) {
+        if is_keep_alive(request) {
+            return;
+        }
+        let Some(known) = self.edges.get(edge) else { return };
+        let changes = self.bindings.accept(request, answer, flow_at(known.index, flow), now);
         if changes.iter().any(|change| matches!(change, Change::Registered { .. })) {
-            self.device_registered(edge, flow, request);
+            self.device_registered(edge, flow, request, now);
         }
         self.report(changes);
     }

@@ -185,14 +185,24 @@ impl CoreNode {
         self.registrars.iter().find(|registrar| registrar.address == address).map(|registrar| registrar.transport)
     }
 
-    /// Whatever comes from a registrar proves it alive.
-    pub(crate) fn registrar_heard(&mut self, hop: &Hop, now: Moment) {
-        let address = match hop {
+    /// Who is at the other end of a hop inside.
+    pub(crate) fn address_of(&self, hop: &Hop) -> Option<SocketAddr> {
+        match hop {
             Hop::Flow(flow) => self.streams.streams.get(flow).map(|stream| stream.peer),
             Hop::Datagram { peer, .. } => Some(*peer),
             Hop::Peer(_) | Hop::Client { .. } => None,
-        };
-        let Some(address) = address else { return };
+        }
+    }
+
+    /// Whether a hop is a registrar that answers nothing.
+    pub(crate) fn is_dead(&self, hop: &Hop) -> bool {
+        let address = self.address_of(hop);
+        self.registrars.iter().any(|registrar| Some(registrar.address) == address && !registrar.health.is_alive())
+    }
+
+    /// Whatever comes from a registrar proves it alive.
+    pub(crate) fn registrar_heard(&mut self, hop: &Hop, now: Moment) {
+        let Some(address) = self.address_of(hop) else { return };
         let Some(registrar) = self.registrars.iter_mut().find(|registrar| registrar.address == address) else { return };
         if registrar.health.handle_answer(now) {
             self.notice(Notice::Registrar { address, alive: true });

@@ -16,19 +16,41 @@ use edgeway_sip::proxy::Hop;
 use edgeway_sip::{Message, Stun, stun};
 
 use crate::EdgeNode;
-use crate::limits::{FAULTS_MAX, ROUTE_WITHIN};
+use crate::limits::{FAULTS_MAX, KEEP_ALIVES_MAX, KEEP_ALIVES_WINDOW, ROUTE_WITHIN, STANDBY_IDLE_MAX};
 
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) nonce: u64,
+    /// The core that carried its last request.
     pub(crate) core: Option<NodeId>,
+    /// The path it registered over.
+    pub(crate) path: Option<RegisteredPath>,
     pub(crate) requests: u8,
+    keep_alives: KeepAlives,
     framer: Framer,
     faults: u8,
     /// When this flow is looked at as a stranger; `None` while it is registered.
     watched: Option<Moment>,
+}
+
+/// The way inside that a registration took.
+#[derive(Debug)]
+pub(crate) struct RegisteredPath {
+    pub(crate) core: NodeId,
+    /// The core could not reach the registrar for it.
+    pub(crate) failed: bool,
+}
+
+/// Keepalives of standby paths on one flow.
+#[derive(Debug, Default)]
+struct KeepAlives {
+    /// When the window they are counted in began.
+    since: Moment,
+    count: u8,
+    /// One was answered well: the flow may be silent for longer than a stranger's.
+    answered: bool,
 }
 
 impl EdgeNode {
@@ -43,7 +65,19 @@ impl EdgeNode {
         }
         let nonce = self.random.next_u64();
         let framer = Framer::new(ACCEPTED_BYTES_MAX);
-        self.flows.insert(flow, Flow { peer, local, nonce, core: None, requests: 0, framer, faults: 0, watched: None });
+        let state = Flow {
+            peer,
+            local,
+            nonce,
+            core: None,
+            path: None,
+            requests: 0,
+            keep_alives: KeepAlives::default(),
+            framer,
+            faults: 0,
+            watched: None,
+        };
+        self.flows.insert(flow, state);
         self.watch(flow, now);
         self.counts.connections.set(self.flows.len() as u64);
     }
@@ -95,8 +129,8 @@ impl EdgeNode {
         }
     }
 
-    /// A STUN keepalive is answered for the whole path: success only while a core is there to carry
-    /// what this flow sends.
+    /// A STUN keepalive is answered for the whole path a client has registered over: from here to its
+    /// core, and from there to the registrar as far as answers have told.
     fn flow_stun(&mut self, flow: FlowId, bytes: &[u8], now: Moment) {
         let Some(state) = self.flows.get(&flow) else { return };
         if !self.settings.stun_keepalive {
@@ -108,9 +142,11 @@ impl EdgeNode {
         }
         // A link that broke is back within the time requests wait for it; a client told of it sooner
         // would give up a flow that still works.
-        let away = self.coreless_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
-        let path = state.core.is_none() || !away;
-        let reply = if path { request.success(state.peer) } else { request.error(500, "Path Failed") };
+        let core = state.path.as_ref().map(|path| &path.core).or(state.core.as_ref());
+        let away_since = core.and_then(|core| self.away_since(core));
+        let failed = state.path.as_ref().is_some_and(|path| path.failed)
+            || away_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
+        let reply = if failed { request.error(500, "Path Failed") } else { request.success(state.peer) };
         self.send_flow(flow, reply);
     }
 
@@ -138,7 +174,8 @@ impl EdgeNode {
     pub(crate) fn watch(&mut self, flow: FlowId, now: Moment) {
         let registered = self.bindings.is_registered(flow);
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        let at = (!registered).then(|| now + STRANGER_IDLE_MAX);
+        let idle_max = if state.keep_alives.answered { STANDBY_IDLE_MAX } else { STRANGER_IDLE_MAX };
+        let at = (!registered).then(|| now + idle_max);
         let (old, address) = (std::mem::replace(&mut state.watched, at), state.peer.ip());
         if let Some(old) = old {
             self.strangers.remove(&(old, flow));
@@ -150,6 +187,14 @@ impl EdgeNode {
             (None, Some(_)) => *self.strangers_at.entry(address).or_default() += 1,
             (Some(_), None) => self.stranger_gone(address),
             (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// The server at the end of a standby path is there: the flow is worth keeping.
+    pub(crate) fn kept_alive(&mut self, flow: FlowId, now: Moment) {
+        if let Some(state) = self.flows.get_mut(&flow) {
+            state.keep_alives.answered = true;
+            self.watch(flow, now);
         }
     }
 
@@ -200,6 +245,19 @@ impl EdgeNode {
         let ob = if outbound { ";ob" } else { "" };
         let (host, port) = (uri_host(&self.settings.public_host), self.settings.public_port);
         Some(format!("<sip:{token}@{host}:{port};transport=tls;lr{ob}>"))
+    }
+}
+
+impl Flow {
+    /// Counts a keepalive of a standby path. Returns whether there are no more of them than an honest
+    /// client sends.
+    pub(crate) fn takes_keep_alive(&mut self, now: Moment) -> bool {
+        let window = &mut self.keep_alives;
+        if now >= window.since + KEEP_ALIVES_WINDOW {
+            (window.since, window.count) = (now, 0);
+        }
+        window.count = window.count.saturating_add(1);
+        window.count <= KEEP_ALIVES_MAX
     }
 }
 

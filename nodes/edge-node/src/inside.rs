@@ -2,11 +2,13 @@
 
 use edgeway_model::notice::DropReason;
 use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::mra::{PathFeatures, is_keep_alive};
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
-use edgeway_sip::{Message, Name};
+use edgeway_sip::{Message, Name, warning_value};
 
 use crate::EdgeNode;
+use crate::flows::RegisteredPath;
 
 impl EdgeNode {
     pub(crate) fn message_from_core(&mut self, core: &NodeId, bytes: bytes::Bytes, now: Moment) {
@@ -23,25 +25,78 @@ impl EdgeNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
-        if let Hop::Flow(flow) = matched.upstream
-            && matched.request.method() == Some("REGISTER")
-            && (200..300).contains(&status)
-        {
-            self.registered(&matched.request, response, flow, now);
-        }
         let mut edit = response.edit();
         edit.pop_via();
+        if let Hop::Flow(flow) = matched.upstream
+            && matched.request.method() == Some("REGISTER")
+        {
+            self.register_answered(&matched.request, response, flow, core, now);
+            self.tell_path(&mut edit, &matched.request, response, flow, core);
+        }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
     }
 
-    fn registered(&mut self, request: &Message, response: &Message, flow: FlowId, now: Moment) {
-        if !self.flows.contains_key(&flow) {
+    /// What the answer to a REGISTER says about its flow and about the path it took. A keepalive of a
+    /// standby path says nothing about registrations, though it looks like the end of one.
+    fn register_answered(&mut self, request: &Message, response: &Message, flow: FlowId, core: &NodeId, now: Moment) {
+        let accepted = response.status().is_some_and(|status| (200..300).contains(&status));
+        if is_keep_alive(request) {
+            if accepted {
+                self.kept_alive(flow, now);
+            }
             return;
         }
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if !accepted {
+            if let Some(path) = state.path.as_mut().filter(|path| path.core == *core && says_path_failed(response)) {
+                path.failed = true;
+            }
+            return;
+        }
+        state.path = Some(RegisteredPath { core: core.clone(), failed: false });
         let changes = self.bindings.accept(request, response, flow, now);
         self.watch(flow, now);
         self.report(changes, now);
+    }
+
+    /// Tells a client that asked which features the whole path has, and that another core than the one
+    /// its Route names carries it.
+    fn tell_path(
+        &self,
+        edit: &mut edgeway_sip::Edit<'_>,
+        request: &Message,
+        response: &Message,
+        flow: FlowId,
+        core: &NodeId,
+    ) {
+        let offered = PathFeatures::offered(request);
+        let accepted = response.status().is_some_and(|status| (200..300).contains(&status));
+        if !accepted || offered.option_tag().is_none() || is_keep_alive(request) {
+            return;
+        }
+        let ours = PathFeatures { adaptive_routing: true, stun_keepalive: self.settings.stun_keepalive };
+        // What the registrar says of the path is overruled: it does not know this half.
+        let says = |value: &[u8]| std::str::from_utf8(value).is_ok_and(PathFeatures::is_option_tag);
+        let theirs = response.values(Name::Supported).position(says);
+        match (theirs, offered.and(ours).option_tag()) {
+            (Some(index), Some(tag)) => edit.replace_value(Name::Supported, index, tag),
+            (None, Some(tag)) => edit.append(Name::Supported, tag),
+            (Some(index), None) => {
+                let others = response.values(Name::Supported).enumerate().filter(|(at, _)| *at != index);
+                let others: Vec<_> = others.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+                edit.set(Name::Supported, &others.join(", "))
+            }
+            (None, None) => edit,
+        };
+        let Some(state) = self.flows.get(&flow).filter(|_| offered.adaptive_routing) else { return };
+        let named = self.own_routes(request, state.local);
+        if named.is_elsewhere(core)
+            && let Some(route) = self.core_route(core)
+        {
+            edit.push(Name::ServiceRoute, &route);
+            edit.append(Name::Warning, &warning_value(399, &self.agent(), &format!("Rerouted to {core}")));
+        }
     }
 
     fn request_from_core(&mut self, core: &NodeId, request: &Message, now: Moment) {
@@ -68,11 +123,8 @@ impl EdgeNode {
         };
         let mut edit = request.edit();
         self.pop_own(&mut edit, request);
-        match request.max_forwards() {
-            Some(hops) => edit.set(Name::MaxForwards, &hops.saturating_sub(1).to_string()),
-            None => edit.set(Name::MaxForwards, "70"),
-        };
-        if matches!(request.method(), Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE"))
+        edit.set_hops_less();
+        if request.method().is_some_and(edgeway_sip::header::makes_dialog)
             && let Some(uri) = self.flow_uri(flow, false)
         {
             edit.push(Name::RecordRoute, &uri);
@@ -88,6 +140,7 @@ impl EdgeNode {
         };
         let mut edit = ack.edit();
         self.pop_own(&mut edit, ack);
+        edit.set_hops_less();
         let branch = self.proxy.stateless_branch();
         edit.push_via(&self.via(&branch));
         let bytes = edit.finish();
@@ -113,4 +166,9 @@ impl EdgeNode {
             edit.pop_value(Name::Route);
         }
     }
+}
+
+/// Whether a core says that it, or the registrar behind it, does not serve (Warning 382 and 383).
+fn says_path_failed(response: &Message) -> bool {
+    response.values(Name::Warning).any(|value| value.starts_with(b"382 ") || value.starts_with(b"383 "))
 }

@@ -43,6 +43,9 @@ pub struct Settings {
     pub node: NodeId,
     /// The name clients connect to; stands in Path, Record-Route and Via.
     pub public_host: String,
+    /// More names of this edge, as its certificates have them; `*.` stands for one label. A client may put the one it
+    /// was given into its Route.
+    pub names: Vec<String>,
     /// The port clients connect to.
     pub public_port: u16,
     /// Whether STUN keepalives on SIP flows are answered ("STUN keepalive").
@@ -60,6 +63,7 @@ impl From<&edgeway_config::EdgeSettings> for Settings {
         Self {
             node: settings.node.clone(),
             public_host: settings.sip.public_host.clone(),
+            names: Vec::new(),
             public_port: settings.sip.public_port,
             stun_keepalive: settings.sip.stun_keepalive,
             media_address: settings.media.public_address,
@@ -93,8 +97,6 @@ pub struct EdgeNode {
     proxy: Proxy,
     links: Links,
     cores: BTreeMap<NodeId, Core>,
-    /// Since when no core is connected, once one was.
-    coreless_since: Option<Moment>,
     ports: Ports,
     counts: Counts,
     outputs: VecDeque<Output>,
@@ -126,7 +128,6 @@ impl EdgeNode {
             ),
             links: Links::default(),
             cores: BTreeMap::new(),
-            coreless_since: None,
             ports: Ports::default(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -224,6 +225,7 @@ impl EdgeNode {
             return;
         }
         let (id, status, reason, code, text) = match event {
+            Event::TimedOut(id) if self.proxy.is_late(id, now) => return self.proxy.forget(id),
             Event::TimedOut(id) => (id, 408, "Request Timeout", 399, "Request Timeout"),
             Event::Unroutable(id) => (id, 503, "Service Unavailable", 399, "no core is connected"),
         };
@@ -233,7 +235,7 @@ impl EdgeNode {
     /// Answers a transaction ourselves.
     fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
         let Some(request) = self.proxy.request(id) else { return };
-        let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+        let agent = self.agent();
         let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
         if let Some((code, text)) = warning {
             response = response.warning(code, &agent, text);
@@ -244,7 +246,21 @@ impl EdgeNode {
             response = response.header(edgeway_sip::Name::RetryAfter, &seconds.to_string());
         }
         let bytes = response.build();
+        self.respond(id, status, bytes, now);
+    }
+
+    /// Sends a response of our own upstream.
+    fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
+        let bytes = match self.proxy.upstream(id) {
+            Some(&Hop::Flow(flow)) => self.stamped(flow, bytes),
+            _ => bytes,
+        };
         self.proxy.respond(id, status, bytes, now);
+    }
+
+    /// `host:port` of this edge, as clients reach it: who speaks in a Warning.
+    fn agent(&self) -> String {
+        format!("{}:{}", flows::uri_host(&self.settings.public_host), self.settings.public_port)
     }
 
     fn handle_media(&mut self, event: MediaEvent, now: Moment) {

@@ -33,3 +33,17 @@ pub const CORES_MAX: usize = 12;
 
 /// Relays one core may hold.
 pub const RELAYS_PER_CORE_MAX: usize = edgeway_model::limits::RELAYS_MAX;
+
+/// How long a connection that only keeps a standby path alive may be silent: clients ask about every
+/// two minutes at most.
+pub const STANDBY_IDLE_MAX: Duration = Duration::from_secs(180);
+
+/// Keepalives of standby paths that do not count against a stranger, per [`KEEP_ALIVES_WINDOW`].
+pub const KEEP_ALIVES_MAX: u8 = 8;
+
+/// The time [`KEEP_ALIVES_MAX`] is for.
+pub const KEEP_ALIVES_WINDOW: Duration = Duration::from_secs(10);
+
+/// How often a client that asks is told to send keepalives (RFC 6223): what RFC 5626 §4.4.1 has for
+/// connections.
+pub const KEEP_EVERY: Duration = Duration::from_secs(120);

@@ -24,6 +24,8 @@ use crate::limits::{BIND_AGAIN_AFTER, CLOSED_FLOWS_KEPT, CORES_MAX, GRANT_PAIRS,
 pub(crate) struct Core {
     /// Its link, while it is up.
     link: Option<LinkId>,
+    /// Since when it has none.
+    away_since: Option<Moment>,
     hello: Hello,
     /// Pairs it holds and does not use.
     granted: BTreeSet<PortPair>,
@@ -144,6 +146,7 @@ impl EdgeNode {
         let old = self.cores.get(peer).and_then(|core| core.link);
         let core = self.cores.entry(peer.clone()).or_insert_with(|| Core {
             link: None,
+            away_since: None,
             hello: hello.clone(),
             granted: BTreeSet::new(),
             relays: BTreeMap::new(),
@@ -152,8 +155,8 @@ impl EdgeNode {
             closed: VecDeque::new(),
         });
         core.link = Some(link);
-        self.coreless_since = None;
         self.links.settled(peer);
+        core.away_since = None;
         core.hello = hello;
         core.named = Some(BTreeSet::new());
         self.notice(Notice::LinkUp { link, peer: peer.clone(), skew_ms });
@@ -223,9 +226,7 @@ impl EdgeNode {
         };
         self.links.trouble(&peer, &why);
         core.link = None;
-        if self.connected_cores().is_empty() {
-            self.coreless_since = Some(now);
-        }
+        core.away_since = Some(now);
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
             if self.proxy.is_proceeding(id) {
@@ -382,6 +383,11 @@ impl EdgeNode {
         core.link.is_some()
     }
 
+    /// Since when a core is not connected; `None` while it is.
+    pub(crate) fn away_since(&self, core: &NodeId) -> Option<Moment> {
+        self.cores.get(core).and_then(|core| core.away_since)
+    }
+
     pub(crate) fn is_up(&self, core: &NodeId) -> bool {
         self.cores.get(core).is_some_and(Self::core_is_up)
     }
@@ -413,6 +419,13 @@ impl EdgeNode {
             self.cores.iter().find(|(_, core)| announced(core).is_some()).map(|(name, _)| name)
         };
         by_name.or_else(by_address).cloned()
+    }
+
+    /// The Route that leads to a core, in the form the field's clients are used to and only ever echo.
+    pub(crate) fn core_route(&self, core: &NodeId) -> Option<String> {
+        let (number, (_, core)) = (1..).zip(&self.cores).find(|(_, (name, _))| *name == core)?;
+        let (host, _) = core.hello.contact.rsplit_once(':')?;
+        Some(format!("<sip:{host}:5061;transport=tls;zone-id={number};directed;lr>"))
     }
 
     pub(crate) fn send_core(&mut self, core: &NodeId, flow: Option<FlowId>, sip: bytes::Bytes) {

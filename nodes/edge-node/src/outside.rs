@@ -5,20 +5,31 @@ use std::net::SocketAddr;
 use edgeway_model::notice::DropReason;
 use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_policy::routing::{self, Candidate};
+use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, RefusalKind, check_request, header};
 
 use crate::EdgeNode;
 use crate::flows::uri_host;
-use crate::limits::{OWN_ROUTES_MAX, STRANGER_REQUESTS_MAX};
+use crate::limits::{KEEP_EVERY, OWN_ROUTES_MAX, STRANGER_REQUESTS_MAX};
 
 /// The Route values a client put in front that were meant for us.
-struct OwnRoutes {
+pub(crate) struct OwnRoutes {
     /// How many.
     count: usize,
     /// The core the next one names, if it names one; it is taken off too.
-    core: Option<NodeId>,
+    pub(crate) core: Option<NodeId>,
+    /// The next one has the form of a route to a core, and names none we know (any more): it is taken
+    /// off, and another core stands in.
+    stale: bool,
+}
+
+impl OwnRoutes {
+    /// Whether they name a core other than this one.
+    pub(crate) fn is_elsewhere(&self, core: &NodeId) -> bool {
+        self.stale || self.core.as_ref().is_some_and(|named| named != core)
+    }
 }
 
 impl EdgeNode {
@@ -28,8 +39,8 @@ impl EdgeNode {
             let last_hop = refusal.kind == RefusalKind::MaxForwards && request.method() == Some("OPTIONS");
             if !last_hop {
                 self.dropped(DropReason::Malformed, refusal.warning);
-                let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
-                if let Some(reply) = refusal.respond(request, "ew", &agent) {
+                if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
+                    let reply = self.stamped(flow, reply);
                     self.send_flow(flow, reply);
                 }
                 return;
@@ -69,7 +80,7 @@ impl EdgeNode {
         let Some(state) = self.flows.get_mut(&flow) else { return };
         if registered {
             state.requests = 0;
-        } else {
+        } else if !(is_keep_alive(request) && state.takes_keep_alive(now)) {
             state.requests = state.requests.saturating_add(1);
             if state.requests > STRANGER_REQUESTS_MAX {
                 self.dropped(DropReason::Overload, "a stranger asked too often without registering");
@@ -87,7 +98,7 @@ impl EdgeNode {
         }
         if request.method() == Some("INVITE") {
             let trying = request.respond(100, "Trying").build();
-            self.proxy.respond(id, 100, trying, now);
+            self.respond(id, 100, trying, now);
         }
         self.route(id, now);
     }
@@ -125,7 +136,8 @@ impl EdgeNode {
             up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
         let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
         let bytes = self.outgoing(id, &request, flow, &own);
-        if let Some(state) = self.flows.get_mut(&flow) {
+        // A standby path is asked after over another core than the active one.
+        if let Some(state) = self.flows.get_mut(&flow).filter(|_| !is_keep_alive(&request)) {
             state.core = Some(core.clone());
         }
         self.proxy.forward(id, Hop::Peer(core), bytes, now);
@@ -133,21 +145,21 @@ impl EdgeNode {
 
     fn outgoing(&self, id: TransactionId, request: &Message, flow: FlowId, own: &OwnRoutes) -> bytes::Bytes {
         let mut edit = request.edit();
-        self.received(&mut edit, flow);
+        self.received(&mut edit, request, flow);
         self.take_own_routes(&mut edit, own);
-        edit.set(Name::MaxForwards, &(request.max_forwards().unwrap_or(71).saturating_sub(1)).to_string());
+        edit.set_hops_less();
         match request.method() {
             Some("REGISTER") => {
                 if let Some(uri) = self.flow_uri(flow, true) {
                     edit.push(Name::Path, &uri);
                 }
             }
-            Some("INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") => {
+            Some(method) if header::makes_dialog(method) => {
                 if let Some(uri) = self.flow_uri(flow, false) {
                     edit.push(Name::RecordRoute, &uri);
                 }
             }
-            _ => {}
+            Some(_) | None => {}
         }
         edit.push_via(&self.via(&self.proxy.branch(id)));
         edit.finish()
@@ -165,24 +177,36 @@ impl EdgeNode {
             up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
         let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
         let mut edit = ack.edit();
-        self.received(&mut edit, flow);
+        self.received(&mut edit, ack, flow);
         self.take_own_routes(&mut edit, &own);
+        edit.set_hops_less();
         let branch = self.proxy.stateless_branch();
         edit.push_via(&self.via(&branch));
         let bytes = edit.finish();
         self.send_core(&core, Some(flow), bytes);
     }
 
-    /// RFC 3261 §18.2.1 and RFC 3581 §4: where the request really came from.
-    fn received(&self, edit: &mut Edit<'_>, flow: FlowId) {
-        if let Some(state) = self.flows.get(&flow) {
-            edit.set_top_via_param("received", Some(&state.peer.ip().to_string()));
-            edit.set_top_via_param("rport", Some(&state.peer.port().to_string()));
+    /// RFC 3261 §18.2.1 and RFC 3581 §4: where the request really came from; and RFC 6223 §4.4: that
+    /// keepalives are answered, for a client that asks.
+    fn received(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId) {
+        let Some(state) = self.flows.get(&flow) else { return };
+        edit.set_top_via_param("received", Some(&state.peer.ip().to_string()));
+        edit.set_top_via_param("rport", Some(&state.peer.port().to_string()));
+        if message.top_via().param("keep") == Some(None) {
+            edit.set_top_via_param("keep", Some(&KEEP_EVERY.as_secs().to_string()));
         }
     }
 
+    /// A response of our own with the same marks in its topmost Via.
+    pub(crate) fn stamped(&self, flow: FlowId, response: bytes::Bytes) -> bytes::Bytes {
+        let Ok(response) = Message::parse(response.clone()) else { return response };
+        let mut edit = response.edit();
+        self.received(&mut edit, &response, flow);
+        edit.finish()
+    }
+
     fn take_own_routes(&self, edit: &mut Edit<'_>, own: &OwnRoutes) {
-        for _ in 0..own.count + usize::from(own.core.is_some()) {
+        for _ in 0..own.count + usize::from(own.core.is_some() || own.stale) {
             edit.pop_value(Name::Route);
         }
     }
@@ -192,8 +216,8 @@ impl EdgeNode {
         format!("SIP/2.0/TLS {host}:{port};branch={branch}")
     }
 
-    fn own_routes(&self, request: &Message, local: SocketAddr) -> OwnRoutes {
-        let mut own = OwnRoutes { count: 0, core: None };
+    pub(crate) fn own_routes(&self, request: &Message, local: SocketAddr) -> OwnRoutes {
+        let mut own = OwnRoutes { count: 0, core: None, stale: false };
         for route in request.routes().take(OWN_ROUTES_MAX) {
             let Some(uri) = Uri::parse(route.uri) else { break };
             // A dialog that began over another edge has that one's URI in front; the client is here now.
@@ -202,14 +226,18 @@ impl EdgeNode {
                 continue;
             }
             own.core = self.core_named_by(&uri);
+            own.stale = own.core.is_none() && uri.param("directed").is_some();
             break;
         }
         own
     }
 
     pub(crate) fn is_own_uri(&self, uri: &Uri<'_>, local: SocketAddr) -> bool {
+        let address = uri.host.parse();
         let host_is_ours = uri.host.eq_ignore_ascii_case(self.settings.public_host.trim_matches(['[', ']']))
-            || uri.host.parse() == Ok(local.ip());
+            || address == Ok(local.ip())
+            || address == Ok(self.settings.media_address)
+            || self.settings.names.iter().any(|name| covers(name, uri.host));
         let port = uri.port.unwrap_or(5_061);
         host_is_ours && (port == self.settings.public_port || port == local.port())
     }
@@ -231,17 +259,19 @@ impl EdgeNode {
             .header(Name::Accept, "application/sdp")
             .header(Name::Supported, "path, outbound")
             .build();
-        self.proxy.respond(id, 200, response, now);
+        self.respond(id, 200, response, now);
     }
 
     /// A reply without a transaction.
     pub(crate) fn reply(&mut self, flow: FlowId, request: &Message, status: u16, reason: &str, text: Option<&str>) {
-        let agent = format!("{}:{}", self.settings.public_host, self.settings.public_port);
+        let agent = self.agent();
         let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
         if let Some(text) = text {
             response = response.warning(399, &agent, text);
         }
-        self.send_flow(flow, response.build());
+        let bytes = response.build();
+        let bytes = self.stamped(flow, bytes);
+        self.send_flow(flow, bytes);
     }
 
     fn count_request(&mut self, request: &Message) {
@@ -254,4 +284,14 @@ impl EdgeNode {
 fn is_edge_uri(uri: &Uri<'_>) -> bool {
     let token = uri.user.and_then(|user| user.split_once('.')).map(|(_, token)| token);
     token.is_some_and(|token| token.len() == 32 && token.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// Whether the name of a certificate stands for this host (RFC 6125 §6.4.3).
+fn covers(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+        }
+        None => host.eq_ignore_ascii_case(name),
+    }
 }

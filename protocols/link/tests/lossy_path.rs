@@ -45,8 +45,10 @@ struct World {
 impl World {
     fn new(seed: u8, loss: u64, media: MediaPath) -> Self {
         let now = Moment::from_secs(1);
-        let end =
-            |role, name: &str, peer: &str| Link::new(hello(name, role), NodeId::new(peer).expect("legal"), None, now);
+        let end = |role, name: &str, peer: &str| {
+            let far = if role == Role::Edge { Role::Core } else { Role::Edge };
+            Link::new(hello(name, role), NodeId::new(peer).expect("legal"), far, None, now)
+        };
         let mut world = Self {
             ends: [end(Role::Edge, "edge1", "core1"), end(Role::Core, "core1", "edge1")],
             loss: 0,

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::header::Name;
 use crate::message::Message;
+use crate::multipart::{self, Descriptions};
 use crate::parse::Span;
 use crate::respond::clean;
 use crate::value;
@@ -135,6 +136,12 @@ impl<'a> Edit<'a> {
         self
     }
 
+    /// Takes one off Max-Forwards, or writes 70 where it is missing (RFC 3261 §16.6 step 3).
+    pub fn set_hops_less(&mut self) -> &mut Self {
+        let hops = self.message.max_forwards().unwrap_or(71).saturating_sub(1);
+        self.set(Name::MaxForwards, &hops.to_string())
+    }
+
     /// Removes all lines of that name. [`Name::Other`] removes nothing: use `remove_other`.
     pub fn remove(&mut self, name: Name) -> &mut Self {
         if name != Name::Other {
@@ -182,6 +189,22 @@ impl<'a> Edit<'a> {
     /// Replaces the body and corrects Content-Length. Content-Type is the caller's business.
     pub fn set_body(&mut self, body: &[u8]) -> &mut Self {
         self.body = Some(body.to_vec());
+        self
+    }
+
+    /// Replaces the session description ([`Message::sdp`]) and corrects Content-Length; the other parts
+    /// of a multipart body stay byte for byte. An empty one takes the description's part out of it. No
+    /// effect if there is none.
+    pub fn set_sdp(&mut self, sdp: &[u8]) -> &mut Self {
+        let Some(content_type) = self.message.header(Name::ContentType) else { return self };
+        if multipart::is_sdp(content_type) {
+            return self.set_body(sdp);
+        }
+        let body = self.message.body();
+        let found = Descriptions::find(content_type, body);
+        if !found.is_empty() {
+            self.body = Some(found.replaced(body, sdp));
+        }
         self
     }
 

@@ -70,7 +70,8 @@ fn read_everything(message: &Message) {
         assert!(!name.is_empty() && message.other(name).is_some());
         let _ = (Challenge::parse(value), Credentials::parse(value));
     }
-    let _ = (message.expires(), message.max_forwards(), message.has_sdp(), message.reason(), check_request(message));
+    assert!(message.has_sdp() || message.sdp().is_empty());
+    let _ = (message.expires(), message.max_forwards(), message.reason(), check_request(message));
 }
 
 fn edit_and_answer(message: &Message) {
@@ -95,6 +96,29 @@ fn edit_and_answer(message: &Message) {
         let answer = Message::parse(answer).expect("our response parses");
         assert_eq!((answer.cseq(), answer.call_id()), (message.cseq(), message.call_id()));
     }
+}
+
+/// Looks for session descriptions in a body whose Content-Type is the first line. What replaces one is
+/// the only one afterwards, and taking it out leaves none.
+pub fn sip_multipart(bytes: &[u8]) {
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    let (content_type, body) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
+    let mut text = b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+        To: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Type: "
+        .to_vec();
+    text.extend_from_slice(content_type);
+    text.extend_from_slice(format!("\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(body);
+    let Ok(message) = Message::parse(Bytes::from(text)) else { return };
+    if !message.has_sdp() {
+        assert_eq!(message.edit().set_sdp(b"v=0\r\n").finish(), message.bytes(), "what is not there is not replaced");
+        return;
+    }
+    let changed = message.edit().set_sdp(b"v=0\r\n").finish();
+    let changed = Message::parse(changed).expect("an edited message parses");
+    assert!(changed.sdp() == b"v=0\r\n" || changed.body().is_empty(), "no other description is left");
+    let without = Message::parse(message.edit().set_sdp(b"").finish()).expect("an edited message parses");
+    assert!(without.sdp().is_empty() && (!without.has_sdp() || without.body().is_empty()), "none is left");
 }
 
 /// Cuts a stream. The first byte says into pieces of which size the rest is cut as well; the

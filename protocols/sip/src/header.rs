@@ -187,6 +187,13 @@ fn expand(name: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a request of this method makes a dialog, so that a proxy that wants to see what follows puts
+/// itself into Record-Route (RFC 3261 §16.6; RFC 3515; RFC 6665 §4.3: a NOTIFY makes one, too).
+#[must_use]
+pub fn makes_dialog(method: &str) -> bool {
+    matches!(method, "INVITE" | "SUBSCRIBE" | "REFER" | "NOTIFY")
+}
+
 /// The label a method is counted under: itself if it is one of the field's, else `other`, so that no
 /// stranger can invent labels.
 #[must_use]

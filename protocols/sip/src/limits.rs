@@ -31,3 +31,13 @@ pub const DIGEST_PARAMS_MAX: usize = 32;
 
 /// Longest Digest parameter value, bytes.
 pub const DIGEST_VALUE_BYTES_MAX: usize = 1024;
+
+/// Most parts read in one multipart body, nested ones included. A body with more is taken for one whose
+/// session description cannot be told, and refused where that matters.
+pub const MULTIPART_PARTS_MAX: usize = 32;
+
+/// How deep multipart bodies may be nested. RFC 5621 knows two levels in use.
+pub const MULTIPART_DEPTH_MAX: usize = 3;
+
+/// Longest multipart boundary (RFC 2046 §5.1.1), bytes.
+pub const MULTIPART_BOUNDARY_BYTES_MAX: usize = 70;

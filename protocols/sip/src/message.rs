@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::edit::Edit;
 use crate::fault::Fault;
 use crate::header::{Name, same_other};
+use crate::multipart::{self, Descriptions};
 use crate::parse::{self, Index, Line, Span, Start};
 use crate::respond::ResponseBuilder;
 use crate::uri::{NameAddr, Uri};
@@ -250,15 +251,23 @@ impl Message {
         self.index.body.of(&self.bytes)
     }
 
-    /// Whether the body is said to be a session description: Content-Type `application/sdp`.
+    /// Whether the body is said to be a session description, or to contain one: Content-Type
+    /// `application/sdp`, or multipart with a part of that type.
     #[must_use]
     pub fn has_sdp(&self) -> bool {
-        self.header(Name::ContentType).is_some_and(|value| {
-            let end = memchr::memchr(b';', value).unwrap_or(value.len());
-            let mut halves = value[..end].split(|&byte| byte == b'/').map(value::trim);
-            let half_is = |half: Option<&[u8]>, text: &[u8]| half.is_some_and(|half| half.eq_ignore_ascii_case(text));
-            half_is(halves.next(), b"application") && half_is(halves.next(), b"sdp") && halves.next().is_none()
-        })
+        let Some(content_type) = self.header(Name::ContentType) else { return false };
+        multipart::is_sdp(content_type) || !Descriptions::find(content_type, self.body()).is_empty()
+    }
+
+    /// The session description: the body, or the one part of a multipart body that is one. Empty if
+    /// there is none, and if there are several, so that nobody acts on one of them.
+    #[must_use]
+    pub fn sdp(&self) -> &[u8] {
+        let Some(content_type) = self.header(Name::ContentType) else { return &[] };
+        if multipart::is_sdp(content_type) {
+            return self.body();
+        }
+        Descriptions::find(content_type, self.body()).only().map_or(&[], |range| &self.body()[range])
     }
 
     /// Starts an edit: a list of patches against this message.

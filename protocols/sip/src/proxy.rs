@@ -169,7 +169,8 @@ struct Resend {
 struct Transaction {
     key: Key,
     upstream: Hop,
-    request: Message,
+    /// As received; of a finished non-INVITE nothing is left to ask, and thousands of those linger.
+    request: Option<Message>,
     invite: bool,
     state: State,
     downstream: Option<Downstream>,
@@ -179,6 +180,7 @@ struct Transaction {
     /// Upstream is gone: nothing is sent there any more.
     orphaned: bool,
     resend: Option<Resend>,
+    opened: Moment,
     expires: Moment,
     armed: Moment,
     /// What it holds, as counted against the node it came through.
@@ -189,6 +191,18 @@ impl Transaction {
     fn upstream_transmit(&self, bytes: Bytes) -> Transmit {
         let flow = self.downstream.as_ref().and_then(|downstream| flow_of(&downstream.hop));
         Transmit { hop: self.upstream.clone(), flow, bytes }
+    }
+
+    /// A finished non-INVITE repeats its answer and absorbs others; it needs no request for that. INVITEs
+    /// still acknowledge and are cancelled.
+    fn slim_down(&mut self) {
+        if self.invite {
+            return;
+        }
+        self.request = None;
+        if let Some(downstream) = &mut self.downstream {
+            downstream.sent = Bytes::new();
+        }
     }
 
     fn cancel_transmit(&self) -> Option<Transmit> {
@@ -267,10 +281,10 @@ impl Proxy {
         self.per_flow.contains_key(&flow)
     }
 
-    /// The request of a transaction, as received.
+    /// The request of a transaction, as received; not that of a finished non-INVITE.
     #[must_use]
     pub fn request(&self, id: TransactionId) -> Option<&Message> {
-        self.transactions.get(&id).map(|transaction| &transaction.request)
+        self.transactions.get(&id)?.request.as_ref()
     }
 
     /// Where a transaction's request came from.
@@ -289,6 +303,18 @@ impl Proxy {
     #[must_use]
     pub fn is_proceeding(&self, id: TransactionId) -> bool {
         self.transactions.get(&id).is_some_and(|transaction| transaction.state == State::Proceeding)
+    }
+
+    /// RFC 4320 §4.2: whether an answer to this request comes too late for whoever asked. A 408 is then
+    /// only noise; an INVITE has no such time.
+    #[must_use]
+    pub fn is_late(&self, id: TransactionId, now: Moment) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| !transaction.invite && now >= transaction.opened + LINGER)
+    }
+
+    /// Forgets a transaction without an answer to it.
+    pub fn forget(&mut self, id: TransactionId) {
+        self.remove(id);
     }
 
     /// The branch to put in our Via for this transaction.
@@ -438,14 +464,17 @@ impl Proxy {
                 }
                 self.arm(id);
             }
+            // RFC 4320 §4.1: no provisional answer to anything but INVITE goes on.
+            let Some(transaction) = self.transactions.get(&id).filter(|known| known.invite) else { return Ok(None) };
             // RFC 3261 §16.7: 100 is for one hop. Two nodes of ours are one: without it the first would
             // hold a CANCEL back, and would not know that the second has sent the INVITE on.
-            if status == 100 && !self.transactions.get(&id).is_some_and(|known| known.upstream.is_node()) {
+            if status == 100 && !transaction.upstream.is_node() {
                 return Ok(None);
             }
         }
         let Some(transaction) = self.transactions.get(&id) else { return Err(Stray) };
-        let (upstream, request) = (transaction.upstream.clone(), transaction.request.clone());
+        let Some(request) = transaction.request.clone() else { return Ok(None) };
+        let upstream = transaction.upstream.clone();
         Ok(Some(Matched { id, upstream, request, orphaned: transaction.orphaned }))
     }
 
@@ -476,6 +505,7 @@ impl Proxy {
             transaction.resend = again.then(|| Resend { at: now + T1, interval: T1 });
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
+            transaction.slim_down();
             self.arm(id);
         } else {
             self.remove(id);
@@ -585,7 +615,7 @@ impl Proxy {
         let transaction = Transaction {
             upstream: key.hop.clone(),
             key,
-            request: request.clone(),
+            request: Some(request.clone()),
             invite,
             state: State::Waiting,
             downstream: None,
@@ -593,6 +623,7 @@ impl Proxy {
             cancelled: false,
             orphaned: false,
             resend: None,
+            opened: now,
             expires,
             armed: expires,
             held,
@@ -645,7 +676,8 @@ impl Proxy {
         self.transmits.push_back(transaction.upstream_transmit(bytes));
         match transaction.state {
             State::Waiting => {
-                let terminated = transaction.request.respond(487, "Request Terminated").to_tag("c").build();
+                let Some(request) = &transaction.request else { return Received::Absorbed };
+                let terminated = request.respond(487, "Request Terminated").to_tag("c").build();
                 self.respond(id, 487, terminated, now);
             }
             // RFC 3261 §9.1: no CANCEL before a provisional answer has come.

@@ -38,3 +38,8 @@ fn addresses() {
 fn keepalives() {
     replay("../../fuzz/corpus/stun", fuzzing::stun);
 }
+
+#[test]
+fn bodies() {
+    replay("../../fuzz/corpus/sip_multipart", fuzzing::sip_multipart);
+}

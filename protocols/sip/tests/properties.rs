@@ -50,6 +50,25 @@ const SPICE: &[&[u8]] = &[
     b"SIP/2.0",
 ];
 
+/// What multipart bodies are made of.
+const PARTS: &[&[u8]] = &[
+    b"--a\r\n",
+    b"--a\n",
+    b"--a--\r\n",
+    b"--b\r\n",
+    b"--b--\r\n",
+    b"\r\n",
+    b"\n",
+    b"v=0\r\n",
+    b"Content-Type: application/sdp\r\n\r\n",
+    b"c : Application/SDP;x=y\n\n",
+    b"Content-Type:\r\n application/sdp\r\n",
+    b"Content-Type: text/plain\r\n\r\n",
+    b"Content-Type: multipart/mixed;boundary=b\r\n\r\n",
+    b"Content-Type: multipart/mixed;boundary=a\r\n\r\n",
+    b"Content-Disposition: session\r\n",
+];
+
 #[derive(Clone, Debug)]
 enum Change {
     Insert(Index, &'static [u8]),
@@ -187,6 +206,12 @@ proptest! {
         prop_assert_eq!((answer.call_id(), answer.cseq(), answer.top_via()), (message.call_id(), message.cseq(), message.top_via()));
         prop_assert!(answer.to().param("tag").is_some());
         prop_assert_eq!(answer.via_count(), message.via_count());
+    }
+
+    /// However parts are nested and broken, a replaced description is the only one left.
+    #[test]
+    fn any_multipart(parts in vec(select(PARTS), 0..14)) {
+        fuzzing::sip_multipart(&[b"multipart/mixed;boundary=a\n", parts.concat().as_slice()].concat());
     }
 
     /// The small parsers do not panic.

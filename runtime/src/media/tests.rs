@@ -1,6 +1,7 @@
 //! Media threads of an edge and a core on loopback, with a client, a party inside and an attacker.
 
 mod fallback;
+mod legs;
 
 use std::collections::VecDeque;
 use std::io;

@@ -5,7 +5,7 @@
 //! and through one rtpengine. CPU per operation is user plus system time of every process of a tier; it travels
 //! between machines better than throughput and latency do.
 //!
-//! `edgeway-bench parts` measures single parts of ours.
+//! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
@@ -16,6 +16,7 @@ mod parts;
 mod perf;
 mod report;
 mod sip;
+mod soak;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -38,6 +39,8 @@ enum Bench {
     Sip(sip::SipArguments),
     /// Media: both tiers together against one rtpengine, SRTP outside and RTP inside
     Media(media::MediaArguments),
+    /// Thousands of registrations held and refreshed for long: none may be lost
+    Soak(soak::SoakArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -107,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Sip(arguments) => sip::run(arguments),
         Bench::Media(arguments) => media::run(arguments),
+        Bench::Soak(arguments) => soak::run(arguments),
         Bench::Parts => parts::run(),
     }
 }

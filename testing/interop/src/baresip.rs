@@ -40,6 +40,12 @@ pub struct PhoneSetup<'a> {
     pub tone_hz: f64,
     /// How often it registers anew, in seconds.
     pub registration_seconds: u32,
+    /// Whether it answers by itself; else it rings until [`Phone::accept`].
+    pub answers: bool,
+    /// Whether it sends and takes video: VP8 of a drawn picture.
+    pub video: bool,
+    /// Whether it subscribes to its message summary (RFC 3842).
+    pub message_waiting: bool,
 }
 
 /// A running phone.
@@ -74,7 +80,9 @@ impl Phone {
     /// Starts a phone; it registers by itself.
     pub fn start(station: Station, setup: &PhoneSetup<'_>, scratch: &Scratch) -> Result<Self> {
         let host = station.host();
-        let directory = scratch.path().join(format!("baresip-{}", setup.user));
+        // Two devices may have one user.
+        let name = format!("baresip-{}-{}", setup.user, station.address());
+        let directory = scratch.path().join(&name);
         let recordings = directory.join("recordings");
         fs::create_dir_all(&recordings)?;
         let tone = directory.join("tone.wav");
@@ -82,7 +90,6 @@ impl Phone {
         fs::write(directory.join("config"), setup.config(&station, &tone, &recordings))?;
         fs::write(directory.join("accounts"), setup.account())?;
         fs::write(directory.join("contacts"), "")?;
-        let name = format!("baresip-{}", setup.user);
         let mut daemon = Daemon::start(&name, host.command("baresip").arg("-f").arg(&directory), scratch.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, CONTROL_PORT));
         let mut control = None;
@@ -168,6 +175,32 @@ impl Phone {
     /// Takes the current call off hold.
     pub fn resume(&mut self) -> Result<()> {
         self.command("resume", "")
+    }
+
+    /// Answers the call that rings, holding the one there is.
+    pub fn accept(&mut self) -> Result<()> {
+        self.command("accept", "")
+    }
+
+    /// Makes call number `line` the current one.
+    pub fn choose(&mut self, line: u8) -> Result<()> {
+        self.command("line", &line.to_string())
+    }
+
+    /// Sends keys as telephone events (RFC 4733).
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.command("sndcode", keys)
+    }
+
+    /// Keys heard since `mark`, by whatever means they came.
+    pub fn keys_since(&self, mark: usize) -> String {
+        let events = self.events.lock();
+        events.iter().skip(mark).filter(|event| event.kind == "CALL_DTMF_START").map(|event| &*event.detail).collect()
+    }
+
+    /// Sends the other side of the current call to `user`.
+    pub fn transfer(&mut self, user: &str) -> Result<()> {
+        self.command("transfer", &kamailio::uri(user))
     }
 
     /// Ends the current call.
@@ -265,8 +298,11 @@ fn read_netstring(reader: &mut impl BufRead) -> Result<Value> {
 impl PhoneSetup<'_> {
     fn account(&self) -> String {
         let encryption = if self.encrypted { ";mediaenc=srtp-mand" } else { "" };
+        let answer = if self.answers { "auto" } else { "manual" };
+        let waiting = if self.message_waiting { "yes" } else { "no" };
         format!(
-            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode=auto;regint={}\n",
+            "<{}>;auth_pass={};outbound=\"{}\";sipnat=outbound{encryption};answermode={answer};mwi={waiting};\
+             regint={}\n",
             kamailio::uri(self.user),
             self.password,
             self.outbound,
@@ -278,6 +314,13 @@ impl PhoneSetup<'_> {
     fn config(&self, station: &Station, tone: &Path, recordings: &Path) -> String {
         let address = station.address();
         let (tone, recordings) = (tone.display(), recordings.display());
+        let video = if self.video {
+            "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,\nvideo_display fakevideo,\n\
+             video_size 176x144\nvideo_fps 10\nvideo_bitrate 200000\n"
+        } else {
+            ""
+        };
+        let waiting = if self.message_waiting { "module_app mwi.so\n" } else { "" };
         format!(
             "poll_method epoll\nsip_listen {address}:0\ncall_local_timeout 60\ncall_max_calls 4\n\
              audio_player aubridge,sink\naudio_source aufile,{tone}\naudio_alert aubridge,alert\n\
@@ -285,7 +328,7 @@ impl PhoneSetup<'_> {
              module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
              module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{CONTROL_PORT}\nsnd_path {recordings}\nnet_interface {address}\n\
-             dns_server 127.0.0.1:53\n"
+             dns_server 127.0.0.1:53\n{video}{waiting}"
         )
     }
 }

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,17 @@ impl Namespace {
     /// The name `ip netns` knows it by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets programs inside find `name` at `address`, and nothing else: ip-netns(8) shows them these files in `/etc`.
+    pub fn know(&self, name: &str, address: IpAddr) -> Result<()> {
+        let folder = etc(&self.name);
+        std::fs::create_dir_all(&folder)?;
+        let files = [("hosts", format!("{address} {name}\n")), ("nsswitch.conf", "hosts: files\n".to_owned())];
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text).with_context(|| format!("write {file} for {}", self.name))?;
+        }
+        Ok(())
     }
 
     /// Runs `ip` inside.
@@ -67,6 +78,12 @@ fn delete(name: &str) {
         }
     }
     let _ = run(Command::new("ip").args(["netns", "delete", name]));
+    let _ = std::fs::remove_dir_all(etc(name));
+}
+
+/// What a namespace has in place of files of `/etc`.
+fn etc(name: &str) -> PathBuf {
+    Path::new("/etc/netns").join(name)
 }
 
 /// Where a program runs.

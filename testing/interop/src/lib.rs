@@ -14,15 +14,20 @@
 
 pub mod baresip;
 pub mod certificates;
+pub mod dialog;
 pub mod host;
 pub mod kamailio;
+pub mod linphone;
 pub mod message;
 pub mod network;
 pub mod process;
 pub mod product;
+pub mod report;
 pub mod requirement;
+pub mod rtp_party;
 pub mod tone;
 pub mod wire_phone;
+pub mod world;
 
 pub use host::Host;
 pub use network::Network;

@@ -70,6 +70,12 @@ impl Message {
 
     /// The response a user agent would give; `body` is empty or an SDP.
     pub fn response(&self, status: &str, contact: &str, body: &str) -> Result<String> {
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        self.reply(status, "wire", &format!("Contact: {contact}\r\n{kind}"), body)
+    }
+
+    /// A response with a tag, header lines and a body of one's choice.
+    pub fn reply(&self, status: &str, tag: &str, lines: &str, body: &str) -> Result<String> {
         let mut text = format!("SIP/2.0 {status}\r\n");
         for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
             for value in self.fields(name) {
@@ -77,11 +83,42 @@ impl Message {
             }
         }
         let to = self.header("To").context("To")?;
-        let tag = if to.contains(";tag=") { "" } else { ";tag=wire" };
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let length = body.len();
-        write!(text, "To: {to}{tag}\r\nContact: {contact}\r\n{kind}Content-Length: {length}\r\n\r\n{body}")?;
+        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag={tag}") };
+        write!(text, "To: {to}{tag}\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len())?;
         Ok(text)
+    }
+
+    /// The ACK for a refusal of this INVITE (RFC 3261 §17.1.1.3).
+    pub fn acknowledgement(&self, answer: &Self) -> Result<String> {
+        self.beside("ACK", answer.header("To").context("To")?)
+    }
+
+    /// The CANCEL for this INVITE (RFC 3261 §9.1).
+    pub fn cancel(&self) -> Result<String> {
+        self.beside("CANCEL", self.header("To").context("To")?)
+    }
+
+    /// A request that belongs to the transaction of this one.
+    fn beside(&self, method: &str, to: &str) -> Result<String> {
+        let target = self.first_line().split_whitespace().nth(1).context("a request URI")?;
+        let mut text = format!("{method} {target} SIP/2.0\r\n");
+        for (name, value) in [
+            ("Via", self.header("Via")),
+            ("From", self.header("From")),
+            ("To", Some(to)),
+            ("Call-ID", self.header("Call-ID")),
+        ] {
+            write!(text, "{name}: {}\r\n", value.with_context(|| name.to_owned())?)?;
+        }
+        let (number, _) = self.sequence().context("CSeq")?;
+        write!(text, "CSeq: {number} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n")?;
+        Ok(text)
+    }
+
+    /// The number and the method of the CSeq header.
+    pub fn sequence(&self) -> Option<(u32, &str)> {
+        let (number, method) = self.header("CSeq")?.split_once(' ')?;
+        Some((number.parse().ok()?, method.trim()))
     }
 
     fn fields<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {

@@ -169,6 +169,9 @@ impl Network {
         let namespace = Arc::new(Namespace::create(self.number, &name)?);
         plug(lan, &name, (&namespace, "lan"))?;
         address(&namespace, "lan", own)?;
+        // Linphone asks for the way to the whole world to learn its own address. Nobody answers there.
+        namespace.ip(&["route", "add", "default", "dev", "lan"])?;
+        namespace.know(crate::product::EDGE_NAME, EDGE_PUBLIC)?;
         feed_nft(&namespace, PHONE_RULES)?;
         Ok(Station { host: Host::Namespace(namespace), address: own })
     }

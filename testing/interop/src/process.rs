@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a daemon may take to obey SIGTERM before it is killed.
@@ -30,11 +30,21 @@ impl Daemon {
     /// Starts `command` (made by [`Host::command`](crate::Host::command)) in a process group of its own; standard output and error go
     /// to `<directory>/<name>.log`.
     pub fn start(name: &str, command: &mut Command, directory: &Path) -> Result<Self> {
+        Self::launch(name, command.stdin(Stdio::null()), directory)
+    }
+
+    /// The same for a program that takes commands on its standard input, which is given back.
+    pub fn start_with_input(name: &str, command: &mut Command, directory: &Path) -> Result<(Self, ChildStdin)> {
+        let mut daemon = Self::launch(name, command.stdin(Stdio::piped()), directory)?;
+        let input = daemon.child.stdin.take().context("standard input is piped")?;
+        Ok((daemon, input))
+    }
+
+    fn launch(name: &str, command: &mut Command, directory: &Path) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()

@@ -156,6 +156,11 @@ impl Product {
         count(&self.core_status()?, "registrations")
     }
 
+    /// Registrations the edge counts.
+    pub fn edge_registrations(&self) -> Result<Count> {
+        count(&self.edge_status()?, "registrations")
+    }
+
     /// Calls the core counts.
     pub fn calls(&self) -> Result<Count> {
         count(&self.core_status()?, "calls")

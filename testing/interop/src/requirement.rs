@@ -25,6 +25,9 @@ pub const INTEROP: &[Requirement] = &[
     Requirement { what: "baresip", package: "baresip-core" },
 ];
 
+/// What the stories need beyond that.
+pub const STORIES: &[Requirement] = &[Requirement { what: "linphonec", package: "linphone-cli" }];
+
 /// What the benches need.
 pub const BENCH: &[Requirement] = &[
     Requirement { what: "setpriv", package: "util-linux" },

@@ -49,7 +49,8 @@ pub fn listen(file: &Path, frequency_hz: f64) -> Result<Heard> {
     Ok(judge(&samples, frequency_hz))
 }
 
-fn judge(samples: &[f64], frequency_hz: f64) -> Heard {
+/// Listens to samples at 8 kHz.
+pub fn judge(samples: &[f64], frequency_hz: f64) -> Heard {
     let windows = samples.chunks_exact(WINDOW_SAMPLES);
     let with_tone = windows.filter(|window| is_tone(window, frequency_hz)).count();
     let seconds = |count: usize| count as f64 / f64::from(SAMPLE_RATE_HZ);

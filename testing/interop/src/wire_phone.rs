@@ -1,19 +1,21 @@
 //! A phone of our own: TLS with certificate checks, registration with digest, one call answered.
 //!
 //! It does what baresip cannot: verify the edge's certificate, choose the SNI name, reset its connection, offer
-//! what it likes. It is a probe, not a SIP stack: it knows one transaction at a time and reads requests only
-//! while it waits for something.
+//! what it likes, ring without answering, send any method. Inside it speaks UDP. It is a probe, not a SIP stack: it
+//! knows one transaction at a time and reads only while it waits for something.
 
 use crate::Host;
+use crate::dialog::Dialog;
 use crate::kamailio::{DOMAIN, PASSWORD, uri};
 use crate::message::Message;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use md5::{Digest, Md5};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,15 +23,29 @@ use std::time::{Duration, Instant};
 
 /// How long the TCP connection, the handshake and each answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Messages nobody waited for; older ones are forgotten.
+const WAITING_MAX: usize = 64;
+const SDP_TYPE: &str = "Content-Type: application/sdp\r\n";
 
-/// A TLS connection to the edge whose certificate was checked.
+/// A phone of ours, on one connection.
 #[derive(Debug)]
 pub struct WirePhone {
     user: String,
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    wire: Wire,
     local: SocketAddr,
     received: Vec<u8>,
+    /// Messages that came while another was waited for, oldest first.
+    waiting: VecDeque<Message>,
     sequence: u32,
+}
+
+/// What carries its messages.
+#[derive(Debug)]
+enum Wire {
+    /// A TLS connection to the edge whose certificate was checked.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// A socket that sends to one proxy.
+    Udp { socket: UdpSocket, proxy: SocketAddr },
 }
 
 impl WirePhone {
@@ -51,12 +67,25 @@ impl WirePhone {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).context("TLS handshake")?;
         }
-        Ok(Self { user: user.to_owned(), stream, local, received: Vec::new(), sequence: 0 })
+        Ok(Self::new(user, Wire::Tls(Box::new(stream)), local))
+    }
+
+    /// A phone at `own` that sends everything to `proxy`, over UDP.
+    pub fn bind(host: &Host, user: &str, own: SocketAddr, proxy: SocketAddr) -> Result<Self> {
+        let socket = host.enter(|| UdpSocket::bind(own).with_context(|| format!("bind {own}")))?;
+        Ok(Self::new(user, Wire::Udp { socket, proxy }, own))
+    }
+
+    fn new(user: &str, wire: Wire, local: SocketAddr) -> Self {
+        Self { user: user.to_owned(), wire, local, received: Vec::new(), waiting: VecDeque::new(), sequence: 0 }
     }
 
     /// The certificate the edge showed.
     pub fn shown_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.stream.conn.peer_certificates().and_then(<[_]>::first)
+        match &self.wire {
+            Wire::Tls(stream) => stream.conn.peer_certificates().and_then(<[_]>::first),
+            Wire::Udp { .. } => None,
+        }
     }
 
     /// Registers; answers a challenge. The final status code.
@@ -76,36 +105,64 @@ impl WirePhone {
     /// Sends a request built by the caller and waits for its final answer.
     pub fn exchange(&mut self, request: &str) -> Result<Message> {
         self.send(request)?;
-        loop {
-            let message = self.receive(PATIENCE)?;
-            if message.status().is_some_and(|status| status >= 200) {
-                return Ok(message);
-            }
-        }
+        self.wait_response(request, 200, PATIENCE)
     }
 
-    /// Waits for a request with this method; answers others with 200.
+    /// Waits for an answer to `request`, sent before, whose status is `at_least` this.
+    pub fn wait_response(&mut self, request: &str, at_least: u16, patience: Duration) -> Result<Message> {
+        let request = Message::take(&mut request.as_bytes().to_vec())?.context("a whole request")?;
+        let what = format!("answer to {}", request.first_line());
+        let answer = self.wait(&what, patience, |message| {
+            message.status().is_some_and(|status| status >= at_least)
+                && message.header("Call-ID") == request.header("Call-ID")
+                && message.sequence() == request.sequence()
+        })?;
+        if request.method() == Some("INVITE") && answer.status() >= Some(300) {
+            let ack = request.acknowledgement(&answer)?;
+            self.send(&ack)?;
+        }
+        Ok(answer)
+    }
+
+    /// Waits for a request with this method. Others stay for later waits, but OPTIONS is answered at once.
     pub fn wait_request(&mut self, method: &str, patience: Duration) -> Result<Message> {
         let start = Instant::now();
         loop {
-            let message = self.receive(patience.saturating_sub(start.elapsed()))?;
-            match message.method() {
-                Some(found) if found == method => return Ok(message),
-                Some("ACK") | None => {}
-                Some(_) => self.answer(&message, "200 OK")?,
+            let left = patience.saturating_sub(start.elapsed());
+            let found = self.wait(method, left, |message| {
+                message.method().is_some_and(|found| found == method || found == "OPTIONS")
+            })?;
+            if found.method() == Some(method) {
+                return Ok(found);
             }
+            self.answer(&found, "200 OK")?;
         }
+    }
+
+    /// Whether a request with this method came, or comes within this time.
+    pub fn gets_request(&mut self, method: &str, patience: Duration) -> bool {
+        self.wait(method, patience, |message| message.method() == Some(method)).is_ok()
     }
 
     /// Answers a request without a body.
     pub fn answer(&mut self, request: &Message, status: &str) -> Result<()> {
-        let answer = request.response(status, &self.contact(), "")?;
+        let answer = request.reply(status, &self.tag(), &format!("Contact: {}\r\n", self.contact()), "")?;
+        self.send(&answer)
+    }
+
+    /// Answers a request with header lines and a body; an SDP if `lines` names no other type.
+    pub fn answer_with(&mut self, request: &Message, status: &str, lines: &str, body: &str) -> Result<()> {
+        let kind = if body.is_empty() || lines.contains("Content-Type:") { "" } else { SDP_TYPE };
+        let lines = format!("Contact: {}\r\n{lines}{kind}", self.contact());
+        let answer = request.reply(status, &self.tag(), &lines, body)?;
         self.send(&answer)
     }
 
     /// Ends the connection with a TCP reset: what a phone's network does when it drops state.
     pub fn reset(self) -> Result<()> {
-        rustix::net::sockopt::set_socket_linger(&self.stream.sock, Some(Duration::ZERO))?;
+        if let Wire::Tls(stream) = &self.wire {
+            rustix::net::sockopt::set_socket_linger(&stream.sock, Some(Duration::ZERO))?;
+        }
         Ok(())
     }
 
@@ -118,55 +175,186 @@ impl WirePhone {
         format!("{head}{contact}{credentials}Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{offer}")
     }
 
+    /// A request to `user` outside a dialog, with header lines and a body whose type `lines` names.
+    pub fn request(&mut self, method: &str, user: &str, lines: &str, body: &str) -> String {
+        let target = uri(user);
+        let contact = format!("Contact: {}\r\n", self.contact());
+        let head = self.request_head(method, &target, &target, &unique());
+        format!("{head}{contact}{lines}Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// Calls `user`, answering the registrar's challenge, with header lines of one's choice; sends the INVITE that
+    /// counts and gives it back, its answers still to come.
+    pub fn invite(&mut self, user: &str, lines: &str, offer: &str) -> Result<String> {
+        let call_id = unique();
+        let first = self.invite_request(&call_id, user, offer, lines);
+        self.send(&first)?;
+        let answer = self.wait_response(&first, 101, PATIENCE)?;
+        let challenge = answer.header("Proxy-Authenticate").with_context(|| format!("a 407: {answer:?}"))?;
+        let credentials = proxy_authorization(&self.user, challenge, "INVITE", &uri(user))?;
+        let second = self.invite_request(&call_id, user, offer, &(credentials + lines));
+        self.send(&second)?;
+        Ok(second)
+    }
+
+    /// Calls `user` and waits for the answer, which must be 200; acknowledges it.
+    pub fn call(&mut self, user: &str, offer: &str) -> Result<(Dialog, Message)> {
+        let invite = self.invite(user, "", offer)?;
+        self.wait_answered(&invite)
+    }
+
+    /// Gives up an INVITE sent before; its final answer.
+    pub fn cancel(&mut self, invite: &str) -> Result<Message> {
+        let request = Message::take(&mut invite.as_bytes().to_vec())?.context("a whole request")?;
+        let cancel = request.cancel()?;
+        self.send(&cancel)?;
+        self.wait_response(&cancel, 200, PATIENCE)?;
+        self.wait_response(invite, 200, PATIENCE)
+    }
+
+    /// Waits until an INVITE sent before is answered with 200, and acknowledges.
+    pub fn wait_answered(&mut self, invite: &str) -> Result<(Dialog, Message)> {
+        let answer = self.wait_response(invite, 200, PATIENCE)?;
+        ensure!(answer.status() == Some(200), "{}: {}", self.user, answer.first_line());
+        let mut dialog = Dialog::of_caller(&answer)?;
+        self.send_in(&mut dialog, "ACK", "", "")?;
+        Ok((dialog, answer))
+    }
+
+    /// Answers an INVITE with 200 and `answer`, and waits for its ACK.
+    pub fn accept(&mut self, invite: &Message, answer: &str) -> Result<Dialog> {
+        self.answer_with(invite, "200 OK", "", answer)?;
+        self.wait_request("ACK", PATIENCE)?;
+        self.dialog_of(invite)
+    }
+
+    /// The dialog that answering `request` makes.
+    pub fn dialog_of(&self, request: &Message) -> Result<Dialog> {
+        Dialog::of_callee(request, &self.tag())
+    }
+
+    /// Sends a request in a dialog; what was sent.
+    pub fn send_in(&mut self, dialog: &mut Dialog, method: &str, lines: &str, body: &str) -> Result<String> {
+        let request = dialog.request(method, self.protocol(), self.local, &self.contact(), lines, body);
+        self.send(&request)?;
+        Ok(request)
+    }
+
+    /// Sends a request in a dialog and waits for its final answer.
+    pub fn exchange_in(&mut self, dialog: &mut Dialog, method: &str, lines: &str, body: &str) -> Result<Message> {
+        let request = self.send_in(dialog, method, lines, body)?;
+        self.wait_response(&request, 200, PATIENCE)
+    }
+
+    /// Ends a call.
+    pub fn hang_up(&mut self, dialog: &mut Dialog) -> Result<()> {
+        let answer = self.exchange_in(dialog, "BYE", "", "")?;
+        ensure!(answer.status() == Some(200), "{}: BYE: {}", self.user, answer.first_line());
+        Ok(())
+    }
+
+    /// The user it is.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// Where this phone's connection ends, for SDP.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
+    /// The tag it answers with.
+    pub fn tag(&self) -> String {
+        format!("wire{}", self.local.port())
+    }
+
+    /// Its Contact, angle brackets included.
+    pub fn contact(&self) -> String {
+        let transport = self.protocol().to_ascii_lowercase();
+        format!("<sip:{}@{};transport={transport}>", self.user, self.local)
+    }
+
+    /// Sends a message built by the caller.
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        match &mut self.wire {
+            Wire::Tls(stream) => {
+                stream.write_all(text.as_bytes())?;
+                stream.flush()?;
+            }
+            Wire::Udp { socket, proxy } => {
+                socket.send_to(text.as_bytes(), *proxy)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn protocol(&self) -> &'static str {
+        match &self.wire {
+            Wire::Tls(_) => "TLS",
+            Wire::Udp { .. } => "UDP",
+        }
+    }
+
     fn register_request(&mut self, call_id: &str, expires_seconds: u32, credentials: &str) -> String {
         let contact = self.contact();
-        let instance = "+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-000000000001>\";reg-id=1";
+        // The registrar asks for an outbound-capable first hop where there is an instance; inside there is none.
+        let (instance, supported) = match self.wire {
+            Wire::Tls(_) => {
+                (";+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-000000000001>\";reg-id=1", "path, outbound")
+            }
+            Wire::Udp { .. } => ("", "path"),
+        };
         let own = uri(&self.user);
         let head = self.request_head("REGISTER", &format!("sip:{DOMAIN}"), &own, call_id);
         format!(
-            "{head}Contact: {contact};{instance}\r\nExpires: {expires_seconds}\r\nSupported: path, outbound\r\n\
+            "{head}Contact: {contact}{instance}\r\nExpires: {expires_seconds}\r\nSupported: {supported}\r\n\
              {credentials}Content-Length: 0\r\n\r\n"
         )
     }
 
     fn request_head(&mut self, method: &str, target: &str, to: &str, call_id: &str) -> String {
         self.sequence += 1;
-        let (local, own) = (self.local, uri(&self.user));
+        let (local, own, protocol) = (self.local, uri(&self.user), self.protocol());
         format!(
-            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/TLS {local};branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n\
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/{protocol} {local};branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n\
              From: <{own}>;tag={call_id}\r\nTo: <{to}>\r\nCall-ID: {call_id}\r\nCSeq: {} {method}\r\n",
             unique(),
             self.sequence,
         )
     }
 
-    fn contact(&self) -> String {
-        format!("<sip:{}@{};transport=tls>", self.user, self.local)
+    /// The first message for which `fits` holds, waiting or yet to come.
+    fn wait(&mut self, what: &str, patience: Duration, fits: impl Fn(&Message) -> bool) -> Result<Message> {
+        let start = Instant::now();
+        loop {
+            if let Some(index) = self.waiting.iter().position(&fits) {
+                return self.waiting.remove(index).context("found above");
+            }
+            let left = patience.saturating_sub(start.elapsed());
+            if !self.receive(left)? {
+                let seen: Vec<&str> = self.waiting.iter().map(Message::first_line).collect();
+                bail!("{}: no {what} within {patience:?}; what came: {seen:?}", self.user);
+            }
+        }
     }
 
-    fn send(&mut self, text: &str) -> Result<()> {
-        self.stream.write_all(text.as_bytes())?;
-        Ok(self.stream.flush()?)
-    }
-
-    fn receive(&mut self, patience: Duration) -> Result<Message> {
+    /// Reads until one more message waits. False when none came in time.
+    fn receive(&mut self, patience: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
             if let Some(message) = Message::take(&mut self.received)? {
-                return Ok(message);
+                if self.waiting.len() == WAITING_MAX {
+                    self.waiting.pop_front();
+                }
+                self.waiting.push_back(message);
+                return Ok(true);
             }
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
-                bail!("{}: no message within {patience:?}", self.user);
+                return Ok(false);
             }
-            self.stream.sock.set_read_timeout(Some(left))?;
-            let mut chunk = [0; 4096];
-            let count = match self.stream.read(&mut chunk) {
+            let mut chunk = [0; 16 * 1024];
+            let count = match self.wire.read(&mut chunk, left) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 other => other.with_context(|| format!("{}: read", self.user))?,
             };
@@ -174,6 +362,21 @@ impl WirePhone {
                 bail!("{}: the edge closed the connection", self.user);
             }
             self.received.extend_from_slice(&chunk[..count]);
+        }
+    }
+}
+
+impl Wire {
+    fn read(&mut self, chunk: &mut [u8], patience: Duration) -> std::io::Result<usize> {
+        match self {
+            Self::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(patience))?;
+                stream.read(chunk)
+            }
+            Self::Udp { socket, .. } => {
+                socket.set_read_timeout(Some(patience))?;
+                socket.recv(chunk)
+            }
         }
     }
 }

@@ -389,6 +389,7 @@ impl World {
             let settings = edgeway_edge_node::Settings {
                 node: slot.name.clone(),
                 public_host: format!("{}.example.com", slot.name),
+                names: Vec::new(),
                 public_port: 5_061,
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
@@ -412,6 +413,7 @@ impl World {
                 inside_offer: edgeway_media::sdp::Protection::Plain,
                 media_timeout: Some(Duration::from_secs(20)),
                 stun_keepalive: true,
+                standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             };
             AnyNode::Core(CoreNode::new(settings, random, now))
         };

@@ -7,8 +7,7 @@ use edgeway_sip::Message;
 use edgeway_sip::proxy::TransactionId;
 
 use super::offers::AnswerTo;
-use super::target::{Target, flow_of_route};
-use super::{MediaRefusal, Side, tags};
+use super::{MediaRefusal, Side, flow_of_route, party_behind, tags};
 use crate::CoreNode;
 use crate::limits::LOST_CALL_AFTER;
 
@@ -69,7 +68,7 @@ impl CoreNode {
             let key = self.opening(id, edge, flow, request, now)?;
             let Some(call) = self.call_mut(key) else { return Err(MediaRefusal::no_call()) };
             let dialog = call.enter_dialog(inside_tag, false).ok_or_else(MediaRefusal::no_call)?;
-            dialog.target = Target::behind(request);
+            dialog.target = party_behind(request);
             let number = dialog.number;
             return self.request_body(id, key, Some(number), Side::Inside, request);
         }
@@ -116,9 +115,9 @@ impl CoreNode {
         self.calls.add_exchange(id, Exchange { call: key, dialog, initial, offered, bye });
         match dialog {
             Some(dialog) if answers && request.has_sdp() => {
-                self.media_answer(key, dialog, side, AnswerTo::Response, request.body()).map(Some)
+                self.media_answer(key, dialog, side, AnswerTo::Response, request.sdp()).map(Some)
             }
-            _ if offered => self.media_offer(key, dialog, side, (id, false), request.body()).map(Some),
+            _ if offered => self.media_offer(key, dialog, side, (id, false), request.sdp()).map(Some),
             _ if initial => {
                 // The answer brings the offer, and may come when no port is at hand.
                 self.open_relays(key, &[Some(Carriage::Rtp)])?;
@@ -157,7 +156,7 @@ impl CoreNode {
 
     /// The dialog of one of the parties a client's INVITE has reached; `None` if there are too many.
     fn party_answers(&mut self, key: u32, tag: &str, confirmed: bool, response: &Message) -> Option<u32> {
-        let target = self.target_ahead(response);
+        let target = self.party_ahead(response);
         let dialog = self.call_mut(key)?.enter_dialog(tag, confirmed)?;
         dialog.target = target.or(dialog.target.take());
         Some(dialog.number)
@@ -240,10 +239,10 @@ impl CoreNode {
         let key = exchange.call;
         let made = match dialog {
             Some(dialog) if exchange.offered => {
-                self.media_answer(key, dialog, side, AnswerTo::Request(id), response.body())
+                self.media_answer(key, dialog, side, AnswerTo::Request(id), response.sdp())
             }
             Some(_) if request.method() == Some("INVITE") => {
-                self.media_offer(key, dialog, side, (id, true), response.body())
+                self.media_offer(key, dialog, side, (id, true), response.sdp())
             }
             // RFC 6337 §2.2: no other response may carry an offer.
             Some(_) => return Ok(no_body()),
@@ -304,7 +303,7 @@ impl CoreNode {
             self.dropped(DropReason::NoRelay, "a description in an ACK of no call of ours");
             return None;
         };
-        match self.media_answer(key, dialog, side, AnswerTo::Response, ack.body()) {
+        match self.media_answer(key, dialog, side, AnswerTo::Response, ack.sdp()) {
             Ok(body) => Some(Some(body)),
             Err(refusal) => {
                 self.dropped(refusal.reason, refusal.text);

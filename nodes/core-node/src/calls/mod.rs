@@ -48,7 +48,7 @@ use self::moves::Spare;
 use self::offers::Proposal;
 pub(crate) use self::refusal::MediaRefusal;
 use self::relays::Relay;
-use self::target::Target;
+pub(crate) use self::target::{InsideParty, flow_of_route, host_port, party_behind};
 use crate::limits::{CALLS_MAX, EARLY_DIALOGS_MAX, EXCHANGES_MAX, TAGS_MAX};
 use crate::{CoreNode, flow_at};
 
@@ -60,7 +60,7 @@ struct Dialog {
     /// The party's tag.
     tag: String,
     /// Where requests of this dialog go inside.
-    target: Option<Target>,
+    target: Option<InsideParty>,
     /// A 2xx made it.
     confirmed: bool,
     /// What both sides have agreed on, by media section. `None`: refused or ended.
@@ -176,6 +176,12 @@ impl Calls {
 
     fn of_client(&self, call_id: &str, outside_tag: &str) -> Option<u32> {
         self.by_dialog.get(&(call_id.to_owned(), outside_tag.to_owned())).copied()
+    }
+
+    /// Whether a client's request belongs to a call.
+    pub(crate) fn knows(&self, request: &Message) -> bool {
+        let (outside_tag, inside_tag) = tags(request, Side::Outside);
+        self.of_dialog(request.call_id(), outside_tag, inside_tag).is_some()
     }
 
     /// The call and the dialog of a request within one.

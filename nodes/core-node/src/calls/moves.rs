@@ -50,19 +50,24 @@ impl Calls {
 
 impl CoreNode {
     /// A device has registered over a flow it was not known on.
-    pub(crate) fn device_registered(&mut self, edge: &NodeId, flow: FlowId, register: &Message) {
+    ///
+    /// That it is back says nothing of whether it still knows the call: until it is heard, that is in doubt.
+    pub(crate) fn device_registered(&mut self, edge: &NodeId, flow: FlowId, register: &Message, now: Moment) {
         let path = register.values(Name::Path).next().and_then(NameAddr::parse);
         let Some(route) = path.and_then(|path| self.token_uri(edge, path.uri)) else { return };
         let tagged = flow_at(self.edges.get(edge).map_or(0, |edge| edge.index), flow);
         let lines = self.bindings.lines_of(tagged);
         let mut moved = Vec::new();
-        for (key, call) in &mut self.calls.calls {
+        let Calls { calls, lost, .. } = &mut self.calls;
+        for (key, call) in calls {
             if call.tagged == tagged || !call.is_of(&lines) {
                 continue;
             }
             let to = Spare { edge: edge.clone(), flow, tagged, route: route.clone() };
             if call.lost.is_some() {
                 call.move_to(to);
+                call.doubted = Some(now);
+                lost.insert((now + LOST_CALL_AFTER, *key));
                 moved.push(*key);
             } else {
                 call.spare = Some(to);
@@ -105,6 +110,7 @@ impl CoreNode {
         let Some(route) = route.and_then(|route| self.token_uri(edge, route.uri)) else { return Ok(()) };
         if let Some(call) = self.call_mut(key) {
             call.move_to(Spare { edge: edge.clone(), flow, tagged, route });
+            call.doubted = None;
         }
         self.settle_relays(key);
         Ok(())
@@ -129,6 +135,8 @@ impl CoreNode {
             }
             if let Some(spare) = call.spare.take() {
                 call.move_to(spare);
+                call.doubted = Some(now);
+                lost.insert((now + LOST_CALL_AFTER, *key));
                 moved.push(*key);
                 continue;
             }

@@ -118,7 +118,7 @@ impl CoreNode {
         let wanted = match request.method() {
             Some("INVITE") if !request.has_sdp() => 1,
             Some("INVITE" | "UPDATE") if request.has_sdp() => {
-                sdp::survey(request.body(), from, &self.rules(0)).map_or(0, |all| all.iter().flatten().count())
+                sdp::survey(request.sdp(), from, &self.rules(0)).map_or(0, |all| all.iter().flatten().count())
             }
             _ => 0,
         };

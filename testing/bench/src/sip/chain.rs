@@ -103,6 +103,16 @@ impl Chain {
         Ok(ChainUsage { edge, core, registrar: self.registrar.usage()? })
     }
 
+    /// Registrations our core counts now, and our edge; none of Kamailio.
+    pub(crate) fn registrations(&self) -> Result<Option<(u64, u64)>> {
+        match &self.tiers {
+            Tiers::Edgeway(product) => {
+                Ok(Some((product.registrations()?.current, product.edge_registrations()?.current)))
+            }
+            Tiers::Kamailio { .. } => Ok(None),
+        }
+    }
+
     /// Our own processes, for profilers.
     pub(crate) fn our_pids(&self) -> Vec<u32> {
         match &self.tiers {

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 /// An answer that takes longer is lost.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
-/// What is asked of the registrar.
+/// What is asked of the registrar, unless told otherwise.
 const EXPIRES_SECONDS: u32 = 3600;
 
 /// An SDP with SRTP keys (RFC 4568): an edge may insist on encryption.
@@ -35,6 +35,7 @@ pub(crate) struct Client {
     /// The registration's own Call-ID, the same for every refresh (RFC 3261 §10.2.4).
     call_id: String,
     sequence: u32,
+    expires_seconds: u32,
     /// The registrar's last challenge: its nonce is used until it is refused.
     challenge: String,
     credentials: String,
@@ -72,9 +73,15 @@ impl Client {
             received: Vec::new(),
             call_id: unique(),
             sequence: 0,
+            expires_seconds: EXPIRES_SECONDS,
             challenge: String::new(),
             credentials: String::new(),
         }
+    }
+
+    /// Asks for registrations of this length from now on.
+    pub(crate) fn set_expires(&mut self, seconds: u32) {
+        self.expires_seconds = seconds;
     }
 
     /// Registers or refreshes; a challenge is answered once.
@@ -178,10 +185,11 @@ impl Client {
         let own = uri(&self.user);
         format!(
             "{}Contact: {};+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-{:0>12}>\"\r\n\
-             Expires: {EXPIRES_SECONDS}\r\nSupported: path\r\n{}Content-Length: 0\r\n\r\n",
+             Expires: {}\r\nSupported: path\r\n{}Content-Length: 0\r\n\r\n",
             self.head("REGISTER", &format!("sip:{DOMAIN}"), &format!("<{own}>"), &self.call_id),
             self.contact(),
             &self.user[1..],
+            self.expires_seconds,
             self.credentials,
         )
     }

@@ -41,6 +41,8 @@ pub(crate) struct Crowd {
     tls: TlsConnector,
     groups: Vec<Vec<Client>>,
     groups_max: usize,
+    /// What phones ask for, if not the usual.
+    expires_seconds: Option<u32>,
 }
 
 impl Crowd {
@@ -52,7 +54,13 @@ impl Crowd {
             tls: connector(authority)?,
             groups: Vec::new(),
             groups_max: in_flight.max(1),
+            expires_seconds: None,
         })
+    }
+
+    /// As [`Self::new`], with registrations of this length.
+    pub(crate) fn expiring(self, seconds: u32) -> Self {
+        Self { expires_seconds: Some(seconds), ..self }
     }
 
     /// Connects and registers so many phones, one after the other: Debian's Kamailio 5.6.3 shares OpenSSL's error
@@ -61,10 +69,13 @@ impl Crowd {
         let groups = self.groups_max.min(connections);
         self.groups = (0..groups).map(|_| Vec::new()).collect();
         let name = ServerName::try_from(EDGE_NAME)?;
-        let (edge, tls) = (self.edge, &self.tls);
+        let (edge, tls, expires) = (self.edge, &self.tls, self.expires_seconds);
         self.runtime.block_on(async {
             for index in 0..connections {
                 let mut client = Client::connect(index, edge, tls, name.clone()).await?;
+                if let Some(seconds) = expires {
+                    client.set_expires(seconds);
+                }
                 client.register().await?;
                 self.groups[index % groups].push(client);
             }

@@ -31,6 +31,9 @@ pub(crate) struct SipArguments {
     /// Requests in flight when saturated
     #[arg(long, default_value_t = 64, value_name = "N")]
     in_flight: usize,
+    /// REGISTERs a second at half load; without it, half of what the slowest manages
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
     /// Leave out calls
     #[arg(long)]
     no_calls: bool,
@@ -113,7 +116,7 @@ pub(crate) fn run(arguments: &SipArguments) -> Result<()> {
     eprintln!("{}", results.machine.line());
     for connections in arguments.connections() {
         // The half load is the same for everybody: half of what the slowest managed in the first round.
-        let mut half_rate = None;
+        let mut half_rate = arguments.rate;
         for round in 0..arguments.common.runs() {
             let mut slowest = f64::INFINITY;
             let mut open: Vec<Measurement<'_>> = Vec::new();

@@ -1,10 +1,10 @@
 //! Calls between real phones: both hear each other's tone, hold and resume work, either side hangs up.
 
-use crate::Report;
-use crate::world::{World, outside_phone};
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::baresip::{Phone, PhoneEvent};
 use edgeway_interop::kamailio::{self, PATIENCE};
+use edgeway_interop::report::Report;
+use edgeway_interop::world::World;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(crate) fn every_direction(report: &Report, world: &mut World) -> Result<()> 
 
 /// Alice talks to Bob, and Dave to Carol inside, for a minute at the same time.
 pub(crate) fn a_minute(report: &Report, world: &mut World) -> Result<()> {
-    let mut dave = outside_phone(&world.network, &world.scratch, "dave", 2, 1020.0, true)?;
+    let mut dave = world.site.outside("dave", 2, 1020.0)?;
     report.scenario("a third phone registers", || dave.wait_registered());
     let plan = Plan { talk: Duration::from_secs(60), ..Plan::short(Side::Caller) };
     let carol = world.carol.as_mut().context("a phone inside")?;
@@ -83,7 +83,7 @@ pub(crate) fn a_minute(report: &Report, world: &mut World) -> Result<()> {
         report.scenario("a minute between outside and inside", || call(&mut dave, carol, plan));
     });
     report.scenario("status counted both calls", || {
-        let calls = world.product.as_ref().context("the product")?.calls()?;
+        let calls = world.site.product.as_ref().context("the product")?.calls()?;
         ensure!(calls.peak >= 2, "{calls:?}");
         Ok(())
     });
@@ -93,7 +93,7 @@ pub(crate) fn a_minute(report: &Report, world: &mut World) -> Result<()> {
 /// `edgeway status` after the calls of [`every_direction`].
 pub(crate) fn status_counts(report: &Report, world: &World) {
     report.scenario("status counts registrations and calls", || {
-        let product = world.product.as_ref().context("the product")?;
+        let product = world.site.product.as_ref().context("the product")?;
         kamailio::wait("calls back to 0", || product.calls().is_ok_and(|calls| calls.current == 0))?;
         let (registrations, calls) = (product.registrations()?, product.calls()?);
         ensure!(registrations.current == 2 && registrations.peak == 2, "registrations {registrations:?}");

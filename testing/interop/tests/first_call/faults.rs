@@ -1,13 +1,13 @@
 //! Cuts, resets and refusals.
 
-use crate::Report;
 use crate::calls::{Plan, Side, call};
-use crate::world::{World, edge_address, outside_phone, outside_phone_with_password};
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::baresip::Phone;
 use edgeway_interop::kamailio::{self, PATIENCE};
 use edgeway_interop::product::EDGE_NAME;
+use edgeway_interop::report::Report;
 use edgeway_interop::wire_phone::WirePhone;
+use edgeway_interop::world::{World, edge_address};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const RING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A phone that offers no encryption is refused, and told so.
 pub(crate) fn no_encryption(report: &Report, world: &World) -> Result<()> {
-    let mut erin = outside_phone(&world.network, &world.scratch, "erin", 3, 1200.0, false)?;
+    let mut erin = world.site.outside_with("erin", 3, 1200.0, |setup| setup.encrypted = false)?;
     report.scenario("an offer without encryption gets 488", || {
         erin.wait_registered()?;
         let mark = erin.mark();
@@ -34,7 +34,7 @@ pub(crate) fn no_encryption(report: &Report, world: &World) -> Result<()> {
 
 /// Digest is checked: a phone that does not know its password is not registered.
 pub(crate) fn wrong_password(report: &Report, world: &World) -> Result<()> {
-    let mallory = outside_phone_with_password(&world.network, &world.scratch, "mallory", 4, 1200.0, true, "guess")?;
+    let mallory = world.site.outside_with("mallory", 4, 1200.0, |setup| setup.password = "guess")?;
     report.scenario("a wrong password does not register", || {
         mallory.wait_refused(401)?;
         ensure!(mallory.registrations_since(0) == 0, "it registered all the same");
@@ -46,13 +46,13 @@ pub(crate) fn wrong_password(report: &Report, world: &World) -> Result<()> {
 /// DMZ and inside lose each other for two seconds; nobody has to register again and calls still pass.
 pub(crate) fn link_cut(report: &Report, world: &mut World) {
     report.scenario("registrations survive a link cut of 2 s", || {
-        let product = world.product.as_ref().context("the product")?;
+        let product = world.site.product.as_ref().context("the product")?;
         let before = product.registrations()?;
         let marks = (world.alice.mark(), world.bob.mark());
-        world.network.cut_link()?;
+        world.site.network.cut_link()?;
         sleep(CUT);
-        world.network.restore_link()?;
-        ensure!(world.network.packets_cut()? > 0, "nothing crossed the link while it was cut");
+        world.site.network.restore_link()?;
+        ensure!(world.site.network.packets_cut()? > 0, "nothing crossed the link while it was cut");
         kamailio::wait("link back", || product.is_linked())?;
         let after = product.registrations()?;
         ensure!(after.current == before.current, "registrations {before:?}, then {after:?}");
@@ -62,7 +62,7 @@ pub(crate) fn link_cut(report: &Report, world: &mut World) {
         Ok(())
     });
     report.scenario("a call survives a link cut of 2 s", || {
-        let network = &world.network;
+        let network = &world.site.network;
         let (alice, bob) = (&mut world.alice, &mut world.bob);
         std::thread::scope(|scope| {
             let cut = scope.spawn(|| -> Result<()> {
@@ -105,7 +105,7 @@ fn call_with_gap(alice: &mut edgeway_interop::baresip::Phone, bob: &edgeway_inte
 pub(crate) fn connection_reset(report: &Report, world: &mut World) {
     own_phone_reset(report, world);
     report.scenario("a device that came back still counts once", || {
-        let product = world.product.as_ref().context("the product")?;
+        let product = world.site.product.as_ref().context("the product")?;
         // Alice, Bob, and Wilma from the scenario before, who went without a word.
         let registrations = product.registrations()?;
         ensure!(registrations.current <= 4, "{registrations:?}");
@@ -128,7 +128,7 @@ pub(crate) fn phone_connection_reset(report: &Report, world: &mut World) {
 pub(crate) fn own_phone_reset(report: &Report, world: &mut World) {
     report.scenario("after a TCP reset a phone is called as soon as it is back", || {
         let connect = || {
-            let (internet, authority) = (world.network.internet(), world.authority.certificate());
+            let (internet, authority) = (world.site.network.internet(), world.site.authority.certificate());
             WirePhone::connect(&internet, "wilma", edge_address(), EDGE_NAME, &authority)
         };
         let mut before = connect()?;

@@ -1,16 +1,16 @@
 //! Certificates: the right name passes, a wrong CA and a wrong name fail, the client's name chooses.
 
-use crate::Report;
-use crate::world::{World, edge_address};
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::product::{EDGE_NAME, SECOND_NAME};
+use edgeway_interop::report::Report;
 use edgeway_interop::wire_phone::WirePhone;
+use edgeway_interop::world::{World, edge_address};
 use std::path::Path;
 use std::process::Stdio;
 
 /// The edge's two certificates, judged by `openssl` and by a client of our own.
 pub(crate) fn certificates(report: &Report, world: &World) -> Result<()> {
-    let (good, wrong) = (world.authority.certificate(), world.stranger.certificate());
+    let (good, wrong) = (world.site.authority.certificate(), world.site.stranger.certificate());
     report.scenario("openssl accepts the certificate for the name", || accepted(world, EDGE_NAME, EDGE_NAME, &good));
     report.scenario("openssl gets the second certificate by SNI", || accepted(world, SECOND_NAME, SECOND_NAME, &good));
     report.scenario("openssl refuses a wrong CA", || refused(world, EDGE_NAME, EDGE_NAME, &wrong));
@@ -23,7 +23,7 @@ pub(crate) fn certificates(report: &Report, world: &World) -> Result<()> {
 
 /// The same checks where Kamailio shows the first certificate.
 pub(crate) fn kamailio_certificate(report: &Report, world: &World) -> Result<()> {
-    let (good, wrong) = (world.authority.certificate(), world.stranger.certificate());
+    let (good, wrong) = (world.site.authority.certificate(), world.site.stranger.certificate());
     report.scenario("openssl accepts the certificate for the name", || accepted(world, EDGE_NAME, EDGE_NAME, &good));
     report.scenario("openssl refuses a wrong CA", || refused(world, EDGE_NAME, EDGE_NAME, &wrong));
     report.scenario("openssl refuses a wrong name", || refused(world, EDGE_NAME, "other.example.test", &good));
@@ -31,9 +31,9 @@ pub(crate) fn kamailio_certificate(report: &Report, world: &World) -> Result<()>
 }
 
 fn own_client(report: &Report, world: &World) -> Result<()> {
-    let (good, wrong) = (world.authority.certificate(), world.stranger.certificate());
+    let (good, wrong) = (world.site.authority.certificate(), world.site.stranger.certificate());
     let connect = |name: &str, authority: &Path| {
-        WirePhone::connect(&world.network.internet(), "wilma", edge_address(), name, authority)
+        WirePhone::connect(&world.site.network.internet(), "wilma", edge_address(), name, authority)
     };
     report.scenario("our own client verifies the edge and chooses by SNI", || {
         let first = connect(EDGE_NAME, &good)?;
@@ -74,7 +74,7 @@ fn refused(world: &World, server_name: &str, expected: &str, authority: &Path) -
 
 /// Whether `openssl s_client` asking for `server_name` trusts the certificate for `expected`, and what it said.
 fn openssl(world: &World, server_name: &str, expected: &str, authority: &Path) -> Result<(bool, String)> {
-    let mut command = world.network.internet().command("openssl");
+    let mut command = world.site.network.internet().command("openssl");
     command.args(["s_client", "-connect", &edge_address().to_string(), "-servername", server_name]);
     command.args(["-verify_return_error", "-verify_hostname", expected, "-CAfile"]).arg(authority);
     let output = command.stdin(Stdio::null()).output().context("start openssl")?;

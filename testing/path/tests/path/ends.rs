@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use edgeway_model::media::{InsideRelay, MediaCommand, MediaEvent, MediaPath, OutsideRelay, OutsideSecurity, PortPair};
+use edgeway_model::media::{
+    Carriage, InsideParty, InsideRelay, LegSecurity, MediaCommand, MediaEvent, MediaPath, OutsideRelay, PortPair,
+};
 use edgeway_model::{LinkId, NodeId, RelayId};
 use edgeway_path::{IPV4, IPV6, Path};
 use edgeway_runtime::link::{Door, LinkHost, listen};
@@ -164,13 +166,18 @@ impl Ends {
                 signalling_peer: self.loopback,
                 described: described(&self.client)?,
                 srtp: false,
+                mux: false,
+                carriage: Carriage::Rtp,
             }));
             self.core.media.command(MediaCommand::SetInside(InsideRelay {
                 peer: NodeId::new("edge1").context("legal")?,
                 relay,
                 ports: ports.1,
-                described: described(&self.inside)?,
-                outside: OutsideSecurity::Plain,
+                party: InsideParty { described: described(&self.inside)?, security: LegSecurity::Plain, mux: false },
+                early: Vec::new(),
+                outside: LegSecurity::Plain,
+                carriage: Carriage::Rtp,
+                client_timeout: None,
             }));
             self.relays.push(ports);
         }

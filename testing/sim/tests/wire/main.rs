@@ -1,0 +1,11 @@
+//! What crosses both nodes, byte for byte: headers, bodies, errors and dialogs, as a client and a
+//! registrar see them.
+
+mod bodies;
+mod dialogs;
+mod headers;
+mod hostile;
+mod register;
+mod rig;
+mod talk;
+mod verdicts;
