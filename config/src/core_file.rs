@@ -40,8 +40,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let ports = reader.read("media.ports", values::port_range);
     let media_address = media_address(&mut reader, &listen, advertise.as_ref());
     let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
-    let inside_encryption =
-        reader.read("media.inside_encryption", values::inside_encryption).or(InsideEncryption::Off);
+    let inside_encryption = reader.read("media.inside_encryption", values::inside_encryption).or(InsideEncryption::Off);
     let silence_notice = reader.read("media.silence_notice", values::silence_notice).or(Some(SILENCE_NOTICE));
 
     let mut claims = Vec::new();

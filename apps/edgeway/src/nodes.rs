@@ -280,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_video_call_carries_tone_and_pictures_both_ways() {
-        let house = house([12_700..=12_799, 12_800..=12_899], false, MediaSecurity::Srtp).await;
+        let house = house([13_500..=13_599, 13_600..=13_699], false, MediaSecurity::Srtp).await;
         let suites = [
             SrtpSuite::AeadAes256Gcm,
             SrtpSuite::AeadAes128Gcm,

@@ -348,9 +348,9 @@ impl Actor {
             "ACK" => self.acknowledged(request),
             "CANCEL" => self.cancelled(request),
             "BYE" => self.bye(request),
-            "PRACK" => self.pracked(request),
+            "PRACK" if wire::to_tag(request).is_some() => self.pracked(request),
             "UPDATE" if !request.body().is_empty() => self.updated(request),
-            "REFER" => self.referred(request).await,
+            "REFER" if wire::to_tag(request).is_some() => self.referred(request).await,
             _ => self.other(request, method),
         }
     }

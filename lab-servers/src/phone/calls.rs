@@ -87,11 +87,12 @@ impl Audio {
 
     fn course(&self, ours: LocalStream, theirs: Option<&Stream>) -> Course {
         let keys = ours.key.zip(theirs.and_then(|theirs| theirs.crypto)).map(|(ours, (_, theirs))| (ours, theirs));
+        let mux = self.mux && theirs.is_some_and(|theirs| theirs.mux);
         Course {
-            remote: theirs.map(|theirs| (theirs.rtp, theirs.rtcp)),
+            remote: theirs.map(|theirs| (theirs.rtp, if mux { theirs.rtp } else { theirs.rtcp })),
             keys,
             sending: theirs.is_some() && !self.held_here && !self.held_there(),
-            mux: self.mux && theirs.is_some_and(|theirs| theirs.mux),
+            mux,
         }
     }
 }

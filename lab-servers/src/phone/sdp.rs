@@ -132,7 +132,7 @@ pub(crate) struct Stream {
     pub(crate) rtcp: SocketAddr,
     /// Tag and key of the `a=crypto` line taken; `None` on a plain stream.
     pub(crate) crypto: Option<(u32, Key)>,
-    /// RTCP shares the RTP port (RFC 5761).
+    /// RTCP may share the RTP port (RFC 5761); it does if we say so too.
     pub(crate) mux: bool,
 }
 
@@ -202,7 +202,7 @@ fn stream(media: &str, session: &[&str], section: &[&str], suite: Option<SrtpSui
     let rtcp = section.iter().find_map(|line| line.strip_prefix("a=rtcp:")?.split_whitespace().next()?.parse().ok());
     Ok(Stream {
         rtp: SocketAddr::new(address, port),
-        rtcp: SocketAddr::new(address, if mux { port } else { rtcp.unwrap_or(port.saturating_add(1)) }),
+        rtcp: SocketAddr::new(address, rtcp.unwrap_or(port.saturating_add(1))),
         crypto,
         mux,
     })
@@ -406,7 +406,7 @@ mod tests {
         let full = || Local { audio: stream(4000), video: Some(stream(4002)), mux: true, ..local(None) };
         let offer = read(full().offer(Direction::SendReceive).as_bytes(), Some(suite)).expect("our own offer");
         let video = offer.video.as_ref().expect("video");
-        assert_eq!((video.rtp.port(), video.rtcp.port(), video.mux), (4002, 4002, true));
+        assert_eq!((video.rtp.port(), video.rtcp.port(), video.mux), (4002, 4003, true));
         assert_eq!(video.crypto.map(|(_, key)| key.suite), Some(suite));
         let answer = full().answer(&offer, Direction::SendReceive);
         assert_eq!(answer.matches("a=rtcp-mux").count(), 2, "{answer}");

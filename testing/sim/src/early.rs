@@ -102,14 +102,14 @@ impl Phone {
         }
         let body = if answers { self.answer_to(id, response.body(), "sendrecv") } else { String::new() };
         let acknowledged = format!("RAck: {number} {} INVITE\r\n", response.cseq().0);
-        let text = self.to_party(id, response, "PRACK", &acknowledged, &body, None);
+        let text = self.request_to_party(id, response, "PRACK", &acknowledged, &body, None);
         if let Some(text) = text {
             self.request(text, Some(id), now);
         }
     }
 
     /// A request to the party a response is of, which may not be the one the call is with.
-    fn to_party(
+    fn request_to_party(
         &mut self,
         id: &str,
         response: &Message,
@@ -149,13 +149,13 @@ impl Phone {
         if let Some(call) = self.calls.get_mut(&id) {
             call.lines = lines;
         }
-        let Some(text) = self.to_party(&id, response, "ACK", "", &body, Some(seq)) else { return };
+        let Some(text) = self.request_to_party(&id, response, "ACK", "", &body, Some(seq)) else { return };
         let ack = Bytes::from(text);
         if let Some(call) = self.calls.get_mut(&id) {
             call.spurned.insert(tag, ack.clone());
         }
         self.send_again(ack);
-        if let Some(bye) = self.to_party(&id, response, "BYE", "", "", None) {
+        if let Some(bye) = self.request_to_party(&id, response, "BYE", "", "", None) {
             self.request(bye, None, now);
         }
     }
