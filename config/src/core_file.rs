@@ -9,7 +9,7 @@ use crate::problem::Problems;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, FixedEdge,
-    HostPort, Registrar, StandbyKeepalive,
+    HostPort, InsideEncryption, Registrar, StandbyKeepalive,
 };
 use crate::values::{self, WrittenRegistrar};
 
@@ -21,6 +21,8 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 const OPTIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// 64 × T1, after which a client gives up by itself (RFC 3261 §17.1.2.2).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(32);
+/// Longer than anybody listens to nothing, shorter than most session timers (RFC 4028).
+const SILENCE_NOTICE: Duration = Duration::from_secs(300);
 
 /// Reads a core's file. `origin` is its name, for the problems.
 ///
@@ -42,6 +44,8 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let dscp = node_file::media_dscp(&mut reader);
     let media_address = media_address(&mut reader, &listen, advertise.as_ref());
     let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
+    let inside_encryption = reader.read("media.inside_encryption", values::inside_encryption).or(InsideEncryption::Off);
+    let silence_notice = reader.read("media.silence_notice", values::silence_notice).or(Some(SILENCE_NOTICE));
 
     let tls_listen = reader.list("sip.tls.listen", values::socket_addr);
     let mut claims = Vec::new();
@@ -69,7 +73,14 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             log,
             domains: domains?,
             sip: sip?,
-            media: CoreMediaSettings { address: media_address?, ports, dscp, allow_unencrypted },
+            media: CoreMediaSettings {
+                address: media_address?,
+                ports,
+                dscp,
+                allow_unencrypted,
+                inside_encryption,
+                silence_notice,
+            },
             link,
         })
     };

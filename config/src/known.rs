@@ -494,6 +494,24 @@ const CORE: &[Setting] = &[
               it, such a call crosses the internet in clear.",
     },
     Setting {
+        path: "media.inside_encryption",
+        preset: Preset::Toml("\"off\""),
+        unit: "off, optional or required",
+        example: "\"optional\"",
+        impact: RESTART,
+        doc: "What inside parties are offered: RTP; SRTP for those that can (keys in an RTP/AVP section); or SRTP and \
+              nothing else. SRTP that they offer themselves is always taken.",
+    },
+    Setting {
+        path: "media.silence_notice",
+        preset: Preset::Toml("\"5m\""),
+        unit: "duration, 10 s to 24 h, or off",
+        example: "\"2m\"",
+        impact: RESTART,
+        doc: "After how long without a packet in either direction of a call `media.none` is logged, once per silence. \
+              Nothing is ended by it: a call on hold may be silent, and the parties have session timers (RFC 4028).",
+    },
+    Setting {
         path: "link.listen",
         preset: Preset::Derived("other cores cannot dial this one"),
         unit: "address with port (TCP)",

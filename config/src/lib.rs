@@ -30,8 +30,8 @@ pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
-    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel,
-    LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption,
+    LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
 };
 
 /// All settings of one service, in the order of the manual.

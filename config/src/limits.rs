@@ -41,3 +41,9 @@ pub const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(3_650 * 86_40
 
 /// Longest time a request inside may take; clients give up at 64 × T1 = 32 s (RFC 3261 §17.1.2.2).
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(32);
+
+/// Shortest silence the operator may want to be told of: comfort noise and hold are shorter.
+pub const SILENCE_NOTICE_MIN: Duration = Duration::from_secs(10);
+
+/// Longest.
+pub const SILENCE_NOTICE_MAX: Duration = Duration::from_secs(24 * 3_600);

@@ -289,6 +289,21 @@ pub struct CoreMediaSettings {
     pub dscp: MediaDscp,
     /// Whether a client that offers no encryption is served (else 488). Default `false`.
     pub allow_unencrypted: bool,
+    /// What inside parties are offered: RTP, SRTP if they can, or SRTP. Default RTP.
+    pub inside_encryption: InsideEncryption,
+    /// After how long without media in either direction the operator is told. Default 5 minutes.
+    pub silence_notice: Option<Duration>,
+}
+
+/// How media is offered to parties inside. What they offer is always taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsideEncryption {
+    /// RTP.
+    Off,
+    /// SRTP (SDES) for those that can, RTP for the others.
+    Optional,
+    /// SRTP (SDES); a party that cannot is not called.
+    Required,
 }
 
 /// The links of a core.

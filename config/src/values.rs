@@ -10,10 +10,11 @@ use toml::de::DeValue;
 
 use crate::limits::{
     CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, OPTIONS_INTERVAL_MAX,
-    OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SOCKET_PATH_BYTES_MAX,
+    OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX,
+    SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
 };
 use crate::reader::Complaint;
-use crate::settings::{HostPort, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
+use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
 use crate::suggest::nearest;
 
 type Parsed<T> = Result<T, Complaint>;
@@ -331,6 +332,23 @@ pub(crate) fn request_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
 
 pub(crate) fn certificate_lifetime(value: &DeValue<'_>) -> Parsed<Duration> {
     duration_between(value, CERTIFICATE_LIFETIME_MIN, CERTIFICATE_LIFETIME_MAX)
+}
+
+/// A duration, or "off".
+pub(crate) fn silence_notice(value: &DeValue<'_>) -> Parsed<Option<Duration>> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    duration_between(value, SILENCE_NOTICE_MIN, SILENCE_NOTICE_MAX).map(Some)
+}
+
+pub(crate) fn inside_encryption(value: &DeValue<'_>) -> Parsed<InsideEncryption> {
+    let choices = [
+        ("off", InsideEncryption::Off),
+        ("optional", InsideEncryption::Optional),
+        ("required", InsideEncryption::Required),
+    ];
+    one_of(value, &choices)
 }
 
 pub(crate) fn flows(value: &DeValue<'_>) -> Parsed<usize> {

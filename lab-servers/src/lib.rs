@@ -18,6 +18,7 @@ mod wire;
 pub use observe::{Observer, Seen};
 pub use phone::{
     Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
+    SrtpSuite,
 };
 pub use registrar::{Registrar, RegistrarConfig};
 

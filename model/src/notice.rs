@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::media::MediaPath;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
@@ -183,6 +184,13 @@ pub enum Notice {
         /// The relay.
         relay: RelayId,
     },
+    /// No media has passed in a call for a while, in neither direction. Nothing is ended by it.
+    NoMedia {
+        /// Call-ID.
+        call: Pii<String>,
+        /// For how long.
+        silent_for: Duration,
+    },
     /// A registrar's health changed.
     Registrar {
         /// Its address.
@@ -244,6 +252,9 @@ impl fmt::Display for Notice {
             Self::CallAnswered { call } => write!(f, "call {call}: answered"),
             Self::CallEnded { call, why } => write!(f, "call {call}: ended, {why}"),
             Self::OneWayMedia { relay } => write!(f, "{relay}: one-way, the client is silent"),
+            Self::NoMedia { call, silent_for } => {
+                write!(f, "call {call}: no media in either direction for {} s", silent_for.as_secs())
+            }
             Self::Registrar { address, alive: true, .. } => write!(f, "registrar {address} answers"),
             Self::Registrar { address, alive: false, why } => write!(f, "registrar {address} does not answer: {why}"),
             Self::Resolution { name, fault: None } => write!(f, "registrar {name}: its name is found again"),

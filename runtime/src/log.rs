@@ -52,6 +52,9 @@ pub fn notice(notice: &Notice) {
             warn!(event = "registrar.name_lost", name, reason = fault, "{notice}");
         }
         Notice::OneWayMedia { relay } => info!(event = "media.one_way", %relay, "{notice}"),
+        Notice::NoMedia { call, silent_for } => {
+            info!(event = "media.none", call = call.reveal(), seconds = silent_for.as_secs(), "{notice}");
+        }
         // One per message or call: a crowd, or an attacker, must not fill the log; and these name people.
         Notice::Registered { aor, flow } => debug!(event = "registration.added", aor = aor.reveal(), %flow, "{notice}"),
         Notice::Unregistered { aor, why } => {

@@ -142,7 +142,8 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
     use edgeway_lab_servers::{
-        Call, MediaSecurity, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig,
+        Call, MediaSecurity, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig, Sound,
+        SrtpSuite,
     };
     use tokio::time::sleep;
 
@@ -171,6 +172,8 @@ mod tests {
         alice: Phone,
         bob: Phone,
         registrar: Registrar,
+        /// How phones reach the edge.
+        outside: PhoneTransport,
         _nodes: RunningNodes,
     }
 
@@ -185,7 +188,7 @@ mod tests {
         allow_unencrypted: bool,
         security: MediaSecurity,
     ) -> House {
-        let users = [("alice", "a-secret"), ("bob", "b-secret"), ("carol", "c-secret")];
+        let users = [("alice", "a-secret"), ("bob", "b-secret"), ("carol", "c-secret"), ("dave", "d-secret")];
         let listen = SocketAddr::new(inside, 0);
         let config = RegistrarConfig { listen, ..RegistrarConfig::new(DOMAIN, &users) };
         let registrar = Registrar::start(config).await.expect("a registrar");
@@ -218,7 +221,8 @@ mod tests {
         };
         let alice = phone(users[0]).await.expect("alice registers");
         let bob = phone(users[1]).await.expect("bob registers");
-        House { alice, bob, registrar, _nodes: nodes }
+        let outside = PhoneTransport::Tls { server, name: "edge.lab.example".into(), ca_pem: ca_pem.clone() };
+        House { alice, bob, registrar, outside, _nodes: nodes }
     }
 
     async fn assert_flows(one: &Call, other: &Call) {
@@ -299,6 +303,134 @@ mod tests {
             assert_flows(&out, &inward).await;
             inward.hang_up().await.expect("answered");
         }
+    }
+
+    /// A phone at the edge, or at the registrar.
+    async fn phone(house: &House, user: &str, outside: bool, shape: impl FnOnce(&mut PhoneConfig)) -> Phone {
+        let secret = format!("{}-secret", &user[..1]);
+        let transport = match outside {
+            true => house.outside.clone(),
+            false => PhoneTransport::Udp { server: house.registrar.address() },
+        };
+        let mut config = PhoneConfig::new(user, &secret, DOMAIN, transport);
+        shape(&mut config);
+        Phone::register(config).await.expect("registers")
+    }
+
+    fn assert_video(calls: &[&Call]) {
+        for call in calls {
+            let video = call.video_stats().expect("a camera");
+            assert!(video.received >= 20 && video.refused == 0, "{video:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_video_call_carries_tone_and_pictures_both_ways() {
+        let house = house([13_500..=13_599, 13_600..=13_699], false, MediaSecurity::Srtp).await;
+        let suites = [
+            SrtpSuite::AeadAes256Gcm,
+            SrtpSuite::AeadAes128Gcm,
+            SrtpSuite::AesCm128HmacSha1_80,
+            SrtpSuite::AesCm128HmacSha1_32,
+        ];
+        let inside = |hz| {
+            move |config: &mut PhoneConfig| {
+                (config.video, config.sound, config.expected_hz) = (true, Sound::Tone { hz }, Some(450));
+            }
+        };
+        let carol = phone(&house, "carol", false, inside(600)).await;
+        for (turn, suite) in suites.into_iter().enumerate() {
+            let camera = phone(&house, "dave", true, |config| {
+                (config.video, config.suite, config.rtcp_mux) = (true, suite, turn % 2 == 0);
+                config.expected_hz = Some(600);
+            })
+            .await;
+            // Turn by turn the client calls and is called.
+            let (caller, callee, to) = if turn < 2 { (&camera, &carol, "carol") } else { (&carol, &camera, "dave") };
+            let answering = callee.answer_next(SOON, Duration::from_millis(50));
+            let to = format!("sip:{to}@lab.example");
+            let (out, inward) = tokio::try_join!(caller.call(&to), answering).expect("a call");
+            assert_flows(&out, &inward).await;
+            assert_video(&[&out, &inward]);
+            assert!(
+                out.stats().tone_ok && inward.stats().tone_ok,
+                "{suite:?}: {:?}, {:?}",
+                out.stats(),
+                inward.stats()
+            );
+            sleep(Duration::from_millis(700)).await;
+            let reports = (out.stats().reports_received, inward.stats().reports_received);
+            assert!(reports.0 > 0 && reports.1 > 0, "{suite:?}: {reports:?}");
+            // Silence and no picture while on hold, by UPDATE; and back.
+            out.hold_by_update(true).await.expect("held");
+            sleep(Duration::from_millis(100)).await;
+            let before = (inward.stats().received, out.stats().received);
+            sleep(Duration::from_millis(200)).await;
+            assert_eq!((inward.stats().received, out.stats().received), before, "{suite:?}");
+            out.hold_by_update(false).await.expect("resumed");
+            sleep(Duration::from_millis(300)).await;
+            assert!(inward.stats().received > before.0 && out.stats().received > before.1, "{suite:?}");
+            out.hang_up().await.expect("answered");
+            camera.unregister().await.expect("gone");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fork_is_heard_before_it_is_answered() {
+        let house = house([12_900..=12_999, 13_000..=13_099], false, MediaSecurity::Srtp).await;
+        let tone = |hz| move |config: &mut PhoneConfig| config.sound = Sound::Tone { hz };
+        let one = phone(&house, "carol", false, tone(600)).await;
+        let two = phone(&house, "carol", false, tone(900)).await;
+        let mut out = house.alice.dial("sip:carol@lab.example").await.expect("dials");
+        let first = one.next_call(SOON).await.expect("rings");
+        let mut second = two.next_call(SOON).await.expect("rings");
+        first.progress().await.expect("early media");
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(out.stats().heard_hz, Some(600), "{:?}", out.stats());
+        second.progress().await.expect("early media of the other one as well");
+        sleep(Duration::from_millis(300)).await;
+        let both = out.stats();
+        assert!(both.refused == 0 && both.received > 30, "{both:?}");
+        second.answer().await.expect("the second takes the call");
+        out.answered(SOON).await.expect("answered");
+        sleep(Duration::from_millis(600)).await;
+        assert_eq!(out.stats().heard_hz, Some(900), "{:?}", out.stats());
+        assert!(second.stats().received >= 20, "{:?}", second.stats());
+        out.hang_up().await.expect("answered");
+    }
+
+    #[tokio::test]
+    async fn a_blind_transfer_ends_with_other_parties_talking() {
+        let house = house([13_100..=13_199, 13_200..=13_299], false, MediaSecurity::Srtp).await;
+        let carol = phone(&house, "carol", false, |config| config.sound = Sound::Tone { hz: 600 }).await;
+        let answering = house.bob.answer_next(SOON, Duration::ZERO);
+        let (out, inward) = tokio::try_join!(house.alice.call("sip:bob@lab.example"), answering).expect("a call");
+        assert_flows(&out, &inward).await;
+        out.transfer("sip:carol@lab.example").await.expect("accepted");
+        let mut placed = house.bob.next_call(SOON).await.expect("bob calls");
+        let transferred = carol.answer_next(SOON, Duration::ZERO).await.expect("carol answers");
+        placed.answered(SOON).await.expect("answered");
+        out.hang_up().await.expect("answered");
+        assert_flows(&placed, &transferred).await;
+        assert_eq!(placed.stats().heard_hz, Some(600));
+        placed.hang_up().await.expect("answered");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reconnects_is_hung_up_on_over_its_new_connection() {
+        let house = house([13_300..=13_399, 13_400..=13_499], false, MediaSecurity::Srtp).await;
+        let carol = phone(&house, "carol", false, |_| {}).await;
+        let answering = carol.answer_next(SOON, Duration::ZERO);
+        let (mut out, inward) = tokio::try_join!(house.alice.call("sip:carol@lab.example"), answering).expect("a call");
+        assert_flows(&out, &inward).await;
+        house.alice.reset_connection().await;
+        sleep(Duration::from_millis(100)).await;
+        house.alice.registered().wait_for(|registered| *registered).await.expect("alice is back");
+        assert_flows(&out, &inward).await;
+        inward.hold().await.expect("the re-INVITE finds the new connection");
+        out.held_there(true, SOON).await.expect("held");
+        inward.hang_up().await.expect("answered");
+        assert_eq!(out.ended(SOON).await, Ok(edgeway_lab_servers::Ending::HungUpThere));
     }
 
     #[test]

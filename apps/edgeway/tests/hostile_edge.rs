@@ -91,6 +91,8 @@ impl World {
             answer_within: Duration::from_secs(32),
             media_address: address("10.0.0.4:0").ip(),
             allow_unencrypted: false,
+            inside_offer: edgeway_media::sdp::Protection::Plain,
+            media_timeout: None,
             standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             stun_keepalive: true,
         };

@@ -36,6 +36,7 @@ pub(super) enum Purpose {
     Plain { reply: Option<Reply<u16>> },
     Invite { call: u64, answered_challenge: bool },
     Reinvite { call: u64, reply: Option<Reply<()>>, hold: bool },
+    Refer { reply: Option<Reply<()>> },
     Bye { reply: Option<Reply<()>> },
     Cancel,
 }
@@ -169,7 +170,11 @@ impl Actor {
             Command::Refuse { call, status, reason, reply } => {
                 let _ = reply.send(self.refuse(call, status, &reason));
             }
-            Command::Hold { call, on, reply } => self.hold(call, on, reply),
+            Command::Hold { call, on, update, reply } => self.hold(call, on, update, reply),
+            Command::Progress { call, reply } => {
+                let _ = reply.send(self.announce(call));
+            }
+            Command::Transfer { call, uri, reply } => self.transfer(call, &uri, reply),
             Command::HangUp { call, reply } => self.hang_up(call, reply),
             Command::Reset => {
                 if let Some(connection) = self.connection.take() {
@@ -343,6 +348,9 @@ impl Actor {
             "ACK" => self.acknowledged(request),
             "CANCEL" => self.cancelled(request),
             "BYE" => self.bye(request),
+            "PRACK" if wire::to_tag(request).is_some() => self.pracked(request),
+            "UPDATE" if !request.body().is_empty() => self.updated(request),
+            "REFER" if wire::to_tag(request).is_some() => self.referred(request).await,
             _ => self.other(request, method),
         }
     }
@@ -368,12 +376,16 @@ impl Actor {
             let invite = match &pending.purpose {
                 Purpose::Invite { call, .. } => Some(*call),
                 Purpose::Reinvite { .. } => None,
-                Purpose::Register { .. } | Purpose::Plain { .. } | Purpose::Bye { .. } | Purpose::Cancel => return,
+                Purpose::Register { .. }
+                | Purpose::Plain { .. }
+                | Purpose::Refer { .. }
+                | Purpose::Bye { .. }
+                | Purpose::Cancel => return,
             };
             pending.again = None;
             pending.deadline = Instant::now() + RINGING_MAX;
             if let Some(call) = invite {
-                self.progress(call, status);
+                self.progress(call, status, response);
             }
             return;
         }
@@ -415,6 +427,8 @@ impl Actor {
                 self.invite_answered(call, answered_challenge, response, status);
             }
             Purpose::Reinvite { call, reply, hold } => self.reinvite_answered(call, reply, hold, response, status),
+            Purpose::Refer { reply } if status < 300 => tell(reply, Ok(())),
+            Purpose::Refer { reply } => tell(reply, Err(refused(response, status))),
             Purpose::Bye { reply } => tell(reply, Ok(())),
             Purpose::Cancel => {}
         }
@@ -581,7 +595,9 @@ impl Actor {
                 self.reinvite_unanswered(call, hold);
                 tell(reply, Err(error.clone()));
             }
-            other @ (Purpose::Plain { .. } | Purpose::Bye { .. } | Purpose::Cancel) => fail(other, error),
+            other @ (Purpose::Plain { .. } | Purpose::Refer { .. } | Purpose::Bye { .. } | Purpose::Cancel) => {
+                fail(other, error);
+            }
         }
     }
 
@@ -648,7 +664,9 @@ fn fail(purpose: Purpose, error: &PhoneError) {
     match purpose {
         Purpose::Register { reply, .. } => tell(reply, Err(error.clone())),
         Purpose::Plain { reply } => tell(reply, Err(error.clone())),
-        Purpose::Reinvite { reply, .. } | Purpose::Bye { reply } => tell(reply, Err(error.clone())),
+        Purpose::Reinvite { reply, .. } | Purpose::Bye { reply } | Purpose::Refer { reply } => {
+            tell(reply, Err(error.clone()))
+        }
         Purpose::Invite { .. } | Purpose::Cancel => {}
     }
 }
@@ -664,7 +682,7 @@ pub(super) fn refused(response: &Message, status: u16) -> PhoneError {
 }
 
 pub(super) fn allow() -> String {
-    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, NOTIFY, INFO, UPDATE".to_owned()
+    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, NOTIFY, INFO, UPDATE, PRACK, REFER".to_owned()
 }
 
 fn uuid(random: &mut Random) -> String {

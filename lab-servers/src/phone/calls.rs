@@ -5,22 +5,27 @@ use tokio::sync::watch;
 
 use super::actor::{Actor, Purpose, Reply, allow, refused, tell};
 use super::dialog::Leg;
-use super::media::{Course, MediaPorts, MediaStream, SharedTally};
-use super::sdp::{self, Direction, Key, Local, Remote, Unusable};
+use super::media::{Course, MediaPorts, MediaStream, SharedTally, Source};
+use super::sdp::{self, Direction, Key, Local, LocalStream, Remote, SrtpSuite, Stream, Unusable};
 use super::{Call, CallState, CallView, Ending, MediaSecurity, PhoneError};
 use crate::limits::CALLS_MAX;
 use crate::wire::{self, Head};
 
-const SDP: &str = "application/sdp";
+pub(super) const SDP: &str = "application/sdp";
 
 /// A call as the task sees it.
 pub(super) struct CallEntry {
     pub(super) leg: Leg,
     view: watch::Sender<CallView>,
     media: MediaStream,
-    audio: Audio,
+    camera: Option<MediaStream>,
+    pub(super) audio: Audio,
     /// The INVITE we have not answered yet.
-    invite: Option<Message>,
+    pub(super) invite: Option<Message>,
+    /// The description a provisional answer of ours carried, and whether reliably.
+    pub(super) announced: Option<(String, bool)>,
+    /// Reliable provisional answers we have acknowledged: party and number.
+    pub(super) acknowledged: Vec<(String, String)>,
     /// Branch of our INVITE while it is not answered.
     dialling: Option<String>,
     /// The caller gave up; what is left is to say so.
@@ -33,14 +38,15 @@ pub(super) struct CallEntry {
 }
 
 /// Our side of the audio stream and what we know of theirs.
-struct Audio {
+pub(super) struct Audio {
     user: String,
     id: u64,
     version: u64,
     address: std::net::IpAddr,
-    port: u16,
-    key: Option<Key>,
-    remote: Option<Remote>,
+    stream: LocalStream,
+    video: Option<LocalStream>,
+    mux: bool,
+    pub(super) remote: Option<Remote>,
     held_here: bool,
 }
 
@@ -51,18 +57,19 @@ impl Audio {
             id: self.id,
             version: self.version,
             address: self.address,
-            port: self.port,
-            key: self.key.as_ref(),
+            audio: self.stream,
+            video: self.video,
+            mux: self.mux,
         }
     }
 
-    fn offer(&mut self) -> String {
+    pub(super) fn offer(&mut self) -> String {
         self.version += 1;
         let direction = if self.held_here { Direction::SendOnly } else { Direction::SendReceive };
         self.local().offer(direction)
     }
 
-    fn answer(&mut self, offer: &Remote) -> String {
+    pub(super) fn answer(&mut self, offer: &Remote) -> String {
         self.version += 1;
         // RFC 3264 §6.1: what was offered, turned round, less what we hold back.
         let direction = match (offer.direction.reversed(), self.held_here) {
@@ -78,15 +85,14 @@ impl Audio {
         self.remote.as_ref().is_some_and(|remote| !remote.direction.reversed().sends())
     }
 
-    fn course(&self) -> Course {
-        let keys = self
-            .key
-            .zip(self.remote.as_ref().and_then(|remote| remote.crypto))
-            .map(|(ours, (_, theirs))| (ours, theirs));
+    fn course(&self, ours: LocalStream, theirs: Option<&Stream>) -> Course {
+        let keys = ours.key.zip(theirs.and_then(|theirs| theirs.crypto)).map(|(ours, (_, theirs))| (ours, theirs));
+        let mux = self.mux && theirs.is_some_and(|theirs| theirs.mux);
         Course {
-            remote: self.remote.as_ref().map(|remote| (remote.rtp, remote.rtcp)),
+            remote: theirs.map(|theirs| (theirs.rtp, if mux { theirs.rtp } else { theirs.rtcp })),
             keys,
-            sending: self.remote.is_some() && !self.held_here && !self.held_there(),
+            sending: theirs.is_some() && !self.held_here && !self.held_there(),
+            mux,
         }
     }
 }
@@ -96,42 +102,69 @@ impl CallEntry {
         self.view.send_modify(|view| view.state = state);
     }
 
-    fn state(&self) -> CallState {
+    /// Whether an offer of ours is open.
+    pub(super) fn is_changing(&self) -> bool {
+        self.reinviting
+    }
+
+    pub(super) fn state(&self) -> CallState {
         self.view.borrow().state.clone()
     }
 
     /// Makes media follow what both sides have said.
-    fn follow(&self) {
-        self.media.set(self.audio.course());
+    pub(super) fn follow(&self) {
+        let remote = self.audio.remote.as_ref();
+        self.media.set(self.audio.course(self.audio.stream, remote.map(|remote| &remote.stream)));
+        if let (Some(camera), Some(ours)) = (&self.camera, self.audio.video) {
+            camera.set(self.audio.course(ours, remote.and_then(|remote| remote.video.as_ref())));
+        }
         let (held_here, held_there) = (self.audio.held_here, self.audio.held_there());
         self.view.send_modify(|view| (view.held_here, view.held_there) = (held_here, held_there));
     }
 }
 
 impl Actor {
-    fn secure(&self) -> bool {
-        self.config.security == MediaSecurity::Srtp
+    pub(super) fn suite(&self) -> Option<SrtpSuite> {
+        (self.config.security == MediaSecurity::Srtp).then_some(self.config.suite)
     }
 
-    async fn audio(&mut self) -> Result<(Audio, MediaStream), PhoneError> {
+    async fn audio(&mut self) -> Result<(Audio, MediaStream, Option<MediaStream>), PhoneError> {
         let media = |error: std::io::Error| PhoneError::Media { why: error.to_string() };
         let ports = MediaPorts::bind(self.config.media_address).await.map_err(media)?;
+        let camera = match self.config.video {
+            true => Some(MediaPorts::bind(self.config.media_address).await.map_err(media)?),
+            false => None,
+        };
         let audio = Audio {
             user: self.config.user.clone(),
             id: self.random.next_u64() >> 1,
             version: 0,
             address: self.config.media_address,
-            port: ports.port,
-            key: self.secure().then(|| self.random.bytes()),
+            stream: self.local_stream(&ports),
+            video: camera.as_ref().map(|ports| self.local_stream(ports)),
+            mux: self.config.rtcp_mux,
             remote: None,
             held_here: false,
         };
-        let config = &self.config;
-        let stream = MediaStream::start(ports, config.sound, config.expected_hz, config.probe, &mut self.random);
-        Ok((audio, stream))
+        let (sound, hz, probe) = (Source::Sound(self.config.sound), self.config.expected_hz, self.config.probe);
+        let stream = MediaStream::start(ports, sound, hz, probe, &mut self.random);
+        let random = &mut self.random;
+        let camera = camera.map(|ports| MediaStream::start(ports, Source::Camera, None, probe, random));
+        Ok((audio, stream, camera))
     }
 
-    fn enter(&mut self, leg: Leg, audio: Audio, media: MediaStream, state: CallState) -> (u64, Call) {
+    /// A stream of our own, with a key of its own.
+    fn local_stream(&mut self, ports: &MediaPorts) -> LocalStream {
+        let key = self.suite().map(|suite| Key::cut(suite, &self.random.bytes()));
+        LocalStream { port: ports.port, key }
+    }
+
+    fn enter(
+        &mut self,
+        leg: Leg,
+        (audio, media, camera): (Audio, MediaStream, Option<MediaStream>),
+        state: CallState,
+    ) -> (u64, Call) {
         let id = self.next_call;
         self.next_call += 1;
         let (view, watching) = watch::channel(CallView { state, held_here: false, held_there: false });
@@ -143,12 +176,16 @@ impl Actor {
             commands: self.commands.clone(),
             view: watching,
             tally,
+            video: camera.as_ref().map(MediaStream::tally),
         };
         let entry = CallEntry {
             leg,
             view,
             media,
+            camera,
             audio,
+            announced: None,
+            acknowledged: Vec::new(),
             invite: None,
             dialling: None,
             giving_up: false,
@@ -179,7 +216,7 @@ impl Actor {
         if self.calls.len() >= CALLS_MAX {
             return Err(PhoneError::WrongState { why: "too many calls" });
         }
-        let (audio, media) = self.audio().await?;
+        let audio = self.audio().await?;
         let local_tag = wire::token(&mut self.random, 10);
         let leg = Leg {
             call_id: wire::token(&mut self.random, 20),
@@ -192,7 +229,7 @@ impl Actor {
             routes: self.initial_routes(),
             target: uri.to_owned(),
         };
-        let (id, call) = self.enter(leg, audio, media, CallState::Calling);
+        let (id, call) = self.enter(leg, audio, CallState::Calling);
         self.send_invite(id, Purpose::Invite { call: id, answered_challenge: false });
         Ok(call)
     }
@@ -204,7 +241,7 @@ impl Actor {
         let offer = entry.audio.offer();
         let mut lines = vec![
             format!("Contact: {contact}"),
-            "Supported: outbound".to_owned(),
+            "Supported: outbound, 100rel".to_owned(),
             "User-Agent: Edgeway lab phone".to_owned(),
             allow(),
         ];
@@ -216,7 +253,8 @@ impl Actor {
         }
     }
 
-    pub(super) fn progress(&mut self, call: u64, status: u16) {
+    pub(super) fn progress(&mut self, call: u64, status: u16, response: &Message) {
+        self.hear_early(call, response);
         let Some(entry) = self.calls.get(&call) else { return };
         if matches!(status, 180..=183) && entry.state() == CallState::Calling {
             entry.set(CallState::Ringing);
@@ -256,7 +294,7 @@ impl Actor {
     }
 
     fn established(&mut self, call: u64, ok: &Message) {
-        let secure = self.secure();
+        let suite = self.suite();
         let Some(entry) = self.calls.get_mut(&call) else { return };
         entry.leg.established(ok);
         self.acknowledge(call, ok);
@@ -265,7 +303,13 @@ impl Actor {
             // The answer overtook our CANCEL.
             return self.send_bye(call, None, Ending::Cancelled);
         }
-        match sdp::read(ok.body(), secure) {
+        let described = if ok.body().is_empty() {
+            // A reliable provisional answer has said it already (RFC 3262 §5).
+            entry.audio.remote.clone().ok_or(Unusable::Unreadable)
+        } else {
+            sdp::read(ok.body(), suite)
+        };
+        match described {
             Ok(remote) => {
                 entry.audio.remote = Some(remote);
                 entry.follow();
@@ -332,18 +376,18 @@ impl Actor {
         let remote = if invite.body().is_empty() {
             None
         } else {
-            match sdp::read(invite.body(), self.secure()) {
+            match sdp::read(invite.body(), self.suite()) {
                 Ok(remote) => Some(remote),
                 Err(why) => return self.refuse_media(invite, why),
             }
         };
-        let Ok((mut audio, media)) = self.audio().await else {
+        let Ok(mut audio) = self.audio().await else {
             return self.refuse_invite(invite, 500, "No Media Port", &[]);
         };
-        audio.remote = remote;
+        audio.0.remote = remote;
         let local_tag = wire::token(&mut self.random, 10);
         let leg = Leg::answering(invite, local_tag.clone());
-        let (id, call) = self.enter(leg, audio, media, CallState::Ringing);
+        let (id, call) = self.enter(leg, audio, CallState::Ringing);
         if let Some(entry) = self.calls.get_mut(&id) {
             entry.invite = Some(invite.clone());
         }
@@ -375,9 +419,11 @@ impl Actor {
         let gone = PhoneError::WrongState { why: "the call is over" };
         let entry = self.calls.get_mut(&call).ok_or(gone)?;
         let invite = entry.invite.take().ok_or(PhoneError::WrongState { why: "already answered" })?;
-        let body = match entry.audio.remote.clone() {
-            Some(offer) => entry.audio.answer(&offer),
-            None => {
+        let body = match (entry.announced.take(), entry.audio.remote.clone()) {
+            (Some((_, true)), _) => String::new(),
+            (Some((said, false)), _) => said,
+            (None, Some(offer)) => entry.audio.answer(&offer),
+            (None, None) => {
                 entry.awaiting_answer = true;
                 entry.audio.offer()
             }
@@ -391,7 +437,8 @@ impl Actor {
 
     fn accept(&mut self, call: u64, invite: &Message, tag: &str, contact: &str, body: &str) {
         let lines = [format!("Contact: {contact}"), "Supported: outbound".to_owned(), allow()];
-        let bytes = self.respond(invite, 200, "OK", Some(tag), &lines, Some((SDP, body)));
+        let body = (!body.is_empty()).then_some((SDP, body));
+        let bytes = self.respond(invite, 200, "OK", Some(tag), &lines, body);
         self.expect_ack(Some(call), invite, bytes);
     }
 
@@ -409,12 +456,12 @@ impl Actor {
     pub(super) fn acknowledged(&mut self, ack: &Message) {
         let (call_id, cseq) = (ack.call_id(), ack.cseq().0);
         self.unacknowledged.retain(|answer| answer.call_id != call_id || answer.cseq != cseq);
-        let secure = self.secure();
+        let suite = self.suite();
         let Some((&id, entry)) = self.calls.iter_mut().find(|(_, entry)| entry.leg.owns(ack)) else { return };
         if !std::mem::take(&mut entry.awaiting_answer) {
             return;
         }
-        match sdp::read(ack.body(), secure) {
+        match sdp::read(ack.body(), suite) {
             Ok(remote) => {
                 entry.audio.remote = Some(remote);
                 entry.follow();
@@ -447,7 +494,7 @@ impl Actor {
     // ── in the call ──────────────────────────────────────────────────────────────────────────
 
     fn reinvited(&mut self, invite: &Message) {
-        let (contact, secure) = (self.contact(), self.secure());
+        let (contact, suite) = (self.contact(), self.suite());
         let Some((&id, entry)) = self.calls.iter_mut().find(|(_, entry)| entry.leg.owns(invite)) else {
             self.respond(invite, 481, "Call/Transaction Does Not Exist", None, &[], None);
             return;
@@ -469,7 +516,7 @@ impl Actor {
             entry.awaiting_answer = true;
             entry.audio.offer()
         } else {
-            match sdp::read(invite.body(), secure) {
+            match sdp::read(invite.body(), suite) {
                 Ok(remote) => {
                     let body = entry.audio.answer(&remote);
                     entry.audio.remote = Some(remote);
@@ -482,7 +529,7 @@ impl Actor {
         self.accept(id, invite, &tag, &contact, &body);
     }
 
-    pub(super) fn hold(&mut self, call: u64, on: bool, reply: Reply<()>) {
+    pub(super) fn hold(&mut self, call: u64, on: bool, update: bool, reply: Reply<()>) {
         let entry = self.calls.get_mut(&call).filter(|entry| entry.state() == CallState::Established);
         let Some(entry) = entry.filter(|entry| !entry.reinviting) else {
             return tell(
@@ -492,7 +539,8 @@ impl Actor {
         };
         entry.reinviting = true;
         entry.audio.held_here = on;
-        self.send_invite(call, Purpose::Reinvite { call, reply: Some(reply), hold: on });
+        let purpose = Purpose::Reinvite { call, reply: Some(reply), hold: on };
+        if update { self.send_update(call, purpose) } else { self.send_invite(call, purpose) }
     }
 
     pub(super) fn reinvite_answered(
@@ -503,7 +551,7 @@ impl Actor {
         response: &Message,
         status: u16,
     ) {
-        let secure = self.secure();
+        let suite = self.suite();
         let Some(entry) = self.calls.get_mut(&call) else {
             return tell(reply, Err(PhoneError::WrongState { why: "the call is over" }));
         };
@@ -517,9 +565,11 @@ impl Actor {
             return tell(reply, Err(refused(response, status)));
         }
         entry.leg.refresh_target(response);
-        self.acknowledge(call, response);
+        if response.cseq().1 == "INVITE" {
+            self.acknowledge(call, response);
+        }
         let Some(entry) = self.calls.get_mut(&call) else { return };
-        match sdp::read(response.body(), secure) {
+        match sdp::read(response.body(), suite) {
             Ok(remote) => {
                 entry.audio.remote = Some(remote);
                 entry.follow();

@@ -33,7 +33,8 @@ pub(super) struct Connection {
 
 enum Wire {
     Stream(Stream),
-    Datagrams(Arc<UdpSocket>, AbortHandle),
+    /// The socket, who reads it, and where requests outside of dialogs go.
+    Datagrams(Arc<UdpSocket>, AbortHandle, SocketAddr),
 }
 
 impl Connection {
@@ -64,11 +65,15 @@ impl Connection {
             PhoneTransport::Udp { .. } => {
                 let any: SocketAddr =
                     if server.is_ipv4() { ([0, 0, 0, 0], local_port).into() } else { ([0_u16; 8], local_port).into() };
-                let socket = Arc::new(UdpSocket::bind(any).await?);
-                socket.connect(server).await?;
-                let local = socket.local_addr()?;
+                // The address the server sees; the socket itself hears everybody, for requests of a dialog
+                // come straight from the other side.
+                let probe = UdpSocket::bind(any).await?;
+                probe.connect(server).await?;
+                let local = probe.local_addr()?;
+                drop(probe);
+                let socket = Arc::new(UdpSocket::bind(local).await?);
                 let reader = tokio::spawn(read_datagrams(socket.clone(), generation, events));
-                let wire = Wire::Datagrams(socket, reader.abort_handle());
+                let wire = Wire::Datagrams(socket, reader.abort_handle(), server);
                 Ok(Self { generation, local, reliable: false, wire })
             }
             PhoneTransport::Tcp { .. } => {
@@ -92,9 +97,9 @@ impl Connection {
     pub(super) fn send(&self, bytes: Bytes) -> bool {
         match &self.wire {
             Wire::Stream(stream) => stream.send(bytes),
-            Wire::Datagrams(socket, _) => {
+            Wire::Datagrams(socket, _, server) => {
                 // A datagram the system refuses is lost like any other; retransmission repairs it.
-                let _ = socket.try_send(&bytes);
+                let _ = socket.try_send_to(&bytes, destination(&bytes).unwrap_or(*server));
                 true
             }
         }
@@ -110,7 +115,7 @@ impl Connection {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if let Self::Datagrams(_, reader) = self {
+        if let Self::Datagrams(_, reader, _) = self {
             reader.abort();
         }
     }
@@ -157,10 +162,25 @@ fn refusal(server: SocketAddr, error: &io::Error) -> PhoneError {
     }
 }
 
+/// Where a datagram goes that is not for the registrar: a response back along its Via (RFC 3261
+/// §18.2.2), a request of a dialog along its Route or to its target.
+fn destination(bytes: &Bytes) -> Option<SocketAddr> {
+    let message = Message::parse(bytes.clone()).ok()?;
+    if !message.is_request() {
+        let via = message.top_via();
+        let port = via.port.unwrap_or(5_060);
+        return via.host.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, port));
+    }
+    message.to_tag()?;
+    let route = message.routes().next().map(|route| route.uri);
+    let uri = route.or_else(|| message.request_uri()).and_then(edgeway_sip::Uri::parse)?;
+    Some(SocketAddr::new(uri.host_ip()?, uri.port.unwrap_or(5_060)))
+}
+
 async fn read_datagrams(socket: Arc<UdpSocket>, generation: u64, events: mpsc::Sender<Event>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
-        let Ok(length) = socket.recv(&mut buffer).await else {
+        let Ok((length, _)) = socket.recv_from(&mut buffer).await else {
             // ICMP "port unreachable" of an earlier datagram; the socket itself is fine.
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             continue;

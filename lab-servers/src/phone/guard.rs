@@ -1,20 +1,23 @@
-//! SRTP of one call, or none: AES_CM_128_HMAC_SHA1_80 (RFC 3711, RFC 4568 §6.2.1).
+//! SRTP of one stream, or none: AES_CM_128_HMAC_SHA1_80 and _32 (RFC 3711, RFC 4568 §6.2), and AES-GCM
+//! (RFC 7714).
 //!
 //! Written apart from `protocols/media` for the same reason as the session descriptions: a mistake
 //! both ends share would go unheard. One stream is sent; a few are received, each with its own
 //! roll-over counter and replay window. No key derivation rate, no MKI.
 
-use aes::Aes128;
+use aes::{Aes128, Aes256};
+use aes_gcm::aead::AeadInOut;
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-use super::sdp::Key;
+use super::sdp::{Key, SrtpSuite};
 use crate::limits::SOURCES_MAX;
 
-/// Bytes of the authentication tag.
-const TAG: usize = 10;
+/// Bytes of the authentication tags.
+const GCM_TAG: usize = 16;
 
 /// Bytes of a fixed RTP header, and of the clear part of RTCP.
 const RTP_FIXED: usize = 12;
@@ -126,16 +129,11 @@ impl Both {
             return None;
         }
         self.sent = Some(index);
-        let mut out = packet.to_vec();
-        self.send.rtp.cipher(ssrc, index, &mut out[header..]);
-        let tag = self.send.rtp.tag(&out, &((index >> 16) as u32).to_be_bytes());
-        out.extend_from_slice(&tag);
-        Some(out)
+        self.send.rtp.seal(packet, header, ssrc, index, &((index >> 16) as u32).to_be_bytes())
     }
 
     fn open_rtp(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let (body, tag) = packet.split_at_checked(packet.len().checked_sub(TAG)?)?;
-        let (ssrc, sequence, header) = rtp_header(body)?;
+        let (ssrc, sequence, header) = rtp_header(packet)?;
         let known = self.sources.iter().find(|source| source.ssrc == ssrc);
         // RFC 3711 §3.3.1: the index nearest to the highest one seen.
         let index = match known {
@@ -148,13 +146,8 @@ impl Both {
         if known.is_some_and(|source| source.replayed(index)) {
             return None;
         }
-        let right = self.receive.rtp.tag(body, &((index >> 16) as u32).to_be_bytes());
-        if right != tag {
-            return None;
-        }
+        let out = self.receive.rtp.open(packet, header, ssrc, index, &((index >> 16) as u32).to_be_bytes())?;
         note(&mut self.sources, ssrc, index)?;
-        let mut out = body.to_vec();
-        self.receive.rtp.cipher(ssrc, index, &mut out[header..]);
         Some(out)
     }
 
@@ -162,29 +155,48 @@ impl Both {
         let ssrc = rtcp_ssrc(packet)?;
         let index = self.reports_sent;
         self.reports_sent = index.checked_add(1).filter(|next| *next < 1 << 31)?;
+        // RFC 3711 §3.4: the top bit says that the packet is encrypted.
+        let trailer = (index | 1 << 31).to_be_bytes();
+        if self.send.rtcp.suite.is_gcm() {
+            // RFC 7714 §9: the index stands behind the tag, and is authenticated with the header.
+            let mut clear = packet[..RTCP_CLEAR].to_vec();
+            clear.extend_from_slice(&trailer);
+            let sealed = self.send.rtcp.gcm_seal(&clear, &packet[RTCP_CLEAR..], ssrc, u64::from(index))?;
+            return Some([&packet[..RTCP_CLEAR], &sealed, &trailer].concat());
+        }
         let mut out = packet.to_vec();
         self.send.rtcp.cipher(ssrc, u64::from(index), &mut out[RTCP_CLEAR..]);
-        // RFC 3711 §3.4: the top bit says that the packet is encrypted.
-        out.extend_from_slice(&(index | 1 << 31).to_be_bytes());
-        let tag = self.send.rtcp.tag(&out, &[]);
-        out.extend_from_slice(&tag);
+        out.extend_from_slice(&trailer);
+        let tag = self.send.rtcp.mac(&out, &[]);
+        out.extend_from_slice(&tag[..10]);
         Some(out)
     }
 
     fn open_rtcp(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let (body, tag) = packet.split_at_checked(packet.len().checked_sub(TAG)?)?;
+        let gcm = self.receive.rtcp.suite.is_gcm();
+        let (body, tag) = packet.split_at_checked(packet.len().checked_sub(if gcm { 0 } else { 10 })?)?;
         let (report, trailer) = body.split_last_chunk::<4>()?;
-        let (ssrc, trailer) = (rtcp_ssrc(report)?, u32::from_be_bytes(*trailer));
-        let index = u64::from(trailer & !(1 << 31));
+        let (ssrc, word) = (rtcp_ssrc(report)?, u32::from_be_bytes(*trailer));
+        let index = u64::from(word & !(1 << 31));
         let known = self.report_sources.iter().find(|source| source.ssrc == ssrc);
-        if known.is_some_and(|source| source.replayed(index)) || self.receive.rtcp.tag(body, &[]) != tag {
+        if known.is_some_and(|source| source.replayed(index)) {
             return None;
         }
+        let out = if gcm {
+            let clear = [&report[..RTCP_CLEAR], trailer].concat();
+            let opened = self.receive.rtcp.gcm_open(&clear, &report[RTCP_CLEAR..], ssrc, index)?;
+            [&report[..RTCP_CLEAR], &opened].concat()
+        } else {
+            if self.receive.rtcp.mac(body, &[])[..10] != *tag {
+                return None;
+            }
+            let mut out = report.to_vec();
+            if word >> 31 == 1 {
+                self.receive.rtcp.cipher(ssrc, index, &mut out[RTCP_CLEAR..]);
+            }
+            out
+        };
         note(&mut self.report_sources, ssrc, index)?;
-        let mut out = report.to_vec();
-        if trailer >> 31 == 1 {
-            self.receive.rtcp.cipher(ssrc, index, &mut out[RTCP_CLEAR..]);
-        }
         Some(out)
     }
 }
@@ -237,9 +249,26 @@ struct Keys {
 }
 
 struct Derived {
-    key: [u8; 16],
+    suite: SrtpSuite,
+    /// The cipher's key; a short one has zeroes behind it.
+    key: [u8; 32],
     salt: [u8; 14],
     auth: [u8; 20],
+}
+
+impl SrtpSuite {
+    const fn is_gcm(self) -> bool {
+        matches!(self, Self::AeadAes128Gcm | Self::AeadAes256Gcm)
+    }
+
+    /// Bytes of the tag of an RTP packet.
+    const fn rtp_tag(self) -> usize {
+        match self {
+            Self::AesCm128HmacSha1_80 => 10,
+            Self::AesCm128HmacSha1_32 => 4,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => GCM_TAG,
+        }
+    }
 }
 
 impl Keys {
@@ -251,7 +280,35 @@ impl Keys {
 impl Derived {
     /// RFC 3711 §4.3.1: labels 0, 1, 2 for RTP and 3, 4, 5 for RTCP.
     fn new(master: &Key, label: u8) -> Self {
-        Self { key: prf(master, label), auth: prf(master, label + 1), salt: prf(master, label + 2) }
+        let mut key = prf(master, label);
+        key[master.key().len()..].fill(0);
+        Self { suite: master.suite, key, auth: prf(master, label + 1), salt: prf(master, label + 2) }
+    }
+
+    fn seal(&self, packet: &[u8], header: usize, ssrc: u32, index: u64, roll_over: &[u8]) -> Option<Vec<u8>> {
+        if self.suite.is_gcm() {
+            let sealed = self.gcm_seal(&packet[..header], &packet[header..], ssrc, index)?;
+            return Some([&packet[..header], &sealed].concat());
+        }
+        let mut out = packet.to_vec();
+        self.cipher(ssrc, index, &mut out[header..]);
+        let tag = self.mac(&out, roll_over);
+        out.extend_from_slice(&tag[..self.suite.rtp_tag()]);
+        Some(out)
+    }
+
+    fn open(&self, packet: &[u8], header: usize, ssrc: u32, index: u64, roll_over: &[u8]) -> Option<Vec<u8>> {
+        if self.suite.is_gcm() {
+            let opened = self.gcm_open(&packet[..header], &packet[header..], ssrc, index)?;
+            return Some([&packet[..header], &opened].concat());
+        }
+        let (body, tag) = packet.split_at_checked(packet.len().checked_sub(self.suite.rtp_tag())?)?;
+        if body.len() < header || self.mac(body, roll_over)[..self.suite.rtp_tag()] != *tag {
+            return None;
+        }
+        let mut out = body.to_vec();
+        self.cipher(ssrc, index, &mut out[header..]);
+        Some(out)
     }
 
     /// AES in counter mode over `data`, in place (RFC 3711 §4.1.1).
@@ -260,27 +317,69 @@ impl Derived {
         counter[..14].copy_from_slice(&self.salt);
         xor(&mut counter[4..8], &ssrc.to_be_bytes());
         xor(&mut counter[8..14], &index.to_be_bytes()[2..]);
-        Ctr128BE::<Aes128>::new(&self.key.into(), &counter.into()).apply_keystream(data);
+        let key: [u8; 16] = *self.key.first_chunk().expect("32 bytes");
+        Ctr128BE::<Aes128>::new(&key.into(), &counter.into()).apply_keystream(data);
     }
 
-    fn tag(&self, packet: &[u8], roll_over: &[u8]) -> [u8; TAG] {
+    fn mac(&self, packet: &[u8], roll_over: &[u8]) -> [u8; 20] {
         let mut mac = Hmac::<Sha1>::new_from_slice(&self.auth).expect("HMAC takes a key of any length");
         mac.update(packet);
         mac.update(roll_over);
-        let full = mac.finalize().into_bytes();
-        *full.first_chunk().expect("SHA-1 has 20 bytes")
+        mac.finalize().into_bytes().into()
+    }
+
+    /// RFC 7714 §8.1: two zeroes, SSRC, six bytes of index, and the salt over all of it.
+    fn nonce(&self, ssrc: u32, index: u64) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[2..6].copy_from_slice(&ssrc.to_be_bytes());
+        nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
+        xor(&mut nonce, &self.salt[..12]);
+        nonce
+    }
+
+    fn gcm_seal(&self, clear: &[u8], data: &[u8], ssrc: u32, index: u64) -> Option<Vec<u8>> {
+        let (mut out, nonce) = (data.to_vec(), self.nonce(ssrc, index).into());
+        let short: [u8; 16] = *self.key.first_chunk().expect("32 bytes");
+        let tag: [u8; GCM_TAG] = if self.suite == SrtpSuite::AeadAes128Gcm {
+            Aes128Gcm::new(&short.into()).encrypt_inout_detached(&nonce, clear, out.as_mut_slice().into()).ok()?.into()
+        } else {
+            Aes256Gcm::new(&self.key.into())
+                .encrypt_inout_detached(&nonce, clear, out.as_mut_slice().into())
+                .ok()?
+                .into()
+        };
+        out.extend_from_slice(&tag);
+        Some(out)
+    }
+
+    fn gcm_open(&self, clear: &[u8], sealed: &[u8], ssrc: u32, index: u64) -> Option<Vec<u8>> {
+        let (data, tag) = sealed.split_last_chunk::<GCM_TAG>()?;
+        let (mut out, nonce) = (data.to_vec(), self.nonce(ssrc, index).into());
+        let (short, tag) = (*self.key.first_chunk::<16>().expect("32 bytes"), (*tag).into());
+        let opened = if self.suite == SrtpSuite::AeadAes128Gcm {
+            let cipher = Aes128Gcm::new(&short.into());
+            cipher.decrypt_inout_detached(&nonce, clear, out.as_mut_slice().into(), &tag)
+        } else {
+            let cipher = Aes256Gcm::new(&self.key.into());
+            cipher.decrypt_inout_detached(&nonce, clear, out.as_mut_slice().into(), &tag)
+        };
+        opened.ok()?;
+        Some(out)
     }
 }
 
-/// The pseudo-random function of RFC 3711 §4.3.3.
+/// The pseudo-random function of RFC 3711 §4.3.3; with AES-256 for a key of 32 bytes (RFC 7714 §11).
 fn prf<const N: usize>(master: &Key, label: u8) -> [u8; N] {
-    let (key, salt) = master.split_at(16);
     let mut counter = [0; 16];
-    counter[..14].copy_from_slice(salt);
+    counter[..master.salt().len()].copy_from_slice(master.salt());
     counter[7] ^= label;
     let mut out = [0; N];
-    let key: [u8; 16] = key.try_into().expect("16 of 30 bytes");
-    Ctr128BE::<Aes128>::new(&key.into(), &counter.into()).apply_keystream(&mut out);
+    if let Ok(key) = <[u8; 32]>::try_from(master.key()) {
+        Ctr128BE::<Aes256>::new(&key.into(), &counter.into()).apply_keystream(&mut out);
+    } else {
+        let key: [u8; 16] = master.key().try_into().expect("16 bytes or 32");
+        Ctr128BE::<Aes128>::new(&key.into(), &counter.into()).apply_keystream(&mut out);
+    }
     out
 }
 
@@ -300,9 +399,10 @@ mod tests {
 
     #[test]
     fn keys_are_derived_as_in_rfc_3711_appendix_b3() {
-        let master: Key = hex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6").try_into().unwrap();
+        let master = hex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6");
+        let master = Key::new(SrtpSuite::AesCm128HmacSha1_80, &master).unwrap();
         let keys = Keys::derive(&master);
-        assert_eq!(keys.rtp.key.to_vec(), hex("C61E7A93744F39EE10734AFE3FF7A087"));
+        assert_eq!(keys.rtp.key[..16].to_vec(), hex("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(keys.rtp.salt.to_vec(), hex("30CBBC08863D8C85D49DB34A9AE1"));
         assert_eq!(keys.rtp.auth.to_vec(), hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
     }
@@ -310,7 +410,8 @@ mod tests {
     #[test]
     fn the_keystream_is_that_of_rfc_3711_appendix_b2() {
         let keys = Derived {
-            key: hex("2B7E151628AED2A6ABF7158809CF4F3C").try_into().unwrap(),
+            suite: SrtpSuite::AesCm128HmacSha1_80,
+            key: [hex("2B7E151628AED2A6ABF7158809CF4F3C"), vec![0; 16]].concat().try_into().unwrap(),
             salt: hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap(),
             auth: [0; 20],
         };
@@ -319,15 +420,31 @@ mod tests {
         assert_eq!(stream.to_vec(), hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB"));
     }
 
-    fn pair() -> (Guard, Guard) {
+    const SUITES: [SrtpSuite; 4] = [
+        SrtpSuite::AesCm128HmacSha1_80,
+        SrtpSuite::AesCm128HmacSha1_32,
+        SrtpSuite::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm,
+    ];
+
+    fn keys(suite: SrtpSuite, ours: u8, theirs: u8) -> (Key, Key) {
+        (Key::cut(suite, &[ours; 44]), Key::cut(suite, &[theirs; 44]))
+    }
+
+    fn pair_of(suite: SrtpSuite) -> (Guard, Guard) {
         let (mut here, mut there) = (Guard::plain(), Guard::plain());
-        here.rekey(Some(&([1; 30], [2; 30])));
-        there.rekey(Some(&([2; 30], [1; 30])));
+        here.rekey(Some(&keys(suite, 1, 2)));
+        there.rekey(Some(&keys(suite, 2, 1)));
         (here, there)
     }
 
+    fn pair() -> (Guard, Guard) {
+        pair_of(SrtpSuite::AesCm128HmacSha1_80)
+    }
+
     fn packet(sequence: u16) -> Vec<u8> {
-        Packet { sequence, timestamp: 1, ssrc: 7, marker: false, sent_at: Some(3), payload: &[9; 160] }.write()
+        Packet { payload_type: 0, sequence, timestamp: 1, ssrc: 7, marker: false, sent_at: Some(3), payload: &[9; 160] }
+            .write()
     }
 
     #[test]
@@ -357,11 +474,30 @@ mod tests {
             assert_eq!(there.open_rtp(&sealed[..at]), None, "cut at {at}");
         }
         let (_, mut other) = pair();
-        other.rekey(Some(&([2; 30], [3; 30])));
+        other.rekey(Some(&keys(SrtpSuite::AesCm128HmacSha1_80, 2, 3)));
         assert_eq!(other.open_rtp(&sealed), None);
         assert!(there.open_rtp(&sealed).is_some());
-        there.rekey(Some(&([2; 30], [1; 30])));
+        there.rekey(Some(&keys(SrtpSuite::AesCm128HmacSha1_80, 2, 1)));
         assert_eq!(there.open_rtp(&sealed), None, "the same keys again forget nothing");
+    }
+
+    #[test]
+    fn every_suite_opens_what_it_has_sealed_and_nothing_else() {
+        for suite in SUITES {
+            let (mut here, mut there) = pair_of(suite);
+            let sealed = here.seal_rtp(&packet(5)).expect("sealed");
+            assert_eq!(sealed.len(), packet(5).len() + suite.rtp_tag(), "{suite:?}");
+            let mut broken = sealed.clone();
+            broken[40] ^= 1;
+            assert_eq!(there.open_rtp(&broken), None, "{suite:?}");
+            assert_eq!(there.open_rtp(&sealed), Some(packet(5)), "{suite:?}");
+            let report = sender_report(7, 1, 2, 3, 4);
+            let sealed = here.seal_rtcp(&report).expect("sealed");
+            let mut broken = sealed.clone();
+            broken[9] ^= 1;
+            assert_eq!(there.open_rtcp(&broken), None, "{suite:?}");
+            assert_eq!(there.open_rtcp(&sealed), Some(report), "{suite:?}");
+        }
     }
 
     #[test]

@@ -44,6 +44,17 @@ pub enum Sound {
     Echo,
 }
 
+/// Bytes of a video packet's payload: what codecs fill packets up to.
+pub(crate) const VIDEO_BYTES: usize = 1_200;
+
+/// What a stream is fed from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    Sound(Sound),
+    /// Packets of [`VIDEO_BYTES`], each filled with the last byte of its sequence number.
+    Camera,
+}
+
 /// What one phone knows of the media of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MediaStats {
@@ -114,6 +125,8 @@ pub(crate) struct Course {
     pub(crate) keys: Option<(Key, Key)>,
     /// Whether we send.
     pub(crate) sending: bool,
+    /// RTCP goes by the RTP port.
+    pub(crate) mux: bool,
 }
 
 /// Running media; ends when dropped.
@@ -137,7 +150,7 @@ impl MediaStream {
     /// Starts with nothing to send and nobody to send to.
     pub(crate) fn start(
         ports: MediaPorts,
-        sound: Sound,
+        source: Source,
         expected_hz: Option<u32>,
         probe: bool,
         random: &mut Random,
@@ -145,10 +158,11 @@ impl MediaStream {
         let tally = SharedTally(Arc::new(Mutex::new(Tally { expected_hz, ..Tally::default() })));
         let (courses, inbox) = mpsc::channel(8);
         let speaker = Speaker {
-            tone: match sound {
-                Sound::Tone { hz } => Some(Tone::new(hz)),
-                Sound::Echo => None,
+            tone: match source {
+                Source::Sound(Sound::Tone { hz }) => Some(Tone::new(hz)),
+                Source::Sound(Sound::Echo) | Source::Camera => None,
             },
+            camera: matches!(source, Source::Camera),
             echo: std::collections::VecDeque::new(),
             probe,
             ssrc: random.next_u64() as u32,
@@ -181,7 +195,7 @@ impl Drop for MediaStream {
 }
 
 async fn run(ports: MediaPorts, mut inbox: mpsc::Receiver<Course>, mut speaker: Speaker, tally: SharedTally) {
-    let mut course = Course { remote: None, keys: None, sending: false };
+    let mut course = Course { remote: None, keys: None, sending: false, mux: false };
     let mut guard = Guard::plain();
     let (mut rtp_buffer, mut rtcp_buffer) = (vec![0; 2_048], vec![0; 2_048]);
     let mut clock = interval(PACKET_TIME);
@@ -198,8 +212,14 @@ async fn run(ports: MediaPorts, mut inbox: mpsc::Receiver<Course>, mut speaker: 
                 course = next;
             }
             Ok((length, _)) = ports.rtp.recv_from(&mut rtp_buffer) => {
-                let opened = guard.open_rtp(&rtp_buffer[..length]);
-                hear(opened.as_deref(), &mut speaker, &tally);
+                // RFC 5761 §4: what would be RTP of payload types 64 to 95 is RTCP.
+                if course.mux && (192..224).contains(&rtp_buffer[1]) {
+                    let opened = guard.open_rtcp(&rtp_buffer[..length]);
+                    tally.lock().report(opened.as_deref());
+                } else {
+                    let opened = guard.open_rtp(&rtp_buffer[..length]);
+                    hear(opened.as_deref(), &mut speaker, &tally);
+                }
             }
             Ok((length, _)) = ports.rtcp.recv_from(&mut rtcp_buffer) => {
                 let opened = guard.open_rtcp(&rtcp_buffer[..length]);
@@ -218,7 +238,8 @@ async fn run(ports: MediaPorts, mut inbox: mpsc::Receiver<Course>, mut speaker: 
                 if let (true, Some((_, rtcp))) = (speaker.packets > 0, course.remote)
                     && let Some(sealed) = guard.seal_rtcp(&speaker.report())
                 {
-                    let _ = ports.rtcp.try_send_to(&sealed, rtcp);
+                    let socket = if course.mux { &ports.rtp } else { &ports.rtcp };
+                    let _ = socket.try_send_to(&sealed, rtcp);
                     tally.lock().reports_sent += 1;
                 }
             }
@@ -233,6 +254,12 @@ fn hear(packet: Option<&[u8]>, speaker: &mut Speaker, tally: &SharedTally) {
         tally.refused += 1;
         return;
     };
+    if read.payload_type == rtp::VIDEO
+        && (read.payload.len() != VIDEO_BYTES || read.payload.iter().any(|byte| *byte != read.sequence as u8))
+    {
+        tally.refused += 1;
+        return;
+    }
     tally.packet(&read, now);
     if speaker.tone.is_none()
         && read.payload_type == rtp::PCMU
@@ -245,9 +272,13 @@ fn hear(packet: Option<&[u8]>, speaker: &mut Speaker, tally: &SharedTally) {
     }
 }
 
+/// What the clock of video (90 kHz) counts between two packets.
+const VIDEO_STEP: u32 = 1_800;
+
 /// The sending half.
 struct Speaker {
     tone: Option<Tone>,
+    camera: bool,
     echo: std::collections::VecDeque<[u8; SAMPLES]>,
     probe: bool,
     ssrc: u32,
@@ -262,22 +293,31 @@ impl Speaker {
     const ECHO_LAG: usize = 10;
 
     fn packet(&mut self) -> Vec<u8> {
+        if self.camera {
+            let payload = [self.sequence as u8; VIDEO_BYTES];
+            return self.write(rtp::VIDEO, &payload, VIDEO_STEP);
+        }
         let payload = match &mut self.tone {
             Some(tone) => tone.next_packet(),
             None if self.echo.len() > Self::ECHO_LAG => self.echo.pop_front().unwrap_or(SILENT_PACKET),
             None => SILENT_PACKET,
         };
+        self.write(rtp::PCMU, &payload, SAMPLES as u32)
+    }
+
+    fn write(&mut self, payload_type: u8, payload: &[u8], step: u32) -> Vec<u8> {
         let packet = rtp::Packet {
+            payload_type,
             sequence: self.sequence,
             timestamp: self.timestamp,
             ssrc: self.ssrc,
             marker: self.marker,
             sent_at: self.probe.then(process_micros),
-            payload: &payload,
+            payload,
         };
         let bytes = packet.write();
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(SAMPLES as u32);
+        self.timestamp = self.timestamp.wrapping_add(step);
         self.marker = false;
         self.packets = self.packets.wrapping_add(1);
         bytes

@@ -4,12 +4,14 @@
 //! One task per phone owns the connection, the dialogs and the transactions; [`Phone`] and [`Call`]
 //! are handles to it. Every wait ends: by an answer, by a bound of [`crate::limits`], or by the one
 //! the caller gives. The phone follows RFC 3261 (dialogs, transactions), RFC 5626 (one flow to one
-//! proxy, CRLF keepalive), RFC 3264 and RFC 4568. It does not do early media, PRACK, or transfers.
+//! proxy, CRLF keepalive), RFC 3264, RFC 4568, RFC 3262, RFC 3311 and RFC 3515: it has early media on
+//! demand, holds by re-INVITE or UPDATE, and transfers and is transferred blind.
 
 mod actor;
 mod calls;
 mod connection;
 mod dialog;
+mod early;
 mod guard;
 mod media;
 mod rtp;
@@ -24,7 +26,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 pub use media::{MediaStats, Sound};
-pub use sdp::Unusable;
+pub use sdp::{SrtpSuite, Unusable};
 
 use crate::limits::{ANSWER_MAX, CALLS_MAX, CONNECT_MAX, EVENTS_QUEUE_MAX, RINGING_MAX};
 use crate::observe::Observer;
@@ -81,7 +83,7 @@ impl PhoneTransport {
 /// Whether media is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaSecurity {
-    /// SDES SRTP, AES_CM_128_HMAC_SHA1_80, and nothing else.
+    /// SDES SRTP, of the suite of the configuration, and nothing else.
     Srtp,
     /// Plain RTP and nothing else.
     Plain,
@@ -102,6 +104,12 @@ pub struct PhoneConfig {
     pub routes: Vec<String>,
     /// Whether media is encrypted.
     pub security: MediaSecurity,
+    /// With what.
+    pub suite: SrtpSuite,
+    /// Whether it has a camera: offers and takes a video stream of 1,200-byte packets.
+    pub video: bool,
+    /// Whether RTCP may share the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
     /// The address media is received on.
     pub media_address: IpAddr,
     /// What it plays.
@@ -137,6 +145,9 @@ impl PhoneConfig {
             transport,
             routes: Vec::new(),
             security,
+            suite: SrtpSuite::AesCm128HmacSha1_80,
+            video: false,
+            rtcp_mux: false,
             media_address: Ipv4Addr::LOCALHOST.into(),
             sound: Sound::Tone { hz: 450 },
             expected_hz: None,
@@ -267,7 +278,9 @@ pub(crate) enum Command {
     Dial { uri: String, reply: oneshot::Sender<Result<Call, PhoneError>> },
     Answer { call: u64, reply: oneshot::Sender<Result<(), PhoneError>> },
     Refuse { call: u64, status: u16, reason: String, reply: oneshot::Sender<Result<(), PhoneError>> },
-    Hold { call: u64, on: bool, reply: oneshot::Sender<Result<(), PhoneError>> },
+    Progress { call: u64, reply: oneshot::Sender<Result<(), PhoneError>> },
+    Transfer { call: u64, uri: String, reply: oneshot::Sender<Result<(), PhoneError>> },
+    Hold { call: u64, on: bool, update: bool, reply: oneshot::Sender<Result<(), PhoneError>> },
     HangUp { call: u64, reply: Option<oneshot::Sender<Result<(), PhoneError>>> },
     Reset,
 }
@@ -405,6 +418,7 @@ pub struct Call {
     commands: mpsc::WeakSender<Command>,
     view: watch::Receiver<CallView>,
     tally: SharedTally,
+    video: Option<SharedTally>,
 }
 
 impl Call {
@@ -430,6 +444,12 @@ impl Call {
     #[must_use]
     pub fn stats(&self) -> MediaStats {
         self.tally.stats()
+    }
+
+    /// The video so far; `None` without a camera.
+    #[must_use]
+    pub fn video_stats(&self) -> Option<MediaStats> {
+        self.video.as_ref().map(SharedTally::stats)
     }
 
     /// Waits until the other side rings (or has answered).
@@ -470,6 +490,20 @@ impl Call {
         self.ask("the answer", |reply| Command::Answer { call, reply }).await
     }
 
+    /// Says that there is something to hear before an offered call is answered: a 183 with a description,
+    /// reliable (RFC 3262) where the caller can. The caller must have offered.
+    pub async fn progress(&self) -> Result<(), PhoneError> {
+        let call = self.id;
+        self.ask("the progress", |reply| Command::Progress { call, reply }).await
+    }
+
+    /// Sends the other side to `uri` (RFC 3515); returns when it has accepted that. This call goes on until
+    /// somebody hangs up.
+    pub async fn transfer(&self, uri: &str) -> Result<(), PhoneError> {
+        let (call, uri) = (self.id, uri.to_owned());
+        self.ask("REFER", |reply| Command::Transfer { call, uri, reply }).await
+    }
+
     /// Refuses an offered call: 486 busy, 603 declined.
     pub async fn refuse(&self, status: u16, reason: &str) -> Result<(), PhoneError> {
         let (call, reason) = (self.id, reason.to_owned());
@@ -479,13 +513,19 @@ impl Call {
     /// Puts the call on hold with a re-INVITE: `a=sendonly`, and silence.
     pub async fn hold(&self) -> Result<(), PhoneError> {
         let call = self.id;
-        self.ask("re-INVITE", |reply| Command::Hold { call, on: true, reply }).await
+        self.ask("re-INVITE", |reply| Command::Hold { call, on: true, update: false, reply }).await
+    }
+
+    /// Puts the call on hold, or takes it off, with an UPDATE (RFC 3311).
+    pub async fn hold_by_update(&self, on: bool) -> Result<(), PhoneError> {
+        let call = self.id;
+        self.ask("UPDATE", |reply| Command::Hold { call, on, update: true, reply }).await
     }
 
     /// Takes it off hold.
     pub async fn resume(&self) -> Result<(), PhoneError> {
         let call = self.id;
-        self.ask("re-INVITE", |reply| Command::Hold { call, on: false, reply }).await
+        self.ask("re-INVITE", |reply| Command::Hold { call, on: false, update: false, reply }).await
     }
 
     /// Ends the call in whatever way its state asks for: CANCEL, 603 or BYE.

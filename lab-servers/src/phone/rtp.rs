@@ -6,6 +6,9 @@
 /// Payload type of PCMU (RFC 3551 §6).
 pub(crate) const PCMU: u8 = 0;
 
+/// Payload type of our video, as announced by `a=rtpmap`.
+pub(crate) const VIDEO: u8 = 96;
+
 /// Identifier of our header extension, as announced by `a=extmap`.
 pub(crate) const EXTENSION_ID: u8 = 1;
 
@@ -14,6 +17,7 @@ const ONE_BYTE_PROFILE: [u8; 2] = [0xbe, 0xde];
 
 /// One packet to write.
 pub(crate) struct Packet<'a> {
+    pub(crate) payload_type: u8,
     pub(crate) sequence: u16,
     pub(crate) timestamp: u32,
     pub(crate) ssrc: u32,
@@ -28,7 +32,7 @@ impl Packet<'_> {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED + 16 + self.payload.len() + 16);
         out.push(0x80 | if self.sent_at.is_some() { 0x10 } else { 0 });
-        out.push(PCMU | if self.marker { 0x80 } else { 0 });
+        out.push(self.payload_type | if self.marker { 0x80 } else { 0 });
         out.extend_from_slice(&self.sequence.to_be_bytes());
         out.extend_from_slice(&self.timestamp.to_be_bytes());
         out.extend_from_slice(&self.ssrc.to_be_bytes());
@@ -130,7 +134,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for sent_at in [None, Some(0x0102_0304_0506_0708)] {
-            let packet = Packet { sequence: 65_535, timestamp: 7, ssrc: 9, marker: true, sent_at, payload: &[1, 2, 3] };
+            let packet = Packet {
+                payload_type: PCMU,
+                sequence: 65_535,
+                timestamp: 7,
+                ssrc: 9,
+                marker: true,
+                sent_at,
+                payload: &[1, 2, 3],
+            };
             let bytes = packet.write();
             let read = read(&bytes).expect("our own packet");
             assert_eq!((read.sequence, read.ssrc, read.payload_type), (65_535, 9, PCMU));
@@ -141,7 +153,16 @@ mod tests {
 
     #[test]
     fn broken_packets_are_refused_not_believed() {
-        let good = Packet { sequence: 1, timestamp: 7, ssrc: 9, marker: false, sent_at: Some(5), payload: &[] }.write();
+        let good = Packet {
+            payload_type: PCMU,
+            sequence: 1,
+            timestamp: 7,
+            ssrc: 9,
+            marker: false,
+            sent_at: Some(5),
+            payload: &[],
+        }
+        .write();
         for cut in 0..good.len() {
             assert_eq!(read(&good[..cut]), None, "cut at {cut}");
         }

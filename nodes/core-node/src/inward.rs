@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use edgeway_config::StandbyKeepalive;
+use edgeway_media::sdp::Side;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
@@ -61,9 +62,9 @@ impl CoreNode {
             }
             return;
         }
-        // A dialog belongs to the edge it came to be through: no other edge ends or changes it, whatever
-        // it has learnt about it.
-        if self.calls.is_of_another(request.call_id(), request.from_tag().unwrap_or_default(), edge) {
+        // A dialog belongs to the edge its client is at: no other edge ends or changes it, whatever it has
+        // learnt about it.
+        if self.is_of_another(edge, flow, request) {
             self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
             if request.method() != Some("ACK") {
                 let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
@@ -93,6 +94,8 @@ impl CoreNode {
         let index = self.edges.get(edge).map_or(u8::MAX, |edge| edge.index);
         if let Some(tag) = request.to_tag()
             && self.dialogs.is_of_another(request.call_id(), tag, index)
+            // Of a call more is known: its client may have come back through this edge.
+            && !self.calls.knows(&request)
         {
             self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
             return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
@@ -120,7 +123,7 @@ impl CoreNode {
         if let Some(tag) = request.to_tag() {
             self.dialog_used(request.call_id(), tag, &request, now);
         }
-        if self.waits_for_ports(edge, &request, request.from_tag()) {
+        if self.waits_for_ports(id, edge, &request, Side::Outside) {
             return;
         }
         let body = match self.inward_body(id, edge, flow, &request, now) {
@@ -192,7 +195,7 @@ impl CoreNode {
             Some(_) | None => {}
         }
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, request, &body);
         }
         let (via, branch) = (transport.via(), self.proxy.branch(id));
         edit.push_via(&format!("SIP/2.0/{via} {agent};branch={branch};rport{}", alias(transport)));
@@ -248,7 +251,7 @@ impl CoreNode {
         let mut edit = ack.edit();
         edit.set_hops_less();
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, ack, &body);
         }
         edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport{}", transport.via(), alias(transport)));
         let bytes = edit.finish();
@@ -276,7 +279,8 @@ impl CoreNode {
         }
         let next = request.routes().next().map(|route| route.uri.to_owned());
         let next = next.or_else(|| request.request_uri().map(str::to_owned)).unwrap_or_default();
-        let known = self.calls.inside_party(request.call_id(), request.from_tag().unwrap_or_default());
+        let (outside_tag, inside_tag) = (request.from_tag().unwrap_or_default(), request.to_tag().unwrap_or_default());
+        let known = self.calls.inside_target(request.call_id(), outside_tag, inside_tag);
         match known {
             Some(party) if same_place(party, &next) => self.place(&next),
             _ if self.is_within_dialog(request, &next) => self.place(&next),
@@ -387,7 +391,7 @@ impl CoreNode {
         let mut edit = response.edit();
         edit.pop_via();
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, response, &body);
         }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
@@ -425,4 +429,12 @@ fn same_place(party: &(String, u16), uri: &str) -> bool {
     Uri::parse(uri).is_some_and(|uri| {
         uri.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&party.0) && uri.port.unwrap_or(5_060) == party.1
     })
+}
+
+/// Puts another description into a message; none at all if it is empty.
+pub(crate) fn set_description(edit: &mut Edit<'_>, message: &Message, sdp: &[u8]) {
+    edit.set_sdp(sdp);
+    if sdp.is_empty() && message.sdp().len() == message.body().len() {
+        edit.remove(Name::ContentType);
+    }
 }

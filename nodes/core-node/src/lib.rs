@@ -11,7 +11,7 @@
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
 //! | `streams.rs` | connections and datagrams inside |
 //! | `registrars.rs` | which registrar takes a request, and what happens when one fails |
-//! | `calls.rs` | dialogs, their media relays and session descriptions |
+//! | `calls/` | dialogs, their media relays and session descriptions |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
@@ -33,8 +33,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_config::InsideEncryption;
 pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
+use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, Status, Transport};
@@ -77,6 +79,10 @@ pub struct Settings {
     pub media_address: IpAddr,
     /// Whether clients may offer media without encryption.
     pub allow_unencrypted: bool,
+    /// What inside parties are offered.
+    pub inside_offer: Protection,
+    /// After how long without media in either direction the operator is told.
+    pub media_timeout: Option<Duration>,
     /// Must equal the edges' setting.
     pub stun_keepalive: bool,
     /// Who answers keepalives of standby paths.
@@ -99,6 +105,12 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             answer_within: settings.sip.request_timeout,
             media_address: settings.media.address,
             allow_unencrypted: settings.media.allow_unencrypted,
+            inside_offer: match settings.media.inside_encryption {
+                InsideEncryption::Off => Protection::Plain,
+                InsideEncryption::Optional => Protection::Optional,
+                InsideEncryption::Required => Protection::Srtp,
+            },
+            media_timeout: settings.media.silence_notice,
             stun_keepalive: settings.sip.stun_keepalive,
             standby_keepalive: settings.sip.standby_keepalive,
         }
@@ -232,7 +244,7 @@ impl CoreNode {
             self.report(changes);
         }
         self.registrars.handle_timeout(now);
-        self.end_lost_calls(now);
+        self.watch_calls(now);
         self.dialogs.expire(now);
         self.links.handle_timeout(now);
     }
@@ -331,7 +343,7 @@ impl CoreNode {
                 self.dropped(DropReason::NoPorts, format!("{missing} media port pairs could not be bound"));
             }
             MediaEvent::Report { relay, counters, .. } => self.calls.media_report(relay, counters, now),
-            // No relay is given a timeout so far.
+            // No relay is given a timeout: calls are watched as a whole.
             MediaEvent::ClientSilent { relay, .. } | MediaEvent::ClientTimedOut { relay, .. } => {
                 self.notice(Notice::OneWayMedia { relay });
             }

@@ -21,14 +21,24 @@ pub const DIALOG_NAME_BYTES_MAX: usize = 512;
 /// Connections inside: registrars, their own connections to us, and parties that called.
 pub const STREAMS_MAX: usize = 4_096;
 
-/// Calls (relays) held at once.
+/// Calls held at once: each takes a relay at least.
 pub const CALLS_MAX: usize = edgeway_model::limits::RELAYS_MAX;
+
+/// Parties that may ring or have answered for one INVITE: more than a user has devices. One that rings
+/// beyond it rings without early media; one that answers takes the place of the first that rings.
+pub const EARLY_DIALOGS_MAX: usize = 8;
+
+/// Transactions remembered per call: forks answer late, but not for ever.
+pub const EXCHANGES_MAX: usize = 16;
+
+/// Offers kept per dialog: one under way for each side, and those whose answers may be repeated.
+pub const PROPOSALS_MAX: usize = 4;
 
 /// When binding media ports is tried again after it failed.
 pub const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Inside port pairs kept bound in advance.
-pub const INSIDE_PAIRS: usize = 32;
+/// Inside port pairs kept bound in advance; a call takes one for each media section.
+pub const INSIDE_PAIRS: usize = 64;
 
 /// Tags one party of a call may show (a forking client, several early dialogs).
 pub const TAGS_MAX: usize = 8;

@@ -251,11 +251,10 @@ impl CoreNode {
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
             Frame::GrantPorts { address, pairs } => {
                 let Some(edge) = self.edges.get_mut(peer) else { return };
-                let waited_for = edge.granted.is_empty();
                 edge.media_address = Some(address);
                 let room = edgeway_link::limits::GRANT_PAIRS_MAX.saturating_sub(edge.granted.len());
                 edge.granted.extend(pairs.into_iter().take(room));
-                if waited_for {
+                if self.calls.take_waited_for() {
                     self.route_waiting(now);
                 }
             }
@@ -265,7 +264,7 @@ impl CoreNode {
                     self.notice(Notice::OneWayMedia { relay });
                 }
             }
-            Frame::ToClient { .. } | Frame::SetRelay { .. } | Frame::CloseRelay { .. } | Frame::Synchronised => {
+            Frame::ToClient { .. } | Frame::SetRelay(_) | Frame::CloseRelay { .. } | Frame::Synchronised => {
                 self.breach(link, "an edge sent what only a core may send");
             }
             Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}
@@ -281,7 +280,7 @@ impl CoreNode {
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);
         self.held.flow_closed(flow);
-        self.calls.flow_lost(peer, flow, now);
+        self.flow_lost(peer, flow, now);
         self.report(changes);
     }
 

@@ -1,8 +1,10 @@
 //! What comes from registrars and inside parties, on its way outside.
 
 use bytes::Bytes;
+use edgeway_media::sdp::Side;
 use edgeway_model::notice::DropReason;
 use edgeway_model::{FlowId, Moment, NodeId};
+use edgeway_sip::bindings::Change;
 use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
@@ -10,6 +12,7 @@ use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name, check_request};
 
 use crate::calls::flow_of_route;
+use crate::inward::set_description;
 use crate::limits::OWN_ROUTES_MAX;
 use crate::{CoreNode, contact, flow_at};
 
@@ -18,8 +21,10 @@ struct Way {
     edge: NodeId,
     /// Own Routes in front.
     own: usize,
-    /// The edge's URI to put in front, where the registrar keeps no Path; and the client's own URI.
-    restored: Option<(String, String)>,
+    /// The edge's URI to put in front, where the registrar keeps no Path or the client has moved.
+    route: Option<String>,
+    /// The client's own URI, where the registrar keeps no Path.
+    uri: Option<String>,
 }
 
 impl CoreNode {
@@ -101,7 +106,7 @@ impl CoreNode {
         if self.edges.get(&way.edge).is_none_or(|edge| edge.link.is_none()) {
             return;
         }
-        if self.waits_for_ports(&way.edge, &request, request.to_tag()) {
+        if self.waits_for_ports(id, &way.edge, &request, Side::Inside) {
             return;
         }
         self.note_asked(&way, &request, now);
@@ -115,7 +120,7 @@ impl CoreNode {
             edit.push(Name::RecordRoute, &self.own_uri(self.transport_of(&upstream), false));
         }
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, &request, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
@@ -134,8 +139,10 @@ impl CoreNode {
         for _ in 0..way.own {
             edit.pop_value(Name::Route);
         }
-        if let Some((route, uri)) = &way.restored {
+        if let Some(uri) = &way.uri {
             edit.set_request_uri(uri);
+        }
+        if let Some(route) = &way.route {
             edit.push(Name::Route, route);
         }
         edit
@@ -174,7 +181,7 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, ack, &body);
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={branch}", self.agent()));
         let bytes = edit.finish();
@@ -187,7 +194,11 @@ impl CoreNode {
         for route in request.routes().take(OWN_ROUTES_MAX) {
             let uri = Uri::parse(route.uri)?;
             if let Some(edge) = self.edge_named_by(uri.user) {
-                return Some(Way { edge, own, restored: None });
+                return Some(match self.calls.moved_to(request) {
+                    // The token of the connection the dialog began on gives way to that of the present one.
+                    Some((edge, route)) => Way { edge, own: own + 1, route: Some(route), uri: None },
+                    None => Way { edge, own, route: None, uri: None },
+                });
             }
             if !self.is_own(&uri) {
                 return None;
@@ -198,7 +209,7 @@ impl CoreNode {
         let edge = self.edge_named_by(Some(&route))?;
         let contact = &self.edges.get(&edge)?.hello.contact;
         let route = format!("<sip:{route}@{contact};transport=tls;lr>");
-        Some(Way { edge, own, restored: Some((route, original)) })
+        Some(Way { edge, own, route: Some(route), uri: Some(original) })
     }
 
     /// The edge whose token a URI's user part is: `<edge>.<token>`.
@@ -245,7 +256,7 @@ impl CoreNode {
         let registers = matched.request.method() == Some("REGISTER");
         let revealed = registers && contact::reveal(&mut edit, response);
         if let Some(body) = body {
-            edit.set_sdp(&body);
+            set_description(&mut edit, response, &body);
         }
         let bytes = edit.finish();
         if registers && (200..300).contains(&status) && !matched.orphaned {
@@ -266,9 +277,11 @@ impl CoreNode {
         if is_keep_alive(request) {
             return;
         }
-        let Some(edge) = self.edges.get(edge) else { return };
-        let flow = flow_at(edge.index, flow);
-        let changes = self.bindings.accept(request, answer, flow, now);
+        let Some(known) = self.edges.get(edge) else { return };
+        let changes = self.bindings.accept(request, answer, flow_at(known.index, flow), now);
+        if changes.iter().any(|change| matches!(change, Change::Registered { .. })) {
+            self.device_registered(edge, flow, request, now);
+        }
         self.report(changes);
     }
 }

@@ -25,8 +25,8 @@ pub const CLOSED_FLOWS_KEPT: Duration = Duration::from_secs(60);
 /// When binding media ports is tried again after it failed.
 pub const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Port pairs a core holds unused; each call takes one at once.
-pub const GRANT_PAIRS: usize = 32;
+/// Port pairs a core holds unused; a call takes one at once for each media section.
+pub const GRANT_PAIRS: usize = 64;
 
 /// Cores one edge works with: twice the largest cluster.
 pub const CORES_MAX: usize = 12;

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use edgeway_link::{Frame, Hello, LinkEvent as Said};
+use edgeway_link::{Frame, Hello, LinkEvent as Said, RelayRule};
 use edgeway_model::limits::FLOWS_MAX;
-use edgeway_model::media::{Carriage, MediaCommand, OutsideRelay, PortPair};
+use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{LinkCommand, LinkEvent};
 use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role};
@@ -241,9 +241,9 @@ impl EdgeNode {
     fn frame_from_core(&mut self, link: LinkId, peer: &NodeId, frame: Frame, now: Moment) {
         match frame {
             Frame::ToClient { sip } => self.message_from_core(peer, sip, now),
-            Frame::SetRelay { relay, ports, call, flow, described, srtp } => {
-                if self.hold_relay(peer, relay, Relay { ports, call }) {
-                    self.set_relay(peer, relay, ports, flow, described, srtp);
+            Frame::SetRelay(rule) => {
+                if self.hold_relay(peer, rule.relay, Relay { ports: rule.ports, call: rule.call }) {
+                    self.set_relay(peer, rule);
                 }
             }
             Frame::CloseRelay { relay, ports } => self.close_relay(peer, relay, ports),
@@ -287,20 +287,20 @@ impl EdgeNode {
         true
     }
 
-    fn set_relay(
-        &mut self,
-        peer: &NodeId,
-        relay: RelayId,
-        ports: PortPair,
-        flow: FlowId,
-        described: Option<(SocketAddr, SocketAddr)>,
-        srtp: bool,
-    ) {
+    fn set_relay(&mut self, peer: &NodeId, rule: RelayRule) {
         // A flow that is gone leaves no address to trust: only an authenticated packet opens the way.
         let signalling_peer =
-            self.flows.get(&flow).map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |flow| flow.peer.ip());
-        let (mux, carriage) = (false, Carriage::Rtp);
-        let rule = OutsideRelay { peer: peer.clone(), relay, ports, signalling_peer, described, srtp, mux, carriage };
+            self.flows.get(&rule.flow).map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |flow| flow.peer.ip());
+        let rule = OutsideRelay {
+            peer: peer.clone(),
+            relay: rule.relay,
+            ports: rule.ports,
+            signalling_peer,
+            described: rule.described,
+            srtp: rule.srtp,
+            mux: rule.mux,
+            carriage: rule.carriage,
+        };
         self.outputs.push_back(Output::Media(MediaCommand::SetOutside(rule)));
         self.count_calls();
     }

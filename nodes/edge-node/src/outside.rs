@@ -245,7 +245,8 @@ impl EdgeNode {
         let mut own = OwnRoutes { count: 0, core: None, stale: false };
         for route in request.routes().take(OWN_ROUTES_MAX) {
             let Some(uri) = Uri::parse(route.uri) else { break };
-            if self.is_own_uri(&uri, local) {
+            // A dialog that began over another edge has that one's URI in front; the client is here now.
+            if self.is_own_uri(&uri, local) || is_edge_uri(&uri) {
                 own.count += 1;
                 continue;
             }
@@ -302,6 +303,12 @@ impl EdgeNode {
         let label = header::method_label(request.method().unwrap_or_default());
         *self.counts.requests.entry(label).or_default() += 1;
     }
+}
+
+/// Whether a URI is such as an edge makes: its user part is `<node>.<32 hexadecimal digits>`.
+fn is_edge_uri(uri: &Uri<'_>) -> bool {
+    let token = uri.user.and_then(|user| user.split_once('.')).map(|(_, token)| token);
+    token.is_some_and(|token| token.len() == 32 && token.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// Whether the name of a certificate stands for this host (RFC 6125 §6.4.3).

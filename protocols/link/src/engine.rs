@@ -288,7 +288,7 @@ impl Link {
             | Frame::ToClient { .. }
             | Frame::FlowClosed { .. }
             | Frame::GrantPorts { .. }
-            | Frame::SetRelay { .. }
+            | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }
             | Frame::Synchronised
             | Frame::ClientSilent { .. }) => {

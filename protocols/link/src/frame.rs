@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub use edgeway_model::Role;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
-use edgeway_model::media::PortPair;
+use edgeway_model::media::{Carriage, PortPair};
 use edgeway_model::{FlowId, NodeId, RelayId};
 
 use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX, STRING_BYTES_MAX};
@@ -58,6 +58,28 @@ pub struct Load {
     pub registrations: u32,
     /// Current calls.
     pub calls: u32,
+}
+
+/// What the edge must do for one relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayRule {
+    /// The core's number for it.
+    pub relay: RelayId,
+    /// The granted pair.
+    pub ports: PortPair,
+    /// The core's number for the call it belongs to: both parties of a call may be clients, and a call
+    /// has a relay for each media section.
+    pub call: u32,
+    /// The client's flow, whose address decides where media may be sent before the latch.
+    pub flow: FlowId,
+    /// Where the client's SDP says it receives: RTP and RTCP.
+    pub described: Option<(SocketAddr, SocketAddr)>,
+    /// Whether the client speaks SRTP.
+    pub srtp: bool,
+    /// Whether RTCP shares the RTP port (RFC 5761).
+    pub mux: bool,
+    /// What is carried.
+    pub carriage: Carriage,
 }
 
 /// One frame.
@@ -109,20 +131,7 @@ pub enum Frame {
         pairs: Vec<PortPair>,
     },
     /// Core to edge: start or change a relay on a granted pair.
-    SetRelay {
-        /// The core's number for it.
-        relay: RelayId,
-        /// The granted pair.
-        ports: PortPair,
-        /// The core's number for the call it belongs to: both parties of a call may be clients.
-        call: u32,
-        /// The client's flow, whose address decides where media may be sent before the latch.
-        flow: FlowId,
-        /// Where the client's SDP says it receives: RTP and RTCP.
-        described: Option<(SocketAddr, SocketAddr)>,
-        /// Whether the client speaks SRTP.
-        srtp: bool,
-    },
+    SetRelay(RelayRule),
     /// Core to edge: end a relay, or give an unused pair back.
     CloseRelay {
         /// The core's number for it.
@@ -174,17 +183,21 @@ impl Frame {
     /// nothing like it and works without.
     #[must_use]
     pub fn encode_for(&self, version: u16) -> Option<Bytes> {
-        // Versions 1 and 2 have the same frames.
-        (version >= crate::limits::VERSION_MIN).then(|| self.encode())
+        // Version 1 knows the frames of version 2, and of a relay less.
+        (version >= crate::limits::VERSION_MIN).then(|| self.bytes(version))
     }
 
     /// The frame as bytes of the newest version, length included. Lists and strings longer than their
     /// bounds are cut: the sender checks its own settings long before.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        self.bytes(crate::limits::VERSION)
+    }
+
+    fn bytes(&self, version: u16) -> Bytes {
         let mut out = BytesMut::with_capacity(64 + self.sip_len());
         out.put_u32(0);
-        self.write(&mut out);
+        self.write(&mut out, version);
         let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
         out[..4].copy_from_slice(&length.to_be_bytes());
         out.freeze()
@@ -198,14 +211,14 @@ impl Frame {
             | Self::KeepaliveAnswer { .. }
             | Self::FlowClosed { .. }
             | Self::GrantPorts { .. }
-            | Self::SetRelay { .. }
+            | Self::SetRelay(_)
             | Self::CloseRelay { .. }
             | Self::Synchronised
             | Self::ClientSilent { .. } => 0,
         }
     }
 
-    fn write(&self, out: &mut BytesMut) {
+    fn write(&self, out: &mut BytesMut, version: u16) {
         match self {
             Self::Hello(hello) => write_hello(hello, out),
             Self::Keepalive { sequence, wall_ms, load } => {
@@ -241,18 +254,7 @@ impl Frame {
                     out.put_u16(pair.rtp);
                 }
             }
-            Self::SetRelay { relay, ports, call, flow, described, srtp } => {
-                out.put_u8(SET_RELAY);
-                out.put_u32(relay.0);
-                out.put_u16(ports.rtp);
-                out.put_u32(*call);
-                out.put_u64(flow.0);
-                out.put_u8(u8::from(*srtp) | u8::from(described.is_some()) << 1);
-                if let Some((rtp, rtcp)) = described {
-                    write_address(*rtp, out);
-                    write_address(*rtcp, out);
-                }
-            }
+            Self::SetRelay(rule) => write_set_relay(rule, out, version),
             Self::CloseRelay { relay, ports } => {
                 out.put_u8(CLOSE_RELAY);
                 out.put_u32(relay.0);
@@ -342,17 +344,48 @@ fn read_hello(reader: &mut Reader) -> Result<Hello, FrameFault> {
     Ok(Hello { version, version_min, node, role, boot, wall_ms, stun_keepalive, contact, domains })
 }
 
+/// Flags of a relay: SRTP, a described address, RTCP on the RTP port, datagrams that are no RTP.
+const SRTP: u8 = 1;
+const DESCRIBED: u8 = 2;
+/// From version 2 on, in a byte of their own behind the addresses.
+const MUX: u8 = 1;
+const DATAGRAMS: u8 = 2;
+
+fn write_set_relay(rule: &RelayRule, out: &mut BytesMut, version: u16) {
+    out.put_u8(SET_RELAY);
+    out.put_u32(rule.relay.0);
+    out.put_u16(rule.ports.rtp);
+    out.put_u32(rule.call);
+    out.put_u64(rule.flow.0);
+    let described = if rule.described.is_some() { DESCRIBED } else { 0 };
+    out.put_u8(if rule.srtp { SRTP | described } else { described });
+    if let Some((rtp, rtcp)) = rule.described {
+        write_address(rtp, out);
+        write_address(rtcp, out);
+    }
+    if version >= 2 {
+        let datagrams = match rule.carriage {
+            Carriage::Rtp => 0,
+            Carriage::Datagrams => DATAGRAMS,
+        };
+        out.put_u8(if rule.mux { MUX | datagrams } else { datagrams });
+    }
+}
+
 fn read_set_relay(reader: &mut Reader) -> Result<Frame, FrameFault> {
     let relay = RelayId(reader.u32()?);
     let ports = reader.pair()?;
     let call = reader.u32()?;
     let flow = FlowId(reader.u64()?);
     let flags = reader.u8()?;
-    if flags > 3 {
+    if flags > SRTP | DESCRIBED {
         return Err(FrameFault::Field("relay flags"));
     }
-    let described = if flags & 2 != 0 { Some((reader.address()?, reader.address()?)) } else { None };
-    Ok(Frame::SetRelay { relay, ports, call, flow, described, srtp: flags & 1 != 0 })
+    let described = if flags & DESCRIBED != 0 { Some((reader.address()?, reader.address()?)) } else { None };
+    let more = if reader.rest.is_empty() { 0 } else { reader.u8()? };
+    let carriage = if more & DATAGRAMS == 0 { Carriage::Rtp } else { Carriage::Datagrams };
+    let (srtp, mux) = (flags & SRTP != 0, more & MUX != 0);
+    Ok(Frame::SetRelay(RelayRule { relay, ports, call, flow, described, srtp, mux, carriage }))
 }
 
 fn write_string(text: &str, out: &mut BytesMut) {
@@ -571,22 +604,26 @@ mod tests {
             Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },
             Frame::FlowClosed { flow: FlowId(77) },
             Frame::GrantPorts { address: v4.ip(), pairs: vec![PortPair { rtp: 36_000 }, PortPair { rtp: 36_002 }] },
-            Frame::SetRelay {
+            Frame::SetRelay(RelayRule {
                 relay: RelayId(5),
                 ports: PortPair { rtp: 36_000 },
                 call: 3,
                 flow: FlowId(77),
                 described: Some((v4, v6)),
                 srtp: true,
-            },
-            Frame::SetRelay {
+                mux: true,
+                carriage: Carriage::Rtp,
+            }),
+            Frame::SetRelay(RelayRule {
                 relay: RelayId(6),
                 ports: PortPair { rtp: 36_002 },
                 call: 3,
                 flow: FlowId(78),
                 described: None,
                 srtp: false,
-            },
+                mux: false,
+                carriage: Carriage::Datagrams,
+            }),
             Frame::CloseRelay { relay: RelayId(5), ports: PortPair { rtp: 36_000 } },
             Frame::Synchronised,
             Frame::ClientSilent { relay: RelayId(5) },

@@ -15,5 +15,5 @@ pub mod limits;
 pub mod links;
 
 pub use engine::{Link, LinkEvent};
-pub use frame::{Decoder, Frame, FrameFault, Hello, Load, Role};
+pub use frame::{Decoder, Frame, FrameFault, Hello, Load, RelayRule, Role};
 pub use links::Links;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use edgeway_link::frame::{Frame, Hello, Load, Role};
-use edgeway_model::media::PortPair;
+use edgeway_link::frame::{Frame, Hello, Load, RelayRule, Role};
+use edgeway_model::media::{Carriage, PortPair};
 use edgeway_model::{FlowId, NodeId, RelayId};
 
 const GOLDEN: &str = include_str!("golden/version1.txt");
@@ -28,8 +28,10 @@ fn samples() -> Vec<(&'static str, Frame)> {
         })
     };
     let ports = PortPair { rtp: 36_000 };
-    let set =
-        |described, srtp| Frame::SetRelay { relay: RelayId(5), ports, call: 3, flow: FlowId(77), described, srtp };
+    let set = |described, srtp| {
+        let (relay, flow, mux, carriage) = (RelayId(5), FlowId(77), false, Carriage::Rtp);
+        Frame::SetRelay(RelayRule { relay, ports, call: 3, flow, described, srtp, mux, carriage })
+    };
     vec![
         ("hello-core", hello("core1", Role::Core, "10.0.0.5:5060", &["example.com", "例え.jp"])),
         ("hello-edge", hello("edge1", Role::Edge, "edge.example.com:5061", &[])),

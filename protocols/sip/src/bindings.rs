@@ -139,6 +139,13 @@ impl Bindings {
         flows
     }
 
+    /// What is registered over a flow: each line's device and address of record.
+    #[must_use]
+    pub fn lines_of(&self, flow: FlowId) -> Vec<(String, String)> {
+        let lines = self.by_flow.get(&flow).into_iter().flatten();
+        lines.map(|(device, aor)| (String::from(&**device), String::from(&**aor))).collect()
+    }
+
     /// Panics if the table contradicts itself; for debug builds and the simulator.
     pub fn check_invariants(&self) {
         assert_eq!(self.lines.len(), self.expiries.len(), "every binding has exactly one expiry");

@@ -1,5 +1,6 @@
 //! The dialogs of a phone (RFC 3261 §12 to §15), as a well-behaved user agent keeps them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +14,11 @@ pub(crate) const MEANT_FOR: &str = "X-Sim-For";
 /// Header of requests that must reach nobody.
 pub(crate) const HOSTILE: &str = "X-Sim-Hostile";
 /// RFC 3261 §13.3.1.4: how long an answer is repeated without an ACK.
-const REPEAT: Duration = Duration::from_secs(32);
+pub(crate) const REPEAT: Duration = Duration::from_secs(32);
 /// An answer may cross a CANCEL that waits for a link, but not later than this.
 const LATE: Duration = Duration::from_secs(4);
-const T1: Duration = Duration::from_millis(500);
-const T2: Duration = Duration::from_secs(4);
+pub(crate) const T1: Duration = Duration::from_millis(500);
+pub(crate) const T2: Duration = Duration::from_secs(4);
 /// A callee hangs up after this, whatever the caller does.
 const TALK_MAX: Duration = Duration::from_secs(130);
 
@@ -33,12 +34,18 @@ pub(crate) enum Outcome {
 }
 
 /// What a caller intends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) talk: Duration,
     pub(crate) hold: bool,
     pub(crate) cancel: Option<Duration>,
     pub(crate) late_offer: bool,
+    /// A video section as well.
+    pub(crate) video: bool,
+    /// Reliable provisional answers (RFC 3262), and UPDATE (RFC 3311) rather than re-INVITE.
+    pub(crate) reliable: bool,
+    /// Half-way, the other side is sent to somebody else (RFC 3515).
+    pub(crate) transfer: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,44 +56,54 @@ pub(crate) enum Stage {
     Ending,
 }
 
-/// One dialog.
+/// One dialog, and what may become others.
 #[derive(Debug)]
 pub(crate) struct Call {
-    peer: String,
-    caller: bool,
-    stage: Stage,
-    local_tag: String,
-    remote_tag: String,
-    seq: u32,
-    remote_seq: u32,
-    target: String,
-    routes: Vec<String>,
-    branch: String,
-    invite: Option<(From, Message)>,
-    repeating: Option<(From, Bytes, Moment)>,
-    interval: Duration,
+    pub(crate) peer: String,
+    pub(crate) caller: bool,
+    pub(crate) stage: Stage,
+    pub(crate) local_tag: String,
+    pub(crate) remote_tag: String,
+    pub(crate) seq: u32,
+    pub(crate) remote_seq: u32,
+    pub(crate) target: String,
+    pub(crate) routes: Vec<String>,
+    pub(crate) branch: String,
+    pub(crate) invite: Option<(From, Message)>,
+    pub(crate) repeating: Option<(From, Bytes, Moment)>,
+    pub(crate) interval: Duration,
     acknowledgement: Option<(u32, Bytes)>,
-    plan: Plan,
-    cancelled: bool,
+    pub(crate) plan: Plan,
+    pub(crate) cancelled: bool,
     cancelled_at: Option<Moment>,
-    reinviting: bool,
+    pub(crate) reinviting: bool,
+    /// The kinds of its media sections.
+    pub(crate) lines: Vec<String>,
+    /// Callee: a reliable provisional answer that is not acknowledged yet.
+    pub(crate) reliable: Option<(From, Bytes, Moment)>,
+    /// Callee: the answer it has given already, and whether reliably.
+    pub(crate) described: Option<(String, bool)>,
+    /// Caller: parties whose offers it has answered in a PRACK.
+    pub(crate) answered_tags: BTreeSet<String>,
+    /// Caller: reliable answers acknowledged, by party and number.
+    pub(crate) acknowledged: BTreeSet<(String, String)>,
+    /// Caller: the ACKs of parties that answered too late.
+    pub(crate) spurned: BTreeMap<String, Bytes>,
+    /// The header that names the call whose place it takes.
+    pub(crate) replaces: Option<String>,
 }
 
-const TALK: Plan = Plan { talk: TALK_MAX, hold: false, cancel: None, late_offer: false };
-
-impl Phone {
-    /// Calls another phone by name. Returns the Call-ID.
-    pub(crate) fn call(&mut self, to: &str, plan: Plan, now: Moment) -> String {
-        let id = format!("call-{}-{}", self.name, self.chance.word());
-        let call = Call {
-            peer: to.to_owned(),
-            caller: true,
-            stage: Stage::Inviting,
-            local_tag: self.chance.word(),
+impl Call {
+    fn new(peer: &str, caller: bool, stage: Stage, local_tag: String, plan: Plan) -> Self {
+        Self {
+            peer: peer.to_owned(),
+            caller,
+            stage,
+            local_tag,
             remote_tag: String::new(),
             seq: 0,
             remote_seq: 0,
-            target: format!("sip:{to}@example.com"),
+            target: String::new(),
             routes: Vec::new(),
             branch: String::new(),
             invite: None,
@@ -97,7 +114,39 @@ impl Phone {
             cancelled: false,
             cancelled_at: None,
             reinviting: false,
-        };
+            lines: Vec::new(),
+            reliable: None,
+            described: None,
+            answered_tags: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            spurned: BTreeMap::new(),
+            replaces: None,
+        }
+    }
+}
+
+const TALK: Plan = Plan {
+    talk: TALK_MAX,
+    hold: false,
+    cancel: None,
+    late_offer: false,
+    video: true,
+    reliable: false,
+    transfer: false,
+};
+
+impl Phone {
+    /// Calls another phone by name. Returns the Call-ID.
+    pub(crate) fn call(&mut self, to: &str, plan: Plan, now: Moment) -> String {
+        self.call_replacing(to, plan, None, now)
+    }
+
+    /// The same, in the place of another call (RFC 3891).
+    pub(crate) fn call_replacing(&mut self, to: &str, plan: Plan, replaces: Option<String>, now: Moment) -> String {
+        let id = format!("call-{}-{}", self.name, self.chance.word());
+        let mut call = Call::new(to, true, Stage::Inviting, self.chance.word(), plan);
+        call.target = format!("sip:{to}@example.com");
+        call.replaces = replaces;
         self.calls.insert(id.clone(), call);
         self.outcomes.insert(id.clone(), Outcome::Pending);
         self.invite(&id, None, now);
@@ -109,10 +158,18 @@ impl Phone {
 
     fn invite(&mut self, id: &str, authorization: Option<&str>, now: Moment) {
         let late = self.calls.get(id).is_some_and(|call| call.plan.late_offer);
-        let body = if late { String::new() } else { self.description(id, "sendrecv") };
+        let body = if late { String::new() } else { self.offer(id, "sendrecv") };
         let mut extra = String::from("Supported: path\r\n");
+        if let Some(call) = self.calls.get(id) {
+            if call.plan.reliable {
+                extra += "Supported: 100rel\r\n";
+            }
+            if let Some(replaces) = &call.replaces {
+                extra += &format!("Replaces: {replaces}\r\n");
+            }
+        }
         if let Some(nonce) = authorization {
-            extra += &format!("Proxy-Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.name);
+            extra += &format!("Proxy-Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.user);
         }
         let Some(text) = self.in_call(id, "INVITE", &extra, &body, None) else { return };
         let branch = self.request(text, Some(id), now);
@@ -122,11 +179,18 @@ impl Phone {
     }
 
     /// The text of a request of a call; `seq` only for ACK, which repeats its INVITE's.
-    fn in_call(&mut self, id: &str, method: &str, extra: &str, body: &str, seq: Option<u32>) -> Option<String> {
+    pub(crate) fn in_call(
+        &mut self,
+        id: &str,
+        method: &str,
+        extra: &str,
+        body: &str,
+        seq: Option<u32>,
+    ) -> Option<String> {
         let via = self.via();
         let first = self.first_routes();
         let contact = self.contact_uri();
-        let name = self.name.clone();
+        let name = self.user.clone();
         let call = self.calls.get_mut(id)?;
         if seq.is_none() {
             call.seq += 1;
@@ -144,59 +208,12 @@ impl Phone {
         text += &format!("To: <sip:{}@example.com>{to_tag}\r\n", call.peer);
         text += &format!("Call-ID: {id}\r\nCSeq: {seq} {method}\r\nContact: <{contact}>\r\n");
         text += &format!("{MEANT_FOR}: {}\r\n{extra}", call.peer);
-        if !body.is_empty() {
+        if body.starts_with("v=") {
             text += "Content-Type: application/sdp\r\n";
+        } else if !body.is_empty() {
+            text += "Content-Type: message/sipfrag\r\n";
         }
         Some(text + &format!("Content-Length: {}\r\n\r\n{body}", body.len()))
-    }
-
-    fn description(&mut self, call: &str, direction: &str) -> String {
-        let (host, port) = (self.address.ip(), 40_000 + 2 * self.chance.below(5_000));
-        let head = format!("v=0\r\no={} 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n", self.name);
-        let rest = format!("a=rtpmap:0 PCMU/8000\r\na={direction}\r\n");
-        if self.is_outside() {
-            let key = self.key();
-            let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n");
-            self.keys.insert(key, call.to_owned());
-            format!("{head}m=audio {port} RTP/SAVP 0\r\n{crypto}{rest}")
-        } else {
-            format!("{head}m=audio {port} RTP/AVP 0\r\n{rest}")
-        }
-    }
-
-    /// A fresh master key and salt: 30 bytes are 40 characters of base 64.
-    fn key(&mut self) -> String {
-        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        (0..40).map(|_| char::from(DIGITS[self.chance.below(64)])).collect()
-    }
-
-    pub(crate) fn check_description(&mut self, message: &Message) {
-        if !message.has_sdp() || message.body().is_empty() {
-            return;
-        }
-        let Ok(body) = std::str::from_utf8(message.body()).map(str::to_owned) else {
-            return self.violation("a description that is no text");
-        };
-        if let Some(key) = body.split("inline:").nth(1).and_then(|rest| rest.get(..40)) {
-            let call = message.call_id().to_owned();
-            let first = self.heard_keys.entry(key.to_owned()).or_insert_with(|| call.clone());
-            if *first != call {
-                return self.violation("one key for two calls");
-            }
-        }
-        let encrypted = body.contains("RTP/SAVP") && body.contains("a=crypto:") && !body.contains("RTP/AVP");
-        let plain = body.contains("RTP/AVP") && !body.contains("a=crypto:") && !body.contains("RTP/SAVP");
-        let at_edge = body.contains("c=IN IP4 203.0.113.") && !body.contains("c=IN IP4 10.");
-        let at_core = body.contains("c=IN IP4 10.0.0.");
-        let fits = if self.is_outside() { encrypted && at_edge } else { plain && at_core };
-        if fits {
-            return;
-        }
-        if self.is_outside() {
-            self.violation(format!("a description outside that is not encrypted to the edge:\n{body}"));
-        } else {
-            self.violation(format!("a description inside that is not plain at the core:\n{body}"));
-        }
     }
 
     pub(crate) fn call_rings(&mut self, id: &str, status: u16, cancel: bool, now: Moment) {
@@ -276,6 +293,9 @@ impl Phone {
                 if plan.hold && !cancelled {
                     self.set(Timer::Hold(id.to_owned()), now + plan.talk / 3);
                 }
+                if plan.transfer && !cancelled {
+                    self.set(Timer::Transfer(id.to_owned()), now + plan.talk / 2);
+                }
             }
             let Some(call) = self.calls.get_mut(id) else { return };
             call.reinviting = false;
@@ -301,8 +321,10 @@ impl Phone {
 
     fn acknowledge(&mut self, id: &str, response: &Message) {
         let seq = response.cseq().0;
-        let offered = self.calls.get(id).is_some_and(|call| call.plan.late_offer) && response.has_sdp();
-        let body = if offered { self.description(id, "sendrecv") } else { String::new() };
+        let tag = response.to_tag().unwrap_or_default();
+        let offered = response.has_sdp()
+            && self.calls.get(id).is_some_and(|call| call.plan.late_offer && !call.answered_tags.contains(tag));
+        let body = if offered { self.answer_to(id, response.body(), "sendrecv") } else { String::new() };
         let Some(text) = self.in_call(id, "ACK", "", &body, Some(seq)) else { return };
         let bytes = Bytes::from(text);
         if let Some(call) = self.calls.get_mut(id) {
@@ -315,12 +337,16 @@ impl Phone {
     }
 
     /// The callee repeats its answer until it hears an ACK.
-    pub(crate) fn repeated_success(&mut self, response: &Message, method: &str) {
+    pub(crate) fn repeated_success(&mut self, response: &Message, method: &str, now: Moment) {
         if method != "INVITE" || response.status().is_none_or(|status| status >= 300) {
             return;
         }
         let seq = response.cseq().0;
-        let ack = self.calls.get(response.call_id()).and_then(|call| call.acknowledgement.clone());
+        let Some(call) = self.calls.get(response.call_id()) else { return };
+        if call.caller && !call.remote_tag.is_empty() && response.to_tag() != Some(call.remote_tag.as_str()) {
+            return self.spurn(response, now);
+        }
+        let ack = call.acknowledgement.clone();
         if let Some((_, bytes)) = ack.filter(|(of, _)| *of == seq)
             && let Ok(message) = Message::parse(bytes.clone())
         {
@@ -348,7 +374,8 @@ impl Phone {
         {
             self.outcomes.insert(id.to_owned(), outcome);
         }
-        for timer in [Timer::HangUp, Timer::Hold, Timer::GiveUp, Timer::Answer, Timer::RepeatAnswer] {
+        let timers = [Timer::HangUp, Timer::Hold, Timer::Transfer, Timer::GiveUp, Timer::Answer, Timer::RepeatAnswer];
+        for timer in timers.into_iter().chain([Timer::Progress as fn(String) -> Timer, Timer::RepeatProgress]) {
             self.unset(&timer(id.to_owned()));
         }
     }
@@ -382,8 +409,9 @@ impl Phone {
             return;
         }
         call.reinviting = true;
-        let body = self.description(id, "sendonly");
-        let Some(text) = self.in_call(id, "INVITE", "", &body, None) else { return };
+        let method = if call.plan.reliable { "UPDATE" } else { "INVITE" };
+        let body = self.offer(id, "sendonly");
+        let Some(text) = self.in_call(id, method, "", &body, None) else { return };
         self.request(text, Some(id), now);
     }
 
@@ -403,7 +431,7 @@ impl Phone {
             "{method} {uri} SIP/2.0\r\n{via}{route}Max-Forwards: 70\r\nFrom: <sip:{}@example.com>;tag={tag}\r\n\
              To: <sip:x@example.com>{to_tag}\r\nCall-ID: {call}\r\nCSeq: 7 {method}\r\n{HOSTILE}: 1\r\n\
              Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n",
-            self.name
+            self.user
         );
         self.request(text, None, now);
     }
@@ -422,7 +450,7 @@ impl Phone {
             return self.violation(format!("a stranger's {method} got through"));
         }
         let meant = request.other(MEANT_FOR).map(|name| String::from_utf8_lossy(name).into_owned());
-        if meant.as_ref().is_some_and(|name| *name != self.name) {
+        if meant.as_ref().is_some_and(|name| *name != self.user) {
             return self.violation(format!("{method} for {}, not for us", meant.unwrap_or_default()));
         }
         if method != "CANCEL" {
@@ -447,26 +475,33 @@ impl Phone {
                 }
                 self.respond(from, request, if known { 200 } else { 481 });
             }
+            "PRACK" => self.pracked(from, request),
+            "UPDATE" => self.updated(from, request),
+            "REFER" => self.referred(from, request, now),
+            "INFO" | "NOTIFY" => {
+                let known = self.dialog(request).is_some();
+                self.respond(from, request, if known { 200 } else { 481 });
+            }
             "OPTIONS" => self.respond(from, request, 200),
             _ => self.respond(from, request, 405),
         }
     }
 
     /// The dialog a request belongs to.
-    fn dialog(&mut self, request: &Message) -> Option<&mut Call> {
+    pub(crate) fn dialog(&mut self, request: &Message) -> Option<&mut Call> {
         let (ours, theirs) = (request.to_tag()?.to_owned(), request.from_tag()?.to_owned());
         let call = self.calls.get_mut(request.call_id())?;
         (call.local_tag == ours && call.remote_tag == theirs).then_some(call)
     }
 
     /// Answers finally and remembers it for retransmissions.
-    fn respond(&mut self, from: From, request: &Message, status: u16) {
+    pub(crate) fn respond(&mut self, from: From, request: &Message, status: u16) {
         let bytes = request.respond(status, edgeway_sip::reason_phrase(status)).to_tag("p").build();
         self.remember(request, &bytes);
         self.reply(from, bytes);
     }
 
-    fn remember(&mut self, request: &Message, bytes: &Bytes) {
+    pub(crate) fn remember(&mut self, request: &Message, bytes: &Bytes) {
         let key = (branch_of(request, ""), request.method().unwrap_or_default().to_owned());
         self.answered.insert(key, bytes.clone());
     }
@@ -474,33 +509,28 @@ impl Phone {
     fn ring(&mut self, from: From, request: &Message, now: Moment) {
         let id = request.call_id().to_owned();
         let user = request.request_uri().and_then(Uri::parse).and_then(|uri| uri.user.map(str::to_owned));
-        if user.as_deref() != Some(self.name.as_str()) {
+        if user.as_deref() != Some(self.user.as_str()) {
             return self.violation(format!("INVITE for {user:?}, not for us"));
         }
         if self.calls.contains_key(&id) {
             // RFC 3261 §8.2.2.2: the same request over another way.
             return self.respond(from, request, 482);
         }
-        let call = Call {
-            peer: request.from().parsed_uri().and_then(|uri| uri.user).unwrap_or_default().to_owned(),
-            caller: false,
-            stage: Stage::Ringing,
-            local_tag: self.chance.word(),
-            remote_tag: request.from_tag().unwrap_or_default().to_owned(),
-            seq: 0,
-            remote_seq: request.cseq().0,
-            target: request.contacts().next().map(|contact| contact.uri.to_owned()).unwrap_or_default(),
-            routes: texts(request, Name::RecordRoute),
-            branch: branch_of(request, ""),
-            invite: Some((from, request.clone())),
-            repeating: None,
-            interval: T1,
-            acknowledgement: None,
-            plan: TALK,
-            cancelled: false,
-            cancelled_at: None,
-            reinviting: false,
+        let replaced = match request.other("Replaces").map(|value| String::from_utf8_lossy(value).into_owned()) {
+            Some(replaces) => match self.replaced_by(&replaces) {
+                Some(replaced) => Some(replaced),
+                None => return self.respond(from, request, 481),
+            },
+            None => None,
         };
+        let peer = request.from().parsed_uri().and_then(|uri| uri.user).unwrap_or_default().to_owned();
+        let mut call = Call::new(&peer, false, Stage::Ringing, self.chance.word(), TALK);
+        call.remote_tag = request.from_tag().unwrap_or_default().to_owned();
+        call.remote_seq = request.cseq().0;
+        call.target = request.contacts().next().map(|contact| contact.uri.to_owned()).unwrap_or_default();
+        call.routes = texts(request, Name::RecordRoute);
+        call.branch = branch_of(request, "");
+        call.invite = Some((from, request.clone()));
         let tag = call.local_tag.clone();
         self.calls.insert(id.clone(), call);
         // Until there is a final answer, retransmissions are answered with what was said last.
@@ -511,6 +541,15 @@ impl Phone {
         let ringing = ringing.header(Name::Contact, &format!("<{}>", self.contact_uri())).build();
         self.remember(request, &ringing);
         self.reply(from, ringing);
+        if let Some(replaced) = replaced {
+            // RFC 3891 §3: whoever takes the place of a call that stands does not ring.
+            self.set(Timer::Answer(id), now);
+            return self.set(Timer::HangUp(replaced), now + T1);
+        }
+        if self.chance.percent(35) {
+            let after = now + self.chance.millis(50, 1_500);
+            self.set(Timer::Progress(id.clone()), after);
+        }
         let after = now + self.chance.millis(300, 6_000);
         self.set(Timer::Answer(id), after);
     }
@@ -519,12 +558,24 @@ impl Phone {
     pub(crate) fn answer(&mut self, id: &str, now: Moment) {
         let refuses = self.chance.percent(10) && !self.always_answers;
         let Some(call) = self.calls.get_mut(id) else { return };
+        if call.reliable.is_some() {
+            // RFC 3262 §5: not before the PRACK.
+            return self.set(Timer::Answer(id.to_owned()), now + T1);
+        }
         let Some((from, request)) = call.invite.take() else { return };
+        self.unset(&Timer::Progress(id.to_owned()));
         if refuses {
             return self.decline(id, from, &request, 486, now);
         }
+        let Some(call) = self.calls.get_mut(id) else { return };
         call.stage = Stage::Established;
-        let body = self.description(id, "sendrecv");
+        let body = match call.described.clone() {
+            // RFC 6337 §2.2: a reliable answer is not given again; any other is, as it was.
+            Some((_, true)) => String::new(),
+            Some((body, false)) => body,
+            None if request.has_sdp() => self.answer_to(id, request.body(), "sendrecv"),
+            None => self.offer(id, "sendrecv"),
+        };
         self.accept(id, from, &request, &body, now);
         self.set(Timer::HangUp(id.to_owned()), now + TALK_MAX);
         if self.chance.percent(15) {
@@ -537,7 +588,9 @@ impl Phone {
         let contact = format!("<{}>", self.contact_uri());
         let Some(call) = self.calls.get_mut(id) else { return };
         let response = request.respond(200, "OK").to_tag(&call.local_tag).record_route();
-        let bytes = response.header(Name::Contact, &contact).body("application/sdp", body.as_bytes()).build();
+        let response = response.header(Name::Contact, &contact);
+        let response = if body.is_empty() { response } else { response.body("application/sdp", body.as_bytes()) };
+        let bytes = response.build();
         call.repeating = Some((from, bytes.clone(), now + REPEAT));
         call.interval = T1;
         // The transaction is over; the answer is repeated by the timer until the ACK comes.
@@ -546,7 +599,7 @@ impl Phone {
         self.set(Timer::RepeatAnswer(id.to_owned()), now + T1);
     }
 
-    fn decline(&mut self, id: &str, from: From, request: &Message, status: u16, now: Moment) {
+    pub(crate) fn decline(&mut self, id: &str, from: From, request: &Message, status: u16, now: Moment) {
         let Some(call) = self.calls.get(id) else { return };
         let bytes = request.respond(status, edgeway_sip::reason_phrase(status)).to_tag(&call.local_tag).build();
         self.remember(request, &bytes);
@@ -610,7 +663,7 @@ impl Phone {
         if verdict != 200 {
             return self.respond(from, request, verdict);
         }
-        let body = self.description(&id, "recvonly");
+        let body = self.answer_to(&id, request.body(), "recvonly");
         self.accept(&id, from, request, &body, now);
     }
 
@@ -620,7 +673,10 @@ impl Phone {
         let known = self.answered.contains_key(&(branch.clone(), "INVITE".to_owned()));
         self.respond(from, cancel, if known { 200 } else { 481 });
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.branch == branch && !call.caller) else { return };
+        call.reliable = None;
         if let Some((from, request)) = call.invite.take() {
+            self.unset(&Timer::Progress(id.clone()));
+            self.unset(&Timer::RepeatProgress(id.clone()));
             self.unset(&Timer::Answer(id.clone()));
             self.decline(&id, from, &request, 487, now);
         }
@@ -628,7 +684,7 @@ impl Phone {
 }
 
 /// A request that goes the way of `invite`, hop by hop: CANCEL, or the ACK of a failure.
-fn hop_request(invite: &Message, method: &str, to: Option<&str>) -> String {
+pub(crate) fn hop_request(invite: &Message, method: &str, to: Option<&str>) -> String {
     let text = |name| invite.header(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
     let mut out = format!("{method} {} SIP/2.0\r\n", invite.request_uri().unwrap_or_default());
     out += &format!("Via: {}\r\nMax-Forwards: 70\r\n", text(Name::Via));
@@ -643,6 +699,6 @@ fn hop_request(invite: &Message, method: &str, to: Option<&str>) -> String {
     out + &format!("CSeq: {} {method}\r\nContent-Length: 0\r\n\r\n", invite.cseq().0)
 }
 
-fn texts(message: &Message, name: Name) -> Vec<String> {
+pub(crate) fn texts(message: &Message, name: Name) -> Vec<String> {
     message.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }

@@ -154,7 +154,8 @@ impl World {
         let ready: Vec<_> = (0..self.phones.len()).filter(|n| self.phones[*n].is_ready()).collect();
         let Some(caller) = self.chance.pick(&ready).copied() else { return };
         let callee = self.chance.below(self.phones.len());
-        if callee == caller || self.phones[caller].calls.len() > 4 {
+        let same = self.phones[callee].user == self.phones[caller].user;
+        if same || self.phones[caller].calls.len() > 4 {
             return;
         }
         let cancel = self.chance.percent(15).then(|| self.chance.millis(10, 5_000));
@@ -167,8 +168,11 @@ impl World {
             hold: self.chance.percent(40),
             cancel,
             late_offer: self.chance.percent(15),
+            video: self.chance.percent(30),
+            reliable: self.chance.percent(40),
+            transfer: self.chance.percent(15),
         };
-        let to = self.phones[callee].name.clone();
+        let to = self.phones[callee].user.clone();
         self.calls_made += 1;
         self.with_phone(caller, |phone, now| phone.call(&to, plan, now));
     }

@@ -8,6 +8,7 @@ use edgeway_model::world::Transport;
 
 use crate::calls::{Outcome, Plan};
 use crate::conns::first_line;
+use crate::descriptions::offers_plain;
 use crate::host::AnyNode;
 use crate::world::{Actor, World};
 
@@ -34,7 +35,7 @@ impl World {
 
     /// What a node puts on a connection: nothing plain leaves, no key enters.
     pub(crate) fn check_outward(&mut self, node: usize, bytes: &[u8]) {
-        if self.slots[node].is_edge && holds(bytes, b"RTP/AVP") {
+        if self.slots[node].is_edge && offers_plain(bytes) {
             self.fail(format!("media in clear was offered outside: {}", first_line(bytes)));
         }
         if !self.slots[node].is_edge && holds(bytes, b"a=crypto") {
@@ -73,7 +74,7 @@ impl World {
             if !phone.registered {
                 return self.fail(format!("{name} is not registered after the calm"));
             }
-            if !self.registrar.knows(&name, self.now) {
+            if !self.registrar.knows(&self.phones[index].user.clone(), self.now) {
                 return self.fail(format!("{name} believes to be registered, the registrar does not"));
             }
             let Some(conn) = phone.flow.and_then(|flow| self.by_flow.get(&(Actor::Phone(index), flow))) else {
@@ -113,12 +114,14 @@ impl World {
 
     /// Everybody is called once. Returns the calls.
     pub(crate) fn call_everybody(&mut self) -> Vec<(usize, String)> {
-        let plan = Plan { talk: Duration::from_secs(3), hold: true, cancel: None, late_offer: false };
+        let plan = Plan { talk: Duration::from_secs(3), hold: true, video: true, ..Plan::default() };
         let mut calls = Vec::new();
         for callee in 0..self.phones.len() {
             self.phones[callee].always_answers = true;
-            let caller = (callee + 1) % self.phones.len();
-            let to = self.phones[callee].name.clone();
+            let callers = (1..self.phones.len()).map(|by| (callee + by) % self.phones.len());
+            let mut callers = callers.filter(|caller| self.phones[*caller].user != self.phones[callee].user);
+            let Some(caller) = callers.next() else { continue };
+            let to = self.phones[callee].user.clone();
             let call = self.with_phone(caller, |phone, now| phone.call(&to, plan, now));
             calls.push((caller, call));
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use edgeway_model::world::{FlowEvent, Transport};
 use edgeway_model::{FlowId, Input, Moment};
 
-use crate::world::{Actor, Happening, INSIDE_PHONE, REGISTRAR, STANDBY, World, core_address, edge_address};
+use crate::world::{Actor, Happening, REGISTRAR, STANDBY, World, core_address, edge_address};
 
 #[derive(Debug)]
 pub(crate) enum Item {
@@ -106,8 +106,9 @@ impl World {
         if is_registrar(address) {
             return (!self.registrar_down.contains(&address)).then_some(Actor::Registrar);
         }
-        if address == INSIDE_PHONE {
-            return self.phones.iter().position(|phone| !phone.is_outside()).map(Actor::Phone);
+        let inside = self.phones.iter().position(|phone| !phone.is_outside() && phone.address == address);
+        if let Some(phone) = inside {
+            return Some(Actor::Phone(phone));
         }
         let mut cores = self.edges..self.slots.len();
         let core = cores.find(|node| core_address(node - self.edges) == address)?;
@@ -315,11 +316,11 @@ impl World {
         }
     }
 
-    /// The inside phone sends; it keeps one connection per address.
+    /// An inside phone sends; it keeps one connection per address.
     pub(crate) fn send_inside(&mut self, phone: usize, to: SocketAddr, transport: Transport, bytes: Bytes) {
-        let actor = Actor::Phone(phone);
+        let (actor, own) = (Actor::Phone(phone), self.phones[phone].address);
         if transport == Transport::Udp {
-            return self.send_datagram(INSIDE_PHONE, to, bytes);
+            return self.send_datagram(own, to, bytes);
         }
         let standing = self.conns.iter().rev().find(|conn| {
             conn.ends[0].actor == actor && conn.ends[1].address == to && conn.ends[0].state != State::Closed
@@ -328,7 +329,7 @@ impl World {
             Some(conn) => conn.ends[0].flow,
             None => {
                 let flow = FlowId::accepted(1, u64::try_from(self.conns.len()).unwrap_or(0));
-                self.dial(actor, flow, INSIDE_PHONE, to);
+                self.dial(actor, flow, own, to);
                 flow
             }
         };

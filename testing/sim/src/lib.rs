@@ -18,11 +18,15 @@ mod chance;
 mod chaos;
 mod check;
 mod conns;
+mod descriptions;
+mod early;
+mod forker;
 mod host;
 mod links;
 mod media;
 mod phone;
 mod registrar;
+mod transfer;
 mod version1;
 mod world;
 

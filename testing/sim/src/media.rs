@@ -31,14 +31,17 @@ pub(crate) struct MediaModel {
     relays: BTreeMap<(NodeId, RelayId), PortPair>,
     /// At a core: the key the client sends with, and whether the inside party's address is known.
     keys: BTreeMap<(NodeId, RelayId), (String, bool)>,
+    /// At a core: every key ever sent with, and the relay it is of.
+    sent: BTreeMap<Vec<u8>, (NodeId, RelayId)>,
 }
 
-/// Base 64 of 30 bytes, which need no padding.
-fn base64(bytes: &[u8]) -> String {
+/// Base 64 with padding.
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = bytes.chunks(3).flat_map(|three| {
-        let bits = three.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
-        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(bits >> shift & 63) as usize]))
+        let bits = (0..3).fold(0_u32, |bits, at| (bits << 8) | u32::from(three.get(at).copied().unwrap_or(0)));
+        let digit = move |at: usize| char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]);
+        (0..4).map(move |at| if at <= three.len() { digit(at) } else { '=' })
     });
     digits.collect()
 }
@@ -51,7 +54,12 @@ impl MediaModel {
             MediaCommand::BindPorts { pairs } => Ok(Effect::Bound(self.bind(*pairs))),
             MediaCommand::SetOutside(rule) => self.set(&rule.peer, rule.relay, rule.ports),
             MediaCommand::SetInside(rule) => {
-                if let LegSecurity::Srtp { receive, .. } = &rule.outside {
+                if let LegSecurity::Srtp { receive, send } = &rule.outside {
+                    let name = (rule.peer.clone(), rule.relay);
+                    let sent = self.sent.entry(send.key_and_salt().to_vec()).or_insert_with(|| name.clone());
+                    if *sent != name || send == receive {
+                        return Err(format!("{} sends with a key that is used already", rule.relay));
+                    }
                     let key = (base64(receive.key_and_salt()), rule.party.described.is_some());
                     self.keys.insert((rule.peer.clone(), rule.relay), key);
                 }
@@ -149,9 +157,7 @@ mod tests {
 
     #[test]
     fn keys_are_written_like_the_phones_write_them() {
-        let mut bytes = [0; 30];
-        bytes[..3].copy_from_slice(b"Man");
-        assert!(base64(&bytes).starts_with("TWFuAAAA") && base64(&bytes).len() == 40);
+        assert_eq!((base64(b"Man"), base64(b"Ma"), base64(b"M")), ("TWFu".into(), "TWE=".into(), "TQ==".into()));
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub(crate) enum Timer {
     RepeatAnswer(String),
     HangUp(String),
     Hold(String),
+    Transfer(String),
+    Progress(String),
+    RepeatProgress(String),
     GiveUp(String),
 }
 
@@ -98,7 +101,14 @@ pub(crate) struct Client {
 /// One phone.
 #[derive(Debug)]
 pub(crate) struct Phone {
+    /// What tells this device from others.
     pub(crate) name: String,
+    /// Whose it is.
+    pub(crate) user: String,
+    /// Who else can be called.
+    pub(crate) friends: Vec<String>,
+    /// Counts its descriptions.
+    pub(crate) version: u64,
     pub(crate) place: Place,
     pub(crate) address: SocketAddr,
     pub(crate) chance: Chance,
@@ -136,6 +146,9 @@ impl Phone {
         let register_call = format!("reg-{}-{}", name, chance.word());
         let mut phone = Self {
             name: name.to_owned(),
+            user: name.split('-').next().unwrap_or(name).to_owned(),
+            friends: Vec::new(),
+            version: 0,
             edge: match &place {
                 Place::Outside(edges) => chance.below(edges.len()),
                 Place::Inside { .. } => 0,
@@ -319,6 +332,9 @@ impl Phone {
             Timer::RepeatAnswer(call) => self.repeat_answer(&call, now),
             Timer::HangUp(call) => self.hang_up(&call, now),
             Timer::Hold(call) => self.hold(&call, now),
+            Timer::Transfer(call) => self.transfer(&call, now),
+            Timer::Progress(call) => self.progress(&call, now),
+            Timer::RepeatProgress(call) => self.repeat_progress(&call, now),
             Timer::GiveUp(call) => self.give_up(&call, now),
         }
     }
@@ -367,11 +383,11 @@ impl Phone {
         text += &self.first_routes();
         text += &format!(
             "From: <sip:{0}@example.com>;tag=r\r\nTo: <sip:{0}@example.com>\r\nCall-ID: {1}\r\nCSeq: {2} REGISTER\r\n",
-            self.name, self.register_call, self.register_seq
+            self.user, self.register_call, self.register_seq
         );
         text += &format!("Contact: {}\r\nExpires: {expires}\r\nSupported: path, outbound, gruu\r\n", self.contact());
         if let Some(nonce) = &self.nonce {
-            text += &format!("Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.name);
+            text += &format!("Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.user);
         }
         text += "Content-Length: 0\r\n\r\n";
         self.request(text, None, now);
@@ -386,7 +402,7 @@ impl Phone {
             Place::Outside(_) => "tls",
             Place::Inside { transport, .. } => transport.param(),
         };
-        format!("sip:{}@{};transport={transport}", self.name, self.address)
+        format!("sip:{}@{};transport={transport}", self.user, self.address)
     }
 
     /// A Via with a fresh branch.
@@ -505,6 +521,11 @@ impl Phone {
     fn lost(&mut self, client: &Client, now: Moment) {
         match (&client.call, client.method.as_str()) {
             (Some(call), "INVITE" | "BYE") => self.call_failed(&call.clone(), client.method == "INVITE", 0, now),
+            (Some(call), "UPDATE") => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.reinviting = false;
+                }
+            }
             (_, "REGISTER") if !self.is_outside() && self.wanted => {
                 self.registered = false;
                 let at = now + self.chance.millis(1_000, 3_000);
@@ -524,7 +545,7 @@ impl Phone {
         let reliable = self.is_reliable();
         let Some(client) = self.clients.get_mut(&branch) else {
             // Forgotten, or asked on an earlier connection.
-            return self.repeated_success(response, &method);
+            return self.repeated_success(response, &method, now);
         };
         if status < 200 {
             client.rings = true;
@@ -533,12 +554,17 @@ impl Phone {
             {
                 let cancel = client.cancel && method == "INVITE";
                 self.call_rings(&call, status, cancel, now);
+                if method == "INVITE" {
+                    self.heard_progress(&call, response, now);
+                }
             }
             return;
         }
         match client.status {
             None => client.status = Some(status),
-            Some(200..=299) if method == "INVITE" && status < 300 => return self.repeated_success(response, &method),
+            Some(200..=299) if method == "INVITE" && status < 300 => {
+                return self.repeated_success(response, &method, now);
+            }
             Some(first) if reliable => {
                 return self.violation(format!("two final answers to one {method}: {first} and {status}"));
             }
@@ -551,7 +577,8 @@ impl Phone {
         }
         // A re-INVITE that a BYE has overtaken may be left unanswered.
         let of_call = self.clients.get(&branch).and_then(|client| client.call.as_ref());
-        let stands = of_call.is_none_or(|call| method != "INVITE" || self.calls.contains_key(call));
+        let overtaken = matches!(method.as_str(), "INVITE" | "UPDATE" | "PRACK" | "REFER" | "NOTIFY");
+        let stands = of_call.is_none_or(|call| !overtaken || self.calls.contains_key(call));
         if self.nothing_fails && stands && matches!(status, 408 | 430 | 500 | 503) {
             self.violation(format!("{method} got {status}, though nothing was away for long"));
         }
@@ -568,6 +595,11 @@ impl Phone {
                 self.invite_answered(&call, response, status, now);
             }
             ("BYE", Some(call)) => self.bye_answered(&call, status, now),
+            ("UPDATE", Some(call)) => {
+                if let Some(call) = self.calls.get_mut(&call) {
+                    call.reinviting = false;
+                }
+            }
             _ => {}
         }
     }

@@ -1,20 +1,21 @@
 //! The registrar inside: a location table with Path, and a proxy that follows Routes as naively as
 //! the standard allows, so that an edge or core that lets a stranger's Route through is found out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
 use edgeway_model::world::Transport;
-use edgeway_model::{FlowId, Moment};
+use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::framer::{Element, Framer};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, Received, TransactionId};
 use edgeway_sip::{Message, Name, Uri};
 
 use crate::calls::HOSTILE;
+use crate::forker::{Device, Forker, Turn};
 
 /// How long it waits for any answer.
 const PATIENCE: Patience = Patience { answer: Duration::from_secs(32), route: Duration::from_secs(1) };
@@ -55,11 +56,15 @@ pub(crate) struct Registrar {
     pub(crate) habits: Habits,
     users: Vec<String>,
     proxy: Proxy,
+    forker: Forker,
+    /// What the forker wants done.
+    turns: VecDeque<Turn>,
     location: BTreeMap<String, BTreeMap<String, Binding>>,
     /// With the address of ours each belongs to.
     framers: BTreeMap<FlowId, (SocketAddr, Framer)>,
     dialled: BTreeMap<(SocketAddr, SocketAddr), FlowId>,
     sequence: u64,
+    now: Moment,
     pub(crate) acts: Vec<Act>,
 }
 
@@ -70,10 +75,13 @@ impl Registrar {
             habits,
             users,
             proxy: Proxy::new(PATIENCE, 0xbead),
+            forker: Forker::default(),
+            turns: VecDeque::new(),
             location: BTreeMap::new(),
             framers: BTreeMap::new(),
             dialled: BTreeMap::new(),
             sequence: 0,
+            now: Moment::ZERO,
             acts: Vec::new(),
         }
     }
@@ -233,7 +241,8 @@ impl Registrar {
     fn route(&mut self, id: TransactionId, request: &Message, now: Moment) {
         let initial = request.to_tag().is_none();
         if request.method() == Some("INVITE") {
-            if initial && self.habits.challenges && request.header(Name::ProxyAuthorization).is_none() {
+            let forked = request.top_via().host == "forker.invalid";
+            if initial && !forked && self.habits.challenges && request.header(Name::ProxyAuthorization).is_none() {
                 let response = request.respond(407, "Proxy Authentication Required").to_tag("s");
                 let challenge = "Digest realm=\"example.com\", nonce=\"call1\"";
                 let bytes = response.header(Name::ProxyAuthenticate, challenge).build();
@@ -241,6 +250,16 @@ impl Registrar {
             }
             let trying = request.respond(100, "Trying").build();
             self.proxy.respond(id, 100, trying, now);
+        }
+        let devices =
+            if request.method() == Some("INVITE") && initial { self.devices(request, now) } else { Vec::new() };
+        if devices.len() > 1
+            && let Some(forker) = forker()
+        {
+            let mut edit = request.edit();
+            edit.push_via(&format!("SIP/2.0/TCP {};branch={}", self.addresses[0], self.proxy.branch(id)));
+            let bytes = edit.finish();
+            return self.proxy.forward(id, forker, bytes, now);
         }
         let mut edit = request.edit();
         let Some(next) = self.next_hop(&mut edit, request, now) else {
@@ -257,6 +276,51 @@ impl Registrar {
         let bytes = edit.finish();
         let hop = self.hop(local, address, transport);
         self.proxy.forward(id, hop, bytes, now);
+    }
+
+    /// The devices of the user a new request is for, if nothing but the user decides where it goes.
+    fn devices(&self, request: &Message, now: Moment) -> Vec<Device> {
+        let ours = |uri: &str| place(uri).is_some_and(|(address, _)| self.addresses.contains(&address));
+        if !request.routes().all(|route| ours(route.uri)) {
+            return Vec::new();
+        }
+        let Some(uri) = request.request_uri().and_then(Uri::parse).filter(|uri| uri.host == "example.com") else {
+            return Vec::new();
+        };
+        let bindings = self.location.get(&format!("{}@example.com", uri.user.unwrap_or_default()));
+        let live = bindings.into_iter().flat_map(BTreeMap::values).filter(|binding| binding.expires > now);
+        live.map(|binding| Device { contact: binding.contact.clone(), path: binding.path.clone() }).collect()
+    }
+
+    /// What has been forwarded to the forker: an INVITE, its CANCEL, or an answer to one of its own.
+    fn fork(&mut self, bytes: Bytes) {
+        let turns = match Message::parse(bytes.clone()) {
+            Ok(message) if message.method() == Some("INVITE") => {
+                let devices = self.devices(&message, self.now);
+                self.forker.fork(&message, &devices)
+            }
+            Ok(message) if message.method() == Some("CANCEL") => self.forker.cancel(&message),
+            Ok(message) if message.is_request() => Vec::new(),
+            Ok(_) | Err(_) => self.forker.answered(&bytes),
+        };
+        self.turns.extend(turns);
+        self.forker.forget_answered();
+    }
+
+    fn take_turn(&mut self, turn: Turn, now: Moment) {
+        let Some(forker) = forker() else { return };
+        match turn {
+            Turn::Request(bytes) => {
+                if let Ok(request) = Message::parse(bytes) {
+                    self.request(forker, &request, now);
+                }
+            }
+            Turn::Answer(bytes) => {
+                if let Ok(response) = Message::parse(bytes) {
+                    self.response(&forker, &response, now);
+                }
+            }
+        }
     }
 
     /// Takes our own Routes off and finds where the request goes (RFC 3261 §16.4 to §16.6).
@@ -328,21 +392,33 @@ impl Registrar {
         match hop {
             Hop::Flow(flow) if self.framers.contains_key(flow) => self.acts.push(Act::Send(*flow, bytes)),
             Hop::Datagram { local, peer } => self.acts.push(Act::Datagram(*local, *peer, bytes)),
-            Hop::Flow(_) | Hop::Peer(_) | Hop::Client { .. } => {}
+            Hop::Peer(_) => self.fork(bytes),
+            Hop::Flow(_) | Hop::Client { .. } => {}
         }
     }
 
     fn settle(&mut self, now: Moment) {
+        self.now = now;
         loop {
             while let Some(event) = self.proxy.poll_event() {
                 match event {
                     Event::TimedOut(id) | Event::Unroutable(id) => self.answer(id, 408, "Request Timeout", now),
                 }
             }
-            let Some(transmit) = self.proxy.poll_transmit() else { return };
-            self.send(&transmit.hop, transmit.bytes);
+            if let Some(transmit) = self.proxy.poll_transmit() {
+                self.send(&transmit.hop, transmit.bytes);
+            } else if let Some(turn) = self.turns.pop_front() {
+                self.take_turn(turn, now);
+            } else {
+                return;
+            }
         }
     }
+}
+
+/// The forker, as a hop of the proxy.
+fn forker() -> Option<Hop> {
+    NodeId::new("forker").map(Hop::Peer)
 }
 
 /// The address and transport a URI leads to; names are not looked up.

@@ -144,6 +144,8 @@ pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::ne
 pub(crate) const STANDBY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 51)), 5_060);
 pub(crate) const INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)), 5_060);
 
+pub(crate) const SECOND_INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 98)), 5_060);
+
 pub(crate) fn core_address(core: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 11 + u8::try_from(core).unwrap_or(0)], 5_060))
 }
@@ -185,6 +187,20 @@ impl World {
             let place = Place::Inside { registrar: REGISTRAR, transport: habits.transport };
             phones.push(Phone::new("ines", place, INSIDE_PHONE, chance.split()));
             users.push("ines".to_owned());
+        }
+        // Some have a second device, which rings as well.
+        for n in 0..phones.len() {
+            if chance.percent(30) && phones.len() < 8 {
+                let (name, place) = (format!("{}-2", phones[n].name), phones[n].place.clone());
+                let address = match &place {
+                    Place::Outside(_) => SocketAddr::from(([192, 0, 2, 30 + u8::try_from(n).unwrap_or(0)], 50_000)),
+                    Place::Inside { .. } => SECOND_INSIDE_PHONE,
+                };
+                phones.push(Phone::new(&name, place, address, chance.split()));
+            }
+        }
+        for phone in &mut phones {
+            phone.friends.clone_from(&users);
         }
         let mut slots = Vec::new();
         for n in 0..edges + cores {
@@ -410,6 +426,8 @@ impl World {
                 answer_within: Duration::from_secs(30),
                 media_address: core_address(core).ip(),
                 allow_unencrypted: false,
+                inside_offer: edgeway_media::sdp::Protection::Plain,
+                media_timeout: Some(Duration::from_secs(20)),
                 stun_keepalive: true,
                 standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             };
@@ -670,6 +688,7 @@ fn called(notice: &Notice) -> &str {
         Notice::CallOffered { call }
         | Notice::CallRinging { call }
         | Notice::CallAnswered { call }
+        | Notice::NoMedia { call, .. }
         | Notice::CallEnded { call, .. } => call.reveal(),
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }

@@ -5,8 +5,8 @@ pub(crate) mod sockets;
 use std::fmt::Write as _;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use edgeway_link::frame::{Frame, Load};
-use edgeway_model::media::PortPair;
+use edgeway_link::frame::{Frame, Load, RelayRule};
+use edgeway_model::media::{Carriage, PortPair};
 use edgeway_model::{FlowId, Random, RelayId};
 
 /// The honest call, which the hostile edge is assumed to know all about.
@@ -179,7 +179,16 @@ impl Forger {
         let (relay, ports) = (RelayId(u32::try_from(self.below(1 << 24)).unwrap_or(0)), PortPair { rtp: 36_000 });
         match self.below(4) {
             0 => Frame::ToClient { sip: Bytes::from(bye(CALL, TAG)) },
-            1 => Frame::SetRelay { relay, ports, call: 1, flow: FlowId(2), described: None, srtp: true },
+            1 => Frame::SetRelay(RelayRule {
+                relay,
+                ports,
+                call: 1,
+                flow: FlowId(2),
+                described: None,
+                srtp: true,
+                mux: self.below(2) == 0,
+                carriage: Carriage::Rtp,
+            }),
             2 => Frame::CloseRelay { relay, ports },
             _ => Frame::Synchronised,
         }
