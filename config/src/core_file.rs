@@ -8,9 +8,10 @@ use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{
-    CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, FixedEdge, HostPort, StandbyKeepalive,
+    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, FixedEdge,
+    HostPort, Registrar, StandbyKeepalive,
 };
-use crate::values;
+use crate::values::{self, WrittenRegistrar};
 
 /// Where the inside reaches the core.
 const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060);
@@ -38,11 +39,16 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let link_listen = reader.read("link.listen", values::socket_addr);
     let advertise = advertise(&mut reader, &listen);
     let ports = reader.read("media.ports", values::port_range);
+    let dscp = node_file::media_dscp(&mut reader);
     let media_address = media_address(&mut reader, &listen, advertise.as_ref());
     let allow_unencrypted = reader.read("media.allow_unencrypted", values::boolean).or(false);
 
+    let tls_listen = reader.list("sip.tls.listen", values::socket_addr);
     let mut claims = Vec::new();
     claims.extend(Claim::tcp_and_udp("sip.listen", &listen, SIP_LISTEN));
+    if !matches!(tls_listen, Found::Absent) {
+        claims.extend(Claim::tcp("sip.tls.listen", &tls_listen, SIP_LISTEN));
+    }
     claims.extend(Claim::loopback(&metrics));
     claims.extend(Claim::tcp_if_set("link.listen", &link_listen));
     node_file::check_claims(&mut reader, &claims);
@@ -50,7 +56,8 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let bound = media_address.unwrap_or(first(&listen).ip());
     node_file::check_media_ports(&mut reader, &claims, bound, &ports);
 
-    let sip = sip(&mut reader, listen, advertise);
+    let tls = tls(&mut reader, tls_listen);
+    let sip = sip(&mut reader, listen, tls, advertise);
     let link = link(&mut reader, link_listen);
     let ports = ports.or(MEDIA_PORTS);
     let settings = || {
@@ -62,7 +69,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             log,
             domains: domains?,
             sip: sip?,
-            media: CoreMediaSettings { address: media_address?, ports, allow_unencrypted },
+            media: CoreMediaSettings { address: media_address?, ports, dscp, allow_unencrypted },
             link,
         })
     };
@@ -73,10 +80,12 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
 fn sip(
     reader: &mut Reader<'_>,
     listen: Found<Vec<SocketAddr>>,
+    tls: CoreTlsSettings,
     advertise: Option<HostPort>,
 ) -> Option<CoreSipSettings> {
     let path_headers = reader.read("sip.path_headers", values::boolean).or(true);
-    let registrars = required_list(reader, "sip.registrars", values::registrar);
+    let registrars = registrars(reader);
+    let dns_servers = reader.list("dns.servers", values::dns_server).or(Vec::new());
     let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
     let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
     let stun_keepalive = reader.read("sip.stun_keepalive", values::boolean).or(true);
@@ -87,11 +96,59 @@ fn sip(
         advertise: advertise?,
         path_headers,
         registrars: registrars?,
+        tls,
+        dns_servers,
         options_interval,
         request_timeout,
         stun_keepalive,
         standby_keepalive,
     })
+}
+
+/// Where no entry says its priority, the order of the list does.
+fn registrars(reader: &mut Reader<'_>) -> Option<Vec<Registrar>> {
+    let path = "sip.registrars";
+    let found = reader.list(path, values::registrar);
+    if matches!(found, Found::Absent) {
+        reader.missing(path);
+    }
+    let line = found.line();
+    let entries = found.good()?;
+    let said = entries.iter().filter(|entry| entry.priority.is_some()).count();
+    if said != 0 && said != entries.len() {
+        let complaint = Complaint::new("some say their priority and some do not", "Say it for all, or for none.");
+        reader.complain(path, line, complaint);
+    }
+    for (index, WrittenRegistrar { registrar, .. }) in entries.iter().enumerate() {
+        if entries[..index].iter().any(|earlier| earlier.registrar.is_same_place(registrar)) {
+            let complaint = Complaint::new(format!("{registrar} is there twice"), "Remove one of the two.");
+            reader.complain(&format!("{path}[{index}]"), line, complaint);
+        }
+    }
+    let place = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+    let ranked = entries.into_iter().enumerate().map(|(index, WrittenRegistrar { registrar, priority })| Registrar {
+        priority: priority.unwrap_or(place(index)),
+        ..registrar
+    });
+    Some(ranked.collect())
+}
+
+/// TLS inside. A listener without a certificate cannot be.
+fn tls(reader: &mut Reader<'_>, listen: Found<Vec<SocketAddr>>) -> CoreTlsSettings {
+    let ca = reader.read("sip.tls.ca", values::path).good();
+    let chain = reader.read("sip.tls.certificate", values::path);
+    let key = reader.read("sip.tls.key", values::path);
+    let verify_clients = reader.read("sip.tls.verify_clients", values::boolean).or(true);
+    let wanted = !matches!(listen, Found::Absent);
+    let (has_chain, has_key) = (!matches!(chain, Found::Absent), !matches!(key, Found::Absent));
+    if !has_chain && (wanted || has_key) {
+        reader.missing("sip.tls.certificate");
+    }
+    if !has_key && (wanted || has_chain) {
+        reader.missing("sip.tls.key");
+    }
+    let certificate = chain.good().zip(key.good()).map(|(chain, key)| CertificateFiles { chain, key });
+    CoreTlsSettings { listen: listen.or(Vec::new()), ca, certificate, verify_clients }
 }
 
 /// A list without a default and without repetitions.

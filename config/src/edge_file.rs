@@ -34,6 +34,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
     let listen = reader.list("sip.listen", values::socket_addr);
     let link_listen = reader.read("link.listen", values::socket_addr);
     let ports = reader.read("media.ports", values::port_range);
+    let dscp = node_file::media_dscp(&mut reader);
     let media_address = reader.read("media.address", values::ip);
     let public_address = public_address(&mut reader, &listen, &media_address);
 
@@ -58,7 +59,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
             log,
             sip: sip?,
             link,
-            media: EdgeMediaSettings { address, public_address: public_address?, ports },
+            media: EdgeMediaSettings { address, public_address: public_address?, ports, dscp },
             limits,
         })
     };

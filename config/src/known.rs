@@ -267,6 +267,22 @@ const EDGE: &[Setting] = &[
         doc: MEDIA_PORTS_DOC,
     },
     Setting {
+        path: "media.dscp_audio",
+        preset: Preset::Toml("46"),
+        unit: "DSCP, 0 to 63",
+        example: "46",
+        impact: "restart; calls end",
+        doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
+    },
+    Setting {
+        path: "media.dscp_video",
+        preset: Preset::Toml("34"),
+        unit: "DSCP, 0 to 63",
+        example: "34",
+        impact: "restart; calls end",
+        doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
+    },
+    Setting {
         path: "limits.flows_max",
         preset: Preset::Toml("50000"),
         unit: "connections, 1 to 50000",
@@ -337,11 +353,67 @@ const CORE: &[Setting] = &[
     Setting {
         path: "sip.registrars",
         preset: Preset::Required,
-        unit: "list of tcp: or udp:, address and port",
+        unit: "list of tcp:, udp: or tls: with host and port, or of SIP URIs",
         example: "[\"tcp:10.0.0.5:5060\"]",
         impact: RESTART,
-        doc: "The registrars inside, all serving the same users, tried in this order. Nothing else inside is dialled \
-              for a registration.",
+        doc: "The registrars inside, all serving the same users: `tcp:10.0.0.5:5060`, `tls:pbx.example.com:5061`, \
+              `sip:example.com;transport=tls`. Names are looked up as RFC 3263 says (NAPTR, SRV, A and AAAA; with a \
+              port only A and AAAA). They are tried in this order, or by `;priority=` (lower first) and `;weight=` \
+              (share among equals), written behind each. A device stays at the node that holds its registration \
+              as long as that answers. Nothing else inside is dialled for a registration.",
+    },
+    Setting {
+        path: "sip.tls.listen",
+        preset: Preset::Derived("none: TLS is only dialled"),
+        unit: "list of addresses with port (TCP)",
+        example: "[\"10.0.0.4:5061\"]",
+        impact: "restart; registrations come back with the clients' next refresh",
+        doc: "Where registrars reach this core by TLS. Path, Record-Route and Via towards TLS registrars carry the \
+              port of the first; without one they carry 5061, and the registrar must use the connection we dialled \
+              (RFC 5923).",
+    },
+    Setting {
+        path: "sip.tls.ca",
+        preset: Preset::Derived("the certificate authorities of the system"),
+        unit: "PEM file",
+        example: "\"/etc/edgeway/inside-ca.pem\"",
+        impact: RESTART,
+        doc: "Certificates that may sign those of registrars and, with `sip.tls.verify_clients`, of whoever connects \
+              to `sip.tls.listen`. A registrar's certificate must name the host of its entry in `sip.registrars` \
+              (dNSName, iPAddress or `sip:` URI, without wildcards, RFC 5922). There is no way to switch this off.",
+    },
+    Setting {
+        path: "sip.tls.certificate",
+        preset: Preset::Derived("none is shown; required with `sip.tls.listen`"),
+        unit: "PEM file",
+        example: "\"/etc/edgeway/core.pem\"",
+        impact: RESTART,
+        doc: "The core's certificate and its intermediates: shown to registrars that ask for one, and by \
+              `sip.tls.listen`.",
+    },
+    Setting {
+        path: "sip.tls.key",
+        preset: Preset::Derived("none; required with `sip.tls.certificate`"),
+        unit: "PEM file",
+        example: "\"/etc/edgeway/core.key\"",
+        impact: RESTART,
+        doc: "The private key of `sip.tls.certificate`.",
+    },
+    Setting {
+        path: "sip.tls.verify_clients",
+        preset: Preset::Toml("true"),
+        unit: "true or false",
+        example: "true",
+        impact: RESTART,
+        doc: "Whether whoever connects to `sip.tls.listen` must show a certificate signed by `sip.tls.ca`.",
+    },
+    Setting {
+        path: "dns.servers",
+        preset: Preset::Derived("those of /etc/resolv.conf"),
+        unit: "list of addresses, with or without port",
+        example: "[\"10.0.0.2\"]",
+        impact: RESTART,
+        doc: "Name servers asked for the registrars' names. When none answers, the last good addresses stay in use.",
     },
     Setting {
         path: "sip.options_interval",
@@ -395,6 +467,22 @@ const CORE: &[Setting] = &[
         example: "\"36000-59999\"",
         impact: "restart; calls end",
         doc: MEDIA_PORTS_DOC,
+    },
+    Setting {
+        path: "media.dscp_audio",
+        preset: Preset::Toml("46"),
+        unit: "DSCP, 0 to 63",
+        example: "46",
+        impact: "restart; calls end",
+        doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
+    },
+    Setting {
+        path: "media.dscp_video",
+        preset: Preset::Toml("34"),
+        unit: "DSCP, 0 to 63",
+        example: "34",
+        impact: "restart; calls end",
+        doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
     },
     Setting {
         path: "media.allow_unencrypted",

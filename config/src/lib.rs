@@ -29,9 +29,9 @@ pub use known::{Preset, Role, Setting};
 pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
-    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, EdgeLimits, EdgeLinkSettings,
-    EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel, LogSettings, PortRange,
-    Registrar, StandbyKeepalive,
+    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
+    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, LogFormat, LogLevel,
+    LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
 };
 
 /// All settings of one service, in the order of the manual.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::reader::{Complaint, Found, Reader};
-use crate::settings::{LogFormat, LogLevel, LogSettings, PortRange};
+use crate::settings::{LogFormat, LogLevel, LogSettings, MediaDscp, PortRange};
 use crate::values;
 
 pub(crate) const STATE_DIR: &str = "/var/lib/edgeway";
@@ -83,6 +83,14 @@ pub(crate) fn check_claims(reader: &mut Reader<'_>, claims: &[Claim]) {
             let complaint = Complaint::new(reason, "Give each its own port or address.");
             reader.complain(&blamed.path, blamed.line, complaint);
         }
+    }
+}
+
+/// How media packets are marked.
+pub(crate) fn media_dscp(reader: &mut Reader<'_>) -> MediaDscp {
+    MediaDscp {
+        audio: reader.read("media.dscp_audio", values::dscp).or(46),
+        video: reader.read("media.dscp_video", values::dscp).or(34),
     }
 }
 

@@ -151,6 +151,17 @@ pub struct EdgeMediaSettings {
     pub public_address: IpAddr,
     /// UDP ports for client-side media. Default `36000-59999`.
     pub ports: PortRange,
+    /// How media packets to clients are marked.
+    pub dscp: MediaDscp,
+}
+
+/// Differentiated services code points of media packets (RFC 2474), 0 to 63.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaDscp {
+    /// Of audio. Default 46 (EF, RFC 4594 §4.1).
+    pub audio: u8,
+    /// Of video. Default 34 (AF41, RFC 4594 §4.2).
+    pub video: u8,
 }
 
 /// What strangers may cost an edge.
@@ -172,8 +183,12 @@ pub struct CoreSipSettings {
     pub advertise: HostPort,
     /// SIP Path headers: On adds Path to REGISTER (RFC 3327), Off rewrites Contact. Default `true`.
     pub path_headers: bool,
-    /// The registrars, tried in this order. Required, at least one.
+    /// The registrars. Required, at least one.
     pub registrars: Vec<Registrar>,
+    /// TLS inside.
+    pub tls: CoreTlsSettings,
+    /// Name servers for the registrars' names. Default: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// Time between two OPTIONS probes of a registrar. Default 10 s.
     pub options_interval: Duration,
     /// How long a registrar may take to answer a request other than INVITE. Default 32 s.
@@ -194,18 +209,70 @@ pub enum StandbyKeepalive {
     Relayed,
 }
 
+/// TLS between the core and the inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreTlsSettings {
+    /// TCP addresses that accept SIP over TLS from inside. Default: none.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file with the certificates that may sign those of the inside. Default: the system's.
+    pub ca: Option<String>,
+    /// The core's own certificate: shown to registrars that ask, and by `listen`. Default: none.
+    pub certificate: Option<CertificateFiles>,
+    /// Whether whoever connects to `listen` must show a certificate signed by `ca`. Default `true`.
+    pub verify_clients: bool,
+}
+
+impl CoreTlsSettings {
+    /// As where nothing is written.
+    #[must_use]
+    pub const fn unset() -> Self {
+        Self { listen: Vec::new(), ca: None, certificate: None, verify_clients: true }
+    }
+}
+
 /// One registrar inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Registrar {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// [`Transport::Tcp`] or [`Transport::Udp`].
-    pub transport: Transport,
+    /// Host name in lower case, or an IP address without brackets.
+    pub host: String,
+    /// The port. Default: as its name says (RFC 3263 §4.2).
+    pub port: Option<u16>,
+    /// The transport. Default: as its name says (RFC 3263 §4.1).
+    pub transport: Option<Transport>,
+    /// Written as `sips:`: nothing but TLS will do.
+    pub secure: bool,
+    /// Lower goes first. Default: its place in the list.
+    pub priority: u16,
+    /// Share among those of one priority. Default 1.
+    pub weight: u16,
+}
+
+impl Registrar {
+    /// One at a fixed address, first of its list.
+    #[must_use]
+    pub fn at(address: SocketAddr, transport: Transport) -> Self {
+        let (host, port) = (address.ip().to_string(), Some(address.port()));
+        Self { host, port, transport: Some(transport), secure: false, priority: 0, weight: 1 }
+    }
+
+    /// Whether both lead to the same place.
+    #[must_use]
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.transport, self.secure) == (&other.host, other.port, other.transport, other.secure)
+    }
 }
 
 impl fmt::Display for Registrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport.param(), self.address)
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        write!(f, "{}:{host}", if self.secure { "sips" } else { "sip" })?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        if let Some(transport) = self.transport {
+            write!(f, ";transport={}", transport.param())?;
+        }
+        Ok(())
     }
 }
 
@@ -218,6 +285,8 @@ pub struct CoreMediaSettings {
     pub address: IpAddr,
     /// UDP ports for inside media. Default `36000-59999`.
     pub ports: PortRange,
+    /// How media packets to the inside are marked.
+    pub dscp: MediaDscp,
     /// Whether a client that offers no encryption is served (else 488). Default `false`.
     pub allow_unencrypted: bool,
 }

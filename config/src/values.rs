@@ -177,6 +177,11 @@ pub(crate) fn port(value: &DeValue<'_>) -> Parsed<u16> {
     u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| out_of_range(number, "1 to 65535"))
 }
 
+pub(crate) fn dscp(value: &DeValue<'_>) -> Parsed<u8> {
+    let number = integer(value, "a DSCP")?;
+    u8::try_from(number).ok().filter(|dscp| *dscp < 64).ok_or_else(|| out_of_range(number, "0 to 63"))
+}
+
 pub(crate) fn port_range(value: &DeValue<'_>) -> Parsed<PortRange> {
     let text = text(value, "a range of ports")?;
     let ends = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));
@@ -200,31 +205,120 @@ pub(crate) fn port_range(value: &DeValue<'_>) -> Parsed<PortRange> {
     Ok(range)
 }
 
-pub(crate) fn registrar(value: &DeValue<'_>) -> Parsed<Registrar> {
-    let text = text(value, "a transport and an address")?;
-    let Some((transport, address)) = text.split_once(':').filter(|(name, _)| name.starts_with(char::is_alphabetic))
-    else {
+const REGISTRAR_REMEDY: &str = "Write it as tcp:10.0.0.5:5060, udp:10.0.0.5:5060, tls:pbx.example.com:5061 or \
+                                sip:pbx.example.com;transport=tls.";
+
+/// A registrar as written, where the priority may still be open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenRegistrar {
+    pub(crate) registrar: Registrar,
+    pub(crate) priority: Option<u16>,
+}
+
+/// `tcp:ADDRESS:PORT`, or a SIP URI without user; either with `;priority=` and `;weight=`.
+pub(crate) fn registrar(value: &DeValue<'_>) -> Parsed<WrittenRegistrar> {
+    let text = text(value, "a transport and an address, or a SIP URI")?;
+    let Some((scheme, rest)) = text.split_once(':').filter(|(name, _)| name.starts_with(char::is_alphabetic)) else {
         let reason = format!("\"{}\" does not say the transport", shown(text));
-        return Err(Complaint::new(reason, "Write it as tcp:10.0.0.5:5060 or udp:10.0.0.5:5060."));
+        return Err(Complaint::new(reason, REGISTRAR_REMEDY));
     };
-    let transport = match transport {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        "tls" => return Err(Complaint::new("TLS towards registrars is not built yet", "Use tcp: or udp:.")),
-        other => {
-            let mut complaint = Complaint::new(
-                format!("\"{}\" is no transport", shown(other)),
-                "Write it as tcp:10.0.0.5:5060 or udp:10.0.0.5:5060.",
-            );
-            complaint.did_you_mean = nearest(other, ["tcp", "udp"]).map(|meant| format!("{meant}:{address}"));
-            return Err(complaint);
-        }
+    let mut parts = rest.split(';');
+    let authority = parts.next().unwrap_or_default();
+    let (host, port) = registrar_host(authority)?;
+    let mut written = WrittenRegistrar {
+        registrar: Registrar { host, port, transport: None, secure: false, priority: 0, weight: 1 },
+        priority: None,
     };
-    let address = parse_socket_addr(address)?;
-    if address.ip().is_unspecified() {
-        return Err(unspecified(&address.ip().to_string()));
+    match scheme.to_ascii_lowercase().as_str() {
+        "sip" => {}
+        "sips" => written.registrar.secure = true,
+        other => match transport(other) {
+            Some(transport) => written.registrar.transport = Some(transport),
+            None => {
+                let reason = format!("\"{}\" is no transport", shown(other));
+                let mut complaint = Complaint::new(reason, REGISTRAR_REMEDY);
+                complaint.did_you_mean =
+                    nearest(other, ["tcp", "udp", "tls", "sip", "sips"]).map(|meant| format!("{meant}:{rest}"));
+                return Err(complaint);
+            }
+        },
     }
-    Ok(Registrar { address, transport })
+    let fixed = written.registrar.transport.is_some();
+    for part in parts {
+        registrar_parameter(&mut written, part, fixed)?;
+    }
+    let registrar = &mut written.registrar;
+    if registrar.secure && registrar.transport.is_some_and(|transport| transport == Transport::Udp) {
+        return Err(Complaint::new("sips: and transport=udp exclude each other", "Use transport=tls, or none."));
+    }
+    if registrar.secure && registrar.transport.is_some() {
+        // RFC 3261 §26.2.2: sips over transport=tcp means TLS.
+        registrar.transport = Some(Transport::Tls);
+    }
+    Ok(written)
+}
+
+fn transport(name: &str) -> Option<Transport> {
+    [Transport::Tcp, Transport::Udp, Transport::Tls].into_iter().find(|one| one.param().eq_ignore_ascii_case(name))
+}
+
+fn registrar_host(authority: &str) -> Parsed<(String, Option<u16>)> {
+    if authority.contains('@') {
+        return Err(Complaint::new("a registrar has no user", "Write the host alone, without user and @."));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => {
+            let Ok(port) = port.parse::<u16>() else {
+                let reason = format!("\"{}\" is no host with port", shown(authority));
+                return Err(Complaint::new(reason, REGISTRAR_REMEDY));
+            };
+            if host.contains(':') && !host.starts_with('[') {
+                let reason = format!("\"{}\" is no host with port", shown(authority));
+                return Err(Complaint::new(reason, "Put an IPv6 address in brackets, as in tcp:[2001:db8::5]:5060."));
+            }
+            check_port(port)?;
+            (host, Some(port))
+        }
+        Some(_) | None => (authority, None),
+    };
+    let host = parse_host(host)?;
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(unspecified(&host));
+    }
+    Ok((host, port))
+}
+
+fn registrar_parameter(written: &mut WrittenRegistrar, part: &str, transport_fixed: bool) -> Parsed<()> {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    let number = || {
+        let wrong = || Complaint::new(format!("\"{}\" is no number", shown(value)), "Use 0 to 65535.");
+        value.parse::<u16>().map_err(|_| wrong())
+    };
+    match name.to_ascii_lowercase().as_str() {
+        "transport" if !transport_fixed => {
+            let Some(transport) = transport(value) else {
+                let reason = format!("\"{}\" is no transport", shown(value));
+                return Err(Complaint::new(reason, "Use tcp, udp or tls."));
+            };
+            written.registrar.transport = Some(transport);
+        }
+        "priority" => written.priority = Some(number()?),
+        "weight" => written.registrar.weight = number()?,
+        _ => {
+            let reason = format!("\"{}\" is no parameter of a registrar", shown(part));
+            return Err(Complaint::new(reason, "Known are transport (of sip: and sips:), priority and weight."));
+        }
+    }
+    Ok(())
+}
+
+/// An address of a name server; port 53 where none is written.
+pub(crate) fn dns_server(value: &DeValue<'_>) -> Parsed<SocketAddr> {
+    let text = text(value, "an address")?;
+    match unbracketed(text).parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, 53)),
+        Err(_) => parse_socket_addr(text),
+    }
 }
 
 pub(crate) fn options_interval(value: &DeValue<'_>) -> Parsed<Duration> {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeway_config::{
-    CoreSettings, EdgeSettings, LogFormat, LogLevel, PortRange, Preset, Problems, Role, known_settings, manual_page,
-    parse_core, parse_edge,
+    CoreSettings, EdgeSettings, LogFormat, LogLevel, MediaDscp, PortRange, Preset, Problems, Role, known_settings,
+    manual_page, parse_core, parse_edge,
 };
 use edgeway_model::world::Transport;
 use proptest::prelude::*;
@@ -70,13 +70,14 @@ fn the_files_of_the_howto_work_and_are_short() {
     assert_eq!(edge.link.public_address.map(|at| at.to_string()).as_deref(), Some("192.0.2.10:7001"));
     assert_eq!(edge.media.public_address.to_string(), "198.51.100.10");
     assert_eq!(edge.media.ports, PortRange { first: 36_000, last: 59_999 });
+    assert_eq!(edge.media.dscp, MediaDscp { audio: 46, video: 34 });
     assert_eq!((edge.log.level, edge.log.format), (LogLevel::Info, LogFormat::Human));
     assert_eq!((edge.limits.flows_max, edge.limits.strangers_per_address), (50_000, 1_000));
 
     let core = core(CORE);
     assert_eq!(core.domains, ["example.com"]);
     assert_eq!(core.sip.advertise.to_string(), "10.0.0.4:5060");
-    assert_eq!(core.sip.registrars[0].to_string(), "tcp:10.0.0.5:5060");
+    assert_eq!(core.sip.registrars[0].to_string(), "sip:10.0.0.5:5060;transport=tcp");
     assert!(core.sip.path_headers && core.sip.stun_keepalive && !core.media.allow_unencrypted);
     assert_eq!(core.sip.options_interval, Duration::from_secs(10));
     assert_eq!(core.sip.request_timeout, Duration::from_secs(32));
@@ -139,8 +140,9 @@ address = "192.0.2.10:7001"
     );
     assert_eq!(core.domains, ["example.com", "10.0.0.5"]);
     assert_eq!(core.sip.listen, [addr("0.0.0.0:5060")]);
-    assert_eq!(core.sip.registrars[0].transport, Transport::Udp);
-    assert_eq!(core.sip.registrars[1].address, addr("10.0.0.5:5060"));
+    assert_eq!(core.sip.registrars[0].transport, Some(Transport::Udp));
+    assert_eq!((core.sip.registrars[0].host.as_str(), core.sip.registrars[0].priority), ("2001:db8::5", 0));
+    assert_eq!((core.sip.registrars[1].host.as_str(), core.sip.registrars[1].priority), ("10.0.0.5", 1));
     assert_eq!(core.sip.options_interval, Duration::from_secs(60));
     assert_eq!(core.link.edges[0].address.socket_addr(), Some(addr("192.0.2.10:7001")));
 }
@@ -220,6 +222,7 @@ fn slips_of_an_edge() {
         ("[link]\npublic_address = \"::1:7001\"", "link.public_address", Some(2), &["brackets"]),
         ("[media]\naddress = \"eth0\"", "media.address", Some(2), &["no IP address"]),
         ("[media]\npublic_address = \"::\"", "media.public_address", Some(2), &["any address", "Say which"]),
+        ("[media]\ndscp_audio = 64", "media.dscp_audio", Some(2), &["0 to 63"]),
         ("[media]\nports = \"5000\"", "media.ports", Some(2), &["36000-59999"]),
         ("[media]\nports = \"5001-5000\"", "media.ports", Some(2), &["5000-5001"]),
         ("[media]\nports = \"5001-5002\"", "media.ports", Some(2), &["no pair"]),
@@ -244,9 +247,16 @@ fn slips_of_a_core() {
         ("[sip]\nadvertise = \"0.0.0.0:5060\"", "sip.advertise", Some(2), &["any address"]),
         ("[sip]\nadvertise = \"core.a.b:5060\"", "media.address", None, &["missing"]),
         ("[sip]\nregistrars = [\"10.0.0.5:5060\"]", "sip.registrars[0]", Some(2), &["transport", "tcp:10.0.0.5:5060"]),
-        ("[sip]\nregistrars = [\"tls:10.0.0.5:5061\"]", "sip.registrars[0]", Some(2), &["not built yet"]),
+        ("[sip]\nregistrars = [\"sips:a.example;transport=udp\"]", "sip.registrars[0]", Some(2), &["exclude"]),
+        ("[sip]\nregistrars = [\"sip:bob@a.example\"]", "sip.registrars[0]", Some(2), &["no user"]),
+        ("[sip]\nregistrars = [\"sip:a.example;lr\"]", "sip.registrars[0]", Some(2), &["no parameter"]),
+        ("[sip]\nregistrars = [\"tcp:a.example;priority=x\"]", "sip.registrars[0]", Some(2), &["no number"]),
+        ("[sip]\nregistrars = [\"tcp:a.b;priority=1\", \"tcp:b.b\"]", "sip.registrars", Some(2), &["for all"]),
+        ("[sip.tls]\nlisten = [\"10.0.0.4:5061\"]", "sip.tls.certificate", None, &["missing"]),
+        ("[sip.tls]\ncertificate = \"/c.pem\"", "sip.tls.key", None, &["missing"]),
+        ("[dns]\nservers = [\"ns.example\"]", "dns.servers[0]", Some(2), &["names are not looked up"]),
         ("[sip]\nregistrars = [\"tpc:1.2.3.4:5\"]", "sip.registrars[0]", Some(2), &["mean \"tcp:1.2.3.4:5\""]),
-        ("[sip]\nregistrars = [\"udp:pbx.a.b:5060\"]", "sip.registrars[0]", Some(2), &["not looked up"]),
+        ("[sip]\nregistrars = [\"udp:pbx.a.b:x\"]", "sip.registrars[0]", Some(2), &["no host with port"]),
         ("[sip]\nregistrars = [\"udp:0.0.0.0:5060\"]", "sip.registrars[0]", Some(2), &["any address"]),
         ("[sip]\nregistrars = [\"tcp:1.2.3.4:5\",\"tcp:1.2.3.4:5\"]", "sip.registrars[1]", Some(2), &["twice"]),
         ("[sip]\noptions_interval = 10", "sip.options_interval", Some(2), &["a duration in quotes", "a number"]),
@@ -436,6 +446,59 @@ proptest! {
         let meant = problems.problems.iter().find(|problem| problem.path == path).and_then(|p| p.did_you_mean.as_deref());
         prop_assert_eq!(meant, Some(setting.path), "{}", path);
     }
+}
+
+/// Registrars in every form there is: scheme, host, port, transport, priority, weight.
+#[test]
+fn registrars_are_addresses_names_or_uris() {
+    let read = |list: &str| {
+        let text = format!(
+            "node = \"core1\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"10.0.0.4:5060\"]\nregistrars = [{list}]\n"
+        );
+        parse_core(&text, "core.toml").unwrap().sip.registrars
+    };
+    let told = |list: &str| {
+        let registrars = read(list);
+        registrars.iter().map(|one| format!("{one} {}/{}", one.priority, one.weight)).collect::<Vec<_>>()
+    };
+    for (written, read) in [
+        ("tcp:10.0.0.5:5060", "sip:10.0.0.5:5060;transport=tcp 0/1"),
+        ("udp:[2001:DB8::5]:5060", "sip:[2001:db8::5]:5060;transport=udp 0/1"),
+        ("tls:PBX.example.com:5061", "sip:pbx.example.com:5061;transport=tls 0/1"),
+        ("tls:pbx.example.com", "sip:pbx.example.com;transport=tls 0/1"),
+        ("sip:example.com", "sip:example.com 0/1"),
+        ("sips:example.com", "sips:example.com 0/1"),
+        ("sips:example.com;transport=tcp", "sips:example.com;transport=tls 0/1"),
+        ("sip:[2001:db8::5];transport=TCP;weight=30", "sip:[2001:db8::5];transport=tcp 0/30"),
+        ("sip:example.com;transport=tls;priority=7", "sip:example.com;transport=tls 7/1"),
+    ] {
+        assert_eq!(told(&format!("\"{written}\"")), [read], "{written}");
+    }
+    assert_eq!(
+        told("\"tcp:a.example\", \"tcp:b.example;weight=2\""),
+        ["sip:a.example;transport=tcp 0/1", "sip:b.example;transport=tcp 1/2"]
+    );
+    assert_eq!(
+        told("\"tcp:a.example;priority=5;weight=3\", \"tcp:b.example;priority=5\""),
+        ["sip:a.example;transport=tcp 5/3", "sip:b.example;transport=tcp 5/1"]
+    );
+}
+
+#[test]
+fn tls_inside_and_name_servers() {
+    let text = "node = \"core1\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
+                registrars = [\"sips:example.com\"]\n[sip.tls]\nlisten = [\"[::1]:5061\"]\nca = \"/ca.pem\"\n\
+                certificate = \"/core.pem\"\nkey = \"/core.key\"\nverify_clients = false\n[dns]\n\
+                servers = [\"10.0.0.2\", \"[2001:db8::2]:5353\"]\n";
+    let sip = parse_core(text, "core.toml").unwrap().sip;
+    assert_eq!(sip.tls.listen, [addr("[::1]:5061")]);
+    assert_eq!(sip.tls.ca.as_deref(), Some("/ca.pem"));
+    assert_eq!(
+        sip.tls.certificate.map(|files| (files.chain, files.key)),
+        Some(("/core.pem".into(), "/core.key".into()))
+    );
+    assert!(!sip.tls.verify_clients);
+    assert_eq!(sip.dns_servers, [addr("10.0.0.2:53"), addr("[2001:db8::2]:5353")]);
 }
 
 #[test]

@@ -14,6 +14,18 @@ pub enum Component {
     Rtcp,
 }
 
+/// What a relay carries, as far as the network's quality of service asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MediaClass {
+    /// Voice.
+    #[default]
+    Audio,
+    /// Moving pictures.
+    Video,
+    /// Anything else: marked as nothing special.
+    Other,
+}
+
 /// How media reaches the node at the other end of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MediaPath {
@@ -119,6 +131,16 @@ pub enum MediaCommand {
     SetOutside(OutsideRelay),
     /// Core: start or change a relay. A key that is unchanged keeps its cryptographic context.
     SetInside(InsideRelay),
+    /// Core: what a relay carries from now on, if not [`MediaClass::Audio`]. The edge learns it from
+    /// the packets.
+    SetClass {
+        /// The node at the other end of the link.
+        peer: NodeId,
+        /// The relay.
+        relay: RelayId,
+        /// What it carries.
+        class: MediaClass,
+    },
     /// End a relay. Its ports stay bound and quiet, then come back as [`MediaEvent::PortsBound`].
     Close {
         /// The node at the other end of the link.

@@ -189,6 +189,15 @@ pub enum Notice {
         address: SocketAddr,
         /// Whether it answers.
         alive: bool,
+        /// Why not; empty while it answers.
+        why: String,
+    },
+    /// Looking up a registrar's name began to fail, or works again.
+    Resolution {
+        /// The name, as configured.
+        name: String,
+        /// What is wrong, and what is used meanwhile; `None`: it works.
+        fault: Option<String>,
     },
     /// Something was refused or dropped.
     Dropped {
@@ -235,8 +244,10 @@ impl fmt::Display for Notice {
             Self::CallAnswered { call } => write!(f, "call {call}: answered"),
             Self::CallEnded { call, why } => write!(f, "call {call}: ended, {why}"),
             Self::OneWayMedia { relay } => write!(f, "{relay}: one-way, the client is silent"),
-            Self::Registrar { address, alive: true } => write!(f, "registrar {address} answers"),
-            Self::Registrar { address, alive: false } => write!(f, "registrar {address} does not answer"),
+            Self::Registrar { address, alive: true, .. } => write!(f, "registrar {address} answers"),
+            Self::Registrar { address, alive: false, why } => write!(f, "registrar {address} does not answer: {why}"),
+            Self::Resolution { name, fault: None } => write!(f, "registrar {name}: its name is found again"),
+            Self::Resolution { name, fault: Some(fault) } => write!(f, "registrar {name}: {fault}"),
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),
         }
     }

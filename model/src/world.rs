@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::dns::{DnsAnswer, DnsQuery};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
 use crate::{FlowId, LinkId, Moment, NodeId, Role};
@@ -132,6 +133,13 @@ pub enum Input {
     },
     /// A fact from the media threads.
     Media(MediaEvent),
+    /// What came of [`Output::Resolve`]; every question gets one answer, soon.
+    Resolved {
+        /// The question.
+        query: DnsQuery,
+        /// The answer.
+        answer: DnsAnswer,
+    },
 }
 
 /// A fact about a flow.
@@ -220,6 +228,8 @@ pub enum Output {
     },
     /// Tell the media threads.
     Media(MediaCommand),
+    /// Ask the name system (core only, for names of registrars). The answer is [`Input::Resolved`].
+    Resolve(DnsQuery),
     /// Tell the operator.
     Notice(Notice),
 }
@@ -234,6 +244,9 @@ pub enum FlowCommand {
         peer: SocketAddr,
         /// TCP or TLS.
         transport: Transport,
+        /// TLS only: whom the certificate at the other end must name, as the operator wrote it (RFC 5922
+        /// §4). A host name, or an address without brackets.
+        name: Option<String>,
     },
     /// Queue bytes; written at the end of the turn.
     Send {
@@ -333,11 +346,17 @@ pub struct LinkStatus {
     pub trouble: Option<String>,
 }
 
-/// One registrar, as an operator sees it.
+/// One node of a registrar, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrarStatus {
-    /// Its address.
-    pub address: SocketAddr,
+    /// As configured: a host name or an address.
+    pub name: String,
+    /// Its address; `None` while the name leads nowhere.
+    pub address: Option<SocketAddr>,
+    /// How it is spoken to; `None` while the name leads nowhere.
+    pub transport: Option<Transport>,
     /// Whether it answers OPTIONS (or any request).
     pub alive: bool,
+    /// Why not.
+    pub why: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Decisions without protocol: which core, which registrar, and how much a stranger may ask.
+//! Decisions without protocol: which core, which registrar, and where a name leads.
 //!
 //! Pure. Driven by `nodes/edge-node` and `nodes/core-node`.
 
@@ -6,4 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod health;
+pub mod limits;
+pub mod location;
+pub mod registrars;
 pub mod routing;

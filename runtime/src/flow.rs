@@ -1,4 +1,4 @@
-//! Connections that carry SIP: accepted TLS, accepted and dialled TCP.
+//! Connections that carry SIP: accepted TLS and TCP, dialled TLS and TCP.
 //!
 //! Each is one small task. An idle one holds no buffer: all flows of the thread read into one scratch
 //! buffer and encrypt into another, and only what could not be finished (half a record in, a full
@@ -11,15 +11,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use edgeway_model::FlowId;
 use edgeway_model::world::{Node, Transport};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::inside::explain_inside;
 use crate::limits::{
     CLOSE_MAX, CONNECT_MAX, PARTIAL_BYTES_MAX, READS_PER_TURN, SCRATCH_BYTES, TCP_KEEPALIVE_IDLE,
     TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_PROBES, TCP_UNACKNOWLEDGED_MAX, WRITE_BYTES,
@@ -64,9 +70,48 @@ thread_local! {
     });
 }
 
+/// What carries the bytes. The many accepted TLS connections share buffers ([`TlsLayer`] over TCP); the
+/// few that are dialled towards registrars have buffers of their own.
+enum Carrier {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, room),
+        }
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
 /// A connection, without the node it belongs to.
 struct Wire {
-    stream: TcpStream,
+    stream: Carrier,
     tls: Option<Box<TlsLayer>>,
     outbox: Rc<Outbox>,
     /// Ciphertext after the last whole record; empty nearly always.
@@ -78,7 +123,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(stream: TcpStream, tls: Option<Box<TlsLayer>>, outbox: Rc<Outbox>, partial: Vec<u8>) -> Self {
+    fn new(stream: Carrier, tls: Option<Box<TlsLayer>>, outbox: Rc<Outbox>, partial: Vec<u8>) -> Self {
         Self { stream, tls, outbox, partial, unsent: Vec::new(), sent: 0 }
     }
 
@@ -91,7 +136,7 @@ impl Wire {
                 front.copy_from_slice(&self.partial);
                 let mut room = ReadBuf::new(room);
                 match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room)) {
-                    Err(error) => return Poll::Ready(Err(error.to_string())),
+                    Err(error) => return Poll::Ready(Err(self.explain(&error))),
                     Ok(()) if room.filled().is_empty() => {
                         return Poll::Ready(Err("closed by the peer".into()));
                     }
@@ -105,6 +150,14 @@ impl Wire {
                 }
             }
         })
+    }
+
+    /// Why reading failed. What a registrar says against our certificate comes this way with TLS 1.3.
+    fn explain(&self, error: &io::Error) -> String {
+        match &self.stream {
+            Carrier::Tcp(_) => error.to_string(),
+            Carrier::Tls(_) => explain_inside(error),
+        }
     }
 
     /// What the first `end` bytes of the scratch buffer hold; `None` if that is no data yet.
@@ -200,7 +253,8 @@ impl Wire {
             self.unsent = Vec::new();
             self.sent = 0;
         }
-        Poll::Ready(Ok(()))
+        // Dialled TLS holds back what the socket did not take; elsewhere this does nothing.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Queues close_notify behind everything else.
@@ -374,7 +428,7 @@ pub(crate) fn accept_tls<N: Node + 'static>(reactor: &Rc<Reactor<N>>, establishe
     if !early.is_empty() {
         reactor.flow_received(flow, early.into());
     }
-    let wire = Wire::new(stream, Some(tls), outbox, partial);
+    let wire = Wire::new(Carrier::Tcp(stream), Some(tls), outbox, partial);
     tokio::task::spawn_local(FlowTask::new(reactor, flow, wire));
     Ok(())
 }
@@ -387,33 +441,53 @@ pub(crate) fn accept_tcp<N: Node + 'static>(
 ) -> io::Result<()> {
     let local = stream.local_addr()?;
     let (flow, outbox) = reactor.flow_accepted(peer, local, Transport::Tcp);
-    let wire = Wire::new(stream, None, outbox, Vec::new());
+    let wire = Wire::new(Carrier::Tcp(stream), None, outbox, Vec::new());
     tokio::task::spawn_local(FlowTask::new(reactor, flow, wire));
     Ok(())
 }
 
+/// What the node asked to be dialled.
+pub(crate) struct Dialling {
+    pub(crate) flow: FlowId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
+    /// TLS only: whom the certificate must name.
+    pub(crate) name: Option<String>,
+}
+
 /// Dials, and then carries, a connection the node asked for.
-pub(crate) async fn dial<N: Node + 'static>(
-    reactor: Rc<Reactor<N>>,
-    flow: FlowId,
-    peer: SocketAddr,
-    transport: Transport,
-    outbox: Rc<Outbox>,
-) {
-    let stream = match transport {
-        Transport::Tcp => tokio::time::timeout(CONNECT_MAX, connect(peer)).await,
-        Transport::Tls | Transport::Udp => {
-            return reactor.flow_closed(flow, format!("{} cannot be dialled", transport.via()));
+pub(crate) async fn dial<N: Node + 'static>(reactor: Rc<Reactor<N>>, dialling: Dialling, outbox: Rc<Outbox>) {
+    let (flow, peer, transport) = (dialling.flow, dialling.peer, dialling.transport);
+    let connected = match tokio::time::timeout(CONNECT_MAX, connect_as(&dialling, reactor.inside_tls())).await {
+        Ok(connected) => connected,
+        Err(_) => Err(format!("no connection within {CONNECT_MAX:?}")),
+    };
+    match connected {
+        Ok((carrier, local)) => {
+            reactor.flow_dialled(flow, peer, local, transport);
+            let wire = Wire::new(carrier, None, outbox, Vec::new());
+            FlowTask::new(&reactor, flow, wire).await;
         }
-    };
-    let (stream, local) = match stream {
-        Ok(Ok(connected)) => connected,
-        Ok(Err(error)) => return reactor.flow_closed(flow, error.to_string()),
-        Err(_) => return reactor.flow_closed(flow, format!("no connection within {CONNECT_MAX:?}")),
-    };
-    reactor.flow_dialled(flow, peer, local, transport);
-    let wire = Wire::new(stream, None, outbox, Vec::new());
-    FlowTask::new(&reactor, flow, wire).await;
+        Err(why) => reactor.flow_closed(flow, why),
+    }
+}
+
+async fn connect_as(dialling: &Dialling, tls: Option<Arc<ClientConfig>>) -> Result<(Carrier, SocketAddr), String> {
+    match dialling.transport {
+        Transport::Tcp => {
+            let (stream, local) = connect(dialling.peer).await.map_err(|error| error.to_string())?;
+            Ok((Carrier::Tcp(stream), local))
+        }
+        Transport::Tls => {
+            let tls = tls.ok_or("TLS is not set up: no authority is trusted (sip.tls.ca)")?;
+            let name = dialling.name.clone().unwrap_or_else(|| dialling.peer.ip().to_string());
+            let name = ServerName::try_from(name).map_err(|_| "TLS: this is no host name")?;
+            let (stream, local) = connect(dialling.peer).await.map_err(|error| error.to_string())?;
+            let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| explain_inside(&error))?;
+            Ok((Carrier::Tls(Box::new(stream)), local))
+        }
+        Transport::Udp => Err("UDP cannot be dialled".to_owned()),
+    }
 }
 
 async fn connect(peer: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {

@@ -8,8 +8,10 @@
 pub mod admin;
 pub mod clock;
 mod datagram;
+pub mod dns;
 pub mod flow;
 pub mod handshake;
+pub mod inside;
 pub mod limits;
 pub mod link;
 pub mod listen;

@@ -100,6 +100,43 @@ pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;
 
+/// Longest name in a DNS message, bytes (RFC 1035 §2.3.4).
+pub const DNS_NAME_BYTES_MAX: usize = 255;
+
+/// Records read of one DNS answer: more than a registrar cluster and its aliases have.
+pub const DNS_RECORDS_MAX: usize = 128;
+
+/// Aliases followed from one name.
+pub const DNS_ALIASES_MAX: usize = 8;
+
+/// Largest DNS answer taken over UDP, bytes: what fits any path (1232), with room for servers that do
+/// not keep to it. Over TCP 64 KiB is the protocol's own bound.
+pub const DNS_DATAGRAM_BYTES_MAX: usize = 4_096;
+
+/// Name servers of `/etc/resolv.conf` that are asked, as the system does (resolv.conf(5)).
+pub const DNS_SERVERS_MAX: usize = 3;
+
+/// How often each name server is asked before a question has failed.
+pub const DNS_ROUNDS: usize = 2;
+
+/// How long one name server may take over one answer.
+pub const DNS_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long one question may take at all servers together: the node gives it up by itself after 20 s.
+pub const DNS_QUESTION_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long an address out of `/etc/hosts` holds: the file may change.
+pub const DNS_TTL_HOSTS: Duration = Duration::from_secs(30);
+
+/// Questions to the name system under way at once; more wait.
+pub const DNS_QUESTIONS_MAX: usize = 32;
+
+/// Largest part read of a file of the system (`/etc/hosts`, `/etc/resolv.conf`), bytes.
+pub const SYSTEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Largest file of trusted certificates taken, bytes: that of a system has some 250 KiB.
+pub const CA_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Receive buffer of a connection inside, bytes, as far as the system grants it: a burst of some
 /// thousand messages. A registrar serves many over one connection, and holds little itself for a
 /// reader that is late by ten milliseconds: Kamailio 32 KiB, then it closes the connection.

@@ -43,8 +43,14 @@ pub fn notice(notice: &Notice) {
         Notice::CertificatesReloaded { .. } => info!(event = "certificate.reloaded", "{notice}"),
         Notice::CertificatesRejected { .. } => tracing::error!(event = "certificate.rejected", "{notice}"),
         Notice::ClockSkew { peer, skew_ms } => warn!(event = "link.clock_skew", %peer, skew_ms, "{notice}"),
-        Notice::Registrar { address, alive: true } => info!(event = "registrar.up", %address, "{notice}"),
-        Notice::Registrar { address, alive: false } => warn!(event = "registrar.down", %address, "{notice}"),
+        Notice::Registrar { address, alive: true, .. } => info!(event = "registrar.up", %address, "{notice}"),
+        Notice::Registrar { address, alive: false, why } => {
+            warn!(event = "registrar.down", %address, reason = why, "{notice}");
+        }
+        Notice::Resolution { name, fault: None } => info!(event = "registrar.name_found", name, "{notice}"),
+        Notice::Resolution { name, fault: Some(fault) } => {
+            warn!(event = "registrar.name_lost", name, reason = fault, "{notice}");
+        }
         Notice::OneWayMedia { relay } => info!(event = "media.one_way", %relay, "{notice}"),
         // One per message or call: a crowd, or an attacker, must not fill the log; and these name people.
         Notice::Registered { aor, flow } => debug!(event = "registration.added", aor = aor.reveal(), %flow, "{notice}"),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use edgeway_model::media::MediaPath;
 use edgeway_model::notice::DropReason;
-use edgeway_model::world::{LinkStatus, Status};
+use edgeway_model::world::{LinkStatus, RegistrarStatus, Status};
 
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -134,7 +134,9 @@ pub fn render(status: &Status) -> String {
     page.family(TUNNEL_DATAGRAMS, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Udp))));
     page.family(TUNNEL_FALLBACK, links().map(|link| (peer(link), u8::from(link.media_path == MediaPath::Tcp))));
     page.family(TUNNEL_UNKNOWN, links().filter(|link| link.up).map(|link| (peer(link), link.unknown_frames)));
-    let registrars: Vec<_> = status.registrars.iter().map(|one| (one.address.to_string(), one.alive)).collect();
+    // A name that leads nowhere is a node that is down.
+    let node = |one: &RegistrarStatus| one.address.map_or_else(|| one.name.clone(), |address| address.to_string());
+    let registrars: Vec<_> = status.registrars.iter().map(|one| (node(one), one.alive)).collect();
     page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
     page.family(HANDSHAKES, status.handshakes.iter().map(|(outcome, count)| ([*outcome], *count)));
     page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
@@ -187,7 +189,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use edgeway_model::world::{Gauge, RegistrarStatus};
+    use edgeway_model::world::Gauge;
 
     use super::*;
     use crate::limits::METRIC_SERIES_MAX;
@@ -210,7 +212,13 @@ mod tests {
             calls: Gauge { current: 3, peak: 9 },
             connections: Gauge { current: 14, peak: 44 },
             links: vec![link("edge1", true), link("edge2", false)],
-            registrars: vec![RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true }],
+            registrars: vec![RegistrarStatus {
+                name: "10.0.0.5".into(),
+                address: "10.0.0.5:5060".parse().ok(),
+                transport: None,
+                alive: true,
+                why: None,
+            }],
             requests: vec![("INVITE", 4), ("REGISTER", 120)],
             drops: vec![(DropReason::NoRelay.label(), 7)],
             handshakes: vec![("accepted", 20), ("established", 19)],

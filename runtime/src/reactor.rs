@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
@@ -20,15 +21,16 @@ use edgeway_model::world::{
     FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
-use rustls::ServerConnection;
-use tokio::sync::Notify;
+use rustls::{ClientConfig, ServerConnection};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
 use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
-use crate::flow;
+use crate::dns::Resolver;
+use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
-use crate::limits::{CLOSE_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
+use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
 use crate::link::LinkHost;
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
@@ -100,6 +102,9 @@ pub struct Reactor<N> {
     links: RefCell<HashMap<LinkId, LinkEntry>>,
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
+    resolver: RefCell<Resolver>,
+    questions: Semaphore,
+    inside_tls: RefCell<Option<Arc<ClientConfig>>>,
     deferred: RefCell<VecDeque<Input>>,
     /// Tasks of flows that still have something to say.
     live_flows: Cell<usize>,
@@ -148,6 +153,9 @@ impl<N: Node + 'static> Reactor<N> {
             links: RefCell::default(),
             datagrams: RefCell::default(),
             media: RefCell::default(),
+            resolver: RefCell::default(),
+            questions: Semaphore::new(DNS_QUESTIONS_MAX),
+            inside_tls: RefCell::default(),
             deferred: RefCell::default(),
             live_flows: Cell::new(0),
             stopping: Cell::new(false),
@@ -174,6 +182,20 @@ impl<N: Node + 'static> Reactor<N> {
     /// Attaches the media threads.
     pub fn attach_media(&self, media: MediaHandle) {
         *self.media.borrow_mut() = Some(media);
+    }
+
+    /// Says where names are looked up; without it the system's name servers are asked.
+    pub fn attach_resolver(&self, resolver: Resolver) {
+        *self.resolver.borrow_mut() = resolver;
+    }
+
+    /// Sets the TLS of connections that are dialled; without it none can be.
+    pub fn attach_inside_tls(&self, config: Arc<ClientConfig>) {
+        *self.inside_tls.borrow_mut() = Some(config);
+    }
+
+    pub(crate) fn inside_tls(&self) -> Option<Arc<ClientConfig>> {
+        self.inside_tls.borrow().clone()
     }
 
     /// What this reactor takes on at once.
@@ -376,16 +398,18 @@ impl<N: Node + 'static> Reactor<N> {
             Output::Datagram { local, peer, bytes } => self.send_datagram(local, peer, bytes),
             Output::Link { link, command } => self.command_link(link, command),
             Output::Media(command) => self.command_media(command),
+            Output::Resolve(query) => self.resolve(query),
             Output::Notice(notice) => self.tell(&notice),
         }
     }
 
     fn command_flow(self: &Rc<Self>, flow: FlowId, command: FlowCommand) {
         match command {
-            FlowCommand::Dial { peer, transport } => {
+            FlowCommand::Dial { peer, transport, name } => {
                 let outbox = Outbox::new(self.limits.flow_queue_bytes_max);
                 self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
-                spawn_local(flow::dial(Rc::clone(self), flow, peer, transport, outbox));
+                let dialling = Dialling { flow, peer, transport, name };
+                spawn_local(flow::dial(Rc::clone(self), dialling, outbox));
             }
             FlowCommand::Send { bytes } => {
                 self.tapped(flow, false, &bytes);
@@ -407,6 +431,17 @@ impl<N: Node + 'static> Reactor<N> {
                 }
             }
         }
+    }
+
+    /// Every question gets an answer: the node waits for it.
+    fn resolve(self: &Rc<Self>, query: DnsQuery) {
+        let (reactor, resolver) = (Rc::clone(self), self.resolver.borrow().clone());
+        spawn_local(async move {
+            // The semaphore is never closed.
+            let _permit = reactor.questions.acquire().await;
+            let answer = resolver.answer(&query).await;
+            reactor.input(Input::Resolved { query, answer });
+        });
     }
 
     fn send_datagram(&self, local: SocketAddr, peer: SocketAddr, bytes: Bytes) {

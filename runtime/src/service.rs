@@ -10,14 +10,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use edgeway_config::{CertificateFiles, CoreSettings, EdgeSettings, FixedEdge};
+use edgeway_config::{CertificateFiles, CoreSettings, CoreTlsSettings, EdgeSettings, FixedEdge};
 use edgeway_model::notice::Notice;
-use edgeway_model::world::{Observable, Status};
+use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::{NodeId, Random, Role};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::clock::Clock;
+use crate::dns::Resolver;
+use crate::inside::InsideTls;
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
 use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, PkiError, Trust};
@@ -191,6 +193,7 @@ pub fn run_edge<N: Observable + 'static>(
             bind: settings.media.address,
             first_port: settings.media.ports.first,
             last_port: settings.media.ports.last,
+            marking: settings.media.dscp.into(),
             listen: Some((media_socket, server)),
             seed: seed()?,
         },
@@ -245,6 +248,12 @@ pub fn run_core<N: Observable + 'static>(
     hooks: Hooks,
     stopped: Stopped,
 ) -> Result<(), ServiceFault> {
+    let by_tls = |one: &edgeway_config::Registrar| {
+        one.secure || one.transport.is_none_or(|transport| transport == Transport::Tls)
+    };
+    let tls = inside_tls(settings, settings.sip.registrars.iter().any(by_tls))?;
+    let tls_listeners: Vec<_> =
+        settings.sip.tls.listen.iter().map(|at| bind_tcp("sip.tls.listen", *at)).collect::<Result<_, _>>()?;
     let tcp: Vec<_> =
         settings.sip.listen.iter().map(|at| bind_tcp("sip.listen (TCP)", *at)).collect::<Result<_, _>>()?;
     let udp: Vec<_> =
@@ -257,6 +266,7 @@ pub fn run_core<N: Observable + 'static>(
             bind: settings.media.address,
             first_port: settings.media.ports.first,
             last_port: settings.media.ports.last,
+            marking: settings.media.dscp.into(),
             listen: None,
             seed: seed()?,
         },
@@ -265,6 +275,16 @@ pub fn run_core<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
     run(node, ReactorLimits::default(), media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+        reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
+        if let Some(client) = tls.client {
+            reactor.attach_inside_tls(client);
+        }
+        for (listener, server) in tls_listeners.into_iter().zip(std::iter::repeat(tls.server)) {
+            let server =
+                server.ok_or_else(|| ServiceFault::Configuration("sip.tls.listen without a certificate".into()))?;
+            serve_tls(reactor, listener, server)
+                .map_err(ServiceFault::system("starting to listen for SIP over TLS"))?;
+        }
         for listener in tcp {
             serve_tcp(reactor, listener).map_err(ServiceFault::system("starting to listen for SIP"))?;
         }
@@ -296,6 +316,21 @@ pub fn run_core<N: Observable + 'static>(
         watch_state(look_again);
         Ok(())
     })
+}
+
+/// TLS inside, out of the files of the settings. A name without a transport may turn out to want TLS; it
+/// is no reason not to start where there is nobody to trust.
+fn inside_tls(settings: &CoreSettings, may_dial: bool) -> Result<InsideTls, ServiceFault> {
+    let must = |one: &edgeway_config::Registrar| one.secure || one.transport == Some(Transport::Tls);
+    let loaded = InsideTls::load(&settings.sip.tls, may_dial);
+    match loaded {
+        Ok(tls) => Ok(tls),
+        Err(fault) if settings.sip.tls == CoreTlsSettings::unset() && !settings.sip.registrars.iter().any(must) => {
+            tracing::warn!("no TLS towards registrars: {fault}");
+            Ok(InsideTls { client: None, server: None })
+        }
+        Err(fault) => Err(ServiceFault::Configuration(fault.to_string())),
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the one place where all the parts of a service meet")]

@@ -102,6 +102,11 @@ impl CertificateStore {
         Ok(())
     }
 
+    /// The first certificate, for a node that has one.
+    pub(crate) fn first(&self) -> CertifiedKey {
+        CertifiedKey::clone(&self.table().default)
+    }
+
     /// Every name the certificates carry, sorted; wildcards begin with `*.`, service domains with their SRV
     /// name.
     #[must_use]
@@ -330,10 +335,15 @@ fn read_pair(chain_path: &Path, key_path: &Path) -> Result<Certified, Vec<Certif
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateReason> {
+    let bytes = read_file(path, PEM_FILE_BYTES_MAX).map_err(CertificateReason::Unreadable)?;
+    if bytes.len() as u64 > PEM_FILE_BYTES_MAX { Err(CertificateReason::TooLarge) } else { Ok(bytes) }
+}
+
+/// A file, or as much of it as is one byte too many.
+pub(crate) fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(PEM_FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    let count = read.map_err(CertificateReason::Unreadable)?;
-    if count as u64 > PEM_FILE_BYTES_MAX { Err(CertificateReason::TooLarge) } else { Ok(bytes) }
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A key that everybody on the machine can read still works, as in other servers; it is told.

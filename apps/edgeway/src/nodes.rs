@@ -139,7 +139,7 @@ fn range(ports: &RangeInclusive<u16>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, UdpSocket};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 
     use edgeway_lab_servers::{
         Call, MediaSecurity, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig,
@@ -153,9 +153,12 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
 
     /// A port free over TCP and UDP, as an edge or a core wants it.
-    fn port() -> SocketAddr {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    fn port_of(family: IpAddr) -> SocketAddr {
         loop {
-            let tcp = TcpListener::bind("127.0.0.1:0").expect("loopback");
+            let tcp = TcpListener::bind((family, 0)).expect("loopback");
             let address = tcp.local_addr().expect("bound");
             if UdpSocket::bind(address).is_ok() {
                 return address;
@@ -172,8 +175,20 @@ mod tests {
     }
 
     async fn house(media: [RangeInclusive<u16>; 2], allow_unencrypted: bool, security: MediaSecurity) -> House {
+        house_of([V4, V4], media, allow_unencrypted, security).await
+    }
+
+    /// As [`house`], with an address family for each side: outside, and inside.
+    async fn house_of(
+        [outside, inside]: [IpAddr; 2],
+        media: [RangeInclusive<u16>; 2],
+        allow_unencrypted: bool,
+        security: MediaSecurity,
+    ) -> House {
         let users = [("alice", "a-secret"), ("bob", "b-secret"), ("carol", "c-secret")];
-        let registrar = Registrar::start(RegistrarConfig::new(DOMAIN, &users)).await.expect("a registrar");
+        let listen = SocketAddr::new(inside, 0);
+        let config = RegistrarConfig { listen, ..RegistrarConfig::new(DOMAIN, &users) };
+        let registrar = Registrar::start(config).await.expect("a registrar");
         let authority = Authority::ephemeral().expect("a CA");
         let (chain_pem, key_pem) = authority.issue_server(&["edge.lab.example"]).expect("a certificate").pem();
         let [edge_media, core_media] = media;
@@ -181,10 +196,10 @@ mod tests {
             edge: "edge1",
             core: "core1",
             domain: DOMAIN.to_owned(),
-            edge_sip: port(),
-            edge_link: port(),
+            edge_sip: port_of(outside),
+            edge_link: port_of(outside),
             edge_media,
-            core_sip: port(),
+            core_sip: port_of(inside),
             core_media,
             registrar: registrar.address(),
             chain_pem,
@@ -198,6 +213,7 @@ mod tests {
             let transport = PhoneTransport::Tls { server, name: "edge.lab.example".into(), ca_pem: ca_pem.clone() };
             let mut config = PhoneConfig::new(user, password, DOMAIN, transport);
             config.security = security;
+            config.media_address = outside;
             Phone::register(config)
         };
         let alice = phone(users[0]).await.expect("alice registers");
@@ -254,6 +270,35 @@ mod tests {
         let (out, inward) = tokio::try_join!(house.alice.call("sip:bob@lab.example"), answering).expect("a call");
         assert_flows(&out, &inward).await;
         out.hang_up().await.expect("answered");
+    }
+
+    /// IPv6 outside, inside, and on both sides: the link, SIP, and media between two phones outside and
+    /// with one inside, whose address families the core joins.
+    #[tokio::test]
+    async fn either_side_may_speak_ipv6() {
+        let media = [
+            [12_800..=12_849, 12_850..=12_899],
+            [12_900..=12_949, 12_950..=12_999],
+            [13_000..=13_049, 13_050..=13_099],
+        ];
+        for (families, media) in [[V6, V6], [V6, V4], [V4, V6]].into_iter().zip(media) {
+            let house = house_of(families, media, false, MediaSecurity::Srtp).await;
+            let answering = house.bob.answer_next(SOON, Duration::ZERO);
+            let (out, inward) = tokio::try_join!(house.alice.call("sip:bob@lab.example"), answering)
+                .unwrap_or_else(|error| panic!("{families:?}: {error:?}"));
+            assert_flows(&out, &inward).await;
+            out.hang_up().await.expect("answered");
+
+            let server = house.registrar.address();
+            let mut inside = PhoneConfig::new("carol", "c-secret", DOMAIN, PhoneTransport::Udp { server });
+            inside.media_address = families[1];
+            let carol = Phone::register(inside).await.expect("carol registers inside");
+            let answering = carol.answer_next(SOON, Duration::ZERO);
+            let (out, inward) = tokio::try_join!(house.alice.call("sip:carol@lab.example"), answering)
+                .unwrap_or_else(|error| panic!("{families:?}: {error:?}"));
+            assert_flows(&out, &inward).await;
+            inward.hang_up().await.expect("answered");
+        }
     }
 
     #[test]

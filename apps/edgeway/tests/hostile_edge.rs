@@ -10,7 +10,6 @@
 mod hostile;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -65,22 +64,12 @@ const HONEST: LinkId = LinkId(1);
 
 impl World {
     fn new() -> Self {
-        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let settings = Settings {
-            node: node("core1"),
-            domains: vec!["example.com".into()],
-            host: "10.0.0.4".into(),
-            port: 5_060,
-            datagrams: vec![address("10.0.0.4:5060")],
-            path_headers: true,
-            registrars: vec![(address(REGISTRARS[0]), Transport::Tcp), (address(REGISTRARS[1]), Transport::Udp)],
-            options_every: Duration::from_secs(10),
-            answer_within: Duration::from_secs(32),
-            media_address: address("10.0.0.4:0").ip(),
-            allow_unencrypted: false,
-            standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
-            stun_keepalive: true,
-        };
+        let text = format!(
+            "node = \"core1\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
+             registrars = [\"tcp:{}\", \"udp:{}\"]\n",
+            REGISTRARS[0], REGISTRARS[1]
+        );
+        let settings = Settings::from(&edgeway_config::parse_core(&text, "test").expect("good settings"));
         let now = Moment::from_secs(1);
         let mut world = Self {
             core: CoreNode::new(settings, Random::from_seed([3; 32]), now),
@@ -145,6 +134,7 @@ impl World {
                 assert!(!self.under_attack || peer == node("edge2"), "a relay of {peer} was closed");
             }
             Output::Media(_) => {}
+            Output::Resolve(query) => panic!("a name was looked up: {query:?}"),
             Output::Notice(notice) => self.noticed(&notice),
         }
     }

@@ -7,6 +7,7 @@ use edgeway_config::StandbyKeepalive;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_policy::location::Place;
 use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
@@ -14,11 +15,17 @@ use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, check_request};
 
 use crate::limits::DIALOG_NAME_BYTES_MAX;
-use crate::{CoreNode, contact};
+use crate::registrars::{Destination, alias};
+use crate::{CoreNode, contact, flow_at};
 
 /// Where a request may go inside, and why not.
 enum Decision {
-    To(SocketAddr, Transport),
+    /// To a registrar: the one it names, or whichever takes it.
+    Registrar {
+        named: Option<String>,
+    },
+    /// Within a dialog, where that leads.
+    To(Destination),
     Refuse(u16, &'static str, &'static str),
 }
 
@@ -66,7 +73,7 @@ impl CoreNode {
         }
         match self.proxy.receive_request(request, Hop::Client { edge: edge.clone(), flow }, now) {
             Received::Absorbed => {}
-            Received::Acknowledgement => self.acknowledge_inward(request),
+            Received::Acknowledgement => self.acknowledge_inward(edge, flow, request, now),
             Received::StrayCancel => {
                 let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
                 self.send_edge(edge, response);
@@ -90,21 +97,25 @@ impl CoreNode {
             self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
             return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
         }
-        let (address, transport) = match self.decide(&request) {
-            Decision::To(address, transport) => (address, transport),
+        let tagged = self.tagged(edge, flow);
+        let (destination, named, registrar) = match self.decide(&request) {
+            Decision::To(destination) => (destination, false, false),
+            Decision::Registrar { named } if self.answers_keep_alive(&request) => {
+                return self.answer_keep_alive(id, named.as_deref(), now);
+            }
+            Decision::Registrar { named } => match self.registrar_for(id, tagged, &request, named.as_deref(), now) {
+                Ok(destination) => (destination, named.is_some(), true),
+                Err((status, code, text)) => {
+                    self.dropped(DropReason::NoRelay, text);
+                    self.end_invite(id, "refused");
+                    let reason = edgeway_sip::reason_phrase(status);
+                    return self.answer(id, status, reason, Some((code, text)), now);
+                }
+            },
             Decision::Refuse(status, reason, text) => {
                 self.dropped(DropReason::NoRelay, text);
                 return self.answer(id, status, reason, Some((399, text)), now);
             }
-        };
-        let (address, transport) = if is_keep_alive(&request) {
-            let named = self.registrar_named_by(&request).unwrap_or((address, transport));
-            if self.settings.standby_keepalive == StandbyKeepalive::Answered {
-                return self.answer_keep_alive(id, named.0, now);
-            }
-            named
-        } else {
-            (address, transport)
         };
         if let Some(tag) = request.to_tag() {
             self.dialog_used(request.call_id(), tag, &request, now);
@@ -116,25 +127,33 @@ impl CoreNode {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
-        self.send_inward(id, &request, body, address, transport, now);
+        self.send_inward(id, &request, body, &destination, now);
+        if registrar {
+            self.tried(id, destination.place, named, request.method() == Some("INVITE"), now);
+        }
     }
 
-    /// A keepalive of a standby path, answered out of what OPTIONS say about the registrar. No Contact is
-    /// in the answer, since no binding has changed.
-    fn answer_keep_alive(&mut self, id: TransactionId, registrar: SocketAddr, now: Moment) {
-        if self.registrars.iter().any(|known| known.address == registrar && known.health.is_alive()) {
+    /// A client's flow, told apart from the same number at another edge.
+    fn tagged(&self, edge: &NodeId, flow: FlowId) -> FlowId {
+        flow_at(self.edges.get(edge).map_or(0, |edge| edge.index), flow)
+    }
+
+    /// Whether a request is a keepalive of a standby path that is answered here.
+    fn answers_keep_alive(&self, request: &Message) -> bool {
+        self.settings.standby_keepalive == StandbyKeepalive::Answered && is_keep_alive(request)
+    }
+
+    /// A keepalive of a standby path, answered out of what OPTIONS say about the registrar it names, or
+    /// about all. No Contact is in the answer, since no binding has changed.
+    fn answer_keep_alive(&mut self, id: TransactionId, named: Option<&str>, now: Moment) {
+        let is_alive = match named {
+            Some(host) => self.registrars.named(host).any(|node| node.health.is_alive()),
+            None => self.registrars.nodes().iter().any(|node| node.health.is_alive()),
+        };
+        if is_alive {
             return self.answer(id, 200, "OK", None, now);
         }
         self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
-    }
-
-    /// The registrar whose address is the Request-URI.
-    fn registrar_named_by(&self, request: &Message) -> Option<(SocketAddr, Transport)> {
-        let uri = request.request_uri().and_then(Uri::parse)?;
-        let ip = uri.host_ip()?;
-        let mut named = self.settings.registrars.iter().filter(|(address, _)| address.ip() == ip);
-        let port = uri.port;
-        named.find(|(address, _)| port.is_none_or(|port| port == address.port())).copied()
     }
 
     /// Tries a request again after its connection broke: the body was rewritten before and is
@@ -154,15 +173,15 @@ impl CoreNode {
         id: TransactionId,
         request: &Message,
         body: Option<Vec<u8>>,
-        address: SocketAddr,
-        transport: Transport,
+        to: &Destination,
         now: Moment,
     ) {
-        let Some(hop) = self.hop_to(address, transport) else {
+        let transport = to.place.1;
+        let Some(hop) = self.hop_to(to) else {
             self.end_invite(id, "refused");
             return self.answer(id, 503, "Service Unavailable", Some((399, "no way to the registrar")), now);
         };
-        let agent = self.agent();
+        let agent = self.agent_over(transport);
         let mut edit = request.edit();
         edit.set_hops_less();
         match request.method() {
@@ -175,7 +194,8 @@ impl CoreNode {
         if let Some(body) = body {
             edit.set_sdp(&body);
         }
-        edit.push_via(&format!("SIP/2.0/{} {agent};branch={};rport", transport.via(), self.proxy.branch(id)));
+        let (via, branch) = (transport.via(), self.proxy.branch(id));
+        edit.push_via(&format!("SIP/2.0/{via} {agent};branch={branch};rport{}", alias(transport)));
         let bytes = edit.finish();
         self.proxy.forward(id, hop, bytes, now);
     }
@@ -196,7 +216,7 @@ impl CoreNode {
         let route = request.values(Name::Path).next().and_then(edgeway_sip::NameAddr::parse);
         let user = route.as_ref().and_then(|route| Uri::parse(route.uri)).and_then(|uri| uri.user.map(str::to_owned));
         if let Some(user) = user {
-            contact::hide(edit, request, &self.agent(), transport.param(), &user);
+            contact::hide(edit, request, &self.agent_over(transport), transport.param(), &user);
         }
         edit.remove(Name::Path);
         withhold_outbound(edit, request);
@@ -205,24 +225,32 @@ impl CoreNode {
     /// Our URI on the inside, for Record-Route and, with `outbound`, for Path.
     pub(crate) fn own_uri(&self, transport: Transport, outbound: bool) -> String {
         let ob = if outbound { ";ob" } else { "" };
-        format!("<sip:{}@{};transport={};lr{ob}>", self.settings.node, self.agent(), transport.param())
+        let agent = self.agent_over(transport);
+        format!("<sip:{}@{agent};transport={};lr{ob}>", self.settings.node, transport.param())
     }
 
     /// The ACK of a 2xx follows its dialog.
-    fn acknowledge_inward(&mut self, ack: &Message) {
-        let Decision::To(address, transport) = self.decide(ack) else {
+    fn acknowledge_inward(&mut self, edge: &NodeId, flow: FlowId, ack: &Message, now: Moment) {
+        let to = match self.decide(ack) {
+            Decision::To(destination) => Some(destination),
+            // Only what names no place inside of its own, and then to the registrar that set the call up.
+            Decision::Registrar { .. } if ack.to_tag().is_some() => self.any_registrar(self.tagged(edge, flow), now),
+            Decision::Registrar { .. } | Decision::Refuse(..) => None,
+        };
+        let Some(to) = to else {
             return self.dropped(DropReason::NoRelay, "an ACK that belongs to no call");
         };
         let Some(body) = self.acknowledged_inward(ack) else { return };
-        let Some(hop) = self.hop_to(address, transport) else { return };
-        let agent = self.agent();
+        let transport = to.place.1;
+        let Some(hop) = self.hop_to(&to) else { return };
+        let agent = self.agent_over(transport);
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
         edit.set_hops_less();
         if let Some(body) = body {
             edit.set_sdp(&body);
         }
-        edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport", transport.via()));
+        edit.push_via(&format!("SIP/2.0/{} {agent};branch={branch};rport{}", transport.via(), alias(transport)));
         let bytes = edit.finish();
         match hop {
             Hop::Flow(flow) => self.send_stream(flow, bytes),
@@ -239,12 +267,11 @@ impl CoreNode {
         let uri = request.request_uri().and_then(Uri::parse);
         if request.method() == Some("REGISTER") || request.to_tag().is_none() {
             let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
-            return match self.registrar() {
+            return match served {
                 // A registrar follows Routes: a client must not send it anywhere by one.
                 _ if !self.leads_to_registrar(request) => Decision::Refuse(404, "Not Found", "Policy Response"),
-                _ if !served => Decision::Refuse(404, "Not Found", "Policy Response"),
-                Some((address, transport)) => Decision::To(address, transport),
-                None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
+                false => Decision::Refuse(404, "Not Found", "Policy Response"),
+                true => Decision::Registrar { named: self.named_by(request) },
             };
         }
         let next = request.routes().next().map(|route| route.uri.to_owned());
@@ -255,9 +282,8 @@ impl CoreNode {
             _ if self.is_within_dialog(request, &next) => self.place(&next),
             Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
             None => match self.place(&next) {
-                Decision::To(address, transport) if self.is_registrar(address).is_some() => {
-                    Decision::To(address, transport)
-                }
+                Decision::To(destination) if self.is_registrar(destination.place.0) => Decision::To(destination),
+                Decision::Registrar { named } => Decision::Registrar { named },
                 Decision::To(..) | Decision::Refuse(..) => {
                     Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here")
                 }
@@ -275,42 +301,60 @@ impl CoreNode {
     fn leads_to_registrar(&self, request: &Message) -> bool {
         request.routes().all(|route| {
             Uri::parse(route.uri).is_some_and(|uri| {
-                let port = uri.port.unwrap_or(5_060);
-                let address = uri.host_ip().map(|ip| SocketAddr::new(ip, port));
-                self.is_own(&uri) || address.is_some_and(|address| self.is_registrar(address).is_some())
+                // An address without a port means the default port of that machine, whoever listens there.
+                let port = if uri.host_ip().is_some() { Some(port_of(&uri)) } else { uri.port };
+                self.is_own(&uri) || self.registrars.place_of(uri.host, port, None).is_some()
             })
         })
     }
 
-    /// The address a URI leads to. Names are not looked up: what is no address goes to the registrar.
+    /// The place a URI leads to. No name is looked up that a client or an inside party wrote: one that
+    /// is a registrar's leads to what the registrar's name was found to be, any other to a registrar.
     fn place(&self, uri: &str) -> Decision {
         let Some(uri) = Uri::parse(uri) else {
             return Decision::Refuse(400, "Bad Request", "a Route that cannot be read");
         };
-        let Ok(ip) = uri.host.parse() else {
-            return match self.registrar() {
-                Some((address, transport)) => Decision::To(address, transport),
-                None => Decision::Refuse(503, "Service Unavailable", "no registrar is configured"),
+        let written = match uri.param("transport").flatten() {
+            _ if uri.is_sips() => Some(Transport::Tls),
+            Some(transport) if transport.eq_ignore_ascii_case("tls") => Some(Transport::Tls),
+            Some(transport) if transport.eq_ignore_ascii_case("tcp") => Some(Transport::Tcp),
+            Some(transport) if transport.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
+            Some(_) => return Decision::Refuse(503, "Service Unavailable", "a transport we do not speak inside"),
+            None => None,
+        };
+        let Some(ip) = uri.host_ip() else {
+            return match self.registrars.place_of(uri.host, uri.port, written) {
+                Some(place) => Decision::To(self.destination(place)),
+                None => Decision::Registrar { named: None },
             };
         };
-        let address = SocketAddr::new(ip, uri.port.unwrap_or(5_060));
-        let transport = match uri.param("transport").flatten() {
-            Some(transport) if transport.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-            Some(transport) if transport.eq_ignore_ascii_case("udp") => Transport::Udp,
-            Some(_) => return Decision::Refuse(503, "Service Unavailable", "a transport we do not speak inside"),
-            // RFC 3263 §4.1: UDP where nobody says; a registrar we know by TCP keeps TCP.
-            None => self.is_registrar(address).unwrap_or(Transport::Udp),
-        };
-        Decision::To(address, transport)
+        let address = SocketAddr::new(ip, port_of(&uri));
+        let of_registrar = self.registrars.nodes().iter().find(|node| node.place.0 == address);
+        // RFC 3263 §4.1: UDP where nobody says; a registrar we know by TCP keeps TCP.
+        let transport = written.or(of_registrar.map(|node| node.place.1)).unwrap_or(Transport::Udp);
+        Decision::To(self.destination((address, transport)))
+    }
+
+    fn destination(&self, place: Place) -> Destination {
+        Destination { place, name: self.registrars.at(place).map(|node| node.name.clone()) }
+    }
+
+    /// The registrar a client's connection talks to, or else any.
+    fn any_registrar(&mut self, flow: FlowId, now: Moment) -> Option<Destination> {
+        let held = self.held.of_flow(flow);
+        let place = self.registrars.choose(None, held, &[], &mut self.random, now)?.place;
+        Some(self.destination(place))
+    }
+
+    fn is_registrar(&self, address: SocketAddr) -> bool {
+        self.registrars.nodes().iter().any(|node| node.place.0 == address)
     }
 
     fn serves(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']);
         self.settings.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
             || host.eq_ignore_ascii_case(&self.settings.host)
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| self.settings.registrars.iter().any(|(address, _)| address.ip() == ip))
+            || self.registrars.is_named(host)
     }
 
     pub(crate) fn refuse_media(&mut self, id: TransactionId, refusal: crate::calls::MediaRefusal, now: Moment) {
@@ -368,6 +412,12 @@ fn withhold_outbound(edit: &mut Edit<'_>, request: &Message) {
         let others: Vec<_> = others.map(String::from_utf8_lossy).collect();
         edit.set(Name::Supported, &others.join(", "));
     }
+}
+
+/// RFC 3261 §19.1.2.
+fn port_of(uri: &Uri<'_>) -> u16 {
+    let tls = uri.is_sips() || uri.param("transport").flatten().is_some_and(|one| one.eq_ignore_ascii_case("tls"));
+    uri.port.unwrap_or(if tls { 5_061 } else { 5_060 })
 }
 
 /// Whether two URIs name the same host and port.

@@ -9,7 +9,8 @@
 //! | `links.rs` | edges: hello, granted media ports, what they relay |
 //! | `outward.rs` | requests and responses towards clients |
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
-//! | `streams.rs` | connections and datagrams inside, registrars and their health |
+//! | `streams.rs` | connections and datagrams inside |
+//! | `registrars.rs` | which registrar takes a request, and what happens when one fails |
 //! | `calls.rs` | dialogs, their media relays and session descriptions |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
@@ -24,6 +25,7 @@ mod inward;
 pub mod limits;
 mod links;
 mod outward;
+mod registrars;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -35,8 +37,9 @@ pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{Observable, RegistrarStatus, Status, Transport};
+use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_policy::registrars::{Configured, Registrars};
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
@@ -44,7 +47,8 @@ use edgeway_sip::{Message, Name};
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;
 use crate::links::Edge;
-use crate::streams::{Registrar, Streams};
+use crate::registrars::{Attempt, Held};
+use crate::streams::Streams;
 
 /// What a core must be told.
 #[derive(Clone, Debug)]
@@ -57,12 +61,14 @@ pub struct Settings {
     pub host: String,
     /// The port they reach it at.
     pub port: u16,
+    /// The port they reach it at by TLS.
+    pub tls_port: u16,
     /// The UDP sockets it listens on; the first of the right family sends.
     pub datagrams: Vec<SocketAddr>,
     /// "SIP Path headers": On adds Path, Off rewrites Contact.
     pub path_headers: bool,
-    /// The registrars, best first.
-    pub registrars: Vec<(SocketAddr, Transport)>,
+    /// The registrars.
+    pub registrars: Vec<Configured>,
     /// How often registrars are asked OPTIONS.
     pub options_every: Duration,
     /// How long a registrar may take to answer.
@@ -84,9 +90,11 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             domains: settings.domains.clone(),
             host: settings.sip.advertise.host.clone(),
             port: settings.sip.advertise.port,
+            // Without a listener the registrar must use the connection we dialled; the port is the usual one.
+            tls_port: settings.sip.tls.listen.first().map_or(5_061, SocketAddr::port),
             datagrams: settings.sip.listen.clone(),
             path_headers: settings.sip.path_headers,
-            registrars: settings.sip.registrars.iter().map(|one| (one.address, one.transport)).collect(),
+            registrars: settings.sip.registrars.iter().map(registrars::configured).collect(),
             options_every: settings.sip.options_interval,
             answer_within: settings.sip.request_timeout,
             media_address: settings.media.address,
@@ -106,15 +114,18 @@ pub struct CoreNode {
     bindings: Bindings,
     proxy: Proxy,
     streams: Streams,
-    registrars: Vec<Registrar>,
+    registrars: Registrars,
+    held: Held,
     links: Links,
     edges: BTreeMap<NodeId, Edge>,
     /// Other cores, while they are linked.
     peers: BTreeMap<NodeId, LinkId>,
     calls: Calls,
     dialogs: Dialogs,
-    /// Requests tried at another registrar or on a new connection once already.
-    retried: HashMap<TransactionId, u8>,
+    /// What was tried for requests on their way inside.
+    attempts: HashMap<TransactionId, Attempt>,
+    /// Probes sent.
+    probes: u64,
     counts: Counts,
     outputs: VecDeque<Output>,
 }
@@ -131,21 +142,21 @@ impl CoreNode {
     pub fn new(settings: Settings, mut random: Random, now: Moment) -> Self {
         let boot = random.next_u64();
         let patience = Patience { answer: settings.answer_within, route: limits::ROUTE_WITHIN };
-        let registrars = settings.registrars.iter();
+        let families = registrars::families(&settings);
         Self {
             boot,
             bindings: Bindings::default(),
             proxy: Proxy::new(patience, random.next_u64() >> 32),
             streams: Streams::default(),
-            registrars: registrars
-                .map(|(address, transport)| Registrar::new(*address, *transport, settings.options_every, now))
-                .collect(),
+            registrars: Registrars::new(settings.registrars.clone(), families, settings.options_every, now),
+            held: Held::default(),
             links: Links::default(),
             edges: BTreeMap::new(),
             peers: BTreeMap::new(),
             calls: Calls::new(&mut random),
+            attempts: HashMap::new(),
+            probes: 0,
             dialogs: Dialogs::default(),
-            retried: HashMap::new(),
             counts: Counts::default(),
             outputs: VecDeque::new(),
             random,
@@ -186,11 +197,20 @@ impl CoreNode {
         self.notice(Notice::Dropped { reason, detail: detail.into() });
     }
 
-    /// `host:port` of this core, as it stands in Via, Path, Record-Route and Warning.
+    /// `host:port` of this core, as it stands in Warning and in the hello.
     fn agent(&self) -> String {
+        self.agent_over(Transport::Tcp)
+    }
+
+    /// `host:port` of this core for one transport, as it stands in Via, Path and Record-Route.
+    fn agent_over(&self, transport: Transport) -> String {
         let host = &self.settings.host;
+        let port = match transport {
+            Transport::Tls => self.settings.tls_port,
+            Transport::Tcp | Transport::Udp => self.settings.port,
+        };
         let bracket = host.contains(':') && !host.starts_with('[');
-        if bracket { format!("[{host}]:{}", self.settings.port) } else { format!("{host}:{}", self.settings.port) }
+        if bracket { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
     fn report(&mut self, changes: Vec<Change>) {
@@ -211,7 +231,7 @@ impl CoreNode {
         if !changes.is_empty() {
             self.report(changes);
         }
-        self.probe_registrars(now);
+        self.registrars.handle_timeout(now);
         self.end_lost_calls(now);
         self.dialogs.expire(now);
         self.links.handle_timeout(now);
@@ -234,6 +254,7 @@ impl CoreNode {
                     }
                 }
             }
+            quiet &= !self.settle_registrars(now);
             quiet &= !self.settle_links(now);
             if quiet {
                 return;
@@ -248,14 +269,14 @@ impl CoreNode {
             Event::TimedOut(id) => {
                 // Out of what was known before this: a registrar that is silent to everything is dead,
                 // one that is silent to this request only has not been reached by it.
-                let dead = self.proxy.downstream(id).cloned().is_some_and(|hop| self.is_dead(&hop));
-                if let Some(Hop::Flow(_) | Hop::Datagram { .. }) = self.proxy.downstream(id) {
-                    self.registrar_silent(id, now);
+                let dead = self.proxy.downstream(id).is_some_and(|hop| self.is_dead(hop));
+                if self.timed_out_inside(id, now) {
+                    return;
                 }
                 self.end_invite(id, "timed out");
                 let register = self.proxy.request(id).and_then(Message::method) == Some("REGISTER");
                 if self.proxy.is_late(id, now) && !register {
-                    self.retried.remove(&id);
+                    self.attempts.remove(&id);
                     return self.proxy.forget(id);
                 }
                 let warning = if dead { (383, "next hop not reachable") } else { (399, "Request Timeout") };
@@ -272,7 +293,7 @@ impl CoreNode {
     fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
         let Some(request) = self.proxy.request(id).cloned() else { return };
         let bytes = self.response(&request, status, reason, warning);
-        self.retried.remove(&id);
+        self.attempts.remove(&id);
         self.respond(id, status, bytes, now);
     }
 
@@ -331,6 +352,7 @@ impl Node for CoreNode {
             Input::Datagram { local, peer, bytes } => self.handle_datagram(local, peer, bytes, now),
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
+            Input::Resolved { query, answer } => self.registrars.handle_answer(&query, &answer, now),
         }
         self.run_timers(now);
         self.settle(now);
@@ -347,17 +369,13 @@ impl Node for CoreNode {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let own = Deadline::soonest(own, self.dialogs.next_deadline());
-        let probes = self.registrars.iter().map(Registrar::next_deadline);
-        Deadline::soonest(probes.fold(self.links.next_deadline(), Deadline::soonest), own)
+        let others = Deadline::soonest(self.links.next_deadline(), self.registrars.next_deadline());
+        Deadline::soonest(others, own)
     }
 }
 
 impl Observable for CoreNode {
     fn status(&self) -> Status {
-        let registrars = self
-            .registrars
-            .iter()
-            .map(|registrar| RegistrarStatus { address: registrar.address, alive: registrar.health.is_alive() });
         Status {
             node: self.settings.node.as_str().to_owned(),
             role: "core",
@@ -365,7 +383,7 @@ impl Observable for CoreNode {
             calls: self.calls.gauge,
             connections: self.streams.gauge(),
             links: self.links.status(),
-            registrars: registrars.collect(),
+            registrars: self.registrars.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             handshakes: Vec::new(),

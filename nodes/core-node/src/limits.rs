@@ -42,6 +42,9 @@ pub const RETRIES_MAX: u8 = 2;
 /// Own Route values taken off one request.
 pub const OWN_ROUTES_MAX: usize = 4;
 
+/// Devices, and connections, of which it is remembered which registrar they are at: twice what an edge
+/// may carry. More choose anew each time.
+pub const HELD_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
 /// Dialogs of clients whose other party is remembered: phones with many busy lamps have dozens each.
 pub const DIALOGS_MAX: usize = 200_000;
 

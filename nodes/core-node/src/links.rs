@@ -185,6 +185,7 @@ impl CoreNode {
                 self.report(changes);
             }
         }
+        self.held.flows_closed(|flow| edge_of(flow) == index);
         self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
@@ -279,6 +280,7 @@ impl CoreNode {
         let Some(edge) = self.edges.get_mut(peer) else { return };
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);
+        self.held.flow_closed(flow);
         self.calls.flow_lost(peer, flow, now);
         self.report(changes);
     }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use edgeway_model::notice::DropReason;
-use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
@@ -113,7 +112,7 @@ impl CoreNode {
         let mut edit = self.outward_edit(&request, &way);
         self.received(&mut edit, &request, &upstream);
         if request.method().is_some_and(makes_dialog) {
-            edit.push(Name::RecordRoute, &self.own_uri(transport_of(&upstream), false));
+            edit.push(Name::RecordRoute, &self.own_uri(self.transport_of(&upstream), false));
         }
         if let Some(body) = body {
             edit.set_sdp(&body);
@@ -210,8 +209,10 @@ impl CoreNode {
 
     pub(crate) fn is_own(&self, uri: &Uri<'_>) -> bool {
         let host = uri.host.trim_matches(['[', ']']);
+        // Whether or not we listen for TLS, our URIs for it carry our name.
+        let by_tls = || uri.port == Some(self.settings.tls_port) && uri.user == Some(self.settings.node.as_str());
         host.eq_ignore_ascii_case(self.settings.host.trim_matches(['[', ']']))
-            && uri.port.unwrap_or(5_060) == self.settings.port
+            && (uri.port.unwrap_or(5_060) == self.settings.port || by_tls())
     }
 
     /// A registrar or inside party answered a client's request.
@@ -225,6 +226,13 @@ impl CoreNode {
         let Some(matched) = matched else { return };
         let Hop::Client { edge, flow } = &matched.upstream else { return };
         let status = response.status().unwrap_or(500);
+        let tagged = self.edges.get(edge).map_or(*flow, |edge| flow_at(edge.index, *flow));
+        if !matched.orphaned {
+            self.answered_by_registrar(matched.id, hop, tagged, &matched.request, response, now);
+        }
+        if status == 503 && self.refused_by_registrar(matched.id, response, now) {
+            return;
+        }
         if let Some(index) = self.edges.get(edge).map(|edge| edge.index) {
             self.dialog_answered(flow_at(index, *flow), &matched.request, response, now);
         }
@@ -249,7 +257,7 @@ impl CoreNode {
             }
         }
         if status >= 200 {
-            self.retried.remove(&matched.id);
+            self.attempts.remove(&matched.id);
         }
         self.proxy.respond(matched.id, status, bytes, now);
     }
@@ -263,9 +271,4 @@ impl CoreNode {
         let changes = self.bindings.accept(request, answer, flow, now);
         self.report(changes);
     }
-}
-
-/// The transport inside parties must use to reach us again.
-fn transport_of(hop: &Hop) -> Transport {
-    if hop.is_reliable() { Transport::Tcp } else { Transport::Udp }
 }

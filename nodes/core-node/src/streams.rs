@@ -1,75 +1,82 @@
-//! The inside: TCP connections, UDP datagrams, registrars and their health.
+//! The inside: TLS and TCP connections, UDP datagrams.
+//!
+//! A connection that was dialled is used again for everything that goes to the same place under the
+//! same name, and for what comes back over it (RFC 5923). One that was accepted carries the answers to
+//! what came over it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
-use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::notice::DropReason;
 use edgeway_model::world::{FlowCommand, FlowEvent, Gauge, Transport};
-use edgeway_model::{Deadline, FlowId, Moment, Output};
-use edgeway_policy::health::{Health, Probe};
-use edgeway_sip::Message;
+use edgeway_model::{FlowId, Moment, Output};
+use edgeway_policy::location::Place;
 use edgeway_sip::framer::{Element, Framer};
-use edgeway_sip::proxy::{Hop, TransactionId};
+use edgeway_sip::proxy::Hop;
 
 use crate::CoreNode;
-use crate::limits::{RETRIES_MAX, STREAMS_MAX};
+use crate::limits::STREAMS_MAX;
+use crate::registrars::Destination;
 
 /// Connections inside.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     streams: HashMap<FlowId, Stream>,
-    dialled: HashMap<SocketAddr, FlowId>,
+    /// By place and, for TLS, by the name that was proven: another name is another connection.
+    dialled: HashMap<(Place, Option<String>), FlowId>,
     sequence: u64,
     peak: u64,
 }
 
 #[derive(Debug)]
 struct Stream {
-    peer: SocketAddr,
+    place: Place,
     framer: Framer,
     open: bool,
+    /// Anything has come over it.
+    heard: bool,
 }
 
 impl Streams {
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge { current: self.streams.len() as u64, peak: self.peak }
     }
-}
 
-/// One configured registrar.
-#[derive(Debug)]
-pub(crate) struct Registrar {
-    pub(crate) address: SocketAddr,
-    pub(crate) transport: Transport,
-    pub(crate) health: Health,
-    probes: u64,
-}
-
-impl Registrar {
-    pub(crate) fn new(address: SocketAddr, transport: Transport, every: Duration, now: Moment) -> Self {
-        Self { address, transport, health: Health::new(every, now), probes: 0 }
+    /// Where the other end is.
+    pub(crate) fn place(&self, flow: FlowId) -> Option<Place> {
+        self.streams.get(&flow).map(|stream| stream.place)
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Deadline> {
-        Some(Deadline { at: self.health.deadline(), why: "registrar health" })
+    /// The connection dialled to a place.
+    pub(crate) fn dialled_to(&self, place: Place) -> Option<FlowId> {
+        self.dialled.iter().filter(|((known, _), _)| *known == place).map(|(_, flow)| *flow).min()
+    }
+
+    /// A connection is gone, or is not wanted any more.
+    pub(crate) fn forget(&mut self, flow: FlowId) {
+        self.streams.remove(&flow);
+        self.dialled.retain(|_, known| *known != flow);
+    }
+
+    fn add(&mut self, flow: FlowId, place: Place, open: bool) {
+        let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
+        self.streams.insert(flow, Stream { place, framer, open, heard: false });
+        self.peak = self.peak.max(self.streams.len() as u64);
     }
 }
-
-const PROBE_BRANCH: &str = "z9hG4bKewprobe";
 
 impl CoreNode {
     pub(crate) fn handle_stream(&mut self, flow: FlowId, event: FlowEvent, now: Moment) {
         match event {
-            FlowEvent::Opened { peer, .. } => self.stream_opened(flow, peer),
+            FlowEvent::Opened { peer, transport, .. } => self.stream_opened(flow, (peer, transport)),
             FlowEvent::Received { bytes } => self.stream_received(flow, bytes, now),
             FlowEvent::Closed { why } => self.stream_closed(flow, &why, now),
         }
     }
 
-    fn stream_opened(&mut self, flow: FlowId, peer: SocketAddr) {
+    fn stream_opened(&mut self, flow: FlowId, place: Place) {
         if let Some(stream) = self.streams.streams.get_mut(&flow) {
             stream.open = true;
             return;
@@ -79,13 +86,12 @@ impl CoreNode {
             let command = FlowCommand::Close { why: "too many connections" };
             return self.outputs.push_back(Output::Flow { flow, command });
         }
-        let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
-        self.streams.streams.insert(flow, Stream { peer, framer, open: true });
-        self.streams.peak = self.streams.peak.max(self.streams.streams.len() as u64);
+        self.streams.add(flow, place, true);
     }
 
     fn stream_received(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
         let Some(stream) = self.streams.streams.get_mut(&flow) else { return };
+        stream.heard = true;
         stream.framer.push(bytes);
         loop {
             let Some(stream) = self.streams.streams.get_mut(&flow) else { return };
@@ -116,35 +122,20 @@ impl CoreNode {
 
     fn stream_closed(&mut self, flow: FlowId, why: &str, now: Moment) {
         let Some(stream) = self.streams.streams.remove(&flow) else { return };
-        if self.streams.dialled.get(&stream.peer) == Some(&flow) {
-            self.streams.dialled.remove(&stream.peer);
-        }
-        if !stream.open {
-            self.registrar_failed(stream.peer, now);
-            self.notice_unreachable(stream.peer, why);
-        }
-        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
-            self.try_again(id, now);
-        }
-    }
-
-    fn notice_unreachable(&mut self, peer: SocketAddr, why: &str) {
-        if !self.registrars.iter().any(|registrar| registrar.address == peer) {
+        let Stream { place, open, heard, .. } = stream;
+        self.streams.dialled.retain(|_, known| *known != flow);
+        if flow.is_dialled() && self.registrars.at(place).is_some() {
+            // With TLS 1.3 a registrar that does not like our certificate says so after we think we are
+            // connected: a connection that ends before anything came over it was never one.
+            if !heard {
+                self.registrars.handle_failure(place, why, now);
+            }
+        } else if !open {
             self.dropped(DropReason::NoRelay, format!("an inside party could not be reached: {why}"));
         }
-    }
-
-    /// A request whose connection broke goes to a living registrar, or over a new connection; at
-    /// most twice, and never an INVITE that already rings somewhere.
-    fn try_again(&mut self, id: TransactionId, now: Moment) {
-        let tries = self.retried.entry(id).or_default();
-        *tries += 1;
-        if *tries > RETRIES_MAX || self.proxy.is_proceeding(id) {
-            self.end_invite(id, "refused");
-            return self.answer(id, 408, "Request Timeout", Some((383, "next hop not reachable")), now);
+        for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
+            self.try_again(id, open, now);
         }
-        self.proxy.park(id, now);
-        self.route_inward_again(id, now);
     }
 
     pub(crate) fn send_stream(&mut self, flow: FlowId, bytes: Bytes) {
@@ -152,13 +143,19 @@ impl CoreNode {
     }
 
     /// The hop to an inside address; dials if no connection is there.
-    pub(crate) fn hop_to(&mut self, address: SocketAddr, transport: Transport) -> Option<Hop> {
+    pub(crate) fn hop_to(&mut self, to: &Destination) -> Option<Hop> {
+        let (address, transport) = to.place;
         if transport == Transport::Udp {
             let mut sockets = self.settings.datagrams.iter();
             let local = sockets.find(|local| local.is_ipv4() == address.is_ipv4())?;
             return Some(Hop::Datagram { local: *local, peer: address });
         }
-        if let Some(flow) = self.streams.dialled.get(&address) {
+        let name = match transport {
+            Transport::Tls => Some(to.name.clone().unwrap_or_else(|| address.ip().to_string())),
+            Transport::Tcp | Transport::Udp => None,
+        };
+        let key = (to.place, name.clone());
+        if let Some(flow) = self.streams.dialled.get(&key) {
             return Some(Hop::Flow(*flow));
         }
         if self.streams.streams.len() >= STREAMS_MAX {
@@ -166,108 +163,37 @@ impl CoreNode {
         }
         self.streams.sequence += 1;
         let flow = FlowId::dialled(0, self.streams.sequence);
-        let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
-        self.streams.streams.insert(flow, Stream { peer: address, framer, open: false });
-        self.streams.dialled.insert(address, flow);
-        self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Dial { peer: address, transport } });
+        self.streams.add(flow, to.place, false);
+        self.streams.dialled.insert(key, flow);
+        let command = FlowCommand::Dial { peer: address, transport, name };
+        self.outputs.push_back(Output::Flow { flow, command });
         Some(Hop::Flow(flow))
     }
 
-    /// The registrar for a new request: the first that is alive, in the configured order; else the
-    /// first, which may be back.
-    pub(crate) fn registrar(&self) -> Option<(SocketAddr, Transport)> {
-        let alive = self.registrars.iter().find(|registrar| registrar.health.is_alive());
-        alive.or(self.registrars.first()).map(|registrar| (registrar.address, registrar.transport))
-    }
-
-    pub(crate) fn is_registrar(&self, address: SocketAddr) -> Option<Transport> {
-        self.registrars.iter().find(|registrar| registrar.address == address).map(|registrar| registrar.transport)
+    /// The transport inside parties must use to reach us again.
+    pub(crate) fn transport_of(&self, hop: &Hop) -> Transport {
+        match hop {
+            Hop::Flow(flow) => self.streams.place(*flow).map_or(Transport::Tcp, |(_, transport)| transport),
+            Hop::Datagram { .. } => Transport::Udp,
+            Hop::Peer(_) | Hop::Client { .. } => Transport::Tls,
+        }
     }
 
     /// Who is at the other end of a hop inside.
     pub(crate) fn address_of(&self, hop: &Hop) -> Option<SocketAddr> {
-        match hop {
-            Hop::Flow(flow) => self.streams.streams.get(flow).map(|stream| stream.peer),
-            Hop::Datagram { peer, .. } => Some(*peer),
-            Hop::Peer(_) | Hop::Client { .. } => None,
-        }
+        self.place_of_hop(hop).map(|(address, _)| address)
     }
 
     /// Whether a hop is a registrar that answers nothing.
     pub(crate) fn is_dead(&self, hop: &Hop) -> bool {
-        let address = self.address_of(hop);
-        self.registrars.iter().any(|registrar| Some(registrar.address) == address && !registrar.health.is_alive())
+        let node = self.place_of_hop(hop).and_then(|place| self.registrars.at(place));
+        node.is_some_and(|node| !node.health.is_alive())
     }
 
     /// Whatever comes from a registrar proves it alive.
     pub(crate) fn registrar_heard(&mut self, hop: &Hop, now: Moment) {
-        let Some(address) = self.address_of(hop) else { return };
-        let Some(registrar) = self.registrars.iter_mut().find(|registrar| registrar.address == address) else { return };
-        if registrar.health.handle_answer(now) {
-            self.notice(Notice::Registrar { address, alive: true });
+        if let Some(place) = self.place_of_hop(hop) {
+            self.registrars.handle_heard(place, now);
         }
-    }
-
-    pub(crate) fn registrar_failed(&mut self, address: SocketAddr, now: Moment) {
-        let Some(registrar) = self.registrars.iter_mut().find(|registrar| registrar.address == address) else { return };
-        if registrar.health.handle_failure(now) {
-            self.notice(Notice::Registrar { address, alive: false });
-        }
-    }
-
-    /// A request to a registrar ran out of time.
-    pub(crate) fn registrar_silent(&mut self, id: TransactionId, now: Moment) {
-        let address = match self.proxy.downstream(id) {
-            Some(Hop::Flow(flow)) => self.streams.streams.get(flow).map(|stream| stream.peer),
-            Some(Hop::Datagram { peer, .. }) => Some(*peer),
-            Some(Hop::Peer(_) | Hop::Client { .. }) | None => None,
-        };
-        // An INVITE that rings too long says nothing about the registrar.
-        if let Some(address) = address.filter(|_| !self.proxy.is_proceeding(id)) {
-            self.registrar_failed(address, now);
-        }
-    }
-
-    pub(crate) fn probe_registrars(&mut self, now: Moment) {
-        for index in 0..self.registrars.len() {
-            if self.registrars[index].health.deadline() > now {
-                continue;
-            }
-            let registrar = &mut self.registrars[index];
-            let (probe, news) = registrar.health.handle_timeout(now);
-            let (address, transport) = (registrar.address, registrar.transport);
-            if news {
-                self.notice(Notice::Registrar { address, alive: false });
-            }
-            if probe == Probe::Send {
-                self.registrars[index].probes += 1;
-                self.send_probe(index, address, transport);
-            }
-        }
-    }
-
-    fn send_probe(&mut self, index: usize, address: SocketAddr, transport: Transport) {
-        let Some(hop) = self.hop_to(address, transport) else { return };
-        let (agent, number) = (self.agent(), self.registrars[index].probes);
-        let text = format!(
-            "OPTIONS sip:{address};transport={} SIP/2.0\r\n\
-             Via: SIP/2.0/{} {agent};branch={PROBE_BRANCH}{index}.{number};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:{agent}>;tag=ewprobe\r\nTo: <sip:{address}>\r\n\
-             Call-ID: ewprobe{index}.{:x}@{agent}\r\nCSeq: {number} OPTIONS\r\nContent-Length: 0\r\n\r\n",
-            transport.param(),
-            transport.via(),
-            self.boot,
-        );
-        let bytes = Bytes::from(text);
-        match hop {
-            Hop::Flow(flow) => self.send_stream(flow, bytes),
-            Hop::Datagram { local, peer } => self.outputs.push_back(Output::Datagram { local, peer, bytes }),
-            Hop::Peer(_) | Hop::Client { .. } => {}
-        }
-    }
-
-    /// Whether a response answers a probe of ours. That the registrar lives was noted already.
-    pub(crate) fn is_probe_answer(response: &Message) -> bool {
-        response.top_via().branch().is_some_and(|branch| branch.starts_with(PROBE_BRANCH))
     }
 }

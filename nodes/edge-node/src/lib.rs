@@ -294,6 +294,8 @@ impl Node for EdgeNode {
             Input::Datagram { .. } => self.dropped(DropReason::NoRelay, "an edge speaks no UDP SIP"),
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
+            // An edge looks up no names.
+            Input::Resolved { .. } => {}
         }
         self.run_timers(now);
         self.settle(now);

@@ -8,7 +8,7 @@ use edgeway_policy::routing::{self, Candidate};
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
-use edgeway_sip::{Edit, Message, Name, RefusalKind, check_request, header};
+use edgeway_sip::{Edit, Message, Name, NameAddr, RefusalKind, check_request, header};
 
 use crate::EdgeNode;
 use crate::flows::uri_host;
@@ -70,13 +70,30 @@ impl EdgeNode {
         }
         let mut edit = response.edit();
         edit.pop_via();
+        self.restore_record_route(&mut edit, &matched.request, response, flow);
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
     }
 
+    /// RFC 3261 §12.1.1: a client gives Record-Route back as it got it. One that does not would have the
+    /// inside send requests of the dialog to places of the client's choice.
+    fn restore_record_route(&self, edit: &mut Edit<'_>, request: &Message, response: &Message, flow: FlowId) {
+        let makes = request.method().is_some_and(header::makes_dialog);
+        let Some(own) = self.flow_uri(flow, false).filter(|_| response.header(Name::RecordRoute).is_some()) else {
+            return;
+        };
+        let own = if makes { NameAddr::parse(own.as_bytes()) } else { None };
+        let asked = own.into_iter().chain(request.addresses(Name::RecordRoute));
+        let asked: Vec<_> = asked.map(|route| route.uri).collect();
+        if !asked.iter().copied().eq(response.addresses(Name::RecordRoute).map(|route| route.uri)) {
+            let restored: Vec<_> = asked.iter().map(|uri| format!("<{uri}>")).collect();
+            edit.set(Name::RecordRoute, &restored.join(", "));
+        }
+    }
+
     /// Who may send what: a stranger may register and ask OPTIONS, a registered flow everything.
     fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) {
-        let registered = self.bindings.is_registered(flow);
+        let registered = self.bindings.is_registered(flow) || self.is_within_dialog(flow, request);
         let Some(state) = self.flows.get_mut(&flow) else { return };
         if registered {
             state.requests = 0;
@@ -101,6 +118,14 @@ impl EdgeNode {
             self.respond(id, 100, trying, now);
         }
         self.route(id, now);
+    }
+
+    /// Whether a request belongs to a dialog that came to be over this very flow while it was registered:
+    /// its Route has the flow's token, which nobody can guess. A registration that ended must not keep
+    /// anybody from hanging up.
+    fn is_within_dialog(&self, flow: FlowId, request: &Message) -> bool {
+        let token = |uri: &str| Uri::parse(uri).and_then(|uri| self.flow_of_token(uri.user?));
+        request.to_tag().is_some() && request.routes().next().is_some_and(|route| token(route.uri) == Some(flow))
     }
 
     /// Sends a client's request to a core; leaves it waiting while none is up, and one of a dialog while
@@ -167,7 +192,7 @@ impl EdgeNode {
 
     /// The ACK of a 2xx has no transaction: it follows the dialog's route to the core.
     fn acknowledge_from_client(&mut self, flow: FlowId, ack: &Message) {
-        if !self.bindings.is_registered(flow) {
+        if !self.bindings.is_registered(flow) && !self.is_within_dialog(flow, ack) {
             return self.dropped(DropReason::NotRegistered, "an ACK on a connection without a registration");
         }
         let Some(state) = self.flows.get(&flow) else { return };

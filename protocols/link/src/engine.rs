@@ -194,12 +194,12 @@ impl Link {
         if self.path == path || self.state == State::Failed {
             return;
         }
-        self.path = path;
-        self.probe_at = now;
-        if path.is_open() {
-            // It was opened with the peer, just now.
+        if !self.path.is_open() {
+            // It was opened with the peer, just now; the way that stands in for a lost one may be older.
             self.heard_at = now;
         }
+        self.path = path;
+        self.probe_at = now;
         self.events.push_back(LinkEvent::MediaPath(path));
     }
 
@@ -533,6 +533,17 @@ mod tests {
         assert_eq!(Pair::failed(&pair.edge_events), Some("silent for 3 s"));
         assert_eq!(Pair::failed(&pair.core_events), Some("silent for 3 s"));
         assert_eq!(pair.edge.next_deadline(), None, "a failed link asks for nothing more");
+    }
+
+    #[test]
+    fn a_way_that_stands_in_for_a_lost_one_is_no_sign_of_life() {
+        let mut pair = Pair::usual();
+        pair.edge.handle_datagram_path(MediaPath::Udp, pair.now);
+        (pair.stream_open, pair.datagrams_open) = (false, false);
+        pair.run(Duration::from_millis(2_500));
+        pair.edge.handle_datagram_path(MediaPath::Tcp, pair.now);
+        pair.run(Duration::from_millis(600));
+        assert_eq!(Pair::failed(&pair.edge_events), Some("silent for 3 s"));
     }
 
     #[test]

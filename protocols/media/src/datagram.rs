@@ -5,12 +5,15 @@
 //! kind | component | candidate | flags | relay, big endian
 //! ```
 //!
+//! The first flag tells whether the source is the latched one, the two highest what the packet is to the
+//! network's quality of service: the core knows from the description, and so the edge learns it.
+//!
 //! Inwards, `candidate` names the source on the client's side and `flags` tells whether it is the
 //! latched one; a latch command carries the candidate back. Control datagrams (probes) are
 //! opaque here and belong to no relay. Packets too large for one datagram: see [`crate::split`].
 
 use edgeway_model::RelayId;
-use edgeway_model::media::Component;
+use edgeway_model::media::{Component, MediaClass};
 
 use crate::limits::DATAGRAM_HEADER_BYTES;
 
@@ -46,6 +49,33 @@ const LATCH: u8 = 2;
 const CONTROL: u8 = 3;
 pub(crate) const FLAG_LATCHED: u8 = 1;
 
+/// The bits of the flags that carry a [`MediaClass`]: 0 audio, 1 video, 2 other.
+const CLASS_SHIFT: u8 = 6;
+pub(crate) const CLASS_MASK: u8 = 3 << CLASS_SHIFT;
+const FLAGS_AT: usize = 3;
+
+/// Writes into an encoded header what the packet is; the rest of the header stays as it is.
+pub fn set_class(datagram: &mut [u8], class: MediaClass) {
+    let number = match class {
+        MediaClass::Audio => 0,
+        MediaClass::Video => 1,
+        MediaClass::Other => 2,
+    };
+    if let Some(flags) = datagram.get_mut(FLAGS_AT) {
+        *flags = *flags & !CLASS_MASK | number << CLASS_SHIFT;
+    }
+}
+
+/// What a packet is, from its encoded header.
+#[must_use]
+pub fn class_of(datagram: &[u8]) -> MediaClass {
+    match datagram.get(FLAGS_AT).map(|flags| flags >> CLASS_SHIFT) {
+        Some(0) | None => MediaClass::Audio,
+        Some(1) => MediaClass::Video,
+        Some(_) => MediaClass::Other,
+    }
+}
+
 impl Datagram {
     /// The header's bytes.
     #[must_use]
@@ -73,6 +103,8 @@ impl Datagram {
         let [kind, component, candidate, flags, a, b, c, d] = *header;
         let relay = RelayId(u32::from_be_bytes([a, b, c, d]));
         let component = component_of(component)?;
+        // What a packet is to the network does not change what becomes of it.
+        let flags = if kind == MEDIA { flags & !CLASS_MASK } else { flags };
         match (kind, flags) {
             (MEDIA, 0 | FLAG_LATCHED) => {
                 Some((Self::Media { relay, component, candidate, latched: flags == FLAG_LATCHED }, rest))
@@ -109,6 +141,19 @@ mod tests {
         }
         let control = [&Datagram::Control.encode()[..], b"probe"].concat();
         assert_eq!(Datagram::decode(&control), Some((Datagram::Control, &b"probe"[..])));
+    }
+
+    #[test]
+    fn the_class_changes_nothing_else() {
+        let sent = Datagram::Media { relay: RelayId(7), component: Component::Rtp, candidate: 3, latched: true };
+        let mut bytes = sent.encode();
+        assert_eq!(class_of(&bytes), MediaClass::Audio);
+        for class in [MediaClass::Video, MediaClass::Other, MediaClass::Audio] {
+            set_class(&mut bytes, class);
+            assert_eq!(class_of(&bytes), class);
+            assert_eq!(Datagram::decode(&bytes), Some((sent, &b""[..])));
+        }
+        assert_eq!(bytes, sent.encode());
     }
 
     proptest::proptest! {

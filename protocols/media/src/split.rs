@@ -12,9 +12,10 @@
 //! A half that is lost is the packet lost; what waits for its other half is bounded in number, size
 //! and time. Whoever is at the other end of the link can at most lose its own packets.
 
+use edgeway_model::media::MediaClass;
 use edgeway_model::{Moment, RelayId};
 
-use crate::datagram::{Datagram, FLAG_LATCHED, component_of};
+use crate::datagram::{CLASS_MASK, Datagram, FLAG_LATCHED, class_of, component_of, set_class};
 use crate::limits::{
     DATAGRAM_HEADER_BYTES, HALF_HEADER_BYTES, HALF_WITHIN, HALVES_WAITING_MAX, PACKET_BYTES_MAX, SRTCP_OVERHEAD_BYTES,
 };
@@ -31,6 +32,7 @@ const WHOLE_BYTES_MAX: usize = PACKET_BYTES_MAX + SRTCP_OVERHEAD_BYTES;
 pub struct Half {
     /// The header of the whole packet; always [`Datagram::Media`].
     packet: Datagram,
+    class: MediaClass,
     number: u32,
     second: bool,
 }
@@ -42,7 +44,9 @@ impl Half {
         let [_, component, candidate, flags, a, b, c, d] = self.packet.encode();
         let flags = flags | if self.second { FLAG_SECOND } else { 0 };
         let [e, f, g, h] = self.number.to_be_bytes();
-        [HALF, component, candidate, flags, a, b, c, d, e, f, g, h]
+        let mut header = [HALF, component, candidate, flags, a, b, c, d, e, f, g, h];
+        set_class(&mut header, self.class);
+        header
     }
 
     /// Splits a datagram of the link into header and half; `None` if it is no half.
@@ -50,7 +54,8 @@ impl Half {
     pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (header, half) = bytes.split_first_chunk::<HALF_HEADER_BYTES>()?;
         let [HALF, component, candidate, flags, a, b, c, d, e, f, g, h] = *header else { return None };
-        if flags & !(FLAG_LATCHED | FLAG_SECOND) != 0 {
+        let class = class_of(header);
+        if flags & !(FLAG_LATCHED | FLAG_SECOND | CLASS_MASK) != 0 {
             return None;
         }
         let packet = Datagram::Media {
@@ -60,7 +65,7 @@ impl Half {
             latched: flags & FLAG_LATCHED != 0,
         };
         let second = flags & FLAG_SECOND != 0;
-        Some((Self { packet, number: u32::from_be_bytes([e, f, g, h]), second }, half))
+        Some((Self { packet, class, number: u32::from_be_bytes([e, f, g, h]), second }, half))
     }
 }
 
@@ -69,8 +74,10 @@ impl Half {
 #[must_use]
 pub fn split(datagram: &[u8], number: u32) -> Option<[(Half, &[u8]); 2]> {
     let (packet @ Datagram::Media { .. }, payload) = Datagram::decode(datagram)? else { return None };
+    let class = class_of(datagram);
+    let half = |second| Half { packet, class, number, second };
     let (first, second) = payload.split_at(payload.len().div_ceil(2));
-    Some([(Half { packet, number, second: false }, first), (Half { packet, number, second: true }, second)])
+    Some([(half(false), first), (half(true), second)])
 }
 
 /// Bytes of the larger of the two datagrams [`split`] makes of one of `len` bytes, headers included.
@@ -251,7 +258,8 @@ mod tests {
 
     #[test]
     fn too_large_ones_are_refused() {
-        let half = |second| Half { packet: Datagram::decode(&datagram(1, 0)).unwrap().0, number: 1, second };
+        let packet = Datagram::decode(&datagram(1, 0)).unwrap().0;
+        let half = |second| Half { packet, class: MediaClass::Audio, number: 1, second };
         let mut joiner = Joiner::default();
         assert_eq!(joiner.handle_half(half(false), &[0; WHOLE_BYTES_MAX + 1], T), None);
         assert_eq!(joiner.handle_half(half(false), &[0; WHOLE_BYTES_MAX], T), None);
@@ -326,7 +334,10 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_the_same(bytes in proptest::collection::vec(0u8..6, 0..20)) {
+        fn whatever_is_read_is_written_the_same(mut bytes in proptest::collection::vec(0u8..6, 0..20), class in 0u8..3) {
+            if let Some(flags) = bytes.get_mut(3) {
+                *flags |= class << 6;
+            }
             if let Some((half, rest)) = Half::decode(&bytes) {
                 prop_assert_eq!([&half.encode()[..], rest].concat(), bytes);
             }

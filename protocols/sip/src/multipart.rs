@@ -13,12 +13,12 @@ use crate::value::{self, Params};
 /// One part that is a session description, as ranges of the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Description {
-    /// From its delimiter line to the next one.
+    /// What goes with it: from its delimiter line to the next one.
     whole: Range<usize>,
     /// What it says.
     content: Range<usize>,
-    /// What must stand around another content so that it is one: a part without content may lack its
-    /// blank line, or the line end before the next delimiter.
+    /// What must stand around another content so that it is one: a part without content may lack the
+    /// blank line above it, or the line end before the next delimiter.
     around: [&'static [u8]; 2],
 }
 
@@ -86,7 +86,7 @@ impl Descriptions {
         for line in (Lines { bytes: body, at: range.start, end: range.end }) {
             let Some(last) = delimits(&body[line.clone()], boundary) else { continue };
             if let Some((whole, start)) = part {
-                self.part(body, whole..line.start, start, depth);
+                self.part(body, whole..line.start, start, true, depth);
             }
             if last || self.unread {
                 return;
@@ -95,11 +95,12 @@ impl Descriptions {
         }
         // RFC 2046 §5.1.1 wants a closing delimiter; who reads without it must not see more than we do.
         if let Some((whole, start)) = part {
-            self.part(body, whole..range.end, start, depth);
+            self.part(body, whole..range.end, start, false, depth);
         }
     }
 
-    fn part(&mut self, body: &[u8], whole: Range<usize>, start: usize, depth: usize) {
+    /// One part; `closed` if a delimiter ends it.
+    fn part(&mut self, body: &[u8], whole: Range<usize>, start: usize, closed: bool, depth: usize) {
         self.parts += 1;
         if self.parts > MULTIPART_PARTS_MAX {
             self.unread = true;
@@ -108,19 +109,23 @@ impl Descriptions {
         let head = PartHead::read(body, start..whole.end);
         let Some(content_type) = head.content_type else { return };
         let (content, around) = match head.content_at {
-            Some(start) => content_of(body, start..whole.end),
-            None => (whole.end..whole.end, [head.blank_line, &b"\r\n"[..]]),
+            Some(start) if closed => content_before_delimiter(body, start..whole.end),
+            Some(start) => (start..whole.end, [&b""[..]; 2]),
+            // A head without an end: what replaces the description gets a whole one.
+            None => (start..whole.end, [SDP_HEAD, if closed { b"\r\n" } else { b"" }]),
         };
         if is_sdp(&content_type) {
+            // The delimiter of a part that nothing closes stays: it closes the part before.
+            let whole = if closed { whole } else { start..whole.end };
             self.found.push(Description { whole, content, around });
-        } else {
+        } else if head.content_at.is_some() {
             self.enter(&content_type, body, content, depth + 1);
         }
     }
 }
 
 /// The content of a part that ends at a delimiter: the line end before a delimiter is the delimiter's.
-fn content_of(body: &[u8], range: Range<usize>) -> (Range<usize>, [&'static [u8]; 2]) {
+fn content_before_delimiter(body: &[u8], range: Range<usize>) -> (Range<usize>, [&'static [u8]; 2]) {
     let text = &body[range.clone()];
     if text.is_empty() {
         return (range, [b"", b"\r\n"]);
@@ -169,20 +174,18 @@ struct PartHead {
     content_type: Option<Vec<u8>>,
     /// Behind the blank line; `None` if there is none.
     content_at: Option<usize>,
-    /// What would make a blank line at the end.
-    blank_line: &'static [u8],
 }
+
+const SDP_HEAD: &[u8] = b"Content-Type: application/sdp\r\n\r\n";
 
 impl PartHead {
     fn read(body: &[u8], part: Range<usize>) -> Self {
-        let ended = part.is_empty() || body[part.end - 1] == b'\n';
-        let blank_line: &[u8] = if ended { b"\r\n" } else { b"\r\n\r\n" };
-        let mut head = Self { content_type: None, content_at: None, blank_line };
+        let mut head = Self { content_type: None, content_at: None };
         let mut continues = false;
         for line in (Lines { bytes: body, at: part.start, end: part.end }) {
             let text = &body[line.clone()];
             let trimmed = value::trim(text);
-            if trimmed.is_empty() {
+            if trimmed.is_empty() && text.ends_with(b"\n") {
                 head.content_at = Some(line.end);
                 return head;
             }
@@ -261,7 +264,7 @@ mod tests {
         let nested =
             "--o\r\nContent-Type: multipart/alternative; boundary=i\r\n\r\n--i\nContent-Type: application/sdp\n\nv=0\n";
         let content_type = b"multipart/mixed; boundary=o";
-        assert_eq!(find(content_type, nested).only().map(|range| &nested[range]), Some("v=0"));
+        assert_eq!(find(content_type, nested).only().map(|range| &nested[range]), Some("v=0\n"));
         // Deeper than anybody needs: not read, so not passed on.
         let mut deep = String::new();
         for depth in 0..6 {

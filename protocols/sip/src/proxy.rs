@@ -16,7 +16,6 @@
 //! On reliable hops nothing is retransmitted by a timer.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +23,13 @@ use edgeway_model::{Deadline, FlowId, Moment, NodeId};
 
 use crate::message::Message;
 
+mod attempts;
 mod derived;
+mod hop;
 
 use self::derived::{acknowledge, derive};
+pub use self::hop::Hop;
+use self::hop::{flow_of, hold, release};
 
 /// RFC 3261 T1: the round-trip estimate that starts retransmission over UDP.
 const T1: Duration = Duration::from_millis(500);
@@ -50,44 +53,6 @@ pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
 
 /// What a transaction holds besides its messages, bytes.
 const TRANSACTION_BYTES: usize = 1024;
-
-/// Where a message came from or goes to.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Hop {
-    /// A TLS or TCP connection.
-    Flow(FlowId),
-    /// Another node of ours, over whichever link to it is up.
-    Peer(NodeId),
-    /// A client behind an edge of ours, at the core: told apart by its flow there, so that no client
-    /// can touch the transaction of another.
-    Client {
-        /// The edge.
-        edge: NodeId,
-        /// The flow at that edge.
-        flow: FlowId,
-    },
-    /// A UDP socket of ours and the address at the other end.
-    Datagram {
-        /// Our socket.
-        local: SocketAddr,
-        /// The other end.
-        peer: SocketAddr,
-    },
-}
-
-impl Hop {
-    /// Whether the transport itself retransmits.
-    #[must_use]
-    pub const fn is_reliable(&self) -> bool {
-        !matches!(self, Self::Datagram { .. })
-    }
-
-    /// Whether the hop is another node of ours: what a broken link lost is sent again.
-    #[must_use]
-    pub const fn is_node(&self) -> bool {
-        matches!(self, Self::Peer(_) | Self::Client { .. })
-    }
-}
 
 /// One transaction pair of a [`Proxy`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -179,6 +144,8 @@ struct Transaction {
     cancelled: bool,
     /// Upstream is gone: nothing is sent there any more.
     orphaned: bool,
+    /// Counts the servers it was tried at: each gets a branch of its own.
+    attempt: u8,
     resend: Option<Resend>,
     opened: Moment,
     expires: Moment,
@@ -315,12 +282,6 @@ impl Proxy {
     /// Forgets a transaction without an answer to it.
     pub fn forget(&mut self, id: TransactionId) {
         self.remove(id);
-    }
-
-    /// The branch to put in our Via for this transaction.
-    #[must_use]
-    pub fn branch(&self, id: TransactionId) -> String {
-        format!("{}{:x}", self.branch_prefix, id.0)
     }
 
     /// A branch for a message that has no transaction (the ACK of a 2xx).
@@ -589,11 +550,6 @@ impl Proxy {
         self.events.pop_front()
     }
 
-    fn id_of(&self, branch: &str) -> Option<TransactionId> {
-        let digits = branch.strip_prefix(self.branch_prefix.as_str())?;
-        u64::from_str_radix(digits, 16).ok().map(TransactionId)
-    }
-
     fn open(&mut self, key: Key, request: &Message, invite: bool, now: Moment) -> Received {
         if self.transactions.len() >= TRANSACTIONS_MAX {
             return Received::Full;
@@ -622,6 +578,7 @@ impl Proxy {
             answer: None,
             cancelled: false,
             orphaned: false,
+            attempt: 0,
             resend: None,
             opened: now,
             expires,
@@ -782,30 +739,6 @@ fn linger(transaction: &Transaction, status: u16) -> Option<Duration> {
         Hop::Flow(_) => None,
         Hop::Peer(_) | Hop::Client { .. } => Some(LINGER_PEER),
         Hop::Datagram { .. } => Some(LINGER),
-    }
-}
-
-fn flow_of(hop: &Hop) -> Option<FlowId> {
-    match hop {
-        Hop::Flow(flow) => Some(*flow),
-        Hop::Peer(_) | Hop::Client { .. } | Hop::Datagram { .. } => None,
-    }
-}
-
-fn hold(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
-    if let Hop::Flow(flow) = hop {
-        *per_flow.entry(*flow).or_default() += 1;
-    }
-}
-
-fn release(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
-    if let Hop::Flow(flow) = hop
-        && let Some(count) = per_flow.get_mut(flow)
-    {
-        *count -= 1;
-        if *count == 0 {
-            per_flow.remove(flow);
-        }
     }
 }
 

@@ -28,6 +28,8 @@ pub enum RefusalKind {
     /// Max-Forwards is 0: 483. An OPTIONS may be answered 200 by the node itself instead
     /// (RFC 3261 §16.3 step 3).
     MaxForwards,
+    /// Max-Breadth is 0, so that not even one branch may go on: 440 (RFC 5393 §5.3.3).
+    MaxBreadth,
     /// A `Proxy-Require` extension we do not have: 420.
     ProxyRequire,
 }
@@ -90,6 +92,9 @@ pub fn check_request(request: &Message) -> Result<(), Refusal> {
     }
     if request.max_forwards() == Some(0) {
         return Err(Refusal::new(RefusalKind::MaxForwards, 483, "Max-Forwards: no hops left"));
+    }
+    if request.other("Max-Breadth").and_then(crate::value::digits) == Some(0) {
+        return Err(Refusal::new(RefusalKind::MaxBreadth, 440, "Max-Breadth: no branches left"));
     }
     check_proxy_require(request)
 }

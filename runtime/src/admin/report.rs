@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status};
+use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status, Transport};
 use serde_json::{Map, Value, json};
 
 /// The answer to `/status`. Durations are milliseconds.
@@ -45,7 +45,13 @@ fn link(link: &LinkStatus) -> Value {
 
 fn registrar(registrar: &RegistrarStatus) -> Value {
     let state = if registrar.alive { "alive" } else { "failed" };
-    json!({ "address": registrar.address.to_string(), "state": state })
+    json!({
+        "name": registrar.name,
+        "address": registrar.address.map(|address| address.to_string()),
+        "transport": registrar.transport.map(Transport::param),
+        "state": state,
+        "why": registrar.why,
+    })
 }
 
 fn counts(counts: &[(&'static str, u64)]) -> Value {
@@ -78,8 +84,9 @@ pub fn table(status: &Value) -> String {
     }
     if status.get("role").and_then(Value::as_str) != Some("edge") {
         out.push('\n');
-        let registrars = rows(status, "registrars", |one| vec![cell(one.get("address")), cell(one.get("state"))]);
-        grid(&mut out, &["registrar", "state"], &registrars, &[]);
+        let columns = ["name", "address", "transport", "state", "why"];
+        let registrars = rows(status, "registrars", |one| columns.map(|column| cell(one.get(column))).to_vec());
+        grid(&mut out, &["registrar", "address", "transport", "state", "why"], &registrars, &[]);
     }
     out.push('\n');
     grid(&mut out, &["requests", "count"], &count_rows(status, "requests"), &[1]);
@@ -208,8 +215,20 @@ mod tests {
                 },
             ],
             registrars: vec![
-                RegistrarStatus { address: "10.0.0.5:5060".parse().unwrap(), alive: true },
-                RegistrarStatus { address: "[2001:db8::5]:5060".parse().unwrap(), alive: false },
+                RegistrarStatus {
+                    name: "pbx.example.com".into(),
+                    address: "10.0.0.5:5060".parse().ok(),
+                    transport: Some(Transport::Tls),
+                    alive: true,
+                    why: None,
+                },
+                RegistrarStatus {
+                    name: "2001:db8::5".into(),
+                    address: "[2001:db8::5]:5060".parse().ok(),
+                    transport: Some(Transport::Udp),
+                    alive: false,
+                    why: Some("it does not answer OPTIONS".into()),
+                },
             ],
             requests: vec![("INVITE", 4), ("REGISTER", 12_000)],
             drops: vec![("no_relay", 7)],
@@ -237,9 +256,9 @@ edge3       down            -           -  -
 link   trouble
 edge3  silent for 3 s
 
-registrar           state
-10.0.0.5:5060       alive
-[2001:db8::5]:5060  failed
+registrar        address             transport  state   why
+pbx.example.com  10.0.0.5:5060       tls        alive   -
+2001:db8::5      [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
 
 requests  count
 INVITE        4

@@ -2,9 +2,11 @@
 //! task.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use std::{future::poll_fn, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,7 @@ use edgeway_model::LinkId;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{client, server};
@@ -50,6 +53,8 @@ enum Connection {
 /// An open link, before and while it carries bytes.
 pub(super) struct Pipe {
     connection: Connection,
+    /// The connection's socket once more: HTTP/2 keeps the other one to itself.
+    socket: Option<OwnedFd>,
     send: SendStream<Bytes>,
     receive: RecvStream,
     identity: IdentityStream,
@@ -233,14 +238,20 @@ impl Pipe {
             }
             Poll::Pending
         });
-        let _ = timeout(LINGER_MAX, gone).await;
+        if timeout(LINGER_MAX, gone).await.is_err()
+            && let Some(socket) = &self.socket
+        {
+            // The peer takes nothing. A reset overtakes what waits to be sent again, so that a peer that still
+            // hears us sees the end now, and not when it has heard nothing for long enough.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
     }
 
-    fn new(connection: Connection, send: SendStream<Bytes>, receive: RecvStream) -> Self {
+    fn new(connection: Connection, socket: Option<OwnedFd>, send: SendStream<Bytes>, receive: RecvStream) -> Self {
         let gate = Gate::new();
         let gated = Waker::from(Arc::clone(&gate));
         let identity = IdentityStream::None;
-        Self { connection, send, receive, identity, taken: Vec::new(), pending: Bytes::new(), gate, gated }
+        Self { connection, socket, send, receive, identity, taken: Vec::new(), pending: Bytes::new(), gate, gated }
     }
 
     /// Reads, delivers, takes and writes until nothing moves.
@@ -371,6 +382,7 @@ impl Connection {
 }
 
 async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String> {
+    let socket = tls.get_ref().0.as_fd().try_clone_to_owned().ok();
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW_BYTES)
@@ -401,7 +413,7 @@ async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String>
         Request::builder().method(Method::POST).uri("https://link/identity").body(()).map_err(|e| e.to_string())?;
     let asked = requests.send_request(request, false);
     let connection = Connection::Edge { connection: Box::new(connection), _requests: requests };
-    let mut pipe = Pipe::new(connection, send, response.into_body());
+    let mut pipe = Pipe::new(connection, socket, send, response.into_body());
     if let Ok(asked) = asked {
         pipe.identity = IdentityStream::Asked(Box::new(asked));
     }
@@ -409,6 +421,7 @@ async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String>
 }
 
 async fn open_as_core(tls: client::TlsStream<TcpStream>) -> Result<Pipe, String> {
+    let socket = tls.get_ref().0.as_fd().try_clone_to_owned().ok();
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW_BYTES)
@@ -429,7 +442,7 @@ async fn open_as_core(tls: client::TlsStream<TcpStream>) -> Result<Pipe, String>
             continue;
         }
         let send = respond.send_response(Response::new(()), false).map_err(|error| explain(&error))?;
-        return Ok(Pipe::new(Connection::Core(Box::new(connection)), send, request.into_body()));
+        return Ok(Pipe::new(Connection::Core(Box::new(connection)), socket, send, request.into_body()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use quinn_proto::Transmit;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::limits::{LINK_SOCKET_BYTES, RECEIVE_BATCH, RECEIVE_BYTES, SEGMENTS_MAX};
 
@@ -29,6 +30,8 @@ impl Carrier {
         // The system may grant less; then it is less.
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), LINK_SOCKET_BYTES);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), LINK_SOCKET_BYTES);
+        // An administrator of the network is granted what others are not.
+        let _ = set_socket_recv_buffer_size_force(&socket, LINK_SOCKET_BYTES);
         Ok(Self { socket, state, held: None })
     }
 

@@ -56,6 +56,19 @@ pub(super) const LOAD_WINDOW: Duration = Duration::from_millis(10);
 /// nodes, 600 us cost 16, 900 us cost 15.
 pub(super) const TURN_SPACING: Duration = Duration::from_micros(600);
 
+/// The same where load is just enough to count: a turn must be worth its wake-up.
+pub(super) const TURN_SPACING_LIGHT: Duration = Duration::from_micros(900);
+
+/// Packets a second from which on a turn of [`TURN_SPACING`] is worth its wake-up: nine of them.
+pub(super) const FULL_PACKETS_PER_SECOND: u64 = 15_000;
+
+/// Packets of a link that may come before they are acknowledged, and how long they may wait for it
+/// (draft-ietf-quic-ack-frequency): nothing is sent again, so nobody is in a hurry.
+pub(super) const LINK_ACK_EVERY: u32 = 10;
+
+/// See [`LINK_ACK_EVERY`].
+pub(super) const LINK_ACK_WITHIN: Duration = Duration::from_millis(20);
+
 /// How often relays are looked after (reports, silent clients, quiet ports), and facts retried that
 /// the node had no room for.
 pub(super) const HOUSEKEEPING_EVERY: Duration = Duration::from_millis(100);

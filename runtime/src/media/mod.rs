@@ -33,8 +33,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use bytes::Bytes;
+use edgeway_config::MediaDscp;
 use edgeway_model::NodeId;
-use edgeway_model::media::{MediaCommand, MediaEvent, MediaPath};
+use edgeway_model::media::{MediaClass, MediaCommand, MediaEvent, MediaPath};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
@@ -70,11 +71,38 @@ pub struct MediaConfig {
     pub first_port: u16,
     /// The highest.
     pub last_port: u16,
+    /// How packets to clients, or to the inside, are marked.
+    pub marking: Marking,
     /// Edge: the socket cores dial, and what we present there; without the latter (an edge that
     /// is not paired yet) nobody is let in until [`MediaHandle::set_server_config`].
     pub listen: Option<(UdpSocket, Option<Arc<rustls::ServerConfig>>)>,
     /// Randomness for the choice of ports, of SSRCs and of delays.
     pub seed: [u8; 32],
+}
+
+/// Differentiated services code points (RFC 2474), 0 to 63.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marking {
+    /// Of audio.
+    pub audio: u8,
+    /// Of video.
+    pub video: u8,
+}
+
+impl Marking {
+    const fn of(self, class: MediaClass) -> u8 {
+        match class {
+            MediaClass::Audio => self.audio,
+            MediaClass::Video => self.video,
+            MediaClass::Other => 0,
+        }
+    }
+}
+
+impl From<MediaDscp> for Marking {
+    fn from(dscp: MediaDscp) -> Self {
+        Self { audio: dscp.audio, video: dscp.video }
+    }
 }
 
 /// Why media cannot start.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use edgeway_model::media::{Component, PortPair};
+use edgeway_model::media::{Component, MediaClass, PortPair};
 use edgeway_model::{Moment, Random};
 use socket2::SockRef;
 
+use super::Marking;
 use super::limits::{
     IDLE_SOCKET_BUFFER_BYTES, PAIRS_MAX, PICKS_IN_ORDER_MAX, QUIET, RANDOM_PICKS, SOCKET_BUFFER_BYTES,
     STALE_PACKETS_MAX,
@@ -24,12 +25,14 @@ pub(super) struct Ports {
     by_port: HashMap<u16, usize>,
     quiet: usize,
     random: Random,
+    marking: Marking,
 }
 
 struct Pair {
     rtp: u16,
     sockets: [UdpSocket; 2],
     state: State,
+    class: MediaClass,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +55,13 @@ pub(super) enum LendFault {
 
 impl Ports {
     /// `None` if the range holds no pair.
-    pub(super) fn new(bind: IpAddr, first: u16, last: u16, random: Random) -> Option<Self> {
+    pub(super) fn new(bind: IpAddr, first: u16, last: u16, marking: Marking, random: Random) -> Option<Self> {
         let first_even = first.checked_add(first & 1)?;
         // `last` itself may be the odd port of the last pair.
         let above = u32::from(last) + 1;
         let count = above.checked_sub(u32::from(first_even))? / 2;
         let count = u16::try_from(count).ok().filter(|count| *count > 0)?;
-        Some(Self { bind, first_even, count, pairs: Vec::new(), by_port: HashMap::new(), quiet: 0, random })
+        Some(Self { bind, first_even, count, pairs: Vec::new(), by_port: HashMap::new(), quiet: 0, random, marking })
     }
 
     /// Binds more pairs; those bound, and how many are missing.
@@ -91,6 +94,7 @@ impl Ports {
             }
         }
         pair.state = State::Lent { relay };
+        self.mark(at, MediaClass::default());
         Ok(at)
     }
 
@@ -139,6 +143,18 @@ impl Ports {
         }
     }
 
+    /// What a pair's relay sends.
+    pub(super) fn class(&self, at: usize) -> MediaClass {
+        self.pairs.get(at).map_or_else(MediaClass::default, |pair| pair.class)
+    }
+
+    /// Marks what a pair sends for what it is.
+    pub(super) fn mark(&mut self, at: usize, class: MediaClass) {
+        let Some(pair) = self.pairs.get_mut(at).filter(|pair| pair.class != class) else { return };
+        pair.class = class;
+        pair.sockets.iter().for_each(|socket| mark(socket, self.bind, self.marking.of(class)));
+    }
+
     /// Sends from a component's socket.
     pub(super) fn send(&self, at: usize, component: Component, packet: &[u8], to: SocketAddr) -> io::Result<()> {
         let to = if self.bind.is_ipv6() { mapped(to) } else { to };
@@ -184,13 +200,14 @@ impl Ports {
         if self.by_port.contains_key(&rtp) {
             return Ok(None);
         }
-        let sockets = match (open(SocketAddr::new(self.bind, rtp)), open(SocketAddr::new(self.bind, rtp + 1))) {
+        let open = |port| open(SocketAddr::new(self.bind, port), self.marking.of(MediaClass::default()));
+        let sockets = match (open(rtp), open(rtp + 1)) {
             (Ok(rtp), Ok(rtcp)) => [rtp, rtcp],
             (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::AddrInUse => return Err(error),
             (Err(_), _) | (_, Err(_)) => return Ok(None),
         };
         self.by_port.insert(rtp, self.pairs.len());
-        self.pairs.push(Pair { rtp, sockets, state: State::Free });
+        self.pairs.push(Pair { rtp, sockets, state: State::Free, class: MediaClass::default() });
         Ok(Some(PortPair { rtp }))
     }
 }
@@ -212,10 +229,21 @@ fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn open(at: SocketAddr) -> io::Result<UdpSocket> {
+/// Sets the DSCP of what a socket sends. A network that is not told carries it all the same.
+fn mark(socket: &UdpSocket, bind: IpAddr, dscp: u8) {
+    let (socket, octet) = (SockRef::from(socket), u32::from(dscp) << 2);
+    // A socket of IPv6 may send IPv4, which is marked apart.
+    let _ = socket.set_tos_v4(octet);
+    if bind.is_ipv6() {
+        let _ = socket.set_tclass_v6(octet);
+    }
+}
+
+fn open(at: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(at)?;
     socket.set_nonblocking(true)?;
     let _ = SockRef::from(&socket).set_recv_buffer_size(IDLE_SOCKET_BUFFER_BYTES);
+    mark(&socket, at.ip(), dscp);
     Ok(socket)
 }
 
@@ -233,5 +261,56 @@ const fn index(component: Component) -> usize {
     match component {
         Component::Rtp => 0,
         Component::Rtcp => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_marked_for_what_it_is() {
+        for bind in ["127.0.0.1", "::1"] {
+            let bind: IpAddr = bind.parse().unwrap();
+            let marking = Marking { audio: 46, video: 34 };
+            let mut ports = Ports::new(bind, 36_000, 59_999, marking, Random::from_seed([3; 32])).unwrap();
+            let poller = Poller::new().unwrap();
+            let (bound, _) = ports.bind(1);
+            let octet = |ports: &Ports| {
+                ports.pairs[0].sockets.each_ref().map(|socket| match bind {
+                    IpAddr::V4(_) => SockRef::from(socket).tos_v4().unwrap(),
+                    IpAddr::V6(_) => SockRef::from(socket).tclass_v6().unwrap(),
+                })
+            };
+            let at = ports.lend(bound[0], 1, &poller).unwrap();
+            assert_eq!(octet(&ports), [46 << 2; 2], "{bind}");
+            ports.mark(at, MediaClass::Video);
+            assert_eq!(octet(&ports), [34 << 2; 2], "{bind}");
+            ports.mark(at, MediaClass::Other);
+            assert_eq!(octet(&ports), [0; 2], "{bind}");
+            ports.take_back(at, &poller, Moment::ZERO);
+            assert_eq!(ports.poll_free(Moment::ZERO + QUIET), bound);
+            ports.lend(bound[0], 2, &poller).unwrap();
+            assert_eq!(octet(&ports), [46 << 2; 2], "{bind}: the next relay starts anew");
+        }
+    }
+
+    #[test]
+    fn pairs_come_from_all_over_the_range_and_cannot_be_foretold() {
+        let pick = |seed| {
+            let bind = IpAddr::from([127, 0, 0, 1]);
+            let random = Random::from_seed([seed; 32]);
+            let mut ports = Ports::new(bind, 36_000, 59_999, Marking::default(), random).unwrap();
+            let (bound, missing) = ports.bind(64);
+            assert_eq!(missing, 0);
+            bound.into_iter().map(|pair| pair.rtp).collect::<Vec<_>>()
+        };
+        let bound = pick(1);
+        let quarters = [0, 1, 2, 3].map(|n| 36_000 + 6_000 * n);
+        for first in quarters {
+            assert!(bound.iter().any(|port| (first..first + 6_000).contains(port)), "{bound:?}");
+        }
+        assert!(bound.iter().all(|port| port % 2 == 0));
+        assert_ne!(bound, pick(2));
     }
 }

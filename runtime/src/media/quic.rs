@@ -14,15 +14,16 @@ use edgeway_model::limits::LINK_DATAGRAM_BYTES_MAX;
 use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointConfig, Event,
-    IdleTimeout, Incoming, ServerConfig, Transmit, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
+    EndpointConfig, Event, IdleTimeout, Incoming, ServerConfig, Transmit, TransportConfig, VarInt,
 };
 use rustls::pki_types::CertificateDer;
 
 use super::carrier::{Carrier, Inbox};
 use super::limits::{
     CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX,
-    INCOMING_BUFFER_BYTES, LINK_IDLE, LINK_KEEPALIVE, LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
+    INCOMING_BUFFER_BYTES, LINK_ACK_EVERY, LINK_ACK_WITHIN, LINK_IDLE, LINK_KEEPALIVE, LINK_WINDOW_BYTES,
+    RECEIVES_PER_PASS,
 };
 use super::poller::{Poller, Token};
 use crate::pki::identity::dns_name;
@@ -467,12 +468,15 @@ fn peer_of(connection: &Connection) -> Option<NodeId> {
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut acknowledged = AckFrequencyConfig::default();
+    acknowledged.ack_eliciting_threshold(VarInt::from_u32(LINK_ACK_EVERY)).max_ack_delay(Some(LINK_ACK_WITHIN));
     let idle = IdleTimeout::try_from(LINK_IDLE).expect("a few seconds are fewer than 2^62 milliseconds");
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(LINK_KEEPALIVE))
+        .ack_frequency_config(Some(acknowledged))
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
         .congestion_controller_factory(Arc::new(Admitted));

@@ -252,6 +252,11 @@ impl Scratch {
         &self.0[DATAGRAM_HEADER_BYTES..][..len]
     }
 
+    /// A datagram, header included, to write into.
+    pub(super) fn datagram_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut self.0[..len]
+    }
+
     /// A datagram, header included.
     pub(super) fn datagram(&self, len: usize) -> &[u8] {
         &self.0[..len]

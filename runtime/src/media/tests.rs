@@ -19,7 +19,7 @@ use edgeway_model::{NodeId, Random, RelayId, Secret};
 use tokio::sync::mpsc;
 
 use super::limits::{LINK_IDLE, QUIET};
-use super::{MediaConfig, MediaFact, MediaFault, MediaHandle};
+use super::{Marking, MediaConfig, MediaFact, MediaFault, MediaHandle};
 use crate::pki::tls::{media_client_config, media_server_config};
 use crate::pki::{Authority, Identity, Role};
 
@@ -65,7 +65,8 @@ impl Node {
     ) -> Result<Self, MediaFault> {
         let seed = crate::pki::random().unwrap();
         let (sender, facts) = mpsc::channel(256);
-        let config = MediaConfig { bind: LOOPBACK, first_port, last_port, listen, seed };
+        let marking = Marking { audio: 46, video: 34 };
+        let config = MediaConfig { bind: LOOPBACK, first_port, last_port, marking, listen, seed };
         Ok(Self { media: MediaHandle::start(config, sender)?, facts, earlier: Vec::new() })
     }
 

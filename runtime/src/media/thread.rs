@@ -12,16 +12,16 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use edgeway_media::datagram::Datagram;
+use edgeway_media::datagram::{Datagram, class_of, set_class};
 use edgeway_media::split::{Half, split};
-use edgeway_model::media::{Component, MediaCommand, MediaEvent, PortPair};
+use edgeway_model::media::{Component, MediaClass, MediaCommand, MediaEvent, PortPair};
 use edgeway_model::{Moment, NodeId, Random, RelayId};
 use rustix::event::epoll::EventFlags;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::limits::{
-    ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW, ORDERS_PER_TURN, PASSES_MAX,
-    REPORT_EVERY, TURN_SPACING,
+    ARENA_BYTES, BINDS_PER_TURN, BUSY_PACKETS_PER_SECOND, FULL_PACKETS_PER_SECOND, HOUSEKEEPING_EVERY, LOAD_WINDOW,
+    ORDERS_PER_TURN, PASSES_MAX, REPORT_EVERY, TURN_SPACING, TURN_SPACING_LIGHT,
 };
 use super::peers::{Peer, Peers, Way};
 use super::poller::{Poller, Ready, Token};
@@ -64,7 +64,8 @@ pub(super) struct Worker {
 struct Load {
     since: Instant,
     packets: u64,
-    busy: bool,
+    /// Time between turns.
+    spacing: Option<Duration>,
 }
 
 impl Worker {
@@ -78,7 +79,8 @@ impl Worker {
         let system = |action| move |source| MediaFault::System { action, source };
         let (first, last) = (config.first_port, config.last_port);
         let mut random = Random::from_seed(config.seed);
-        let ports = Ports::new(config.bind, first, last, random.split()).ok_or(MediaFault::NoPorts { first, last })?;
+        let ports = Ports::new(config.bind, first, last, config.marking, random.split())
+            .ok_or(MediaFault::NoPorts { first, last })?;
         let poller = Poller::new().map_err(system("making an epoll"))?;
         poller.watch(&board.wake, Token::Wake).map_err(system("watching an event counter"))?;
         let mut quic = Quic::new();
@@ -107,7 +109,7 @@ impl Worker {
             arena: BytesMut::with_capacity(ARENA_BYTES),
             inward: 0,
             outward: 0,
-            load: Load { since: Instant::now(), packets: 0, busy: false },
+            load: Load { since: Instant::now(), packets: 0, spacing: None },
             now: Moment::ZERO,
             housekeeping_at: Moment::ZERO,
             stopped: false,
@@ -125,8 +127,8 @@ impl Worker {
                     break;
                 }
             };
-            if self.load.is_busy(self.inward + self.outward, woken) {
-                std::thread::sleep(TURN_SPACING.saturating_sub(woken.elapsed()));
+            if let Some(spacing) = self.load.spacing(self.inward + self.outward, woken) {
+                std::thread::sleep(spacing.saturating_sub(woken.elapsed()));
             }
         }
         self.quic.shut_down(&self.poller, Instant::now());
@@ -225,6 +227,9 @@ impl Worker {
         let Some(relay) = self.relays.get(number) else { return };
         let taken = relay.handle_from_socket(component, plain(source), &mut self.scratch, len, self.now);
         let Some(len) = taken else { return };
+        if !relay.is_outside() {
+            set_class(self.scratch.datagram_mut(len), self.ports.class(pair));
+        }
         let sent = match self.peers.peer_mut(relay.peer) {
             Some(peer) => {
                 send_media(peer, self.scratch.datagram(len), &mut self.quic, &mut self.streams, &mut self.arena, now)
@@ -288,7 +293,7 @@ impl Worker {
                     relay.latch(component, candidate);
                 }
             }
-            Datagram::Media { .. } => self.take_media(at, way, header, payload, now),
+            Datagram::Media { .. } => self.take_media(at, way, (header, class_of(datagram)), payload, now),
         }
     }
 
@@ -299,14 +304,21 @@ impl Worker {
         // Taken out for the while: what comes out of it lies in it.
         let mut joiner = std::mem::take(&mut peer.joiner);
         if let Some((header, payload)) = joiner.handle_half(half, bytes, self.now) {
-            self.take_media(at, way, header, payload, now);
+            self.take_media(at, way, (header, class_of(datagram)), payload, now);
         }
         if let Some(peer) = self.peers.peer_mut(at) {
             peer.joiner = joiner;
         }
     }
 
-    fn take_media(&mut self, at: usize, way: Way, header: Datagram, payload: &[u8], now: Instant) {
+    fn take_media(
+        &mut self,
+        at: usize,
+        way: Way,
+        (header, class): (Datagram, MediaClass),
+        payload: &[u8],
+        now: Instant,
+    ) {
         let Datagram::Media { relay: id, component, candidate, latched } = header else { return };
         let number = self.peers.peer(at).and_then(|peer| peer.relays.get(&id));
         let Some(relay) = number.and_then(|number| self.relays.get(*number)) else { return };
@@ -320,6 +332,9 @@ impl Worker {
             };
         }
         let Some((to, len)) = delivery.packet else { return };
+        if relay.is_outside() && self.ports.class(relay.pair) != class {
+            self.ports.mark(relay.pair, class);
+        }
         if self.ports.send(relay.pair, component, self.scratch.packet(len), to).is_err() {
             return relay.count_send_failure();
         }
@@ -373,6 +388,12 @@ impl Worker {
             }
             MediaCommand::SetOutside(rule) => self.set(Rule::Outside(rule)),
             MediaCommand::SetInside(rule) => self.set(Rule::Inside(rule)),
+            MediaCommand::SetClass { peer, relay, class } => {
+                let known = self.peers.find(&peer).and_then(|at| self.peers.peer(at)?.relays.get(&relay));
+                if let Some(relay) = known.and_then(|number| self.relays.get(*number)) {
+                    self.ports.mark(relay.pair, class);
+                }
+            }
             MediaCommand::Close { peer, relay } => self.close(&peer, relay),
         }
     }
@@ -457,15 +478,20 @@ impl Worker {
 }
 
 impl Load {
-    /// `packets` is how many there were so far.
-    fn is_busy(&mut self, packets: u64, now: Instant) -> bool {
+    /// The time between turns; none while there is no load. `packets` is how many there were so far.
+    fn spacing(&mut self, packets: u64, now: Instant) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed >= LOAD_WINDOW {
-            let carried = packets - self.packets;
-            self.busy = u128::from(carried) * 1_000_000 >= u128::from(BUSY_PACKETS_PER_SECOND) * elapsed.as_micros();
+            let carried = u128::from(packets - self.packets) * 1_000_000;
+            let reaches = |rate: u64| carried >= u128::from(rate) * elapsed.as_micros();
+            self.spacing = if reaches(FULL_PACKETS_PER_SECOND) {
+                Some(TURN_SPACING)
+            } else {
+                reaches(BUSY_PACKETS_PER_SECOND).then_some(TURN_SPACING_LIGHT)
+            };
             (self.since, self.packets) = (now, packets);
         }
-        self.busy
+        self.spacing
     }
 }
 

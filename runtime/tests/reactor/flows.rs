@@ -154,7 +154,7 @@ fn a_dial_that_fails_is_told() {
         world.dial(1, gone, Transport::Tcp);
         world.until("refused", |log| log.closed().iter().any(|why| why.contains("refused"))).await;
         world.dial(2, gone, Transport::Tls);
-        world.until("no TLS", |log| log.closed().iter().any(|why| why == "TLS cannot be dialled")).await;
+        world.until("no TLS", |log| log.closed().iter().any(|why| why.contains("TLS is not set up"))).await;
     });
 }
 

@@ -4,6 +4,7 @@ mod bounds;
 mod closing;
 mod datagrams;
 mod flows;
+mod inside;
 mod links;
 mod timers;
 mod world;

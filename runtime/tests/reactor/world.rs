@@ -194,9 +194,15 @@ impl World {
     }
 
     pub(crate) fn dial(&self, sequence: u64, peer: SocketAddr, transport: Transport) -> FlowId {
+        self.dial_as(sequence, peer, transport, None)
+    }
+
+    /// Dials somebody whose certificate must bear a name.
+    pub(crate) fn dial_as(&self, sequence: u64, peer: SocketAddr, transport: Transport, name: Option<&str>) -> FlowId {
         let flow = FlowId::dialled(0, sequence);
+        let name = name.map(str::to_owned);
         self.order([
-            Output::Flow { flow, command: FlowCommand::Dial { peer, transport } },
+            Output::Flow { flow, command: FlowCommand::Dial { peer, transport, name } },
             Output::Flow { flow, command: FlowCommand::Send { bytes: Bytes::from_static(b"first") } },
         ]);
         flow

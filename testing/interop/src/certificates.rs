@@ -3,6 +3,7 @@
 use crate::host::run;
 use anyhow::{Context, Result};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,13 +51,14 @@ impl Authority {
         self.file("pem")
     }
 
-    /// Issues a server certificate for a DNS name.
+    /// Issues a certificate for a DNS name or an IP address, to be shown by servers and clients.
     pub fn issue(&self, dns_name: &str) -> Result<Certificate> {
         let file = |extension: &str| self.directory.join(format!("{}-{dns_name}.{extension}", self.name));
         let (request, extensions) = (file("csr"), file("ext"));
         let issued = Certificate { certificate: file("pem"), key: file("key") };
         make_key(&issued.key)?;
-        fs::write(&extensions, format!("subjectAltName=DNS:{dns_name}\nextendedKeyUsage=serverAuth\n"))
+        let kind = if dns_name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+        fs::write(&extensions, format!("subjectAltName={kind}:{dns_name}\nextendedKeyUsage=serverAuth,clientAuth\n"))
             .with_context(|| format!("write {}", extensions.display()))?;
         openssl(
             &self.directory,

@@ -97,7 +97,9 @@ impl Kamailio<'_> {
         let (key, chain) = (certificate.key.display(), certificate.certificate.display());
         let server = format!("[server:default]\nmethod = TLSv1.2+\nprivate_key = {key}\ncertificate = {chain}\n");
         let client = "[client:default]\nmethod = TLSv1.2+\nverify_certificate = no\n";
-        fs::write(&file, server + client).with_context(|| format!("write {}", file.display()))?;
+        // Whom it dials may ask for a certificate.
+        let shown = format!("private_key = {key}\ncertificate = {chain}\n");
+        fs::write(&file, server + client + &shown).with_context(|| format!("write {}", file.display()))?;
         Ok(file)
     }
 }
@@ -106,6 +108,11 @@ impl Running {
     /// CPU and memory of all its processes.
     pub fn usage(&self) -> Result<Usage> {
         self.daemon.usage()
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.daemon.stop();
     }
 
     /// What it logged.

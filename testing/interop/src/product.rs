@@ -57,6 +57,8 @@ pub struct ProductSetup<'a> {
     pub core: SocketAddr,
     /// The registrar.
     pub registrar: (Transport, SocketAddr),
+    /// Lines for the core's `[sip]` table, and tables below it, in place of `registrar`.
+    pub core_sip: Option<String>,
     /// SIP Path headers On or Off.
     pub path_headers: bool,
     /// Certificates by name; the first is the default.
@@ -241,7 +243,10 @@ impl ProductSetup<'_> {
         let (transport, registrar) = self.registrar;
         let media: IpAddr = self.core.ip();
         writeln!(file, "[sip]\nlisten = [\"{}\"]\npath_headers = {}", self.core, self.path_headers)?;
-        writeln!(file, "registrars = [\"{}:{registrar}\"]", transport.name())?;
+        match &self.core_sip {
+            Some(lines) => writeln!(file, "{lines}")?,
+            None => writeln!(file, "registrars = [\"{}:{registrar}\"]", transport.name())?,
+        }
         writeln!(file, "[media]\naddress = \"{media}\"\nports = \"{}\"", self.media_ports.1)?;
         Ok(file)
     }

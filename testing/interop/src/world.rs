@@ -82,11 +82,45 @@ impl Site {
         let registrar = start_registrar(&network, &scratch, front, &certificates[0], defines)?;
         let product = match front {
             Front::Product { path_headers, transport } => {
-                Some(start_product(&network, &scratch, path_headers, transport, &certificates)?)
+                Some(start_product(&network, &scratch, path_headers, transport, &certificates, None)?)
             }
             Front::Kamailio => None,
         };
         Ok(Self { product, registrar, authority, stranger, scratch, network })
+    }
+
+    /// With two registrars inside that are spoken to over TLS, both ways with certificates, and with a third
+    /// that a stranger has certified. They share no bindings.
+    pub fn build_tls(report: &Report) -> Result<(Self, [kamailio::Running; 2])> {
+        let scratch = Scratch::create(&report.world().replace([' ', ','], "-"))?;
+        let network = Network::create(Outside::Apart)?;
+        let authority = Authority::create(scratch.path(), "authority")?;
+        let stranger = Authority::create(scratch.path(), "stranger")?;
+        let certificates = [authority.issue(EDGE_NAME)?, authority.issue(SECOND_NAME)?];
+        let [core, good] = [authority.issue(&CORE.to_string())?, authority.issue(&REGISTRAR.to_string())?];
+        let bad = stranger.issue(&REGISTRAR.to_string())?;
+        let start = |name, port, certificate| {
+            let tls = Some((SocketAddr::new(REGISTRAR, port), certificate));
+            Kamailio { tls, ..Kamailio::registrar(name) }.start(&network.inside(), scratch.path())
+        };
+        let [registrar, second] = [start("registrar", 5061, &good)?, start("second", 5071, &good)?];
+        let impostor = start("impostor", 5081, &bad)?;
+        let core_sip = format!(
+            "registrars = [\"tls:{REGISTRAR}:5061\", \"tls:{REGISTRAR}:5071\", \"tls:{REGISTRAR}:5081\"]\n\
+             options_interval = \"2s\"\n[sip.tls]\nlisten = [\"{CORE}:5061\"]\nca = \"{}\"\n\
+             certificate = \"{}\"\nkey = \"{}\"",
+            authority.certificate().display(),
+            core.certificate.display(),
+            core.key.display(),
+        );
+        let product = start_product(&network, &scratch, true, Transport::Tcp, &certificates, Some(core_sip))?;
+        let site = Self { product: Some(product), registrar, authority, stranger, scratch, network };
+        Ok((site, [second, impostor]))
+    }
+
+    /// The first registrar ends.
+    pub fn stop_registrar(&mut self) {
+        self.registrar.stop();
     }
 
     /// A phone outside, registering with encryption and its right password.
@@ -224,7 +258,11 @@ fn start_registrar(
     defines: &[String],
 ) -> Result<kamailio::Running> {
     let inside = registrar_address();
-    let registrar = Kamailio { defines, ..Kamailio::registrar("registrar") };
+    let mut defines = defines.to_vec();
+    if front == Front::Kamailio {
+        defines.push("WITH_PHONES".to_owned());
+    }
+    let registrar = Kamailio { defines: &defines, ..Kamailio::registrar("registrar") };
     match front {
         Front::Product { .. } => {
             Kamailio { udp: Some(inside), tcp: Some(inside), ..registrar }.start(&network.inside(), scratch.path())
@@ -241,6 +279,7 @@ fn start_product(
     path_headers: bool,
     transport: Transport,
     certificates: &[Certificate],
+    core_sip: Option<String>,
 ) -> Result<Product> {
     let public_host = EDGE_PUBLIC.to_string();
     let setup = ProductSetup {
@@ -250,6 +289,7 @@ fn start_product(
         link: SocketAddr::new(EDGE_LINK, LINK_PORT),
         core: SocketAddr::new(CORE, 5060),
         registrar: (transport, registrar_address()),
+        core_sip,
         path_headers,
         certificates,
         domain: DOMAIN,

@@ -1,5 +1,6 @@
 //! What breaks, who calls whom, and what strangers try.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,16 +108,29 @@ impl World {
     }
 
     fn registrar_outage(&mut self) {
-        if !self.registrar_up {
+        let address = self.registrar_addresses[self.chance.below(self.registrar_addresses.len())];
+        if self.registrar_down.contains(&address) {
             return;
         }
-        self.registrar_up = false;
-        self.registrar_refuses = self.chance.percent(50);
         let span = self.chance.millis(1_000, 10_000);
-        self.trace(format_args!("the registrar is away for {span:?}"));
-        self.drop_conns_of(Actor::Registrar);
-        self.with_registrar(|registrar, now| registrar.forget_connections(now));
-        self.schedule(span, Happening::RegistrarUp);
+        self.registrar_falls(address);
+        self.trace(format_args!("the registrar at {address} is away for {span:?}"));
+        self.schedule(span, Happening::RegistrarUp(address));
+    }
+
+    fn registrar_falls(&mut self, address: SocketAddr) {
+        self.registrar_refuses = self.chance.percent(50);
+        self.registrar_down.insert(address);
+        self.drop_conns_at(address);
+        self.with_registrar(|registrar, now| registrar.forget_connections(address, now));
+    }
+
+    /// The first of two addresses goes for good: the other must be enough from now on.
+    pub(crate) fn first_registrar_goes(&mut self) {
+        if self.first_goes && !self.gentle && !self.registrar_down.contains(&REGISTRAR) {
+            self.trace(format_args!("the registrar at {REGISTRAR} goes for good"));
+            self.registrar_falls(REGISTRAR);
+        }
     }
 
     /// A registered phone asks for what it must not have.
@@ -234,7 +248,8 @@ impl World {
         self.trace(format_args!("calm"));
         self.chaotic = false;
         self.parted.clear();
-        self.registrar_up = true;
+        let first_goes = self.first_goes;
+        self.registrar_down.retain(|address| first_goes && *address == REGISTRAR);
         for link in 0..self.links.len() {
             self.links[link].stalled_until = self.links[link].stalled_until.min(self.now);
             if self.links[link].is_live() {
@@ -243,6 +258,5 @@ impl World {
                 }
             }
         }
-        debug_assert_eq!(self.registrar.address, REGISTRAR);
     }
 }

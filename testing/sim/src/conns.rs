@@ -8,7 +8,7 @@ use bytes::Bytes;
 use edgeway_model::world::{FlowEvent, Transport};
 use edgeway_model::{FlowId, Input, Moment};
 
-use crate::world::{Actor, Happening, INSIDE_PHONE, REGISTRAR, World, core_address, edge_address};
+use crate::world::{Actor, Happening, INSIDE_PHONE, REGISTRAR, STANDBY, World, core_address, edge_address};
 
 #[derive(Debug)]
 pub(crate) enum Item {
@@ -65,6 +65,11 @@ pub(crate) fn first_line(bytes: &[u8]) -> String {
     out
 }
 
+/// Whether the registrar may be reached at an address.
+fn is_registrar(address: SocketAddr) -> bool {
+    address == REGISTRAR || address == STANDBY
+}
+
 impl World {
     pub(crate) fn phone_connects(&mut self, index: usize, edge: usize) {
         let address = self.phones[index].address;
@@ -86,7 +91,7 @@ impl World {
     /// Dials an inside address.
     pub(crate) fn dial(&mut self, actor: Actor, flow: FlowId, from: SocketAddr, to: SocketAddr) {
         let listener = self.listener(to);
-        if listener.is_none() && to != REGISTRAR && !self.is_core_address(to) {
+        if listener.is_none() && !is_registrar(to) && !self.is_core_address(to) {
             self.fail(format!("{actor:?} dialled {to}, where nobody is"));
         }
         self.connect(actor, flow, from, listener, to, Transport::Tcp);
@@ -98,8 +103,8 @@ impl World {
 
     /// Who takes connections and datagrams at an inside address.
     fn listener(&self, address: SocketAddr) -> Option<Actor> {
-        if address == REGISTRAR {
-            return self.registrar_up.then_some(Actor::Registrar);
+        if is_registrar(address) {
+            return (!self.registrar_down.contains(&address)).then_some(Actor::Registrar);
         }
         if address == INSIDE_PHONE {
             return self.phones.iter().position(|phone| !phone.is_outside()).map(Actor::Phone);
@@ -144,7 +149,7 @@ impl World {
             self.enqueue(index, 0, latency * 2, Item::Opened);
         } else {
             self.conns[index].ends[1].state = State::Closed;
-            let refused = self.registrar_refuses || to != REGISTRAR;
+            let refused = self.registrar_refuses || !is_registrar(to);
             let after = if refused { latency * 2 } else { Duration::from_secs(3) };
             self.enqueue(index, 0, after, Item::Closed("could not connect"));
         }
@@ -202,7 +207,7 @@ impl World {
                 });
             }
             Actor::Registrar => self.with_registrar(|registrar, now| match item {
-                Item::Opened => registrar.handle_opened(flow),
+                Item::Opened => registrar.handle_opened(flow, local),
                 Item::Bytes(bytes) => registrar.handle_bytes(flow, bytes, now),
                 Item::Closed(_) => registrar.handle_closed(flow, now),
             }),
@@ -289,10 +294,19 @@ impl World {
 
     /// A process died: its connections break.
     pub(crate) fn drop_conns_of(&mut self, actor: Actor) {
+        self.drop_conns(actor, |_| true);
+    }
+
+    /// What answers at one address of the registrar dies.
+    pub(crate) fn drop_conns_at(&mut self, address: SocketAddr) {
+        self.drop_conns(Actor::Registrar, |end| end.address == address);
+    }
+
+    fn drop_conns(&mut self, actor: Actor, is_meant: impl Fn(&End) -> bool) {
         for conn in 0..self.conns.len() {
             for end in 0..2 {
                 let side = &self.conns[conn].ends[end];
-                if side.actor == actor && side.state != State::Closed {
+                if side.actor == actor && is_meant(side) && side.state != State::Closed {
                     let flow = side.flow;
                     self.conns[conn].ends[end].inbox.clear();
                     self.close_conn(actor, flow, true);
@@ -339,13 +353,15 @@ impl World {
         self.trace(format_args!("{from} ► {to} {} [{}]", first_line(&bytes), bytes.len()));
         match self.listener(to) {
             Some(Actor::Node(node)) => self.feed(node, Input::Datagram { local: to, peer: from, bytes }),
-            Some(Actor::Registrar) => self.with_registrar(|registrar, now| registrar.handle_datagram(from, bytes, now)),
+            Some(Actor::Registrar) => {
+                self.with_registrar(|registrar, now| registrar.handle_datagram(to, from, bytes, now))
+            }
             Some(Actor::Phone(phone)) => {
                 self.with_phone(phone, |phone, now| {
                     phone.handle_message(crate::phone::From::Datagram(from), bytes, now);
                 });
             }
-            Some(Actor::Stranger) | None if to == REGISTRAR || self.is_core_address(to) => {}
+            Some(Actor::Stranger) | None if is_registrar(to) || self.is_core_address(to) => {}
             Some(Actor::Stranger) | None => self.fail(format!("a datagram for {to}, where nobody is")),
         }
     }

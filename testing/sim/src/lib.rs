@@ -70,6 +70,7 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, verbose: bool) -> Report {
         world.check_registered();
     }
     world.chaotic = true;
+    world.first_registrar_goes();
     world.schedule(Duration::ZERO, Happening::Chaos);
     end = end + CHAOS;
     world.run_until(end);

@@ -57,6 +57,10 @@ impl MediaModel {
                 }
                 self.set(&rule.peer, rule.relay, rule.ports)
             }
+            MediaCommand::SetClass { peer, relay, .. } => match self.relays.contains_key(&(peer.clone(), *relay)) {
+                true => Ok(Effect::None),
+                false => Err(format!("classed {relay} of {peer}, which does not exist")),
+            },
             MediaCommand::Close { peer, relay } => {
                 self.keys.remove(&(peer.clone(), *relay));
                 let pair = self.relays.remove(&(peer.clone(), *relay));

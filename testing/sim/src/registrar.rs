@@ -32,9 +32,10 @@ pub(crate) struct Habits {
 
 #[derive(Debug)]
 pub(crate) enum Act {
-    Dial(FlowId, SocketAddr),
+    /// From one of its addresses to somebody's.
+    Dial(FlowId, SocketAddr, SocketAddr),
     Send(FlowId, Bytes),
-    Datagram(SocketAddr, Bytes),
+    Datagram(SocketAddr, SocketAddr, Bytes),
     Violation(String),
 }
 
@@ -47,24 +48,25 @@ struct Binding {
     seq: u32,
 }
 
-/// The registrar.
+/// The registrar: one location table, behind one address or two, which fail apart.
 #[derive(Debug)]
 pub(crate) struct Registrar {
-    pub(crate) address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     pub(crate) habits: Habits,
     users: Vec<String>,
     proxy: Proxy,
     location: BTreeMap<String, BTreeMap<String, Binding>>,
-    framers: BTreeMap<FlowId, Framer>,
-    dialled: BTreeMap<SocketAddr, FlowId>,
+    /// With the address of ours each belongs to.
+    framers: BTreeMap<FlowId, (SocketAddr, Framer)>,
+    dialled: BTreeMap<(SocketAddr, SocketAddr), FlowId>,
     sequence: u64,
     pub(crate) acts: Vec<Act>,
 }
 
 impl Registrar {
-    pub(crate) fn new(address: SocketAddr, habits: Habits, users: Vec<String>) -> Self {
+    pub(crate) fn new(addresses: Vec<SocketAddr>, habits: Habits, users: Vec<String>) -> Self {
         Self {
-            address,
+            addresses,
             habits,
             users,
             proxy: Proxy::new(PATIENCE, 0xbead),
@@ -95,8 +97,8 @@ impl Registrar {
         self.settle(now);
     }
 
-    pub(crate) fn handle_opened(&mut self, flow: FlowId) {
-        self.framers.entry(flow).or_insert_with(|| Framer::new(SIP_MESSAGE_BYTES_MAX));
+    pub(crate) fn handle_opened(&mut self, flow: FlowId, local: SocketAddr) {
+        self.framers.entry(flow).or_insert_with(|| (local, Framer::new(SIP_MESSAGE_BYTES_MAX)));
     }
 
     pub(crate) fn handle_closed(&mut self, flow: FlowId, now: Moment) {
@@ -108,19 +110,20 @@ impl Registrar {
         self.settle(now);
     }
 
-    /// It was restarted: no connection is left.
-    pub(crate) fn forget_connections(&mut self, now: Moment) {
-        let flows: Vec<_> = self.framers.keys().copied().collect();
+    /// What answers at one address was restarted: no connection of it is left.
+    pub(crate) fn forget_connections(&mut self, address: SocketAddr, now: Moment) {
+        let of_it = self.framers.iter().filter(|(_, (local, _))| *local == address);
+        let flows: Vec<_> = of_it.map(|(flow, _)| *flow).collect();
         for flow in flows {
             self.handle_closed(flow, now);
         }
     }
 
     pub(crate) fn handle_bytes(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
-        let Some(framer) = self.framers.get_mut(&flow) else { return };
+        let Some((_, framer)) = self.framers.get_mut(&flow) else { return };
         framer.push(bytes);
         loop {
-            let Some(framer) = self.framers.get_mut(&flow) else { return };
+            let Some((_, framer)) = self.framers.get_mut(&flow) else { return };
             match framer.next() {
                 Ok(Some(Element::Message(bytes))) => self.handle_message(Hop::Flow(flow), bytes, now),
                 Ok(Some(_)) => {}
@@ -130,8 +133,17 @@ impl Registrar {
         }
     }
 
-    pub(crate) fn handle_datagram(&mut self, peer: SocketAddr, bytes: Bytes, now: Moment) {
-        self.handle_message(Hop::Datagram { local: self.address, peer }, bytes, now);
+    pub(crate) fn handle_datagram(&mut self, local: SocketAddr, peer: SocketAddr, bytes: Bytes, now: Moment) {
+        self.handle_message(Hop::Datagram { local, peer }, bytes, now);
+    }
+
+    /// The address of ours that a hop is reached from.
+    fn local(&self, hop: &Hop) -> SocketAddr {
+        match hop {
+            Hop::Flow(flow) => self.framers.get(flow).map_or(self.addresses[0], |(local, _)| *local),
+            Hop::Datagram { local, .. } => *local,
+            Hop::Peer(_) | Hop::Client { .. } => self.addresses[0],
+        }
     }
 
     fn handle_message(&mut self, hop: Hop, bytes: Bytes, now: Moment) {
@@ -150,7 +162,7 @@ impl Registrar {
         }
         match self.proxy.receive_request(request, hop.clone(), now) {
             Received::Absorbed => {}
-            Received::Acknowledgement => self.acknowledge(request),
+            Received::Acknowledgement => self.acknowledge(request, self.local(&hop)),
             Received::StrayCancel => {
                 let bytes = request.respond(481, "Call/Transaction Does Not Exist").to_tag("s").build();
                 self.send(&hop, bytes);
@@ -235,14 +247,15 @@ impl Registrar {
             return self.answer(id, if initial { 480 } else { 404 }, "Temporarily Unavailable", now);
         };
         let (address, transport) = next;
+        let local = self.proxy.upstream(id).map_or(self.addresses[0], |upstream| self.local(upstream));
         edit.set(Name::MaxForwards, &request.max_forwards().unwrap_or(70).saturating_sub(1).to_string());
         if self.habits.record_routes && request.method() == Some("INVITE") {
             let own = self.habits.transport.param();
-            edit.push(Name::RecordRoute, &format!("<sip:{};transport={own};lr>", self.address));
+            edit.push(Name::RecordRoute, &format!("<sip:{local};transport={own};lr>"));
         }
-        edit.push_via(&format!("SIP/2.0/{} {};branch={}", transport.via(), self.address, self.proxy.branch(id)));
+        edit.push_via(&format!("SIP/2.0/{} {local};branch={}", transport.via(), self.proxy.branch(id)));
         let bytes = edit.finish();
-        let hop = self.hop(address, transport);
+        let hop = self.hop(local, address, transport);
         self.proxy.forward(id, hop, bytes, now);
     }
 
@@ -255,7 +268,7 @@ impl Registrar {
     ) -> Option<(SocketAddr, Transport)> {
         let mut routes = request.routes().map(|route| route.uri.to_owned()).peekable();
         while let Some(uri) = routes.peek()
-            && place(uri).is_some_and(|(address, _)| address == self.address)
+            && place(uri).is_some_and(|(address, _)| self.addresses.contains(&address))
         {
             routes.next();
             edit.pop_value(Name::Route);
@@ -265,7 +278,7 @@ impl Registrar {
         }
         let uri = request.request_uri()?;
         let parsed = Uri::parse(uri)?;
-        if parsed.host != "example.com" && parsed.host_ip() != Some(self.address.ip()) {
+        if parsed.host != "example.com" && !self.addresses.iter().any(|own| parsed.host_ip() == Some(own.ip())) {
             return place(uri);
         }
         let bindings = self.location.get(&format!("{}@example.com", parsed.user?))?;
@@ -278,28 +291,28 @@ impl Registrar {
         place(binding.path.first().map_or(&binding.contact, |path| path.trim_matches(['<', '>'])))
     }
 
-    fn hop(&mut self, address: SocketAddr, transport: Transport) -> Hop {
+    fn hop(&mut self, local: SocketAddr, address: SocketAddr, transport: Transport) -> Hop {
         if transport == Transport::Udp {
-            return Hop::Datagram { local: self.address, peer: address };
+            return Hop::Datagram { local, peer: address };
         }
-        if let Some(flow) = self.dialled.get(&address) {
+        if let Some(flow) = self.dialled.get(&(local, address)) {
             return Hop::Flow(*flow);
         }
         self.sequence += 1;
         let flow = FlowId::dialled(0, self.sequence);
-        self.dialled.insert(address, flow);
-        self.framers.insert(flow, Framer::new(SIP_MESSAGE_BYTES_MAX));
-        self.acts.push(Act::Dial(flow, address));
+        self.dialled.insert((local, address), flow);
+        self.framers.insert(flow, (local, Framer::new(SIP_MESSAGE_BYTES_MAX)));
+        self.acts.push(Act::Dial(flow, local, address));
         Hop::Flow(flow)
     }
 
-    fn acknowledge(&mut self, ack: &Message) {
+    fn acknowledge(&mut self, ack: &Message, local: SocketAddr) {
         let mut edit = ack.edit();
         let Some((address, transport)) = self.next_hop(&mut edit, ack, Moment::ZERO) else { return };
         let branch = self.proxy.stateless_branch();
-        edit.push_via(&format!("SIP/2.0/{} {};branch={branch}", transport.via(), self.address));
+        edit.push_via(&format!("SIP/2.0/{} {local};branch={branch}", transport.via()));
         let bytes = edit.finish();
-        let hop = self.hop(address, transport);
+        let hop = self.hop(local, address, transport);
         self.send(&hop, bytes);
     }
 
@@ -314,7 +327,7 @@ impl Registrar {
     fn send(&mut self, hop: &Hop, bytes: Bytes) {
         match hop {
             Hop::Flow(flow) if self.framers.contains_key(flow) => self.acts.push(Act::Send(*flow, bytes)),
-            Hop::Datagram { peer, .. } => self.acts.push(Act::Datagram(*peer, bytes)),
+            Hop::Datagram { local, peer } => self.acts.push(Act::Datagram(*local, *peer, bytes)),
             Hop::Flow(_) | Hop::Peer(_) | Hop::Client { .. } => {}
         }
     }

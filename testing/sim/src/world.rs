@@ -15,6 +15,8 @@ use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
+use edgeway_policy::location::Target;
+use edgeway_policy::registrars::Configured;
 
 use crate::chance::Chance;
 use crate::conns::Conn;
@@ -57,7 +59,7 @@ pub(crate) enum Happening {
     Dial { core: usize, life: u32, edge: usize, tries: u32 },
     Phone(usize),
     RegistrarWake,
-    RegistrarUp,
+    RegistrarUp(SocketAddr),
     Chaos,
     Call,
     Stranger,
@@ -91,7 +93,12 @@ pub(crate) struct World {
     pub(crate) phones: Vec<Phone>,
     phone_wake: Vec<Option<Moment>>,
     pub(crate) registrar: Registrar,
-    pub(crate) registrar_up: bool,
+    /// Where the registrar can be reached: one address, or two that fail apart.
+    pub(crate) registrar_addresses: Vec<SocketAddr>,
+    /// Which of them are down now.
+    pub(crate) registrar_down: BTreeSet<SocketAddr>,
+    /// The first address goes for good when things begin to break.
+    pub(crate) first_goes: bool,
     /// A registrar that is down refuses connections (or says nothing).
     pub(crate) registrar_refuses: bool,
     registrar_wake: Option<Moment>,
@@ -133,6 +140,8 @@ pub(crate) struct World {
 }
 
 pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
+/// The registrar's second address, where it has one.
+pub(crate) const STANDBY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 51)), 5_060);
 pub(crate) const INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)), 5_060);
 
 pub(crate) fn core_address(core: usize) -> SocketAddr {
@@ -155,10 +164,13 @@ impl World {
             record_routes: chance.percent(60),
             path,
         };
+        let registrar_addresses = if chance.percent(50) { vec![REGISTRAR, STANDBY] } else { vec![REGISTRAR] };
         let outside = 2 + chance.below(4);
         let names = ["alice", "bob", "carol", "dave", "erin"];
         let mut users: Vec<_> = names[..outside].iter().map(|name| (*name).to_owned()).collect();
         let inside = chance.percent(60);
+        // A phone inside knows the first address only.
+        let first_goes = registrar_addresses.len() > 1 && !inside && chance.percent(60);
         let hosts: Vec<_> = (0..edges).map(|n| format!("edge{}.example.com:5061", n + 1)).collect();
         let mut phones = Vec::new();
         for (n, name) in users.iter().enumerate() {
@@ -201,8 +213,10 @@ impl World {
             edges,
             phone_wake: vec![None; phones.len()],
             phones,
-            registrar: Registrar::new(REGISTRAR, habits, users),
-            registrar_up: true,
+            registrar: Registrar::new(registrar_addresses.clone(), habits, users),
+            registrar_addresses,
+            registrar_down: BTreeSet::new(),
+            first_goes,
             registrar_refuses: true,
             registrar_wake: None,
             conns: Vec::new(),
@@ -350,9 +364,9 @@ impl World {
                     self.with_registrar(|registrar, now| registrar.handle_timeout(now));
                 }
             }
-            Happening::RegistrarUp => {
-                self.trace(format_args!("the registrar is back"));
-                self.registrar_up = true;
+            Happening::RegistrarUp(address) => {
+                self.trace(format_args!("the registrar at {address} is back"));
+                self.registrar_down.remove(&address);
             }
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
@@ -365,6 +379,7 @@ impl World {
         let (path_headers, habits) = (self.path_headers, self.habits);
         let (core, edge) = (index.wrapping_sub(self.edges), index);
         let now = self.now;
+        let registrars = configured(&self.registrar_addresses, habits.transport);
         let slot = &mut self.slots[index];
         slot.life += 1;
         slot.media = MediaModel::default();
@@ -387,9 +402,10 @@ impl World {
                 domains: vec!["example.com".to_owned()],
                 host: core_address(core).ip().to_string(),
                 port: 5_060,
+                tls_port: 5_061,
                 datagrams: vec![core_address(core)],
                 path_headers,
-                registrars: vec![(REGISTRAR, habits.transport)],
+                registrars,
                 options_every: Duration::from_secs(10),
                 answer_within: Duration::from_secs(30),
                 media_address: core_address(core).ip(),
@@ -473,7 +489,7 @@ impl World {
             match output {
                 Output::Flow { flow, command } => match command {
                     FlowCommand::Send { bytes } => flows.entry(flow).or_default().extend_from_slice(&bytes),
-                    FlowCommand::Dial { peer, transport } => self.node_dials(index, flow, peer, transport),
+                    FlowCommand::Dial { peer, transport, .. } => self.node_dials(index, flow, peer, transport),
                     FlowCommand::Close { why } => {
                         if let Some(bytes) = flows.remove(&flow) {
                             self.node_sends(index, flow, bytes.freeze());
@@ -493,6 +509,8 @@ impl World {
                     }
                 },
                 Output::Media(command) => self.obey(index, &command),
+                // Registrars are given by address here; names are under test in `policy`.
+                Output::Resolve(query) => self.fail(format!("a node looks up {query}")),
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
                     self.check_notice(&notice);
@@ -630,9 +648,9 @@ impl World {
         act(&mut self.registrar, self.now);
         for act in std::mem::take(&mut self.registrar.acts) {
             match act {
-                registrar::Act::Dial(flow, to) => self.dial(Actor::Registrar, flow, REGISTRAR, to),
+                registrar::Act::Dial(flow, local, to) => self.dial(Actor::Registrar, flow, local, to),
                 registrar::Act::Send(flow, bytes) => self.send_conn(Actor::Registrar, flow, bytes),
-                registrar::Act::Datagram(to, bytes) => self.send_datagram(REGISTRAR, to, bytes),
+                registrar::Act::Datagram(local, to, bytes) => self.send_datagram(local, to, bytes),
                 registrar::Act::Violation(what) => self.fail(what),
             }
         }
@@ -666,6 +684,17 @@ fn called(notice: &Notice) -> &str {
         | Notice::ClockSkew { .. }
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
+        | Notice::Resolution { .. }
         | Notice::Dropped { .. } => "",
     }
+}
+
+/// Registrars at fixed addresses, best first.
+fn configured(addresses: &[SocketAddr], transport: Transport) -> Vec<Configured> {
+    let one = |(priority, address): (u16, &SocketAddr)| {
+        let (host, port) = (address.ip().to_string(), Some(address.port()));
+        let target = Target { host, port, transport: Some(transport), secure: false };
+        Configured { target, priority, weight: 1 }
+    };
+    (0..).zip(addresses).map(one).collect()
 }

@@ -508,7 +508,8 @@ fn describe(status: &Status) -> Vec<String> {
     out.extend(status.links.iter().map(|link| format!("  link               {}", link_text(link))));
     out.extend(status.registrars.iter().map(|registrar| {
         let state = if registrar.alive { "answers" } else { "does not answer" };
-        format!("  registrar          {} {state}", registrar.address)
+        let place = registrar.address.map_or_else(|| registrar.name.clone(), |address| address.to_string());
+        format!("  registrar          {place} {state}")
     }));
     out.extend(
         status

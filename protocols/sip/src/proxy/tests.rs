@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 const UP: Hop = Hop::Flow(FlowId::accepted(0, 1));

@@ -139,6 +139,7 @@ fn start_edgeway(
         link: free()?,
         core: free()?,
         registrar: (Transport::Tcp, registrar),
+        core_sip: None,
         path_headers: true,
         certificates: std::slice::from_ref(certificate),
         domain: DOMAIN,

@@ -10,6 +10,7 @@
 
 mod calls;
 mod faults;
+mod registrars;
 mod trust;
 
 use anyhow::Result;
@@ -27,6 +28,7 @@ const PRODUCT_STORIES: &[Story] = &[
     ("path off, registrar over tcp", |report| short_story(report, product_front(false, Transport::Tcp))),
     ("a minute", minute_story),
     ("trust and faults", fault_story),
+    ("two registrars over tls", registrars::story),
 ];
 
 /// Without the product.

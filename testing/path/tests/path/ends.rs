@@ -14,7 +14,7 @@ use edgeway_model::media::{InsideRelay, MediaCommand, MediaEvent, MediaPath, Out
 use edgeway_model::{LinkId, NodeId, RelayId};
 use edgeway_path::{IPV4, IPV6, Path};
 use edgeway_runtime::link::{Door, LinkHost, listen};
-use edgeway_runtime::media::{MediaConfig, MediaFact, MediaHandle};
+use edgeway_runtime::media::{Marking, MediaConfig, MediaFact, MediaHandle};
 use edgeway_runtime::outbox::Outbox;
 use edgeway_runtime::pki::tls::{media_client_config, media_server_config};
 use edgeway_runtime::pki::{Authority, Identity, Role};
@@ -124,7 +124,14 @@ impl Ends {
         };
         let link = SocketAddr::new(link, LINK_PORT);
         let config = |listen| -> Result<_> {
-            Ok(MediaConfig { bind: loopback, first_port: 36_000, last_port: 59_999, listen, seed: seed()? })
+            Ok(MediaConfig {
+                bind: loopback,
+                first_port: 36_000,
+                last_port: 59_999,
+                marking: Marking::default(),
+                listen,
+                seed: seed()?,
+            })
         };
         let edge = path.host(0).enter(|| {
             let server = media_server_config(&edge_identity)?;
@@ -175,7 +182,8 @@ impl Ends {
             self.relays.push(ports);
         }
         // Orders keep their order: once more ports are bound, the relays are there.
-        (self.edge.bind(1)?, self.core.bind(1)?);
+        self.edge.bind(1)?;
+        self.core.bind(1)?;
         Ok(())
     }
 

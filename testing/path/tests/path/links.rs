@@ -72,18 +72,16 @@ impl Service {
     }
 
     fn downs(&mut self) -> Vec<(Instant, String)> {
-        let down = |(at, notice): &(Instant, Notice)| match notice {
-            Notice::LinkDown { why, .. } => Some((*at, why.clone())),
-            _ => None,
+        let down = |(at, notice): &(Instant, Notice)| {
+            if let Notice::LinkDown { why, .. } = notice { Some((*at, why.clone())) } else { None }
         };
         self.said().iter().filter_map(down).collect()
     }
 
     /// The ways media took, as the operator was told.
     fn paths(&mut self) -> Vec<MediaPath> {
-        let path = |(_, notice): &(Instant, Notice)| match notice {
-            Notice::MediaPath { path, .. } => Some(*path),
-            _ => None,
+        let path = |(_, notice): &(Instant, Notice)| {
+            if let Notice::MediaPath { path, .. } = notice { Some(*path) } else { None }
         };
         self.said().iter().filter_map(path).collect()
     }
@@ -143,7 +141,7 @@ impl Fleet {
         Ok(Self { edge, core })
     }
 
-    fn wait_up(&mut self, media: MediaPath) -> Result<()> {
+    fn wait_up(&self, media: MediaPath) -> Result<()> {
         wait("link", SOON, || self.core.media_path() == Some(media) && self.edge.media_path() == Some(media))
     }
 
@@ -178,7 +176,8 @@ pub(crate) fn udp_open(number: usize, watched: Duration) -> Result<String> {
     let start = Instant::now();
     let before = [fleet.edge.downs().len(), fleet.core.downs().len()];
     wait("end of the link on both sides", SOON, || {
-        fleet.edge.downs().len() > before[0] && fleet.core.downs().len() > before[1]
+        let now = [fleet.edge.downs().len(), fleet.core.downs().len()];
+        now[0] > before[0] && now[1] > before[1]
     })?;
     let noticed = [fleet.edge.downs()[before[0]].0 - start, fleet.core.downs()[before[1]].0 - start];
     ensure!(noticed.iter().all(|after| NOTICED.contains(after)), "a hole was noticed after {noticed:.2?}");
@@ -205,4 +204,40 @@ pub(crate) fn udp_blocked(number: usize, watched: Duration) -> Result<String> {
     let paths = fleet.core.paths();
     ensure!(paths.iter().filter(|path| **path == MediaPath::Tcp).count() == 1, "notices: {paths:?}");
     Ok(format!("no false failure in {watched:?}; notices: {paths:?}"))
+}
+
+/// Two seconds of nothing are survived without a word; a hole in one direction ends the link on both sides.
+pub(crate) fn holes(number: usize) -> Result<String> {
+    let calm = Rules { delay: Duration::from_millis(10), ..Rules::default() };
+    let path = Path::create(number, calm, 7)?;
+    let mut fleet = Fleet::start(&path)?;
+    fleet.wait_up(MediaPath::Udp)?;
+    for open in [[false, false], [true, false], [false, true]] {
+        path.set(Rules { open, ..calm });
+        fleet.hold(Duration::from_secs(2))?;
+        path.set(calm);
+        fleet.hold(Duration::from_secs(1))?;
+    }
+    let paths = [fleet.edge.paths(), fleet.core.paths()];
+    ensure!(paths.iter().all(|told| *told == [MediaPath::Udp]), "told of media: {paths:?}");
+    let mut said = Vec::new();
+    for (open, passes) in [([true, false], "edge to core"), ([false, true], "core to edge")] {
+        let (downs, ups) = ([fleet.edge.downs().len(), fleet.core.downs().len()], fleet.core.ups());
+        path.set(Rules { open, ..calm });
+        let start = Instant::now();
+        wait("end of the link on both sides", SOON, || {
+            let now = [fleet.edge.downs().len(), fleet.core.downs().len()];
+            now[0] > downs[0] && now[1] > downs[1]
+        })?;
+        let noticed = [fleet.edge.downs()[downs[0]].0 - start, fleet.core.downs()[downs[1]].0 - start];
+        // The side that is still told everything learns it from the other one, which waits a second for an answer.
+        let latest = *NOTICED.end() + Duration::from_millis(1_200);
+        ensure!(NOTICED.contains(&noticed[0].min(noticed[1])), "only {passes} open: noticed after {noticed:.2?}");
+        ensure!(noticed.iter().all(|after| *after <= latest), "only {passes} open: noticed after {noticed:.2?}");
+        said.push(format!("only {passes} open: noticed after {noticed:.2?}"));
+        path.set(calm);
+        wait("link after the hole", SOON, || fleet.core.ups() > ups)?;
+        fleet.wait_up(MediaPath::Udp)?;
+    }
+    Ok(said.join("; "))
 }

@@ -31,6 +31,7 @@ const SCENARIOS: &[Scenario] = &[
     ("UDP blocked and open again in a call", |number, _| media::fallback(number)),
     ("link at 20 % loss, then a hole", links::udp_open),
     ("link at 5 % loss without UDP", links::udp_blocked),
+    ("link over holes of two seconds and of one direction", |number, _| links::holes(number)),
 ];
 
 fn main() -> ExitCode {

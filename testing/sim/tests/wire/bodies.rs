@@ -22,7 +22,7 @@ fn sdp_part(sdp: &str) -> String {
 fn invite(rig: &mut Rig, body: &str) -> edgeway_model::FlowId {
     let flow = rig.client();
     register(rig, flow, &plain("alice", "", "", 600), "");
-    let mut leg = Leg::new("multi", VIA, "alice1", "sip:bob@example.com");
+    let leg = Leg::new("multi", VIA, "alice1", "sip:bob@example.com");
     rig.client_writes(flow, leg.with_body("INVITE", "Content-Type: multipart/mixed;boundary=b\r\n", body));
     flow
 }

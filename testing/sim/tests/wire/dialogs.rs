@@ -245,7 +245,7 @@ fn requests_outside_of_dialogs_pass_both_ways() {
     let (flow, path) = registered(&mut rig, "alice");
     let lines = "Content-Type: application/x-any\r\nSession-ID: ab30317f1a784dc48ff824d0d3715d86;remote=0\r\n";
     for method in METHODS {
-        let mut client = Leg::new(method, CLIENT_VIA, "alice1", "sip:bob@example.com");
+        let client = Leg::new(method, CLIENT_VIA, "alice1", "sip:bob@example.com");
         rig.client_writes(flow, client.with_body(method, lines, "\u{1}\r\n\r\nbody"));
         let got = inside_reads_one(&mut rig, REGISTRAR);
         assert_eq!((got.method(), got.body()), (Some(method), &b"\x01\r\n\r\nbody"[..]));

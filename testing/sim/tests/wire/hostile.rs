@@ -4,6 +4,7 @@ use edgeway_sip::{Message, Name};
 
 use crate::register::{plain, register};
 use crate::rig::Rig;
+use crate::talk::{Leg, answer};
 
 /// What a client wrote: what it is answered, and what reaches the inside.
 fn outcome(rig: &mut Rig, flow: edgeway_model::FlowId, text: String) -> (Option<u16>, Vec<Message>) {
@@ -108,4 +109,64 @@ fn a_path_of_the_clients_own_stays_behind_ours() {
             assert!(!contact.contains("edge1.00000000000000010000000000000001"), "{contact}");
         }
     }
+}
+
+#[test]
+fn a_client_cannot_point_the_inside_anywhere_by_record_route() {
+    let mut rig = Rig::new();
+    let flow = rig.client();
+    rig.client_writes(flow, plain("alice", "", "", 600));
+    let got = rig.registrar_reads_one();
+    let path: Vec<_> = got.addresses(Name::Path).map(|path| path.uri.to_owned()).collect();
+    rig.registrar_writes(answer(&got, 200, "r", "", &[]));
+    rig.client_reads(flow);
+    let mut caller = Leg::new("rr", "TCP 10.0.0.5:5060", "r1", "sip:alice@192.168.1.2:5061;transport=tls");
+    caller.routes = path;
+    rig.registrar_writes(caller.request("SUBSCRIBE", "Event: kpml\r\nRecord-Route: <sip:10.0.0.5;lr>\r\n"));
+    let got = rig.client_reads_last(flow);
+    let asked: Vec<_> = got.addresses(Name::RecordRoute).map(|route| route.uri.to_owned()).collect();
+    assert_eq!(asked.len(), 3);
+    let forged = got.respond(200, "OK").to_tag("c").header(Name::RecordRoute, "<sip:10.0.0.1:22;transport=tcp;lr>");
+    rig.client_writes(flow, forged.build());
+    let got = rig.registrar_reads_one();
+    let given: Vec<_> = got.addresses(Name::RecordRoute).map(|route| route.uri.to_owned()).collect();
+    assert_eq!(given, asked);
+}
+
+#[test]
+fn who_is_registered_no_more_may_still_hang_up_and_nothing_else() {
+    let mut rig = Rig::new();
+    let flow = rig.client();
+    register(&mut rig, flow, &plain("alice", "", "", 600), "");
+    let mut leg = Leg::new("late", "TLS 192.168.1.2:5061", "alice1", "sip:bob@example.com");
+    rig.client_writes(flow, leg.request("INVITE", ""));
+    let invite = rig.registrar_reads_one();
+    rig.client_reads(flow);
+    rig.registrar_writes(answer(&invite, 200, "bob", "sip:bob@10.0.0.5:5060;transport=tcp", &[]));
+    let mut leg = leg.answered(&rig.client_reads_one(flow));
+    rig.client_writes(flow, leg.request("ACK", ""));
+    assert_eq!(rig.registrar_reads_one().method(), Some("ACK"));
+    register(&mut rig, flow, &plain("alice", "", "", 0), "");
+    assert!(rig.edge.registered_flows().is_empty());
+    let mut new = Leg::new("new", "TLS 192.168.1.2:5061", "alice2", "sip:bob@example.com");
+    rig.client_writes(flow, new.request("INVITE", ""));
+    assert_eq!(rig.client_reads_last(flow).status(), Some(403));
+    // A stranger who knows the dialog does not know the flow's token, and has another flow.
+    let stranger = rig.client();
+    let mut theirs = leg.clone();
+    rig.client_writes(stranger, theirs.request("BYE", ""));
+    assert_eq!(rig.client_reads_last(stranger).status(), Some(403));
+    assert!(rig.inside_reads().is_empty());
+    rig.client_writes(flow, leg.request("BYE", ""));
+    assert_eq!(rig.registrar_reads_one().method(), Some("BYE"));
+}
+
+#[test]
+fn a_request_without_a_branch_left_goes_nowhere() {
+    let mut rig = Rig::new();
+    let flow = rig.client();
+    register(&mut rig, flow, &plain("alice", "", "", 600), "");
+    let lines = "Max-Breadth : 0\r\nCall-ID: a\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n";
+    let (status, inside) = outcome(&mut rig, flow, message(lines));
+    assert_eq!((status, inside.len()), (Some(440), 0), "RFC 5393 §5.3.3");
 }

@@ -6,6 +6,7 @@ mod dialogs;
 mod headers;
 mod hostile;
 mod register;
+mod registrars;
 mod rig;
 mod talk;
 mod verdicts;

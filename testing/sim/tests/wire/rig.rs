@@ -1,13 +1,14 @@
 //! One edge and some cores joined by perfect links, driven by hand: what a client or a registrar
 //! writes goes in, what the nodes write comes out byte for byte.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
+use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
@@ -18,6 +19,9 @@ use edgeway_sip::{Message, Stun};
 pub(crate) const REGISTRAR: &str = "10.0.0.5:5060";
 /// Where clients come from.
 pub(crate) const CLIENT: &str = "203.0.113.7:58980";
+
+/// What the name system says.
+pub(crate) type Zone = BTreeMap<DnsQuery, DnsAnswer>;
 
 /// Who is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,11 @@ pub(crate) struct Rig {
     port: u16,
     /// Whether registrars accept connections and answer OPTIONS probes.
     pub(crate) inside_alive: bool,
+    /// Who refuses connections.
+    pub(crate) down: BTreeSet<SocketAddr>,
+    zone: Zone,
+    /// The names the nodes have looked up.
+    pub(crate) asked: BTreeSet<String>,
     /// Whether they accept connections and then say nothing.
     pub(crate) inside_silent: bool,
 }
@@ -60,6 +69,11 @@ impl Rig {
 
     /// `edge_sip` and `core_sip` are lines for the `[sip]` tables.
     pub(crate) fn with(cores: usize, edge_sip: &str, core_sip: &str) -> Self {
+        Self::with_registrars(&format!("\"tcp:{REGISTRAR}\""), Zone::new(), cores, edge_sip, core_sip)
+    }
+
+    /// With registrars of one's choice, and what the name system says about them.
+    pub(crate) fn with_registrars(registrars: &str, zone: Zone, cores: usize, edge_sip: &str, core_sip: &str) -> Self {
         let edge = format!(
             "node = \"edge1\"\n[sip]\nlisten = [\"192.0.2.100:5061\"]\npublic_host = \"192.0.2.100\"\n\
              certificate = \"memory\"\nkey = \"memory\"\n{edge_sip}\n[link]\nlisten = \"192.0.2.100:7001\"\n\
@@ -71,7 +85,7 @@ impl Rig {
         let core = |index: usize| {
             let text = format!(
                 "node = \"core{}\"\ndomains = [\"example.com\", \"cucm1.example.com\"]\n[sip]\n\
-                 listen = [\"10.0.1.{}:5060\"]\nregistrars = [\"tcp:{REGISTRAR}\"]\n{core_sip}\n\
+                 listen = [\"10.0.1.{}:5060\"]\nregistrars = [{registrars}]\n{core_sip}\n\
                  [media]\naddress = \"10.0.1.{}\"\n",
                 index + 1,
                 index + 1,
@@ -98,6 +112,9 @@ impl Rig {
             next: 0,
             port: 20_000,
             inside_alive: true,
+            down: BTreeSet::new(),
+            zone,
+            asked: BTreeSet::new(),
             inside_silent: false,
         };
         let unix_ms = 1_800_000_000_000;
@@ -296,8 +313,8 @@ impl Rig {
 
     fn obey(&mut self, at: At, output: Output, inputs: &mut VecDeque<(At, Input)>) {
         match (at, output) {
-            (At::Edge, Output::Flow { flow, command }) => self.to_client(flow, command),
-            (At::Core(index), Output::Flow { flow, command }) => self.to_stream(index, flow, command, inputs),
+            (At::Edge, Output::Flow { flow, command }) => self.obey_client(flow, command),
+            (At::Core(index), Output::Flow { flow, command }) => self.obey_stream(index, flow, command, inputs),
             (_, Output::Link { link, command: LinkCommand::Send { bytes } }) => {
                 let index = usize::try_from(link.0).expect("few");
                 let to = if at == At::Edge { At::Core(index) } else { At::Edge };
@@ -313,11 +330,17 @@ impl Rig {
                 let ports = ports.collect();
                 inputs.push_back((at, Input::Media(MediaEvent::PortsBound { ports })));
             }
+            (_, Output::Resolve(query)) => {
+                assert!(at != At::Edge, "an edge looks up {query}");
+                self.asked.insert(query.name.clone());
+                let answer = self.zone.get(&query).cloned().unwrap_or(DnsAnswer::Nothing);
+                inputs.push_back((at, Input::Resolved { query, answer }));
+            }
             (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
         }
     }
 
-    fn to_client(&mut self, flow: FlowId, command: FlowCommand) {
+    fn obey_client(&mut self, flow: FlowId, command: FlowCommand) {
         match command {
             FlowCommand::Send { bytes } => {
                 let Some(framer) = self.clients.get_mut(&flow) else { return };
@@ -331,10 +354,10 @@ impl Rig {
         }
     }
 
-    fn to_stream(&mut self, index: usize, flow: FlowId, command: FlowCommand, inputs: &mut VecDeque<(At, Input)>) {
+    fn obey_stream(&mut self, index: usize, flow: FlowId, command: FlowCommand, inputs: &mut VecDeque<(At, Input)>) {
         match command {
-            FlowCommand::Dial { peer, transport } => {
-                let event = if self.inside_alive {
+            FlowCommand::Dial { peer, transport, .. } => {
+                let event = if self.inside_alive && !self.down.contains(&peer) {
                     self.cores[index].streams.insert(flow, peer);
                     self.cores[index].framers.insert(flow, Framer::new(1 << 20));
                     FlowEvent::Opened { peer, local: "10.0.1.1:40000".parse().expect("an address"), transport }

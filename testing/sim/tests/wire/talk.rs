@@ -60,7 +60,7 @@ impl Leg {
         self.with_body(method, lines, "")
     }
 
-    pub(crate) fn with_body(&mut self, method: &str, lines: &str, body: &str) -> String {
+    pub(crate) fn with_body(&self, method: &str, lines: &str, body: &str) -> String {
         let mut text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/{};branch=z9hG4bK{}{}{method}{}\r\nMax-Forwards: 70\r\n",
             self.target,

@@ -22,9 +22,12 @@ enum Wrong {
 const CORE: &str = "10.0.1.1:5060";
 const EDGE: &str = "192.0.2.100:5061";
 
+/// Code, who speaks, and what.
+type Warning = (u16, &'static str, &'static str);
+
 /// The table. 503 with Warning 382 ("System in Maintenance Mode") is not in it: there is no maintenance
 /// mode yet.
-const VERDICTS: [(Wrong, u16, Option<(u16, &str, &str)>); 8] = [
+const VERDICTS: [(Wrong, u16, Option<Warning>); 8] = [
     (Wrong::RegistrarRefusesConnections, 408, Some((383, CORE, "next hop not reachable"))),
     (Wrong::RegistrarIsSilentToEverything, 408, Some((383, CORE, "next hop not reachable"))),
     (Wrong::RegistrarIsSilent, 408, Some((399, CORE, "Request Timeout"))),

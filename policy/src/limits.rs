@@ -1,0 +1,50 @@
+//! Bounds of the policies, each with its reason.
+
+use std::time::Duration;
+
+/// NAPTR records of one name that are followed: one per transport and then some.
+pub const NAPTR_RECORDS_MAX: usize = 8;
+
+/// SRV records of one name that are followed: more than any registrar cluster has nodes.
+pub const SRV_RECORDS_MAX: usize = 32;
+
+/// Addresses of one host that are used.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// Places one configured registrar leads to.
+pub const PLACES_MAX: usize = 64;
+
+/// Questions one look-up may ask: NAPTR, an SRV for each transport, the addresses of each host.
+pub const QUERIES_MAX: usize = 64;
+
+/// A look-up is repeated no sooner, whatever the name system says: a time to live of zero must not
+/// become a storm. Short enough that a change is taken within 5 s of what was promised.
+pub const TTL_MIN: Duration = Duration::from_secs(4);
+
+/// A look-up is repeated no later, whatever the name system says: a mistaken week is not waited for.
+pub const TTL_MAX: Duration = Duration::from_secs(3_600);
+
+/// First pause after a look-up that failed; doubled each time.
+pub const LOOKUP_AGAIN_MIN: Duration = Duration::from_secs(2);
+
+/// Longest pause after look-ups that failed.
+pub const LOOKUP_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// A question without an answer is given up after this; the runtime gives up sooner.
+pub const LOOKUP_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long an OPTIONS may stay unanswered.
+pub const PROBE_ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// How soon a registrar that has failed is asked again; doubled each time.
+pub const PROBE_AGAIN_MIN: Duration = Duration::from_secs(2);
+
+/// How rarely a registrar that stays away is asked: an outage ends at most so much later for us.
+pub const PROBE_AGAIN_MAX: Duration = Duration::from_secs(8);
+
+/// How long a registrar that is back takes to get its full share: its caches are cold, and a crowd
+/// would fell it again.
+pub const SLOW_START: Duration = Duration::from_secs(30);
+
+/// The longest a registrar's own Retry-After keeps us away from it.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
