@@ -10,7 +10,6 @@
 mod hostile;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,8 +20,6 @@ use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Observable, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
-use edgeway_policy::location::Target;
-use edgeway_policy::registrars::Configured;
 
 use crate::hostile::{CALL, Forger, TAG, resident_bytes};
 
@@ -65,37 +62,14 @@ struct World {
 
 const HONEST: LinkId = LinkId(1);
 
-/// A registrar at a fixed address.
-fn registrar(address: SocketAddr, transport: Transport) -> Configured {
-    let (host, port) = (address.ip().to_string(), Some(address.port()));
-    let target = Target { host, port, transport: Some(transport), secure: false };
-    Configured { target, priority: 0, weight: 1 }
-}
-
 impl World {
     fn new() -> Self {
-        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let settings = Settings {
-            node: node("core1"),
-            domains: vec!["example.com".into()],
-            host: "10.0.0.4".into(),
-            port: 5_060,
-            tls_port: 5_061,
-            datagrams: vec![address("10.0.0.4:5060")],
-            path_headers: true,
-            registrars: vec![
-                registrar(address(REGISTRARS[0]), Transport::Tcp),
-                registrar(address(REGISTRARS[1]), Transport::Udp),
-            ],
-            options_every: Duration::from_secs(10),
-            answer_within: Duration::from_secs(32),
-            media_address: address("10.0.0.4:0").ip(),
-            allow_unencrypted: false,
-            inside_offer: edgeway_media::sdp::Protection::Plain,
-            media_timeout: None,
-            standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
-            stun_keepalive: true,
-        };
+        let text = format!(
+            "node = \"core1\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
+             registrars = [\"tcp:{}\", \"udp:{}\"]\n",
+            REGISTRARS[0], REGISTRARS[1]
+        );
+        let settings = Settings::from(&edgeway_config::parse_core(&text, "test").expect("good settings"));
         let now = Moment::from_secs(1);
         let mut world = Self {
             core: CoreNode::new(settings, Random::from_seed([3; 32]), now),
@@ -161,6 +135,7 @@ impl World {
                 assert!(!self.under_attack || peer == node("edge2"), "a relay of {peer} was closed");
             }
             Output::Media(_) => {}
+            Output::Resolve(query) => panic!("a name was looked up: {query:?}"),
             Output::Notice(notice) => self.noticed(&notice),
         }
     }
