@@ -205,10 +205,20 @@ impl CoreNode {
         Ok(())
     }
 
-    /// What every section holds, in order.
+    /// What every section holds, in order; the suites in use first.
     pub(super) fn anchors(&self, key: u32) -> Vec<Option<Anchor>> {
         let Some(call) = self.call(key) else { return Vec::new() };
-        call.relays.iter().map(|relay| relay.as_ref().map(|relay| relay.anchor.clone())).collect()
+        let agreed = call.leading_dialog().map_or(&[][..], |dialog| &dialog.sections);
+        let sections = agreed.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let anchor = |(relay, media): (&Option<Relay>, Option<&SectionMedia>)| {
+            let mut anchor = relay.as_ref()?.anchor.clone();
+            if let Some(media) = media {
+                prefer_suite_in_use(&mut anchor.outside, &media.outside);
+                prefer_suite_in_use(&mut anchor.inside, &media.inside);
+            }
+            Some(anchor)
+        };
+        call.relays.iter().zip(sections).map(anchor).collect()
     }
 
     /// Closes what no offer and no agreed description needs any more, and tells of what has changed.
@@ -314,6 +324,12 @@ impl Call {
     fn offering_client(&self, section: usize) -> Option<&LegMedia> {
         let offered = &self.first_offer.as_ref()?.offered;
         if offered.from() == Side::Outside { offered.offerer(section) } else { None }
+    }
+}
+
+fn prefer_suite_in_use(place: &mut Place, leg: &LegMedia) {
+    if let LegSecurity::Srtp { send, .. } = &leg.security {
+        place.keys.prefer(send.suite());
     }
 }
 

@@ -108,8 +108,16 @@ impl OurKeys {
         self.0.iter().find(|key| key.suite() == suite).expect("there is one for each suite")
     }
 
+    /// The one of this suite is offered first from now on. An offer within a call begins with the suite in use:
+    /// who takes the first suite keeps it, and clients that cannot change suites in a call (baresip) go on.
+    pub fn prefer(&mut self, suite: CryptoSuite) {
+        if let Some(at) = self.0.iter().position(|key| key.suite() == suite) {
+            self.0[..=at].rotate_right(1);
+        }
+    }
+
     /// All of them with the tags they are offered under.
-    fn offered(&self) -> Vec<(u32, &SrtpKey)> {
+    pub(super) fn offered(&self) -> Vec<(u32, &SrtpKey)> {
         (1..).zip(&self.0).collect()
     }
 }

@@ -559,3 +559,15 @@ proptest::proptest! {
         crate::fuzzing::sdp(&offer);
     }
 }
+
+#[test]
+fn an_offer_begins_with_the_preferred_suite_and_keeps_every_key() {
+    let mut keys = OurKeys::generate(&mut Random::from_seed([7; 32]));
+    let before: Vec<_> = CryptoSuite::ALL.map(|suite| keys.of(suite).clone()).to_vec();
+    keys.prefer(CryptoSuite::AesCm128HmacSha1_80);
+    let offered: Vec<_> = keys.offered().into_iter().map(|(tag, key)| (tag, key.suite())).collect();
+    assert_eq!(offered[0], (1, CryptoSuite::AesCm128HmacSha1_80));
+    let others = CryptoSuite::ALL.into_iter().filter(|suite| *suite != CryptoSuite::AesCm128HmacSha1_80);
+    assert!(offered.iter().skip(1).map(|(_, suite)| *suite).eq(others), "{offered:?}");
+    assert_eq!(CryptoSuite::ALL.map(|suite| keys.of(suite).clone()).to_vec(), before);
+}
