@@ -508,7 +508,8 @@ const CORE: &[Setting] = &[
         unit: "duration, 10 s to 24 h, or off",
         example: "\"2m\"",
         impact: RESTART,
-        doc: "After how long without a packet in either direction of a call `media.none` is logged, once per silence. \
+        doc: "After how long without a packet in either direction of a call `media.none` is logged, and without one \
+              from a client that is to send, that the call is one-way; once per silence. \
               Nothing is ended by it: a call on hold may be silent, and the parties have session timers (RFC 4028).",
     },
     Setting {

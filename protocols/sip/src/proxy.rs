@@ -47,10 +47,10 @@ const RINGING_MAX: Duration = Duration::from_secs(181);
 /// Transactions held at once; more are refused with 503.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
-/// Bytes the unfinished and remembered transactions of all clients behind one node may hold: answers are
-/// remembered for 8 s, and a core takes 20,000 REGISTERs a second when everybody comes back at once. More
-/// are answered 503, so that one edge cannot use up a core's memory.
-pub const HELD_BYTES_PER_NODE_MAX: usize = 256 * 1024 * 1024;
+/// Bytes the unfinished and remembered transactions of all clients behind one node may hold, so that one
+/// edge cannot use up a core's memory. Answers are remembered for 8 s where there is room; the oldest give
+/// way first, and only where all is unfinished a request is answered 503.
+pub const HELD_BYTES_PER_NODE_MAX: usize = 32 * 1024 * 1024;
 
 /// What a transaction holds besides its messages, bytes.
 const TRANSACTION_BYTES: usize = 1024;
@@ -211,6 +211,8 @@ pub struct Proxy {
     by_key: HashMap<Key, TransactionId>,
     per_flow: HashMap<FlowId, u32>,
     held: HashMap<NodeId, usize>,
+    /// Per node the answered ones, oldest first, to be forgotten early where there is no room.
+    answered: HashMap<NodeId, VecDeque<TransactionId>>,
     timers: BTreeSet<(Moment, TransactionId)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -228,6 +230,7 @@ impl Proxy {
             by_key: HashMap::new(),
             per_flow: HashMap::new(),
             held: HashMap::new(),
+            answered: HashMap::new(),
             timers: BTreeSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -471,10 +474,15 @@ impl Proxy {
             transaction.answer = Some(bytes);
             transaction.expires = now + linger;
             let freed = transaction.slim_down();
-            if let Hop::Client { edge, .. } = &transaction.upstream
-                && let Some(all) = self.held.get_mut(edge)
-            {
-                *all = all.saturating_sub(freed);
+            if let Hop::Client { edge, .. } = &transaction.upstream {
+                if let Some(all) = self.held.get_mut(edge) {
+                    *all = all.saturating_sub(freed);
+                }
+                let answered = self.answered.entry(edge.clone()).or_default();
+                answered.push_back(id);
+                while answered.front().is_some_and(|oldest| !self.transactions.contains_key(oldest)) {
+                    answered.pop_front();
+                }
             }
             self.arm(id);
         } else {
@@ -566,11 +574,10 @@ impl Proxy {
         // As received, as sent on, and its answer.
         let held = TRANSACTION_BYTES + 3 * request.bytes().len();
         if let Hop::Client { edge, .. } = &key.hop {
-            let all = self.held.entry(edge.clone()).or_default();
-            if *all + held > HELD_BYTES_PER_NODE_MAX {
+            if !self.make_room(edge, held) {
                 return Received::Full;
             }
-            *all += held;
+            *self.held.entry(edge.clone()).or_default() += held;
         }
         self.next_id += 1;
         let id = TransactionId(self.next_id);
@@ -597,6 +604,16 @@ impl Proxy {
         self.transactions.insert(id, transaction);
         self.timers.insert((expires, id));
         Received::New(id)
+    }
+
+    /// Whether this node may hold so much more. What is answered waits only for repetitions, which are rare
+    /// where the transport repeats nothing: the oldest of it is forgotten before a new request is refused.
+    fn make_room(&mut self, node: &NodeId, more: usize) -> bool {
+        while self.held.get(node).is_some_and(|held| held + more > HELD_BYTES_PER_NODE_MAX) {
+            let Some(oldest) = self.answered.get_mut(node).and_then(VecDeque::pop_front) else { return false };
+            self.remove(oldest);
+        }
+        true
     }
 
     fn repeat(&mut self, id: TransactionId) -> Received {

@@ -4,12 +4,17 @@
 //! once, without keys and addresses: its ports are taken from then on, whatever becomes of the link.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use edgeway_link::{Frame, RelayRule};
 use edgeway_media::limits::SDP_SECTIONS_CARRIED_MAX;
-use edgeway_media::sdp::{self, Anchor, LegMedia, OurKeys, Place, Protection, Rules, SectionMedia, SideRules};
+use edgeway_media::sdp::{
+    self, Anchor, Direction, LegMedia, MediaKind, OurKeys, Place, Protection, Rules, SectionMedia, SideRules,
+};
 use edgeway_model::limits::{EARLY_PARTIES_MAX, RELAYS_MAX};
-use edgeway_model::media::{Carriage, InsideParty, InsideRelay, LegSecurity, MediaCommand, PortPair, RelayCounters};
+use edgeway_model::media::{
+    Carriage, InsideParty, InsideRelay, LegSecurity, MediaClass, MediaCommand, PortPair, RelayCounters,
+};
 use edgeway_model::{FlowId, Moment, NodeId, Output, RelayId};
 use edgeway_sip::Message;
 use edgeway_sip::proxy::TransactionId;
@@ -29,6 +34,8 @@ pub(super) struct Relay {
     anchor: Anchor,
     carriage: Carriage,
     published: Option<(InsideRelay, Frame)>,
+    /// How its packets are marked, as last told.
+    class: MediaClass,
     /// Packets from the client, and to it, as last reported.
     packets: (u64, u64),
 }
@@ -199,8 +206,16 @@ impl CoreNode {
         };
         self.calls.by_relay.insert(id, key);
         if let Some(call) = self.call_mut(key) {
-            call.relays[section] =
-                Some(Relay { id, edge, address, anchor, carriage, published: None, packets: (0, 0) });
+            call.relays[section] = Some(Relay {
+                id,
+                edge,
+                address,
+                anchor,
+                carriage,
+                published: None,
+                class: MediaClass::Audio,
+                packets: (0, 0),
+            });
         }
         Ok(())
     }
@@ -238,22 +253,30 @@ impl CoreNode {
 
     /// Tells the media threads and the edge what has changed.
     fn publish(&mut self, key: u32) {
+        let silence = self.settings.media_timeout;
         let Some(call) = self.calls.calls.get_mut(&key) else { return };
         let mut told = Vec::new();
         for section in 0..call.relays.len() {
             let Some(relay) = &call.relays[section] else { continue };
-            let rules = call.rules_of(section, relay);
+            let rules = call.rules_of(section, relay, silence);
             let (old_rule, old_frame) = relay.published.clone().unzip();
             let new_rule = (old_rule.as_ref() != Some(&rules.0)).then(|| rules.0.clone());
             let new_frame = (old_frame.as_ref() != Some(&rules.1)).then(|| rules.1.clone());
-            told.push((relay.edge.clone(), new_rule, new_frame));
+            let class = call.class_of(section, relay);
+            let new_class = (relay.class != class).then_some((relay.id, class));
+            told.push((relay.edge.clone(), new_rule, new_frame, new_class));
             if let Some(relay) = &mut call.relays[section] {
                 relay.published = Some(rules);
+                relay.class = class;
             }
         }
-        for (edge, rule, frame) in told {
+        for (edge, rule, frame, class) in told {
             if let Some(rule) = rule {
                 self.outputs.push_back(Output::Media(MediaCommand::SetInside(rule)));
+            }
+            if let Some((relay, class)) = class {
+                let peer = edge.clone();
+                self.outputs.push_back(Output::Media(MediaCommand::SetClass { peer, relay, class }));
             }
             if let Some(frame) = frame {
                 self.send_frame(&edge, &frame);
@@ -290,7 +313,7 @@ impl Call {
     }
 
     /// How a relay is to run now: here, and at its edge.
-    fn rules_of(&self, section: usize, relay: &Relay) -> (InsideRelay, Frame) {
+    fn rules_of(&self, section: usize, relay: &Relay, silence: Option<Duration>) -> (InsideRelay, Frame) {
         let leading = self.leading_dialog();
         let media = leading.and_then(|dialog| dialog.sections.get(section)?.as_ref());
         let early = self.dialogs.iter().filter(|dialog| leading.is_none_or(|leading| dialog.number != leading.number));
@@ -305,7 +328,9 @@ impl Call {
             early: early.map(|media| party(&media.inside)).take(EARLY_PARTIES_MAX).collect(),
             outside: media.map_or_else(|| unknown(relay.carriage), |media| media.outside.security.clone()),
             carriage: relay.carriage,
-            client_timeout: None,
+            // Only of a client that is to send: on hold it may be silent.
+            client_timeout: silence
+                .filter(|_| media.is_some_and(|media| media.outside.direction == Direction::SendRecv)),
         };
         let frame = Frame::SetRelay(RelayRule {
             relay: relay.id,
@@ -318,6 +343,17 @@ impl Call {
             carriage: relay.carriage,
         });
         (rule, frame)
+    }
+
+    /// How packets of a section are marked (RFC 4594): known once it is agreed.
+    fn class_of(&self, section: usize, relay: &Relay) -> MediaClass {
+        let agreed = self.leading_dialog().and_then(|dialog| dialog.sections.get(section)?.as_ref());
+        match agreed.map(|media| (media.kind, media.carriage)) {
+            Some((MediaKind::Audio, Carriage::Rtp)) => MediaClass::Audio,
+            Some((MediaKind::Video, Carriage::Rtp)) => MediaClass::Video,
+            Some((MediaKind::Other, _) | (_, Carriage::Datagrams)) => MediaClass::Other,
+            None => relay.class,
+        }
     }
 
     /// The client's leg as its first offer shows it, before any answer.
