@@ -57,6 +57,8 @@ pub(crate) struct Registrar {
     users: Vec<String>,
     proxy: Proxy,
     forker: Forker,
+    /// The address of ours that forked requests came to last, and go on from: the other one may be dead.
+    forked_at: SocketAddr,
     /// What the forker wants done.
     turns: VecDeque<Turn>,
     location: BTreeMap<String, BTreeMap<String, Binding>>,
@@ -71,6 +73,7 @@ pub(crate) struct Registrar {
 impl Registrar {
     pub(crate) fn new(addresses: Vec<SocketAddr>, habits: Habits, users: Vec<String>) -> Self {
         Self {
+            forked_at: addresses[0],
             addresses,
             habits,
             users,
@@ -150,7 +153,7 @@ impl Registrar {
         match hop {
             Hop::Flow(flow) => self.framers.get(flow).map_or(self.addresses[0], |(local, _)| *local),
             Hop::Datagram { local, .. } => *local,
-            Hop::Peer(_) | Hop::Client { .. } => self.addresses[0],
+            Hop::Peer(_) | Hop::Client { .. } => self.forked_at,
         }
     }
 
@@ -256,8 +259,10 @@ impl Registrar {
         if devices.len() > 1
             && let Some(forker) = forker()
         {
+            let local = self.proxy.upstream(id).map_or(self.forked_at, |upstream| self.local(upstream));
+            self.forked_at = local;
             let mut edit = request.edit();
-            edit.push_via(&format!("SIP/2.0/TCP {};branch={}", self.addresses[0], self.proxy.branch(id)));
+            edit.push_via(&format!("SIP/2.0/TCP {local};branch={}", self.proxy.branch(id)));
             let bytes = edit.finish();
             return self.proxy.forward(id, forker, bytes, now);
         }
