@@ -234,7 +234,8 @@ impl CoreNode {
         }
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.calls.gauge.current).unwrap_or(u32::MAX);
-        self.links.set_load(Load { registrations, calls });
+        let stranded = self.registrars.nodes().iter().all(|node| !node.health.is_alive());
+        self.links.set_load(Load { registrations, calls, stranded });
     }
 
     fn run_timers(&mut self, now: Moment) {

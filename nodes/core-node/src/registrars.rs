@@ -306,6 +306,7 @@ impl CoreNode {
                 Event::Probe { place, number } => self.send_probe(place, number),
                 Event::Health { place, alive, why } => {
                     self.notice(Notice::Registrar { address: place.0, alive, why });
+                    self.report(Vec::new());
                     if !alive {
                         self.registrar_failed(place, now);
                     }

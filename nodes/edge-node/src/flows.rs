@@ -130,7 +130,7 @@ impl EdgeNode {
     }
 
     /// A STUN keepalive is answered for the whole path a client has registered over: from here to its
-    /// core, and from there to the registrar as far as answers have told.
+    /// core, and from there to the registrar as far as answers and the core have told.
     fn flow_stun(&mut self, flow: FlowId, bytes: &[u8], now: Moment) {
         let Some(state) = self.flows.get(&flow) else { return };
         if !self.settings.stun_keepalive {
@@ -145,7 +145,8 @@ impl EdgeNode {
         let core = state.path.as_ref().map(|path| &path.core).or(state.core.as_ref());
         let away_since = core.and_then(|core| self.away_since(core));
         let failed = state.path.as_ref().is_some_and(|path| path.failed)
-            || away_since.is_some_and(|since| now >= since + ROUTE_WITHIN);
+            || away_since.is_some_and(|since| now >= since + ROUTE_WITHIN)
+            || state.path.as_ref().is_some_and(|path| self.is_stranded(&path.core));
         let reply = if failed { request.error(500, "Path Failed") } else { request.success(state.peer) };
         self.send_flow(flow, reply);
     }

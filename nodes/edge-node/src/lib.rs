@@ -180,7 +180,7 @@ impl EdgeNode {
         }
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.counts.calls.current).unwrap_or(u32::MAX);
-        self.links.set_load(edgeway_link::Load { registrations, calls });
+        self.links.set_load(edgeway_link::Load { registrations, calls, stranded: false });
     }
 
     fn run_timers(&mut self, now: Moment) {

@@ -396,6 +396,12 @@ impl EdgeNode {
         self.cores.iter().filter(|(_, core)| core.link.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Whether this core says that no registrar answers it.
+    pub(crate) fn is_stranded(&self, core: &NodeId) -> bool {
+        let link = self.cores.get(core).and_then(|core| self.links.get(core.link?));
+        link.is_some_and(|link| link.peer_load().stranded)
+    }
+
     /// The cores that are up, with their registrations.
     pub(crate) fn candidates(&self) -> Vec<(NodeId, u32)> {
         let up = self.cores.iter().filter_map(|(name, core)| {

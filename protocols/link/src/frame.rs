@@ -58,6 +58,8 @@ pub struct Load {
     pub registrations: u32,
     /// Current calls.
     pub calls: u32,
+    /// Core: no registrar answers it, so that no path through it works (from version 2 on).
+    pub stranded: bool,
 }
 
 /// What the edge must do for one relay.
@@ -227,6 +229,9 @@ impl Frame {
                 out.put_u64(*wall_ms);
                 out.put_u32(load.registrations);
                 out.put_u32(load.calls);
+                if version >= 2 {
+                    out.put_u8(u8::from(load.stranded));
+                }
             }
             Self::KeepaliveAnswer { sequence, wall_ms } => {
                 out.put_u8(KEEPALIVE_ANSWER);
@@ -282,7 +287,11 @@ impl Frame {
             KEEPALIVE => Self::Keepalive {
                 sequence: reader.u32()?,
                 wall_ms: reader.u64()?,
-                load: Load { registrations: reader.u32()?, calls: reader.u32()? },
+                load: Load {
+                    registrations: reader.u32()?,
+                    calls: reader.u32()?,
+                    stranded: !reader.rest.is_empty() && reader.u8()? != 0,
+                },
             },
             KEEPALIVE_ANSWER => Self::KeepaliveAnswer { sequence: reader.u32()?, wall_ms: reader.u64()? },
             FROM_CLIENT => {
@@ -598,7 +607,7 @@ mod tests {
                 contact: "10.0.0.5:5060".into(),
                 domains: vec!["example.com".into(), "例え.jp".into()],
             }),
-            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1 } },
+            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: true } },
             Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 },
             Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") },
             Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },

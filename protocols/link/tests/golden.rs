@@ -35,7 +35,10 @@ fn samples() -> Vec<(&'static str, Frame)> {
     vec![
         ("hello-core", hello("core1", Role::Core, "10.0.0.5:5060", &["example.com", "例え.jp"])),
         ("hello-edge", hello("edge1", Role::Edge, "edge.example.com:5061", &[])),
-        ("keepalive", Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1 } }),
+        (
+            "keepalive",
+            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: false } },
+        ),
         ("keepalive-answer", Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 }),
         ("from-client", Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") }),
         ("to-client", Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") }),

@@ -15,8 +15,9 @@ pub(crate) const MEANT_FOR: &str = "X-Sim-For";
 pub(crate) const HOSTILE: &str = "X-Sim-Hostile";
 /// RFC 3261 §13.3.1.4: how long an answer is repeated without an ACK.
 pub(crate) const REPEAT: Duration = Duration::from_secs(32);
-/// An answer may cross a CANCEL that waits for a link, but not later than this.
-const LATE: Duration = Duration::from_secs(4);
+/// An answer may cross a CANCEL that waits for a link, and then be lost inside, where UDP loses, until its
+/// third repetition comes through; but not later than this.
+const LATE: Duration = Duration::from_millis(4_000 + 7_500);
 pub(crate) const T1: Duration = Duration::from_millis(500);
 pub(crate) const T2: Duration = Duration::from_secs(4);
 /// A callee hangs up after this, whatever the caller does.

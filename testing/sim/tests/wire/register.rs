@@ -193,6 +193,14 @@ fn stun_is_answered_for_the_whole_registered_path() {
     rig.advance(Duration::from_secs(5));
     register(&mut rig, flow, &plain("alice", TO_CORE[0], ";x-cisco-mra-ha=AR_SK", 603), "");
     assert_eq!(rig.stun_error(flow), None);
+    // It dies while nobody asks it for anything: the core finds out, and says so in its keepalives.
+    rig.inside_alive = false;
+    rig.inside_closes();
+    rig.advance(Duration::from_secs(45));
+    assert_eq!(rig.stun_error(flow), Some(500));
+    rig.inside_alive = true;
+    rig.advance(Duration::from_secs(45));
+    assert_eq!(rig.stun_error(flow), None);
 }
 
 const KEEP_ALIVE: &str = ";+sip.instance=\"<urn:uuid:1>\";expires=0;cisco-keep-alive";
