@@ -74,17 +74,34 @@ fn run(task: Task) -> Result<bool> {
     match task {
         Task::Setup => setup::run().map(|()| true),
         Task::Test(options) => test::run(&options),
-        Task::Bench { arguments } => run_release("edgeway-bench", &arguments),
-        Task::Sim { arguments } => run_release("edgeway-sim", &arguments),
+        Task::Bench { arguments } => bench(&arguments),
+        Task::Sim { arguments } => succeeds(&mut release("edgeway-sim", &arguments)),
         Task::Path { seconds, scenarios } => interop::path(seconds, &scenarios),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Docs => docs::write().map(|()| true),
     }
 }
 
-fn run_release(package: &str, arguments: &[String]) -> Result<bool> {
+/// The bench, of the product as it is installed.
+fn bench(arguments: &[String]) -> Result<bool> {
+    if env::var_os("EDGEWAY_BIN_DIR").is_some() {
+        return succeeds(&mut release("edgeway-bench", arguments));
+    }
+    let product = ["-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"];
+    if !succeeds(cargo().args(["build", "--profile", "dist", "--locked"]).args(product))? {
+        return Ok(false);
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder));
+    succeeds(release("edgeway-bench", arguments).env("EDGEWAY_BIN_DIR", target.join("dist")))
+}
+
+fn release(package: &str, arguments: &[String]) -> Command {
     let mut command = cargo();
     command.args(["run", "--quiet", "--release", "--package", package, "--"]).args(arguments);
+    command
+}
+
+fn succeeds(command: &mut Command) -> Result<bool> {
     Ok(command.status().context("cargo cannot be run")?.success())
 }
 
