@@ -81,12 +81,12 @@ impl Dialogs {
             self.expire_at(id, expires);
             return true;
         }
-        let of_client = self.per_client.entry(client).or_default();
+        let of_client = self.per_client.get(&client).copied().unwrap_or_default();
         let long = name.0.len() + name.1.len() > DIALOG_LABEL_BYTES_MAX;
-        if self.dialogs.len() >= DIALOGS_MAX || *of_client >= DIALOGS_PER_CLIENT_MAX || long {
+        if self.dialogs.len() >= DIALOGS_MAX || of_client >= DIALOGS_PER_CLIENT_MAX || long {
             return false;
         }
-        *of_client += 1;
+        self.per_client.insert(client, of_client + 1);
         self.next += 1;
         self.by_name.insert(name.clone(), self.next);
         self.expiries.insert((expires, self.next));

@@ -285,6 +285,10 @@ impl CoreNode {
             Some(party) if same_place(party, &next) => self.place(&next),
             _ if self.is_within_dialog(request, &next) => self.place(&next),
             Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
+            // A tag of a dialog we do not know (any more) is no licence: Routes lead to registrars here too.
+            None if !self.leads_to_registrar(request) => {
+                Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here")
+            }
             None => match self.place(&next) {
                 Decision::To(destination) if self.is_registrar(destination.place.0) => Decision::To(destination),
                 Decision::Registrar { named } => Decision::Registrar { named },
@@ -419,16 +423,15 @@ fn withhold_outbound(edit: &mut Edit<'_>, request: &Message) {
 }
 
 /// RFC 3261 §19.1.2.
-fn port_of(uri: &Uri<'_>) -> u16 {
+pub(crate) fn port_of(uri: &Uri<'_>) -> u16 {
     let tls = uri.is_sips() || uri.param("transport").flatten().is_some_and(|one| one.eq_ignore_ascii_case("tls"));
     uri.port.unwrap_or(if tls { 5_061 } else { 5_060 })
 }
 
 /// Whether two URIs name the same host and port.
 fn same_place(party: &(String, u16), uri: &str) -> bool {
-    Uri::parse(uri).is_some_and(|uri| {
-        uri.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&party.0) && uri.port.unwrap_or(5_060) == party.1
-    })
+    Uri::parse(uri)
+        .is_some_and(|uri| uri.host.trim_matches(['[', ']']).eq_ignore_ascii_case(&party.0) && port_of(&uri) == party.1)
 }
 
 /// Puts another description into a message; none at all if it is empty.

@@ -253,8 +253,9 @@ impl CoreNode {
                 let Some(edge) = self.edges.get_mut(peer) else { return };
                 edge.media_address = Some(address);
                 let room = edgeway_link::limits::GRANT_PAIRS_MAX.saturating_sub(edge.granted.len());
+                let before = edge.granted.len();
                 edge.granted.extend(pairs.into_iter().take(room));
-                if self.calls.take_waited_for() {
+                if edge.granted.len() > before && self.calls.take_waited_for() {
                     self.route_waiting(now);
                 }
             }

@@ -479,7 +479,10 @@ impl Proxy {
                     *all = all.saturating_sub(freed);
                 }
                 let answered = self.answered.entry(edge.clone()).or_default();
-                answered.push_back(id);
+                // An INVITE is never forgotten early: one that is sent again would ring twice.
+                if !transaction.invite {
+                    answered.push_back(id);
+                }
                 while answered.front().is_some_and(|oldest| !self.transactions.contains_key(oldest)) {
                     answered.pop_front();
                 }

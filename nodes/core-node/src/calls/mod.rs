@@ -198,11 +198,20 @@ impl Calls {
     }
 
     fn add_tag(&mut self, key: u32, tag: &str) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        if call.outside_tags.len() < TAGS_MAX && !call.outside_tags.iter().any(|known| known == tag) {
-            call.outside_tags.push(tag.to_owned());
-            self.by_dialog.insert((call.id.clone(), tag.to_owned()), key);
+        let Some(call) = self.calls.get(&key) else { return };
+        if call.outside_tags.len() >= TAGS_MAX || call.outside_tags.iter().any(|known| known == tag) {
+            return;
         }
+        let (name, client) = ((call.id.clone(), tag.to_owned()), call.tagged);
+        // A name that another client goes by is not given away: who chose it again has none.
+        let of_another = |other: &u32| self.calls.get(other).is_some_and(|other| other.tagged != client);
+        if self.by_dialog.get(&name).is_some_and(of_another) {
+            return;
+        }
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.outside_tags.push(tag.to_owned());
+        }
+        self.by_dialog.insert(name, key);
     }
 
     fn add_exchange(&mut self, id: TransactionId, exchange: Exchange) {

@@ -5,7 +5,8 @@ use edgeway_model::FlowId;
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
 
-use crate::CoreNode;
+use crate::inward::port_of;
+use crate::{CoreNode, is_flow_of_edge};
 
 /// Where requests of a dialog go inside.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ impl CoreNode {
 
 pub(crate) fn host_port(uri: &str) -> Option<(String, u16)> {
     let uri = Uri::parse(uri)?;
-    Some((uri.host.trim_matches(['[', ']']).to_owned(), uri.port.unwrap_or(5_060)))
+    Some((uri.host.trim_matches(['[', ']']).to_owned(), port_of(&uri)))
 }
 
 /// The client's flow out of the edge's token in the Route, or in a rewritten Contact.
@@ -66,5 +67,6 @@ pub(crate) fn flow_of_route(request: &Message) -> Option<FlowId> {
 
 fn flow_of_user(user: &str) -> Option<FlowId> {
     let (_, token) = user.split_once('.')?;
-    u64::from_str_radix(token.get(..16)?, 16).ok().map(FlowId)
+    // The edge wrote it: a flow it cannot have is none.
+    u64::from_str_radix(token.get(..16)?, 16).ok().map(FlowId).filter(|flow| is_flow_of_edge(*flow))
 }
