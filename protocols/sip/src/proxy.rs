@@ -209,7 +209,7 @@ pub struct Proxy {
     next_id: u64,
     transactions: HashMap<TransactionId, Transaction>,
     by_key: HashMap<Key, TransactionId>,
-    per_flow: HashMap<FlowId, u32>,
+    per_hop: HashMap<Hop, u32>,
     held: HashMap<NodeId, usize>,
     /// Per node the answered ones, oldest first, to be forgotten early where there is no room.
     answered: HashMap<NodeId, VecDeque<TransactionId>>,
@@ -228,7 +228,7 @@ impl Proxy {
             next_id: 0,
             transactions: HashMap::new(),
             by_key: HashMap::new(),
-            per_flow: HashMap::new(),
+            per_hop: HashMap::new(),
             held: HashMap::new(),
             answered: HashMap::new(),
             timers: BTreeSet::new(),
@@ -252,7 +252,7 @@ impl Proxy {
     /// Whether this flow has a transaction in progress, on either side.
     #[must_use]
     pub fn is_busy(&self, flow: FlowId) -> bool {
-        self.per_flow.contains_key(&flow)
+        self.per_hop.contains_key(&Hop::Flow(flow))
     }
 
     /// The request of a transaction, as received; not that of a finished non-INVITE.
@@ -322,9 +322,9 @@ impl Proxy {
             return;
         }
         if let Some(old) = transaction.downstream.take() {
-            release(&mut self.per_flow, &old.hop);
+            release(&mut self.per_hop, &old.hop);
         }
-        hold(&mut self.per_flow, &hop);
+        hold(&mut self.per_hop, &hop);
         transaction.state = State::Trying;
         transaction.expires = now + patience;
         transaction.resend = (!hop.is_reliable()).then(|| Resend { at: now + T1, interval: T1 });
@@ -352,7 +352,7 @@ impl Proxy {
             return;
         }
         if let Some(old) = transaction.downstream.take() {
-            release(&mut self.per_flow, &old.hop);
+            release(&mut self.per_hop, &old.hop);
         }
         transaction.state = State::Waiting;
         transaction.resend = None;
@@ -504,8 +504,9 @@ impl Proxy {
     /// request came from it go on without an upstream: what was forwarded cannot be unsaid, an INVITE is
     /// cancelled, and the node still sees the answer ([`Matched::orphaned`]).
     pub fn hop_lost(&mut self, hop: &Hop, now: Moment) -> Vec<TransactionId> {
-        if let Hop::Flow(flow) = hop
-            && !self.per_flow.contains_key(flow)
+        // Nearly every connection that ends has nothing under way: nothing is searched for it.
+        if let Hop::Flow(_) | Hop::Client { .. } = hop
+            && !self.per_hop.contains_key(hop)
         {
             return Vec::new();
         }
@@ -584,7 +585,7 @@ impl Proxy {
         }
         self.next_id += 1;
         let id = TransactionId(self.next_id);
-        hold(&mut self.per_flow, &key.hop);
+        hold(&mut self.per_hop, &key.hop);
         self.by_key.insert(key.clone(), id);
         let expires = now + self.patience.route;
         let transaction = Transaction {
@@ -747,9 +748,9 @@ impl Proxy {
         {
             *all = all.saturating_sub(transaction.held);
         }
-        release(&mut self.per_flow, &transaction.upstream);
+        release(&mut self.per_hop, &transaction.upstream);
         if let Some(downstream) = &transaction.downstream {
-            release(&mut self.per_flow, &downstream.hop);
+            release(&mut self.per_hop, &downstream.hop);
         }
     }
 }

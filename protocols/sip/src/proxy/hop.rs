@@ -50,19 +50,18 @@ pub(super) fn flow_of(hop: &Hop) -> Option<FlowId> {
     }
 }
 
-pub(super) fn hold(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
-    if let Hop::Flow(flow) = hop {
-        *per_flow.entry(*flow).or_default() += 1;
+/// Counts a transaction for a connection, or for a client behind an edge; what many share is not counted.
+pub(super) fn hold(per_hop: &mut HashMap<Hop, u32>, hop: &Hop) {
+    if let Hop::Flow(_) | Hop::Client { .. } = hop {
+        *per_hop.entry(hop.clone()).or_default() += 1;
     }
 }
 
-pub(super) fn release(per_flow: &mut HashMap<FlowId, u32>, hop: &Hop) {
-    if let Hop::Flow(flow) = hop
-        && let Some(count) = per_flow.get_mut(flow)
-    {
+pub(super) fn release(per_hop: &mut HashMap<Hop, u32>, hop: &Hop) {
+    if let Some(count) = per_hop.get_mut(hop) {
         *count -= 1;
         if *count == 0 {
-            per_flow.remove(flow);
+            per_hop.remove(hop);
         }
     }
 }

@@ -132,7 +132,7 @@ impl Rig {
         self.wait(Duration::from_secs(400));
         assert!(self.proxy.is_empty(), "{} left", self.proxy.len());
         assert_eq!(self.proxy.next_deadline(), None);
-        assert!(self.proxy.per_flow.is_empty() && self.proxy.by_key.is_empty() && self.proxy.timers.is_empty());
+        assert!(self.proxy.per_hop.is_empty() && self.proxy.by_key.is_empty() && self.proxy.timers.is_empty());
     }
 }
 
