@@ -120,8 +120,11 @@ pub(super) const DATAGRAMS_TAKEN_BYTES: usize = 2 * LINK_SOCKET_BYTES;
 /// is admitted is never held back, for late media is lost media.
 pub(super) const LINK_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How long a stranger's QUIC handshake may take.
+pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// Silence after which a link's datagram path is given up. Nodes judge liveness themselves, by
-/// probes, earlier; this makes room for a new dial. Also the time a handshake may take.
+/// probes, earlier; this makes room for a new dial.
 pub(super) const LINK_IDLE: Duration = Duration::from_secs(3);
 
 /// How often a silent link is prodded: eight times before it is given up.

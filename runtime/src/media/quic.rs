@@ -21,9 +21,9 @@ use rustls::pki_types::CertificateDer;
 
 use super::carrier::{Carrier, Inbox};
 use super::limits::{
-    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, DATAGRAMS_TAKEN_BYTES, HANDSHAKES_BEFORE_RETRY, HANDSHAKES_MAX,
-    HANDSHAKES_PER_ADDRESS_MAX, INCOMING_BUFFER_BYTES, LINK_ACK_EVERY, LINK_ACK_WITHIN, LINK_IDLE, LINK_KEEPALIVE,
-    LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
+    CONNECTIONS_MAX, DATAGRAM_BUFFER_BYTES, DATAGRAMS_TAKEN_BYTES, HANDSHAKE_MAX, HANDSHAKES_BEFORE_RETRY,
+    HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, INCOMING_BUFFER_BYTES, LINK_ACK_EVERY, LINK_ACK_WITHIN, LINK_IDLE,
+    LINK_KEEPALIVE, LINK_WINDOW_BYTES, RECEIVES_PER_PASS,
 };
 use super::poller::{Poller, Token};
 use crate::pki::identity::dns_name;
@@ -53,6 +53,8 @@ struct Line {
     ready: bool,
     /// When a packet last came.
     heard_at: Instant,
+    /// When it began.
+    opened_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +200,14 @@ impl Quic {
     pub(super) fn handle_timeouts(&mut self, now: Instant) {
         for line in 0..self.lines.len() {
             let Some(entry) = &mut self.lines[line] else { continue };
+            // The idle timer is no bound: a stranger who sends something now and then never idles.
+            let stranger = entry.standing == Standing::Opening && entry.connection.side().is_server();
+            if stranger && now >= entry.opened_at + HANDSHAKE_MAX {
+                entry.standing = Standing::Lost;
+                entry.connection.close(now, VarInt::from_u32(0), Bytes::new());
+                self.touch(line);
+                continue;
+            }
             if entry.connection.poll_timeout().is_some_and(|at| at <= now) {
                 entry.connection.handle_timeout(now);
                 self.touch(line);
@@ -423,7 +433,8 @@ impl Quic {
             self.lines.resize_with(line + 1, || None);
         }
         let standing = Standing::Opening;
-        self.lines[line] = Some(Line { connection, carrier, standing, touched: false, ready: false, heard_at: now });
+        self.lines[line] =
+            Some(Line { connection, carrier, standing, touched: false, ready: false, heard_at: now, opened_at: now });
         self.touch(line);
     }
 

@@ -97,7 +97,15 @@ impl Streams {
         self.touch(number);
         // With the handshake, data may have come that no socket will report any more.
         self.handle_readable(number, poller);
-        Ok(number)
+        if self.entries[number].is_some() {
+            return Ok(number);
+        }
+        // It has ended before anybody knew its number, which the next one may get.
+        let lost = self.events.iter().position(|event| event.stream() == number);
+        match lost.and_then(|at| self.events.remove(at)) {
+            Some(StreamEvent::Lost { why, .. }) => Err(io::Error::other(why)),
+            Some(_) | None => Err(io::Error::other("it ended at once")),
+        }
     }
 
     /// Closes a connection; no event follows.

@@ -10,7 +10,7 @@
 //! A link whose peer is revoked, or whose certificate has ended without a new one being shown, is closed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -47,6 +47,8 @@ pub struct Trust {
     validity: Cell<Duration>,
     links: RefCell<Vec<Rc<TrustedLink>>>,
     revoked: RefCell<BTreeSet<NodeId>>,
+    /// What this core, which holds the CA, has offered other nodes last.
+    offers: RefCell<BTreeMap<NodeId, CertificateDer<'static>>>,
     /// When the files were last seen to change.
     files: Cell<[Option<SystemTime>; 2]>,
     said: Cell<Option<Instant>>,
@@ -97,6 +99,7 @@ impl Trust {
             validity: Cell::new(NODE_VALIDITY),
             links: RefCell::default(),
             revoked: RefCell::default(),
+            offers: RefCell::default(),
             files: Cell::new(files),
             said: Cell::new(None),
             tell: RefCell::default(),
@@ -255,6 +258,7 @@ impl Trust {
 
     /// Stores an identity, then uses it.
     async fn keep(self: Rc<Self>, identity: Identity) {
+        let generation = self.generation.get();
         if let Some(dir) = self.state_dir.clone() {
             let stored = identity.clone();
             if let Err(error) = on_disk_thread(move || stored.store(&dir)).await {
@@ -263,7 +267,15 @@ impl Trust {
             self.files.set(self.state_dir.as_deref().map(changed_at).unwrap_or_default());
         }
         let (node, not_after_unix) = (identity.node().clone(), identity.life().ends);
+        // A revocation list that came meanwhile counts.
+        let identity = match self.identity().and_then(|ours| ours.revoked().cloned()) {
+            Some(list) => identity.with_revoked(list),
+            None => identity,
+        };
         self.replace(identity);
+        if self.generation.get() != generation + 1 {
+            self.store_latest().await;
+        }
         self.tell(&Notice::CertificateRenewed { node, not_after_unix });
     }
 
@@ -276,17 +288,25 @@ impl Trust {
             return tracing::warn!("a revocation list of a peer was refused: {}", tls::explain(&error));
         }
         let identity = ours.with_revoked(list);
-        if let Some(dir) = self.state_dir.clone() {
-            let stored = identity.clone();
-            let trust = Rc::clone(self);
-            tokio::task::spawn_local(async move {
-                if let Err(error) = on_disk_thread(move || stored.store(&dir)).await {
-                    tracing::error!("a revocation list could not be stored: {error}");
-                }
-                trust.files.set(trust.state_dir.as_deref().map(changed_at).unwrap_or_default());
-            });
-        }
         self.follow(identity);
+        let trust = Rc::clone(self);
+        tokio::task::spawn_local(async move { trust.store_latest().await });
+    }
+
+    /// Stores what is in use, until nothing has changed meanwhile: what is written last is what counts.
+    async fn store_latest(&self) {
+        let Some(dir) = &self.state_dir else { return };
+        loop {
+            let (generation, dir) = (self.generation.get(), dir.clone());
+            let Some(stored) = self.identity() else { return };
+            if let Err(error) = on_disk_thread(move || stored.store(&dir)).await {
+                return tracing::error!("what other nodes have told could not be stored: {error}");
+            }
+            if self.generation.get() == generation {
+                break;
+            }
+        }
+        self.files.set(changed_at(dir));
     }
 
     /// The identity with another revocation list: acted upon, and passed on.
@@ -411,9 +431,22 @@ impl Trust {
         }
         link.offered.set(Some(Instant::now()));
         let Some(key) = public_key_of(&link.certificate.borrow()) else { return };
+        // Who does not take it up is offered the same again: nobody can have the CA sign without end.
+        let again = self.offers.borrow().get(&link.node).cloned();
+        let still_good = |offer: &CertificateDer<'static>| {
+            public_key_of(offer).as_deref() == Some(&key[..])
+                && Life::of(offer).is_some_and(|life| !life.is_due(unix_now()))
+        };
+        if let Some(certificate) = again.filter(still_good) {
+            return link.say(&message(CERTIFICATE, &certificate));
+        }
         let (signer, node, role) = (Arc::clone(authority), link.node.clone(), link.role);
         match on_disk_thread(move || signer.sign_node(&key, &node, role)).await {
-            Ok(certificate) => link.say(&message(CERTIFICATE, &certificate)),
+            Ok(certificate) => {
+                link.say(&message(CERTIFICATE, &certificate));
+                // As many as there are nodes that hold a certificate of ours.
+                self.offers.borrow_mut().insert(link.node.clone(), certificate);
+            }
             Err(error) => {
                 let life = Life::of(&link.certificate.borrow()).unwrap_or(Life { issued: 0, ends: 0 });
                 link.warn(self, life, &error.to_string());
