@@ -143,6 +143,24 @@ const LOG_FORMAT: Setting = Setting {
 const MEDIA_PORTS_DOC: &str = "UDP ports for media, both ends included. A call takes a pair, an even port for RTP and \
                                the next one for RTCP. The firewall must let the whole range through.";
 
+const DSCP_AUDIO: Setting = Setting {
+    path: "media.dscp_audio",
+    preset: Preset::Toml("46"),
+    unit: "DSCP, 0 to 63",
+    example: "46",
+    impact: "restart; calls end",
+    doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
+};
+
+const DSCP_VIDEO: Setting = Setting {
+    path: "media.dscp_video",
+    preset: Preset::Toml("34"),
+    unit: "DSCP, 0 to 63",
+    example: "34",
+    impact: "restart; calls end",
+    doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
+};
+
 /// The edge's settings.
 const EDGE: &[Setting] = &[
     NODE,
@@ -266,22 +284,8 @@ const EDGE: &[Setting] = &[
         impact: "restart; calls end",
         doc: MEDIA_PORTS_DOC,
     },
-    Setting {
-        path: "media.dscp_audio",
-        preset: Preset::Toml("46"),
-        unit: "DSCP, 0 to 63",
-        example: "46",
-        impact: "restart; calls end",
-        doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
-    },
-    Setting {
-        path: "media.dscp_video",
-        preset: Preset::Toml("34"),
-        unit: "DSCP, 0 to 63",
-        example: "34",
-        impact: "restart; calls end",
-        doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
-    },
+    DSCP_AUDIO,
+    DSCP_VIDEO,
     Setting {
         path: "limits.flows_max",
         preset: Preset::Toml("50000"),
@@ -468,22 +472,8 @@ const CORE: &[Setting] = &[
         impact: "restart; calls end",
         doc: MEDIA_PORTS_DOC,
     },
-    Setting {
-        path: "media.dscp_audio",
-        preset: Preset::Toml("46"),
-        unit: "DSCP, 0 to 63",
-        example: "46",
-        impact: "restart; calls end",
-        doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
-    },
-    Setting {
-        path: "media.dscp_video",
-        preset: Preset::Toml("34"),
-        unit: "DSCP, 0 to 63",
-        example: "34",
-        impact: "restart; calls end",
-        doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
-    },
+    DSCP_AUDIO,
+    DSCP_VIDEO,
     Setting {
         path: "media.allow_unencrypted",
         preset: Preset::Toml("false"),

@@ -53,6 +53,26 @@ fn a_field_that_stands_once_does_not_stand_twice_in_disguise() {
 }
 
 #[test]
+fn a_made_up_tag_opens_no_route() {
+    let (junk, honest) = ("<sip:bob@example.com>;tag=junk", "<sip:10.0.0.5:5060;lr>");
+    for (route, reached) in [
+        (format!("{honest}, <sip:198.51.100.9:5060;lr>"), false),
+        ("<sip:198.51.100.9:5060;lr>".to_owned(), false),
+        // What the registrar alone is asked is its to refuse.
+        (honest.to_owned(), true),
+    ] {
+        let mut rig = Rig::new();
+        let flow = rig.client();
+        register(&mut rig, flow, &plain("alice", "", "", 600), "");
+        let lines = format!("Route: {route}\r\nMax-Forwards: 70\r\nCall-ID: a\r\nContent-Length: 0\r\n");
+        let text = message(&lines).replace("To: <sip:bob@example.com>", &format!("To: {junk}"));
+        let (status, inside) = outcome(&mut rig, flow, text);
+        assert_eq!(!inside.is_empty(), reached, "{route:?}");
+        assert_eq!(status, (!reached).then_some(481), "{route:?}");
+    }
+}
+
+#[test]
 fn a_route_leads_no_registrar_astray_however_it_is_written() {
     for route in [
         "Route: <sip:198.51.100.9;lr>\r\n",
