@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use edgeway_model::sign_in::Deployment;
+
 use crate::known::Role;
 use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
@@ -11,6 +13,7 @@ use crate::settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, FixedEdge,
     HostPort, InsideEncryption, Registrar, StandbyKeepalive,
 };
+use crate::sign_in::{AuthoritySettings, DeploymentSettings, HttpProxySettings, SignInSettings, UcSettings};
 use crate::values::{self, WrittenRegistrar};
 
 /// Where the inside reaches the core.
@@ -64,15 +67,31 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let sip = sip(&mut reader, listen, tls, advertise);
     let link = link(&mut reader, link_listen);
     let ports = ports.or(MEDIA_PORTS);
+    let sign_in = SignInSettings {
+        credentials_refresh_interval: Duration::from_secs(480 * 60),
+        credentials_cleanup_interval: Duration::from_secs(720 * 60),
+        maximum_authorizations_per_period: 8,
+        rate_control_period: Duration::from_secs(300),
+        key_file: format!("{state_dir}/sign-in.key"),
+        check_internal_availability: false,
+    };
     let settings = || {
+        let (domains, sip) = (domains?, sip?);
+        let deployments = vec![DeploymentSettings {
+            name: Deployment::default_one(),
+            domains: domains.clone(),
+            registrars: sip.registrars.clone(),
+            authority: AuthoritySettings::None,
+            oauth: false,
+        }];
         Some(CoreSettings {
             node: node?,
             state_dir,
             control_socket,
             metrics: metrics.good(),
             log,
-            domains: domains?,
-            sip: sip?,
+            domains,
+            sip,
             media: CoreMediaSettings {
                 address: media_address?,
                 ports,
@@ -82,6 +101,10 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
                 silence_notice,
             },
             link,
+            sign_in,
+            deployments,
+            uc: UcSettings::default(),
+            http: HttpProxySettings::default(),
         })
     };
     let settings = settings();

@@ -11,6 +11,7 @@ use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{
     CertificateFiles, EdgeLimits, EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings,
 };
+use crate::sign_in::EdgeHttpsSettings;
 use crate::values;
 
 /// Where clients are accepted.
@@ -57,6 +58,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
             control_socket,
             metrics: metrics.good(),
             log,
+            https: EdgeHttpsSettings { listen: Vec::new(), public_port: 8443, certificates: Vec::new() },
             sip: sip?,
             link,
             media: EdgeMediaSettings { address, public_address: public_address?, ports, dscp },

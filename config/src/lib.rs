@@ -20,6 +20,7 @@ mod node_file;
 mod problem;
 mod reader;
 pub mod settings;
+pub mod sign_in;
 mod suggest;
 mod values;
 
@@ -32,6 +33,11 @@ pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
     EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption,
     LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+};
+
+pub use sign_in::{
+    AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, SignInSettings,
+    UcServerSettings, UcSettings,
 };
 
 /// All settings of one service, in the order of the manual.

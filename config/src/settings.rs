@@ -11,6 +11,8 @@ use std::time::Duration;
 use edgeway_model::NodeId;
 use edgeway_model::world::Transport;
 
+use crate::sign_in::{DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, SignInSettings, UcSettings};
+
 /// Everything an edge is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
@@ -26,6 +28,8 @@ pub struct EdgeSettings {
     pub log: LogSettings,
     /// The side that faces the clients.
     pub sip: EdgeSipSettings,
+    /// The side that faces browsers and provisioning.
+    pub https: EdgeHttpsSettings,
     /// The side the cores dial.
     pub link: EdgeLinkSettings,
     /// Client-side media.
@@ -57,6 +61,14 @@ pub struct CoreSettings {
     pub media: CoreMediaSettings,
     /// The edges it dials.
     pub link: CoreLinkSettings,
+    /// What holds for every sign-in.
+    pub sign_in: SignInSettings,
+    /// The deployments, the default one first.
+    pub deployments: Vec<DeploymentSettings>,
+    /// The UC servers that are asked for what they know.
+    pub uc: UcSettings,
+    /// The HTTP proxy.
+    pub http: HttpProxySettings,
 }
 
 /// What is logged, and how.

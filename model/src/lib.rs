@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod alarm;
 pub mod dns;
 pub mod ids;
 pub mod limits;
@@ -16,7 +17,9 @@ pub mod notice;
 pub mod pii;
 pub mod random;
 pub mod secret;
+pub mod sign_in;
 pub mod world;
+pub mod zones;
 
 pub use ids::{FlowId, LinkId, NodeId, RelayId, Role};
 pub use moment::Moment;

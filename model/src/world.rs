@@ -13,13 +13,17 @@
 //! 4. After a turn, write once per flow and once per link, whatever was queued for it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::alarm::Alarm;
 use crate::dns::{DnsAnswer, DnsQuery};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
+use crate::sign_in::SignInFact;
+use crate::zones::Zones;
 use crate::{FlowId, LinkId, Moment, NodeId, Role};
 
 /// A whole edge, or a whole core, as a pure state machine.
@@ -140,6 +144,10 @@ pub enum Input {
         /// The answer.
         answer: DnsAnswer,
     },
+    /// Something about sign-in that this node's HTTP side knows and the node or its peers need.
+    SignIn(SignInFact),
+    /// Where SIP goes inside has changed (core only): takes the place of what held before, at once.
+    Zones(Arc<Zones>),
 }
 
 /// A fact about a flow.
@@ -230,6 +238,8 @@ pub enum Output {
     Media(MediaCommand),
     /// Ask the name system (core only, for names of registrars). The answer is [`Input::Resolved`].
     Resolve(DnsQuery),
+    /// Tell the HTTP side what a peer has said, or what has become of the links.
+    SignIn(SignInFact),
     /// Tell the operator.
     Notice(Notice),
 }
@@ -306,6 +316,11 @@ pub struct Status {
     pub handshakes: Vec<(&'static str, u64)>,
     /// Media packets relayed inwards and outwards since start.
     pub media_packets: (u64, u64),
+    /// Alarms that stand (counted by the runtime).
+    pub alarms: Vec<Alarm>,
+    /// What HTTP and sign-in have counted since start, by name (counted by the runtime): requests by lane and
+    /// outcome, tokens, checks at authorities.
+    pub http: Vec<(&'static str, u64)>,
 }
 
 /// A count and its peak since start.

@@ -1,12 +1,16 @@
-//! Decisions without protocol: which core, which registrar, and where a name leads.
+//! Decisions without protocol: which core, which registrar, where a name leads, who may sign in, and
+//! which server inside may be reached.
 //!
 //! Pure. Driven by `nodes/edge-node` and `nodes/core-node`.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod allow_list;
+pub mod discovery;
 pub mod health;
 pub mod limits;
 pub mod location;
 pub mod registrars;
 pub mod routing;
+pub mod token;

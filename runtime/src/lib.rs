@@ -11,6 +11,7 @@ mod datagram;
 pub mod dns;
 pub mod flow;
 pub mod handshake;
+pub mod http;
 pub mod inside;
 pub mod limits;
 pub mod link;

@@ -223,6 +223,7 @@ mod tests {
             drops: vec![(DropReason::NoRelay.label(), 7)],
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
+            ..Status::default()
         }
     }
 

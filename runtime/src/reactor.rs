@@ -399,6 +399,7 @@ impl<N: Node + 'static> Reactor<N> {
             Output::Link { link, command } => self.command_link(link, command),
             Output::Media(command) => self.command_media(command),
             Output::Resolve(query) => self.resolve(query),
+            Output::SignIn(_) => {}
             Output::Notice(notice) => self.tell(&notice),
         }
     }

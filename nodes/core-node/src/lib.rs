@@ -369,6 +369,7 @@ impl Node for CoreNode {
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
             Input::Resolved { query, answer } => self.registrars.handle_answer(&query, &answer, now),
+            Input::SignIn(_) | Input::Zones(_) => {}
         }
         self.run_timers(now);
         self.settle(now);
@@ -404,6 +405,8 @@ impl Observable for CoreNode {
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             handshakes: Vec::new(),
             media_packets: (0, 0),
+            alarms: Vec::new(),
+            http: Vec::new(),
         }
     }
 }

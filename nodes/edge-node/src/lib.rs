@@ -296,6 +296,7 @@ impl Node for EdgeNode {
             Input::Media(event) => self.handle_media(event, now),
             // An edge looks up no names.
             Input::Resolved { .. } => {}
+            Input::SignIn(_) | Input::Zones(_) => {}
         }
         self.run_timers(now);
         self.settle(now);
@@ -329,6 +330,8 @@ impl Observable for EdgeNode {
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             handshakes: Vec::new(),
             media_packets: (0, 0),
+            alarms: Vec::new(),
+            http: Vec::new(),
         }
     }
 }

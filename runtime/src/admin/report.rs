@@ -234,6 +234,7 @@ mod tests {
             drops: vec![("no_relay", 7)],
             handshakes: vec![("accepted", 3)],
             media_packets: (123_456, 99),
+            ..Status::default()
         }
     }
 

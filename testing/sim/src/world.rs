@@ -529,6 +529,7 @@ impl World {
                 Output::Media(command) => self.obey(index, &command),
                 // Registrars are given by address here; names are under test in `policy`.
                 Output::Resolve(query) => self.fail(format!("a node looks up {query}")),
+                Output::SignIn(_) => {}
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
                     self.check_notice(&notice);

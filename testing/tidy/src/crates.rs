@@ -32,7 +32,7 @@ const RANKS: [(&str, u8); 15] = [
     ("cluster", 2),
     ("nodes/", 3),
     ("runtime", 3),
-    ("connectors/", 4),
+    ("connectors", 4),
     ("admin", 4),
     ("lab-servers", 4),
     ("apps/", 5),

@@ -336,7 +336,14 @@ impl Rig {
                 let answer = self.zone.get(&query).cloned().unwrap_or(DnsAnswer::Nothing);
                 inputs.push_back((at, Input::Resolved { query, answer }));
             }
-            (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
+            (
+                _,
+                Output::Link { .. }
+                | Output::Media(_)
+                | Output::SignIn(_)
+                | Output::Notice(_)
+                | Output::Datagram { .. },
+            ) => {}
         }
     }
 

@@ -1,0 +1,124 @@
+//! Sign-in, deployments, UC servers and the HTTP proxy, as types. Whatever stands here has been checked.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edgeway_model::sign_in::Deployment;
+
+use crate::settings::{CertificateFiles, HostPort, Registrar};
+
+/// The edge's HTTPS side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeHttpsSettings {
+    /// TCP addresses that accept HTTPS; empty where it is off. Default `0.0.0.0:8443`.
+    pub listen: Vec<SocketAddr>,
+    /// The port clients connect to. Default: port of the first `listen`.
+    pub public_port: u16,
+    /// Certificate chains with their keys. Default: those of `sip`.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// What holds for every sign-in of a core, whatever the deployment. The vendor's names, defaults and units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInSettings {
+    /// Lifetime of session tokens and of cached credentials. Default 480 minutes.
+    pub credentials_refresh_interval: Duration,
+    /// How often what has expired is taken out of memory. Default 720 minutes.
+    pub credentials_cleanup_interval: Duration,
+    /// "Maximum authorizations per period": how often one user may supply credentials. Default 8.
+    pub maximum_authorizations_per_period: u32,
+    /// "Rate control period". Default 300 s.
+    pub rate_control_period: Duration,
+    /// File with the secret that signs tokens and keys the credential cache; made if it is missing.
+    /// Cores that stand in for each other have the same. Default `sign-in.key` in the state directory.
+    pub key_file: String,
+    /// "Check for internal authentication availability": whether `get_edge_sso` asks inside. Default `false`.
+    pub check_internal_availability: bool,
+}
+
+/// A deployment: domains, registrars, and who says who may sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentSettings {
+    /// Its name.
+    pub name: Deployment,
+    /// Its domains, in lower case.
+    pub domains: Vec<String>,
+    /// Its plain SIP registrars.
+    pub registrars: Vec<Registrar>,
+    /// Who may sign in.
+    pub authority: AuthoritySettings,
+    /// "Authorize by OAuth token with refresh": whether bearer tokens of its call managers are taken.
+    /// Default `false`.
+    pub oauth: bool,
+}
+
+/// Who checks the credentials of a deployment's users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuthoritySettings {
+    /// Nobody: HTTPS sign-in is off, phones register with their registrar's own challenge.
+    #[default]
+    None,
+    /// The deployment's Unified CM: `user/<id>/devices` with the user's password.
+    UnifiedCm,
+    /// A directory, by simple bind over TLS.
+    Ldap(LdapSettings),
+    /// A file of users with argon2 hashes.
+    Users {
+        /// The file.
+        file: String,
+    },
+}
+
+/// A directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LdapSettings {
+    /// Its servers, tried in order.
+    pub servers: Vec<HostPort>,
+    /// StartTLS on the plain port rather than TLS from the first byte. Default `false`.
+    pub start_tls: bool,
+    /// PEM file with the certificates that may sign the server's. Default: the system's.
+    pub ca: Option<String>,
+    /// The name that is bound, with `{user}` where the user's name goes (RFC 4514; it is escaped).
+    pub bind_dn: String,
+}
+
+/// A UC server that is asked for what it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UcServerSettings {
+    /// The publisher: host name or address.
+    pub address: HostPort,
+    /// The deployment it belongs to. Default: the default one.
+    pub deployment: Deployment,
+    /// The application user.
+    pub user: String,
+    /// File with that user's password.
+    pub password_file: String,
+    /// Whether its certificate is checked; `false` raises an alarm that stays. Default `true`.
+    pub tls_verify: bool,
+    /// PEM file with the certificates that may sign those of the server. Default: the system's.
+    pub ca: Option<String>,
+}
+
+/// The UC servers of a core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UcSettings {
+    /// Unified CM clusters, by publisher. AXL on port 8443.
+    pub unified_cm: Vec<UcServerSettings>,
+    /// IM and Presence clusters, by publisher. AXL on port 8443.
+    pub im_and_presence: Vec<UcServerSettings>,
+    /// Unity Connection clusters, by publisher. CUPI on port 443.
+    pub unity: Vec<UcServerSettings>,
+    /// How often discovered servers are looked at for changes. Default 5 minutes.
+    pub look_every: Option<Duration>,
+}
+
+/// The HTTP proxy of a core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpProxySettings {
+    /// The HTTP server allow list beyond the automatic rules: a CSV file in the vendor's columns.
+    pub allow_list: Option<String>,
+    /// Methods of rules that name none. Default OPTIONS, GET, HEAD, PUT, POST, DELETE.
+    pub default_methods: Vec<String>,
+    /// PEM file with the certificates that may sign those of HTTP servers. Default: the system's.
+    pub ca: Option<String>,
+}

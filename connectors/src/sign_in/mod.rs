@@ -1,0 +1,3 @@
+//! Sign-in: who checks credentials ([`authority`]).
+
+pub mod authority;

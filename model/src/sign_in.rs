@@ -1,0 +1,226 @@
+//! Who has signed in: the vocabulary that HTTP, SIP and chat share.
+//!
+//! A user signs in at a core, over HTTPS. What follows from it (which SIP identities are theirs, which
+//! tokens hold) is carried between nodes as [`SignInFact`]s: in memory only, never to a file, and what
+//! holds secrets never to an edge.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{NodeId, Secret};
+
+/// Longest name of a user, bytes.
+pub const USER_BYTES_MAX: usize = 128;
+/// Longest name of a deployment, bytes.
+pub const DEPLOYMENT_BYTES_MAX: usize = 64;
+
+/// A deployment: a boundary around domains and the UC servers their users may reach.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deployment(Arc<str>);
+
+impl Deployment {
+    /// The name of the one that always exists.
+    pub const DEFAULT: &'static str = "default";
+
+    /// The one that always exists.
+    #[must_use]
+    pub fn default_one() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+
+    /// `None` unless it is 1 to [`DEPLOYMENT_BYTES_MAX`] of `[A-Za-z0-9._-]`.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        ((1..=DEPLOYMENT_BYTES_MAX).contains(&name.len()) && name.bytes().all(legal)).then(|| Self(name.into()))
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a user, in lower case: call managers do not tell cases apart, so neither do we.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(Arc<str>);
+
+impl UserName {
+    /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or holds a control character, a colon or a
+    /// slash. A domain behind `@` stays part of it.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let name = name.trim();
+        let legal = |c: char| !c.is_control() && c != ':' && c != '/' && c != '\\';
+        let fits = !name.is_empty() && name.len() <= USER_BYTES_MAX && name.chars().all(legal);
+        let folded = name.to_lowercase();
+        (fits && folded.len() <= USER_BYTES_MAX).then(|| Self(folded.into()))
+    }
+
+    /// In lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names of people stay out of logs above `debug`: printed by purpose only.
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<user>")
+    }
+}
+
+/// A user of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// The user.
+    pub user: UserName,
+}
+
+/// The hash of user, realm and password (RFC 7616 §3.4.2), raw: as good as the password for that realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestSecret {
+    /// The realm it was made for.
+    pub realm: String,
+    /// With MD5.
+    pub md5: Secret<16>,
+    /// With SHA-256.
+    pub sha256: Secret<32>,
+}
+
+/// A user who has signed in with a password or a token, as cores know them: in memory, and on links
+/// between cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who.
+    pub subject: Subject,
+    /// Until when it holds, Unix milliseconds.
+    pub until_ms: u64,
+    /// When the authority was asked, Unix milliseconds: of two sessions of one user the later counts.
+    pub since_ms: u64,
+    /// A keyed hash of the password (see `policy::credentials`): equal for equal passwords at all cores
+    /// that share their keys. `None` for sign-ins by token, which are not cached.
+    pub verifier: Option<Secret<32>>,
+    /// For SIP digest; `None` where nobody will ask.
+    pub digest: Option<DigestSecret>,
+    /// Device names of the user (`CSFALICE`); empty where the authority knows of none.
+    pub devices: Vec<String>,
+    /// User parts of SIP addresses the user may act as (directory numbers, the user's own name).
+    pub numbers: Vec<String>,
+    /// What the authority told besides, for the edge configuration.
+    pub profile: Profile,
+}
+
+/// What an authority knows of a user besides the password.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// UDS servers of the user's home cluster, best first, host names or addresses.
+    pub uds_servers: Vec<String>,
+    /// IM and Presence servers of the user, best first.
+    pub im_servers: Vec<String>,
+}
+
+/// The public half of a key that signs session tokens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey {
+    /// Which key: the first bytes of the hash of the public key.
+    pub id: [u8; 8],
+    /// Ed25519 public key (RFC 8032 §5.1.5).
+    pub public: [u8; 32],
+}
+
+/// Tokens of a user that were issued before a moment hold no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Revocation {
+    /// Whose.
+    pub subject: Subject,
+    /// Issued before this, Unix milliseconds.
+    pub before_ms: u64,
+}
+
+/// An edge as clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EdgeContact {
+    /// Its name.
+    pub node: NodeId,
+    /// Host clients connect to.
+    pub host: String,
+    /// SIP over TLS.
+    pub sip_port: u16,
+    /// HTTPS; 0 where it serves none.
+    pub https_port: u16,
+    /// XMPP; 0 where it serves none.
+    pub xmpp_port: u16,
+}
+
+/// A core as the Routes of clients name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoreContact {
+    /// Its name.
+    pub node: NodeId,
+    /// The pre-loaded Route of its clients: `<sip:host:port;transport=tls;zone-id=1;directed;lr>`.
+    pub route: String,
+}
+
+/// Something about sign-in that nodes tell each other, or that a node and its HTTP side tell each other.
+///
+/// As an `Input` it is what this node's HTTP side has learnt or decided; as an `Output`, what a peer
+/// has told over a link, for the HTTP side.
+#[derive(Clone, Debug)]
+pub enum SignInFact {
+    /// The keys that tokens may be signed with. From a core's HTTP side; goes to edges and cores.
+    Keys(Vec<TokenKey>),
+    /// Keys that a peer (a core) has told; replaces what it told before. Output only.
+    PeerKeys {
+        /// The core.
+        peer: NodeId,
+        /// Its keys.
+        keys: Vec<TokenKey>,
+    },
+    /// A user has signed in. Between cores only.
+    SignedIn(Arc<Session>),
+    /// Tokens and cached credentials of a user hold no longer. Goes to edges and cores.
+    Revoked(Revocation),
+    /// Which edges are linked to this core, and which cores there are, this one first. Output of a core only.
+    Contacts {
+        /// The edges.
+        edges: Vec<EdgeContact>,
+        /// The cores.
+        cores: Vec<CoreContact>,
+    },
+    /// The links of this node have changed: these peers have one now. Output only.
+    Linked(Vec<NodeId>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_the_same_in_any_case() {
+        assert_eq!(UserName::new("Alice"), UserName::new("aLICE "));
+        for bad in ["", "  ", "a:b", "a/b", "a\\b", "a\u{0}b", "a\r\nb"] {
+            assert_eq!(UserName::new(bad), None, "{bad:?}");
+        }
+        assert_eq!(UserName::new(&"x".repeat(USER_BYTES_MAX + 1)), None);
+        assert_eq!(format!("{:?}", UserName::new("alice")), "Some(<user>)");
+    }
+
+    #[test]
+    fn deployments_are_plain_words() {
+        assert!(Deployment::new(Deployment::DEFAULT).is_some_and(|one| one == Deployment::default_one()));
+        for bad in ["", "a b", "a/b", "ü"] {
+            assert_eq!(Deployment::new(bad), None, "{bad:?}");
+        }
+    }
+}

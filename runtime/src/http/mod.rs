@@ -1,0 +1,97 @@
+//! HTTP, on a thread of its own: at the edge the HTTPS listener, at the core what carries requests
+//! inwards, and between them the bulk connection of each link.
+//!
+//! ```text
+//!  client ─ HTTPS ─▶ front (edge) ─ one HTTP/2 stream per request ─▶ [Inside] (core) ─▶ UC servers
+//! ```
+//! Nothing of it runs on the reactor: a download never delays a call. The two tell each other facts: the
+//! thread what it has learnt ([`HttpFact`]), the reactor what the node says
+//! ([`edgeway_model::sign_in::SignInFact`]).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edgeway_model::NodeId;
+use edgeway_model::alarm::Alarm;
+use edgeway_model::notice::Notice;
+use edgeway_model::sign_in::SignInFact;
+use edgeway_model::zones::Zones;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+
+/// A body on its way through.
+pub type Body = UnsyncBoxBody<Bytes, BodyFault>;
+
+/// A future of the HTTP thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyFault(pub String);
+
+/// What a core does with requests of clients; made and used on the HTTP thread. Implemented by the
+/// connectors.
+pub trait Inside {
+    /// Answers one request that `edge` carried. The path is the client's; of its headers those that
+    /// end at a hop are gone, and those of `edgeway_http_proxy::carried` are added.
+    fn serve(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> LocalFuture<'static, Response<Body>>;
+
+    /// Something the node or a peer says.
+    fn told(&self, fact: SignInFact);
+
+    /// A question of the operator, through the control socket: `path` is behind `/http/`, `question` the JSON
+    /// body. The answer is JSON, or what went wrong, in words.
+    fn operate(
+        self: Rc<Self>,
+        path: String,
+        question: serde_json::Value,
+    ) -> LocalFuture<'static, Result<serde_json::Value, String>>;
+}
+
+/// Makes the [`Inside`] of a core, on the HTTP thread.
+pub type MakeInside = Box<dyn FnOnce(Teller) -> Result<Rc<dyn Inside>, String> + Send>;
+
+/// What the HTTP thread tells the reactor.
+#[derive(Clone, Debug)]
+pub enum HttpFact {
+    /// For the node.
+    SignIn(SignInFact),
+    /// For the node: where SIP goes inside from now on.
+    Zones(Arc<Zones>),
+    /// An alarm stands from now on, or stands with other words.
+    Alarm(Alarm),
+    /// An alarm is over.
+    AlarmOver {
+        /// Its id.
+        id: &'static str,
+        /// What it was about.
+        about: String,
+    },
+    /// Something was counted: `Status::http`.
+    Counted(&'static str),
+    /// For the operator.
+    Notice(Notice),
+}
+
+/// The way to tell: cheap to clone. What does not fit into the queue is counted and dropped, but facts for
+/// the node, which wait.
+#[derive(Clone, Debug)]
+pub struct Teller(tokio::sync::mpsc::UnboundedSender<HttpFact>);
+
+impl Teller {
+    /// And where the facts come out.
+    #[must_use]
+    pub fn new() -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Tells.
+    pub fn tell(&self, fact: HttpFact) {
+        let _ = self.0.send(fact);
+    }
+}
