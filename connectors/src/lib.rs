@@ -3,9 +3,13 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
+//! | `unified_cm/` | AXL and UDS |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod discovery;
 pub mod sign_in;
+pub mod unified_cm;
