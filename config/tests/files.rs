@@ -297,12 +297,6 @@ fn slips_of_a_core() {
         ),
         ("[[unified_cm]]\naddress = \"cucm1\"", "unified_cm[0].user", Some(1), &["missing", "user = "]),
         ("[[unity]]\naddress = \"cuc1:0\"", "unity[0].address", Some(2), &["port 0"]),
-        (
-            "[[unified_cm]]\naddress = \"c\"\nuser = \"a\"\npassword_file = \"/p\"\ndeployment = \"x\"",
-            "unified_cm[0].deployment",
-            Some(1),
-            &["no deployment x"],
-        ),
         ("[[unified_cm]]\nuser = \"a:b\"", "unified_cm[0].user", Some(2), &["no user's name", "colon"]),
         ("[servers]\nlook_every = \"1s\"", "servers.look_every", Some(2), &["out of range"]),
         ("[http]\ndefault_methods = [\"CONNECT\"]", "http.default_methods[0]", Some(2), &["no method"]),
@@ -562,6 +556,10 @@ fn an_authority_that_is_not_there_is_missed() {
     let told = problems.to_string();
     assert!(told.contains("no Unified CM to ask") && told.contains("[[unified_cm]]"), "{told}");
     assert_eq!(problems.problems.len(), 1, "{told}");
+    let cluster = "[[unified_cm]]\naddress = \"c\"\nuser = \"a\"\npassword_file = \"/p\"\ndeployment = \"x\"\n";
+    let problems = core_problems(&format!("{SMALL_CORE}{cluster}"));
+    assert_eq!(problems.problems.len(), 1, "{problems}");
+    assert_eq!(problems.problems[0].path, "unified_cm[0].deployment");
 }
 
 #[test]
