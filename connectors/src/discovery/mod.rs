@@ -2,5 +2,9 @@
 //! nobody noticing.
 
 mod current;
+pub mod fault;
+pub mod limits;
+pub(crate) mod token_keys;
+pub mod web;
 
 pub use self::current::Current;
