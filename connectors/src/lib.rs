@@ -3,9 +3,16 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | `authorities/` | who checks credentials, one for each deployment |
+//! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
+//! | `unified_cm/` | AXL and UDS |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod authorities;
+pub mod discovery;
 pub mod sign_in;
+pub mod unified_cm;
+pub mod xml;
