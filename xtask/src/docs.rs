@@ -24,6 +24,7 @@ const ROOMS: [(&str, &str); 15] = [
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
     ("connectors/src/authorities", "Who checks credentials"),
+    ("connectors/src/sign_in", "Sign-in at the core"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];
