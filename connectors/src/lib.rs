@@ -3,9 +3,11 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod proxy;
 pub mod sign_in;
