@@ -21,4 +21,3 @@ mod trust;
 
 pub use client::{ClientFault, Fetched, HttpClient, Target, Within};
 pub use trust::{TlsFault, Trust, TrustFault};
-
