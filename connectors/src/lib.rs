@@ -6,6 +6,7 @@
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `imp/` | what IM and Presence says of itself |
+//! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
 //! | `unity/` | what Unity Connection says of itself |
@@ -16,6 +17,7 @@
 pub mod authorities;
 pub mod discovery;
 pub mod imp;
+pub mod proxy;
 pub mod sign_in;
 pub mod unified_cm;
 pub mod unity;

@@ -98,9 +98,8 @@ fn subject_public_key_info(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     const SEQUENCE: u8 = 0x30;
     const BIT_STRING: u8 = 0x03;
     // rsaEncryption, with its NULL (RFC 3279 §2.3.1).
-    const ALGORITHM: [u8; 15] = [
-        0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-    ];
+    const ALGORITHM: [u8; 15] =
+        [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
     let key = tagged(SEQUENCE, &[integer(modulus), integer(exponent)].concat());
     let bits = tagged(BIT_STRING, &[&[0], key.as_slice()].concat());
     tagged(SEQUENCE, &[&ALGORITHM, bits.as_slice()].concat())

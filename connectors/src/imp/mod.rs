@@ -25,11 +25,8 @@ pub(crate) async fn read(
         sip_oauth_port: 0,
         https_port: settings.address.port,
     };
-    let mut nodes: Vec<UcNode> = listed
-        .into_iter()
-        .filter(|listed| listed.presence)
-        .map(|listed| node(listed.name, listed.publisher))
-        .collect();
+    let mut nodes: Vec<UcNode> =
+        listed.into_iter().filter(|listed| listed.presence).map(|listed| node(listed.name, listed.publisher)).collect();
     // The database knows one publisher, that of Unified CM. Ours is the one an operator told us to ask.
     if !nodes.iter().any(|node| node.publisher) {
         let asked = settings.address.host.as_str();
@@ -37,7 +34,11 @@ pub(crate) async fn read(
         let exact = nodes.iter().position(|node| node.name == asked);
         let by_label = || nodes.iter().position(|node| first(&node.name) == first(asked));
         let only = || (nodes.len() == 1).then_some(0);
-        let own = exact.or_else(by_label).or_else(only).ok_or(if nodes.is_empty() { Lie::NoNodes } else { Lie::NoPublisher })?;
+        let own = exact.or_else(by_label).or_else(only).ok_or(if nodes.is_empty() {
+            Lie::NoNodes
+        } else {
+            Lie::NoPublisher
+        })?;
         if let Some(own) = nodes.get_mut(own) {
             own.publisher = true;
         }

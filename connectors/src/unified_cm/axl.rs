@@ -86,16 +86,14 @@ impl<'a> Axl<'a> {
     /// The nodes of the database.
     pub(crate) async fn process_nodes(&self) -> Result<Vec<ProcessNode>, AskFault> {
         let tags = "<name/><nodeUsage/><processNodeRole/>";
-        let inner =
-            format!("<searchCriteria><name>%</name></searchCriteria><returnedTags>{tags}</returnedTags>");
+        let inner = format!("<searchCriteria><name>%</name></searchCriteria><returnedTags>{tags}</returnedTags>");
         Ok(process_nodes(&self.call("listProcessNode", inner).await?))
     }
 
     /// The SIP ports of the nodes that do SIP.
     pub(crate) async fn call_managers(&self) -> Result<Vec<CallManager>, AskFault> {
         let tags = "<name/><processNodeName/><ports/>";
-        let inner =
-            format!("<searchCriteria><name>%</name></searchCriteria><returnedTags>{tags}</returnedTags>");
+        let inner = format!("<searchCriteria><name>%</name></searchCriteria><returnedTags>{tags}</returnedTags>");
         call_managers(&self.call("listCallManager", inner).await?)
     }
 

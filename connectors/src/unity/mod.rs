@@ -29,7 +29,9 @@ pub(crate) async fn read(
     let servers = ask(web, credentials, "/vmrest/cluster").await?;
     let keys = token_keys::fetch(web).await?;
     let node = |server: &Element| UcNode {
-        name: host(["HostName", "ServerName", "IpAddress"].iter().find_map(|tag| server.text_of(tag)).unwrap_or_default()),
+        name: host(
+            ["HostName", "ServerName", "IpAddress"].iter().find_map(|tag| server.text_of(tag)).unwrap_or_default(),
+        ),
         publisher: server.text_of("ClusterMemberId") == Some("0"),
         sip_port: 0,
         sip_tls_port: 0,
@@ -60,5 +62,6 @@ async fn ask(web: &dyn Web, credentials: &Credentials, path: &'static str) -> Re
     if let Some(refusal) = refused(&reply, path) {
         return Err(refusal);
     }
-    Element::parse(&reply.body, &BOUNDS).map_err(|fault| AskFault::Unreadable { question: path, why: fault.to_string() })
+    Element::parse(&reply.body, &BOUNDS)
+        .map_err(|fault| AskFault::Unreadable { question: path, why: fault.to_string() })
 }
