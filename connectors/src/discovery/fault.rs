@@ -18,8 +18,13 @@ pub enum AskFault {
     #[error("its certificate or its TLS is refused: {0}")]
     Tls(String),
     /// It took too long.
-    #[error("it does not answer in time ({0})")]
-    Slow(&'static str),
+    #[error("it takes too long over {question}: {why}")]
+    Slow {
+        /// What was asked.
+        question: &'static str,
+        /// What it did not do in time.
+        why: &'static str,
+    },
     /// It is asked too often, by somebody.
     #[error("it answers that it is asked too often ({status})")]
     Throttled {
@@ -79,7 +84,7 @@ impl AskFault {
         match fault {
             WebFault::Unreachable(why) => Self::Unreachable(told(&why)),
             WebFault::Tls(why) => Self::Tls(told(&why)),
-            WebFault::Slow => Self::Slow(question),
+            WebFault::Slow(why) => Self::Slow { question, why },
             WebFault::Broken(why) => Self::Unreadable { question, why: told(&why) },
             WebFault::TooLong => Self::Unreadable { question, why: "it is too long".to_owned() },
         }
@@ -89,7 +94,7 @@ impl AskFault {
     #[must_use]
     pub const fn alarm(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) | Self::Slow(_) | Self::Throttled { .. } => ALARM_UNREACHABLE,
+            Self::Unreachable(_) | Self::Slow { .. } | Self::Throttled { .. } => ALARM_UNREACHABLE,
             Self::Tls(_) | Self::Credentials | Self::Role | Self::Password(_) => ALARM_REFUSED,
             Self::Status { .. } | Self::Fault { .. } | Self::Unreadable { .. } | Self::Lying(_) => ALARM_FAILED,
         }
@@ -106,7 +111,7 @@ impl AskFault {
     pub const fn action(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "see that it runs, that its name leads to it, and that no firewall is in between",
-            Self::Slow(_) => "look at its load and its database; raise nothing here",
+            Self::Slow { .. } => "look at its load and its database; raise nothing here",
             Self::Throttled { .. } => "see what else asks it: AXL answers a bounded number of requests per minute",
             Self::Tls(_) => {
                 "give it a certificate that names the configured address, and name the authority that signed it in `ca`"
@@ -125,7 +130,7 @@ impl AskFault {
     #[must_use]
     pub const fn again_within(&self) -> Duration {
         match self {
-            Self::Unreachable(_) | Self::Slow(_) => FIRST_AGAIN_MAX,
+            Self::Unreachable(_) | Self::Slow { .. } => FIRST_AGAIN_MAX,
             Self::Tls(_)
             | Self::Throttled { .. }
             | Self::Status { .. }

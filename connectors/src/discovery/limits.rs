@@ -60,8 +60,5 @@ pub const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 /// such tokens.
 pub const KEYS_AGAIN: Duration = Duration::from_secs(30);
 
-/// Largest file with the last good snapshot, bytes: 64 clusters of full size.
-pub const KEPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
 /// Keys in one JWK set that are looked at.
 pub const JWKS_KEYS_MAX: usize = 16;

@@ -49,8 +49,8 @@ pub enum WebFault {
     #[error("{0}")]
     Tls(String),
     /// It took too long.
-    #[error("it does not answer in time")]
-    Slow,
+    #[error("{0}")]
+    Slow(&'static str),
     /// What came is no HTTP, or broke off.
     #[error("{0}")]
     Broken(String),

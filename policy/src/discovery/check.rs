@@ -160,8 +160,12 @@ impl Snapshot {
 #[must_use]
 pub fn is_host(name: &str) -> bool {
     if let Ok(ip) = name.parse::<IpAddr>() {
-        let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-        return !ip.is_unspecified() && !ip.is_multicast() && !broadcast;
+        let odd = |v4: std::net::Ipv4Addr| v4.is_broadcast() || v4.is_link_local() || v4.is_unspecified();
+        let odd = match ip {
+            IpAddr::V4(v4) => odd(v4),
+            IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.to_ipv4_mapped().is_some_and(odd),
+        };
+        return !odd && !ip.is_multicast();
     }
     let label = |label: &str| {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
