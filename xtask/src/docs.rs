@@ -10,7 +10,7 @@ use crate::root;
 
 /// Every `limits.rs` there may be, and what its bounds are about. A folder that does not exist yet is
 /// passed over.
-const ROOMS: [(&str, &str); 15] = [
+const ROOMS: &[(&str, &str)] = &[
     ("model/src", "The product"),
     ("config/src", "Configuration files"),
     ("protocols/sip/src", "SIP messages and transactions"),
@@ -24,6 +24,9 @@ const ROOMS: [(&str, &str); 15] = [
     ("runtime/src/link", "Link connections"),
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
+    ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
+    ("connectors/src/authorities", "Who checks credentials"),
+    ("connectors/src/sign_in", "Sign-in at the core"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];
