@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src/media", "Media threads"),
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
+    ("connectors/src/sign_in", "Sign-in at the core"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];
