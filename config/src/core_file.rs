@@ -3,8 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use edgeway_model::sign_in::Deployment;
-
 use crate::known::Role;
 use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
@@ -13,7 +11,7 @@ use crate::settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, FixedEdge,
     HostPort, InsideEncryption, Registrar, StandbyKeepalive,
 };
-use crate::sign_in::{AuthoritySettings, DeploymentSettings, HttpProxySettings, SignInSettings, UcSettings};
+use crate::sign_in_file;
 use crate::values::{self, WrittenRegistrar};
 
 /// Where the inside reaches the core.
@@ -67,31 +65,20 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let sip = sip(&mut reader, listen, tls, advertise);
     let link = link(&mut reader, link_listen);
     let ports = ports.or(MEDIA_PORTS);
-    let sign_in = SignInSettings {
-        credentials_refresh_interval: Duration::from_secs(480 * 60),
-        credentials_cleanup_interval: Duration::from_secs(720 * 60),
-        maximum_authorizations_per_period: 8,
-        rate_control_period: Duration::from_secs(300),
-        key_file: format!("{state_dir}/sign-in.key"),
-        check_internal_availability: false,
-    };
+    let sign_in = sign_in_file::sign_in(&mut reader, &state_dir);
+    let registrars = sip.as_ref().map_or(&[][..], |sip| &sip.registrars);
+    let deployments = sign_in_file::deployments(&mut reader, domains.as_deref(), registrars);
+    let uc = sign_in_file::uc(&mut reader, deployments.as_deref());
+    let http = sign_in_file::http(&mut reader);
     let settings = || {
-        let (domains, sip) = (domains?, sip?);
-        let deployments = vec![DeploymentSettings {
-            name: Deployment::default_one(),
-            domains: domains.clone(),
-            registrars: sip.registrars.clone(),
-            authority: AuthoritySettings::None,
-            oauth: false,
-        }];
         Some(CoreSettings {
             node: node?,
             state_dir,
             control_socket,
             metrics: metrics.good(),
             log,
-            domains,
-            sip,
+            domains: domains?,
+            sip: sip?,
             media: CoreMediaSettings {
                 address: media_address?,
                 ports,
@@ -102,9 +89,9 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             },
             link,
             sign_in,
-            deployments,
-            uc: UcSettings::default(),
-            http: HttpProxySettings::default(),
+            deployments: deployments?,
+            uc: uc?,
+            http,
         })
     };
     let settings = settings();
@@ -118,7 +105,9 @@ fn sip(
     advertise: Option<HostPort>,
 ) -> Option<CoreSipSettings> {
     let path_headers = reader.read("sip.path_headers", values::boolean).or(true);
-    let registrars = registrars(reader);
+    // Where discovery or another deployment brings registrars, the default one may have none of its own.
+    let required = reader.entries("unified_cm") == 0 && reader.entries("deployment") == 0;
+    let registrars = registrars(reader, "sip.registrars", required);
     let dns_servers = reader.list("dns.servers", values::dns_server).or(Vec::new());
     let options_interval = reader.read("sip.options_interval", values::options_interval).or(OPTIONS_INTERVAL);
     let request_timeout = reader.read("sip.request_timeout", values::request_timeout).or(REQUEST_TIMEOUT);
@@ -139,11 +128,13 @@ fn sip(
     })
 }
 
-/// Where no entry says its priority, the order of the list does.
-fn registrars(reader: &mut Reader<'_>) -> Option<Vec<Registrar>> {
-    let path = "sip.registrars";
+/// A list of registrars. Where no entry says its priority, the order of the list does.
+pub(crate) fn registrars(reader: &mut Reader<'_>, path: &str, required: bool) -> Option<Vec<Registrar>> {
     let found = reader.list(path, values::registrar);
     if matches!(found, Found::Absent) {
+        if !required {
+            return Some(Vec::new());
+        }
         reader.missing(path);
     }
     let line = found.line();
@@ -186,7 +177,7 @@ fn tls(reader: &mut Reader<'_>, listen: Found<Vec<SocketAddr>>) -> CoreTlsSettin
 }
 
 /// A list without a default and without repetitions.
-fn required_list<T: PartialEq + std::fmt::Display>(
+pub(crate) fn required_list<T: PartialEq + std::fmt::Display>(
     reader: &mut Reader<'_>,
     path: &str,
     parse: crate::reader::Parse<T>,

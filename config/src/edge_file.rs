@@ -16,6 +16,8 @@ use crate::values;
 
 /// Where clients are accepted.
 const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5061);
+/// Where clients sign in.
+const HTTPS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 /// Where cores are accepted.
 const LINK_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7001);
 const CONTROL_SOCKET: &str = "/run/edgeway/edge.sock";
@@ -33,6 +35,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
     let metrics = reader.read("metrics", values::loopback);
     let log = node_file::log(&mut reader);
     let listen = reader.list("sip.listen", values::socket_addr);
+    let https_listen = reader.list("https.listen", values::socket_addr_or_off);
     let link_listen = reader.read("link.listen", values::socket_addr);
     let ports = reader.read("media.ports", values::port_range);
     let dscp = node_file::media_dscp(&mut reader);
@@ -41,6 +44,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
 
     let mut claims = Vec::new();
     claims.extend(Claim::tcp("sip.listen", &listen, SIP_LISTEN));
+    claims.extend(https_claims(&https_listen));
     claims.push(Claim::both("link.listen", &link_listen, LINK_LISTEN));
     claims.extend(Claim::loopback(&metrics));
     node_file::check_claims(&mut reader, &claims);
@@ -48,6 +52,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
     node_file::check_media_ports(&mut reader, &claims, address, &ports);
 
     let sip = sip(&mut reader, listen);
+    let https = https(&mut reader, https_listen);
     let link = link(&mut reader, link_listen.or(LINK_LISTEN));
     let limits = limits(&mut reader);
     let ports = ports.or(MEDIA_PORTS);
@@ -58,7 +63,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
             control_socket,
             metrics: metrics.good(),
             log,
-            https: EdgeHttpsSettings { listen: Vec::new(), public_port: 8443, certificates: Vec::new() },
+            https,
             sip: sip?,
             link,
             media: EdgeMediaSettings { address, public_address: public_address?, ports, dscp },
@@ -105,6 +110,25 @@ fn certificates(reader: &mut Reader<'_>) -> Option<Vec<CertificateFiles>> {
         reader.missing("sip.key");
     }
     Some(vec![CertificateFiles { chain: chain.good()?, key: key.good()? }])
+}
+
+/// "off" anywhere in the list switches HTTPS off.
+fn https(reader: &mut Reader<'_>, listen: Found<Vec<Option<SocketAddr>>>) -> EdgeHttpsSettings {
+    let listen: Option<Vec<_>> = listen.or(vec![Some(HTTPS_LISTEN)]).into_iter().collect();
+    let listen = listen.unwrap_or_default();
+    let own = listen.first().map_or(HTTPS_LISTEN.port(), SocketAddr::port);
+    EdgeHttpsSettings { listen, public_port: reader.read("https.public_port", values::port).or(own) }
+}
+
+fn https_claims(listen: &Found<Vec<Option<SocketAddr>>>) -> Vec<Claim> {
+    match listen {
+        Found::Absent => Claim::tcp("https.listen", &Found::Absent, HTTPS_LISTEN),
+        Found::Wrong => Vec::new(),
+        Found::Value(listed, line) => {
+            let all: Option<Vec<_>> = listed.iter().copied().collect();
+            all.map_or_else(Vec::new, |all| Claim::tcp("https.listen", &Found::Value(all, *line), HTTPS_LISTEN))
+        }
+    }
 }
 
 fn link(reader: &mut Reader<'_>, listen: SocketAddr) -> EdgeLinkSettings {

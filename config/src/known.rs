@@ -1,5 +1,7 @@
 //! Every setting there is: the manual's source, and what "did you mean" chooses from.
 
+mod sign_in;
+
 use std::fmt;
 
 /// Which of the two services a file is for.
@@ -60,8 +62,8 @@ pub struct Setting {
 /// All settings of one service, in the order of the manual.
 pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
     match role {
-        Role::Edge => EDGE.iter(),
-        Role::Core => CORE.iter(),
+        Role::Edge => EDGE.iter().chain(&[]),
+        Role::Core => CORE.iter().chain(sign_in::SIGN_IN),
     }
 }
 
@@ -90,7 +92,8 @@ pub(crate) fn keys_of(role: Role, prefix: &str) -> impl Iterator<Item = &'static
 }
 
 /// The tables written as `[[…]]`.
-const LISTS_OF_TABLES: [&str; 2] = ["sip.certificates", "link.edge"];
+const LISTS_OF_TABLES: [&str; 7] =
+    ["sip.certificates", "link.edge", "link.peer", "deployment", "unified_cm", "im_and_presence", "unity"];
 
 const RESTART: &str = "restart";
 
@@ -245,6 +248,24 @@ const EDGE: &[Setting] = &[
               send one every 30 s and give the connection up after 3 s without answer. Cores must have the same.",
     },
     Setting {
+        path: "https.listen",
+        preset: Preset::Toml("[\"0.0.0.0:8443\"]"),
+        unit: "list of addresses with port (TCP), or off",
+        example: "[\"0.0.0.0:8443\"]",
+        impact: "restart; downloads under way end",
+        doc: "Where clients sign in and fetch their settings: HTTPS, HTTP/1.1 and HTTP/2, with the certificates of \
+              `sip`. `\"off\"` where no client does.",
+    },
+    Setting {
+        path: "https.public_port",
+        preset: Preset::Derived("port of the first `https.listen`"),
+        unit: "port",
+        example: "8443",
+        impact: "restart; clients learn it at their next sign-in",
+        doc: "The port clients connect to, where a port mapping makes it differ from the one listened on. SRV records \
+              `_collab-edge._tls` name it.",
+    },
+    Setting {
         path: "link.listen",
         preset: Preset::Toml("\"0.0.0.0:7001\""),
         unit: "address with port (TCP and UDP)",
@@ -356,7 +377,7 @@ const CORE: &[Setting] = &[
     },
     Setting {
         path: "sip.registrars",
-        preset: Preset::Required,
+        preset: Preset::Derived("required, unless a `[[unified_cm]]` or `[[deployment]]` brings some"),
         unit: "list of tcp:, udp: or tls: with host and port, or of SIP URIs",
         example: "[\"tcp:10.0.0.5:5060\"]",
         impact: RESTART,

@@ -21,6 +21,7 @@ mod problem;
 mod reader;
 pub mod settings;
 pub mod sign_in;
+mod sign_in_file;
 mod suggest;
 mod values;
 

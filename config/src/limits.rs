@@ -47,3 +47,24 @@ pub const SILENCE_NOTICE_MIN: Duration = Duration::from_secs(10);
 
 /// Longest.
 pub const SILENCE_NOTICE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Shortest life of session tokens and of cached credentials: a client refreshes them before.
+pub const CREDENTIALS_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// Longest: a password that was changed is found out after it at the latest.
+pub const CREDENTIALS_INTERVAL_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// Most authorizations of one user in one period: each is remembered.
+pub const AUTHORIZATIONS_MAX: u32 = 1_000;
+
+/// Shortest rate control period.
+pub const RATE_PERIOD_MIN: Duration = Duration::from_secs(1);
+
+/// Longest rate control period: a user who is locked out for a day calls the help desk.
+pub const RATE_PERIOD_MAX: Duration = Duration::from_secs(86_400);
+
+/// Shortest time between two looks at a UC server: AXL is throttled by the call manager.
+pub const LOOK_EVERY_MIN: Duration = Duration::from_secs(10);
+
+/// Longest time between two looks.
+pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(86_400);

@@ -181,11 +181,17 @@ impl<'t> Reader<'t> {
         if self.damaged {
             return;
         }
-        let remedy = match known::find(self.role, path) {
-            Some(setting) => format!("Add it, for example: {path} = {}", setting.example),
+        let key = path.rsplit(']').next().unwrap_or(path);
+        let key = if key == path { path } else { key.trim_start_matches('.') };
+        let remedy = match known::find(self.role, &without_indices(path)) {
+            Some(setting) => format!("Add it, for example: {key} = {}", setting.example),
             None => String::new(),
         };
-        self.complain(path, None, Complaint::new("is missing and has no default", remedy));
+        let line = path.split_once('[').and_then(|(list, rest)| {
+            let index = rest.split_once(']')?.0.parse().ok()?;
+            self.line_of_entry(list, index)
+        });
+        self.complain(path, line, Complaint::new("is missing and has no default", remedy));
     }
 
     /// Writes down a problem.
@@ -206,6 +212,19 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// How many tables the list of tables at `path` has; each is read as `path[0].key` and so on.
+    pub(crate) fn entries(&mut self, path: &str) -> usize {
+        let Some((DeValue::Array(entries), line)) = self.look_up(path) else { return 0 };
+        let length = entries.len();
+        if self.check_length(path, line, length) { length } else { 0 }
+    }
+
+    /// The line the entry `path[index]` begins in.
+    pub(crate) fn line_of_entry(&self, path: &str, index: usize) -> Option<usize> {
+        let (DeValue::Array(entries), _) = self.look_up(path)? else { return None };
+        entries.get(index).map(|entry| self.lines.of(entry.span().start))
+    }
+
     fn look_up(&self, path: &str) -> Option<(&DeValue<'t>, usize)> {
         let mut table = self.document.get_ref();
         let mut keys = path.split('.').peekable();
@@ -213,7 +232,14 @@ impl<'t> Reader<'t> {
             if keys.peek().is_none() {
                 return self.find_in(table, key);
             }
-            let DeValue::Table(inner) = table.get(key)?.get_ref() else { return None };
+            let inner = match key.strip_suffix(']').and_then(|key| key.split_once('[')) {
+                Some((list, index)) => {
+                    let DeValue::Array(entries) = table.get(list)?.get_ref() else { return None };
+                    entries.get(index.parse::<usize>().ok()?)?
+                }
+                None => table.get(key)?,
+            };
+            let DeValue::Table(inner) = inner.get_ref() else { return None };
             table = inner;
         }
         None
@@ -258,6 +284,12 @@ impl<'t> Reader<'t> {
         self.complain(path, Some(line), complaint);
         false
     }
+}
+
+/// `a[0].b` as the manual has it: `a.b`.
+fn without_indices(path: &str) -> String {
+    let plain = |key: &str| key.split_once('[').map_or(key, |(list, _)| list).to_owned();
+    path.split('.').map(plain).collect::<Vec<_>>().join(".")
 }
 
 /// Where lines start.

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use edgeway_model::sign_in::Deployment;
 
-use crate::settings::{CertificateFiles, HostPort, Registrar};
+use crate::settings::{HostPort, Registrar};
 
-/// The edge's HTTPS side.
+/// The edge's HTTPS side. It shows the certificates of the SIP side: one name, one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeHttpsSettings {
     /// TCP addresses that accept HTTPS; empty where it is off. Default `0.0.0.0:8443`.
     pub listen: Vec<SocketAddr>,
     /// The port clients connect to. Default: port of the first `listen`.
     pub public_port: u16,
-    /// Certificate chains with their keys. Default: those of `sip`.
-    pub certificates: Vec<CertificateFiles>,
 }
 
 /// What holds for every sign-in of a core, whatever the deployment. The vendor's names, defaults and units.

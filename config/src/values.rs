@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use edgeway_model::NodeId;
 use edgeway_model::limits::FLOWS_MAX;
+use edgeway_model::sign_in::{Deployment, USER_BYTES_MAX};
 use edgeway_model::world::Transport;
 use toml::de::DeValue;
 
 use crate::limits::{
-    CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, OPTIONS_INTERVAL_MAX,
-    OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX,
-    SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
+    AUTHORIZATIONS_MAX, CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, CREDENTIALS_INTERVAL_MAX,
+    CREDENTIALS_INTERVAL_MIN, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN,
+    OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, RATE_PERIOD_MAX, RATE_PERIOD_MIN, REQUEST_TIMEOUT_MAX,
+    REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
 };
 use crate::reader::Complaint;
 use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
@@ -349,6 +351,101 @@ pub(crate) fn inside_encryption(value: &DeValue<'_>) -> Parsed<InsideEncryption>
         ("required", InsideEncryption::Required),
     ];
     one_of(value, &choices)
+}
+
+/// An address with port, or "off".
+pub(crate) fn socket_addr_or_off(value: &DeValue<'_>) -> Parsed<Option<SocketAddr>> {
+    if value.as_str() == Some("off") { Ok(None) } else { socket_addr(value).map(Some) }
+}
+
+/// A host, with a port or without.
+pub(crate) fn host_maybe_port(value: &DeValue<'_>) -> Parsed<(String, Option<u16>)> {
+    let written = text(value, "a host, with a port or without")?;
+    let alone = written.parse::<IpAddr>().is_ok() || !written.rsplit(']').next().unwrap_or(written).contains(':');
+    if alone {
+        return Ok((parse_host(written)?, None));
+    }
+    host_port(value).map(|parsed| (parsed.host, Some(parsed.port)))
+}
+
+/// Kinds of authorities, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuthorityKind {
+    None,
+    UnifiedCm,
+    Ldap,
+    Users,
+}
+
+pub(crate) fn authority(value: &DeValue<'_>) -> Parsed<AuthorityKind> {
+    let choices = [
+        ("none", AuthorityKind::None),
+        ("unified_cm", AuthorityKind::UnifiedCm),
+        ("ldap", AuthorityKind::Ldap),
+        ("users", AuthorityKind::Users),
+    ];
+    one_of(value, &choices)
+}
+
+pub(crate) fn deployment(value: &DeValue<'_>) -> Parsed<Deployment> {
+    let name = text(value, "a name")?;
+    Deployment::new(name).ok_or_else(|| {
+        let reason = format!("\"{}\" is no name of a deployment", shown(name));
+        Complaint::new(reason, "Use 1 to 64 of A-Z, a-z, 0-9, ., _ and -.")
+    })
+}
+
+/// The name of an application user.
+pub(crate) fn user(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value, "a user's name")?;
+    // RFC 7617 §2: a colon would end it.
+    if name.is_empty() || name.len() > USER_BYTES_MAX || name.contains(|c: char| c.is_control() || c == ':') {
+        let reason = format!("\"{}\" is no user's name", shown(name));
+        return Err(Complaint::new(reason, "Use 1 to 128 characters without a colon."));
+    }
+    Ok(name.to_owned())
+}
+
+pub(crate) fn bind_dn(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value, "a distinguished name")?;
+    if !name.contains("{user}") || name.len() > PATH_BYTES_MAX || name.contains(char::is_control) {
+        let reason = format!("\"{}\" does not say where the user's name goes", shown(name));
+        return Err(Complaint::new(reason, "Write it as uid={user},ou=people,dc=example,dc=com."));
+    }
+    Ok(name.to_owned())
+}
+
+pub(crate) fn method(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value, "a method")?.to_ascii_uppercase();
+    if name.is_empty() || name.len() > 20 || !name.bytes().all(|byte| byte.is_ascii_uppercase()) || name == "CONNECT" {
+        let reason = format!("\"{}\" is no method that is proxied", shown(&name));
+        return Err(Complaint::new(reason, "Use GET, HEAD, POST, PUT, DELETE or OPTIONS."));
+    }
+    Ok(name)
+}
+
+pub(crate) fn authorizations(value: &DeValue<'_>) -> Parsed<u32> {
+    let number = integer(value, "a number")?;
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (1..=AUTHORIZATIONS_MAX).contains(number))
+        .ok_or_else(|| out_of_range(number, &format!("1 to {AUTHORIZATIONS_MAX}")))
+}
+
+pub(crate) fn credentials_interval(value: &DeValue<'_>) -> Parsed<Duration> {
+    duration_between(value, CREDENTIALS_INTERVAL_MIN, CREDENTIALS_INTERVAL_MAX)
+}
+
+pub(crate) fn rate_period(value: &DeValue<'_>) -> Parsed<Duration> {
+    duration_between(value, RATE_PERIOD_MIN, RATE_PERIOD_MAX)
+}
+
+/// A duration, or "off".
+pub(crate) fn look_every(value: &DeValue<'_>) -> Parsed<Option<Duration>> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    duration_between(value, LOOK_EVERY_MIN, LOOK_EVERY_MAX).map(Some)
 }
 
 pub(crate) fn flows(value: &DeValue<'_>) -> Parsed<usize> {

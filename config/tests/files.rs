@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgeway_config::{
-    CoreSettings, EdgeSettings, LogFormat, LogLevel, MediaDscp, PortRange, Preset, Problems, Role, known_settings,
-    manual_page, parse_core, parse_edge,
+    AuthoritySettings, CoreSettings, EdgeSettings, LogFormat, LogLevel, MediaDscp, PortRange, Preset, Problems, Role,
+    known_settings, manual_page, parse_core, parse_edge,
 };
 use edgeway_model::world::Transport;
 use proptest::prelude::*;
@@ -170,7 +170,7 @@ ports = "100-200"
             "edge.toml:2: node: \"Edge 1\" is no node name. Use 1 to 63 of a-z, 0-9 and -, starting with a letter or \
              digit.",
             "edge.toml:3: colour: unknown setting. Known here: node, state_dir, control_socket, metrics, log, sip, \
-             link, media, limits.",
+             https, link, media, limits.",
             "edge.toml:5: sip.lisen: unknown setting. Did you mean \"sip.listen\"?",
             "edge.toml:6: sip.public_port: 70000 is out of range. Use 1 to 65535.",
             "edge.toml:8: sip.stun_keepalive: wants true or false and got text.",
@@ -226,6 +226,8 @@ fn slips_of_an_edge() {
         ("[media]\nports = \"5000\"", "media.ports", Some(2), &["36000-59999"]),
         ("[media]\nports = \"5001-5000\"", "media.ports", Some(2), &["5000-5001"]),
         ("[media]\nports = \"5001-5002\"", "media.ports", Some(2), &["no pair"]),
+        ("[https]\nlisten = \"0.0.0.0:5061\"", "https.listen[0]", Some(2), &["taken by sip.listen"]),
+        ("[https]\nlisten = \"of\"", "https.listen", Some(2), &["no address"]),
         ("[limits]\nflows_max = 0", "limits.flows_max", Some(2), &["1 to 50000"]),
         ("[limits]\nflows_max = 50001", "limits.flows_max", Some(2), &["1 to 50000"]),
         ("state_dir = \"/x\"\nstate_dir = \"/y\"", "", Some(2), &["not TOML", "duplicate"]),
@@ -266,6 +268,38 @@ fn slips_of_a_core() {
         ("[sip]\npath_header = true", "sip.path_header", Some(2), &["Did you mean \"sip.path_headers\""]),
         ("[sip]\nlisten = \"10.0.0.4:36000\"", "media.ports", Some(2), &["overlaps sip.listen[0]"]),
         ("[sip]\npublic_host = \"a.b\"", "sip.public_host", Some(2), &["setting of the edge"]),
+        ("[[link.peer]]\nnode = \"e\"", "link.peer[0].address", Some(1), &["missing"]),
+        ("[sign_in]\nauthority = \"ldpa\"", "sign_in.authority", Some(2), &["Did you mean \"ldap\""]),
+        ("[sign_in]\nauthority = \"users\"", "sign_in.users_file", None, &["missing", "users_file = "]),
+        ("[sign_in]\nauthority = \"ldap\"", "sign_in.ldap.bind_dn", None, &["missing", "{user}"]),
+        ("[sign_in.ldap]\nbind_dn = \"uid=x\"", "sign_in.ldap.bind_dn", Some(2), &["where the user's name goes"]),
+        (
+            "[sign_in]\nmaximum_authorizations_per_period = 0",
+            "sign_in.maximum_authorizations_per_period",
+            Some(2),
+            &["1 to 1000"],
+        ),
+        (
+            "[sign_in]\ncredentials_refresh_interval = \"30s\"",
+            "sign_in.credentials_refresh_interval",
+            Some(2),
+            &["out of range"],
+        ),
+        ("[[deployment]]\nname = \"a b\"", "deployment[0].name", Some(2), &["no name of a deployment"]),
+        ("[[deployment]]\ndomains = [\"b.example\"]", "deployment[0].name", Some(1), &["missing"]),
+        ("[[deployment]]\nname = \"default\"\ndomains = [\"b.example\"]", "deployment[0].name", Some(1), &["twice"]),
+        ("[[deployment]]\nname = \"x\"\nnmae = 1", "deployment.nmae", Some(3), &["\"deployment.name\""]),
+        (
+            "domains = [\"a.example\"]\n[[deployment]]\nname = \"x\"\ndomains = [\"a.example\"]",
+            "deployment[0].domains",
+            Some(2),
+            &["belongs to default"],
+        ),
+        ("[[unified_cm]]\naddress = \"cucm1\"", "unified_cm[0].user", Some(1), &["missing", "user = "]),
+        ("[[unity]]\naddress = \"cuc1:0\"", "unity[0].address", Some(2), &["port 0"]),
+        ("[[unified_cm]]\nuser = \"a:b\"", "unified_cm[0].user", Some(2), &["no user's name", "colon"]),
+        ("[servers]\nlook_every = \"1s\"", "servers.look_every", Some(2), &["out of range"]),
+        ("[http]\ndefault_methods = [\"CONNECT\"]", "http.default_methods[0]", Some(2), &["no method"]),
         ("[[link.edge]]\nnode = \"e\"", "link.edge[0].address", Some(1), &["missing"]),
         (
             "[[link.edge]]\nnode = \"e\"\naddress = \"a:1\"\n[[link.edge]]\nnode = \"e\"\naddress = \"b:1\"",
@@ -368,7 +402,9 @@ fn the_manuals_examples_are_good_values() {
     for (role, small) in [(Role::Edge, SMALL_EDGE), (Role::Core, SMALL_CORE)] {
         for setting in known_settings(role) {
             let (_, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
-            let in_list = setting.path.matches('.').count() > 1;
+            let lists = ["deployment.", "unified_cm.", "im_and_presence.", "unity."];
+            let in_list =
+                setting.path.matches('.').count() > 1 || lists.iter().any(|list| setting.path.starts_with(list));
             if in_list || small.lines().any(|line| line.starts_with(&format!("{key} ="))) {
                 continue;
             }
@@ -512,4 +548,82 @@ fn the_corpus_of_the_fuzzer_passes() {
         count += 1;
     }
     assert!(count > 3);
+}
+
+#[test]
+fn an_authority_that_is_not_there_is_missed() {
+    let problems = core_problems(&format!("{SMALL_CORE}[sign_in]\nauthority = \"unified_cm\"\n"));
+    let told = problems.to_string();
+    assert!(told.contains("no Unified CM to ask") && told.contains("[[unified_cm]]"), "{told}");
+    assert_eq!(problems.problems.len(), 1, "{told}");
+    let cluster = "[[unified_cm]]\naddress = \"c\"\nuser = \"a\"\npassword_file = \"/p\"\ndeployment = \"x\"\n";
+    let problems = core_problems(&format!("{SMALL_CORE}{cluster}"));
+    assert_eq!(problems.problems.len(), 1, "{problems}");
+    assert_eq!(problems.problems[0].path, "unified_cm[0].deployment");
+}
+
+#[test]
+fn https_is_on_unless_it_is_off() {
+    assert_eq!(edge(SMALL_EDGE).https.listen, [addr("0.0.0.0:8443")]);
+    let off = edge(&format!("{SMALL_EDGE}[https]\nlisten = \"off\"\n"));
+    assert_eq!(off.https.listen, []);
+    let moved = edge(&format!("{SMALL_EDGE}[https]\nlisten = [\"192.0.2.1:443\", \"[::]:443\"]\n"));
+    assert_eq!((moved.https.listen.len(), moved.https.public_port), (2, 443));
+}
+
+#[test]
+fn a_core_says_who_signs_in_where() {
+    let text = r#"
+node = "core1"
+domains = ["example.com", "example.org"]
+[sip]
+listen = ["10.0.0.4:5060"]
+[sign_in]
+authority = "unified_cm"
+oauth = true
+credentials_refresh_interval = "2h"
+[[unified_cm]]
+address = "CUCM1.example.com"
+user = "axl"
+password_file = "/etc/edgeway/axl"
+[[unity]]
+address = "cuc1.example.com:8443"
+user = "cupi"
+password_file = "/etc/edgeway/cupi"
+tls_verify = false
+[[deployment]]
+name = "staging"
+domains = ["staging.example.com"]
+registrars = ["tcp:10.0.1.5:5060"]
+authority = "ldap"
+ldap.servers = ["ldap.example.com:636"]
+ldap.bind_dn = "uid={user},dc=example"
+[[deployment]]
+name = "lab"
+domains = ["lab.example.com"]
+authority = "users"
+users_file = "/etc/edgeway/users"
+[http]
+allow_list = "/etc/edgeway/allow.csv"
+"#;
+    let core = core(text);
+    assert!(core.sip.registrars.is_empty());
+    assert_eq!(core.sign_in.credentials_refresh_interval, Duration::from_secs(7_200));
+    assert_eq!(core.sign_in.credentials_cleanup_interval, Duration::from_secs(720 * 60));
+    assert_eq!((core.sign_in.maximum_authorizations_per_period, core.sign_in.rate_control_period.as_secs()), (8, 300));
+    assert_eq!(core.sign_in.key_file, "/var/lib/edgeway/sign-in.key");
+    assert!(!core.sign_in.check_internal_availability);
+    let names: Vec<_> = core.deployments.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["default", "staging", "lab"]);
+    assert_eq!(core.deployments[0].domains, ["example.com", "example.org"]);
+    assert_eq!((&core.deployments[0].authority, core.deployments[0].oauth), (&AuthoritySettings::UnifiedCm, true));
+    let AuthoritySettings::Ldap(ldap) = &core.deployments[1].authority else { panic!("a directory") };
+    assert_eq!((ldap.servers[0].to_string().as_str(), ldap.start_tls), ("ldap.example.com:636", false));
+    assert_eq!(core.deployments[2].authority, AuthoritySettings::Users { file: "/etc/edgeway/users".into() });
+    assert_eq!(core.uc.unified_cm[0].address.to_string(), "cucm1.example.com:8443");
+    assert!(core.uc.unified_cm[0].tls_verify && !core.uc.unity[0].tls_verify);
+    assert_eq!(core.uc.unity[0].address.to_string(), "cuc1.example.com:8443");
+    assert_eq!(core.uc.look_every, Some(Duration::from_secs(300)));
+    assert_eq!(core.http.allow_list.as_deref(), Some("/etc/edgeway/allow.csv"));
+    assert_eq!(core.http.default_methods.len(), 6);
 }

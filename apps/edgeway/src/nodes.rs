@@ -100,7 +100,7 @@ fn launch(
 fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
     let text = format!(
         "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
-         [link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
+         [https]\nlisten = \"off\"\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
         plan.edge,
         free_port()?,
         plan.edge_sip,

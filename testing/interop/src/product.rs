@@ -232,7 +232,7 @@ impl ProductSetup<'_> {
             let (chain, key) = (certificate.certificate.display(), certificate.key.display());
             writeln!(file, "[[sip.certificates]]\nchain = \"{chain}\"\nkey = \"{key}\"")?;
         }
-        writeln!(file, "[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
+        writeln!(file, "[https]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
         writeln!(file, "[media]\naddress = \"{}\"\nports = \"{}\"", edge.ip(), self.media_ports.0)?;
         writeln!(file, "[limits]\nstrangers_per_address = {}", self.strangers_per_address)?;
         Ok(file)
