@@ -156,7 +156,7 @@ mod tests {
             let e = public.exponent().big_endian_without_leading_zero();
             let keys = parse(&set(&[jwk("one", n, e)])).unwrap();
             let expected = OauthKey { id: "one".into(), public: public.as_der().unwrap().as_ref().to_vec() };
-            assert_eq!(keys, [expected.clone()]);
+            assert_eq!(keys.as_slice(), std::slice::from_ref(&expected));
             // A leading zero byte, which RFC 7518 §6.3.1.1 forbids and some write, changes nothing.
             assert_eq!(parse(&set(&[jwk("one", &[&[0], n].concat(), e)])).unwrap(), [expected]);
         }
