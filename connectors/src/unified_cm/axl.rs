@@ -39,7 +39,7 @@ pub(crate) struct ProcessNode {
 
 /// The SIP ports of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CallManager {
+pub(crate) struct SipNode {
     pub(crate) node: String,
     pub(crate) sip: u16,
     pub(crate) sip_tls: u16,
@@ -91,7 +91,7 @@ impl<'a> Axl<'a> {
     }
 
     /// The SIP ports of the nodes that do SIP.
-    pub(crate) async fn call_managers(&self) -> Result<Vec<CallManager>, AskFault> {
+    pub(crate) async fn call_managers(&self) -> Result<Vec<SipNode>, AskFault> {
         let tags = "<name/><processNodeName/><ports/>";
         let inner = format!("<searchCriteria><name>%</name></searchCriteria><returnedTags>{tags}</returnedTags>");
         call_managers(&self.call("listCallManager", inner).await?)
@@ -248,7 +248,7 @@ fn process_nodes(answer: &Element) -> Vec<ProcessNode> {
     answer.children("processNode").map(node).filter(|node| node.name != NO_NODE).collect()
 }
 
-fn call_managers(answer: &Element) -> Result<Vec<CallManager>, AskFault> {
+fn call_managers(answer: &Element) -> Result<Vec<SipNode>, AskFault> {
     let manager = |entry: &Element| {
         let node = host(entry.text_of("processNodeName").unwrap_or_default());
         let ports = entry.child("ports").and_then(|ports| ports.child("sipPorts"));
@@ -264,7 +264,7 @@ fn call_managers(answer: &Element) -> Result<Vec<CallManager>, AskFault> {
             None => port(&["sipOAuthPort", "sipPhoneOAuthPort"])?,
         };
         let (sip, sip_tls) = (port(&["sipPhonePort"])?, port(&["sipPhoneSecurePort"])?);
-        Ok(CallManager { sip: sip.unwrap_or(0), sip_tls: sip_tls.unwrap_or(0), sip_oauth, node: node.clone() })
+        Ok(SipNode { sip: sip.unwrap_or(0), sip_tls: sip_tls.unwrap_or(0), sip_oauth, node: node.clone() })
     };
     answer.children("callManager").map(manager).collect()
 }
@@ -295,7 +295,7 @@ fn tftp(answer: &Element) -> Vec<String> {
 }
 
 /// The SIP OAuth port of a node, in a cluster of these modes; 0 for none.
-pub(crate) fn oauth_port(modes: Modes, manager: &CallManager) -> u16 {
+pub(crate) fn oauth_port(modes: Modes, manager: &SipNode) -> u16 {
     if modes.sip_oauth { manager.sip_oauth.unwrap_or(SIP_OAUTH_PORT) } else { 0 }
 }
 
