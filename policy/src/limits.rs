@@ -91,3 +91,25 @@ pub const REFUSED_MAX: usize = 4_096;
 /// Revocations that are remembered, each until all tokens it is about have expired. Of more the one that
 /// ends first is forgotten: operators make them, by hand or by script.
 pub const REVOCATIONS_MAX: usize = 65_536;
+
+/// Rules of the HTTP allow list, automatic ones included: ten or so for each of some hundred nodes, and
+/// whatever an operator writes.
+pub const ALLOW_RULES_MAX: usize = 10_000;
+
+/// Methods of one rule.
+pub const ALLOW_METHODS_MAX: usize = 16;
+
+/// Longest description of a rule, bytes.
+pub const ALLOW_DESCRIPTION_BYTES_MAX: usize = 256;
+
+/// Longest path with its query that is compared with rules, bytes: as long as the edge lets it be.
+pub const ALLOW_PATH_BYTES_MAX: usize = 8 * 1024;
+
+/// Largest file of rules or tests, bytes: some hundred for each line.
+pub const ALLOW_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Tests of one tests file.
+pub const ALLOW_CASES_MAX: usize = 10_000;
+
+/// Mistakes of one file that are reported: whoever has more starts with these.
+pub const ALLOW_PROBLEMS_MAX: usize = 100;
