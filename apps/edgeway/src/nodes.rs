@@ -17,7 +17,7 @@ use edgeway_runtime::pki::{Authority, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, ServiceFault, StatusPort, Stop, Stopped};
 use edgeway_runtime::tls::CertificateStore;
 
-use crate::lab::{NodePlan, RunningNode, RunningNodes};
+use crate::lab::{InsidePlan, NodePlan, RunningNode, RunningNodes};
 
 /// Notices the lab has not read yet.
 const NOTICES_MAX: usize = 1_024;
@@ -204,7 +204,7 @@ mod tests {
             edge_media,
             core_sip: port_of(inside),
             core_media,
-            registrar: registrar.address(),
+            inside: InsidePlan::Registrar(registrar.address()),
             chain_pem,
             key_pem,
             allow_unencrypted,

@@ -37,3 +37,9 @@ pub(super) const KEYS_QUEUE_MAX: usize = 8;
 
 /// Attempts to start edge and core when another program is quicker to take a port.
 pub(super) const START_TRIES_MAX: u32 = 5;
+
+/// How long a client asks again after 503: the core discovers the call manager right after it has started.
+pub(super) const SIGN_IN_MAX: Duration = Duration::from_secs(4);
+
+/// Pause between two such attempts.
+pub(super) const SIGN_IN_AGAIN: Duration = Duration::from_millis(100);

@@ -1,19 +1,21 @@
 //! `edgeway lab`: a whole system in one process, to see a call happen.
 //!
-//! An edge and a core (the real ones, started by the closure given to [`run`]), a simulated
-//! registrar and two scripted phones on loopback, with certificates made on the spot. The phones
-//! register over TLS and call each other with SRTP through edge, link and core. `--check` runs the
-//! story once and tells by its exit code; without it the lab stays up and calls every 30 s.
-//! `--listen ADDR` lets softphones of the LAN in. No root, no other software, nothing left behind
+//! An edge and a core (the real ones, started by the closure given to [`run`]), a simulated Unified CM cluster
+//! and two scripted phones on loopback, with certificates made on the spot. The phones sign in as clients do, from
+//! the SRV record to the phone's file, register over TLS and call each other with SRTP through edge, link and core.
+//! `--check` runs the story once and tells by its exit code; without it the lab stays up and calls every 30 s.
+//! `--registrar` has a plain registrar inside; `--listen ADDR` does, too, and lets softphones of the LAN in. No root, no other software, nothing left behind
 //! but the CA file of `--listen`.
 
 mod certificates;
+mod inside;
 mod ladder;
 mod limits;
 mod ports;
 #[cfg(test)]
 mod rehearsal;
 mod screen;
+mod sign_in;
 mod softphone;
 mod story;
 
@@ -46,6 +48,20 @@ pub(crate) struct LabArgs {
     /// without a port
     #[arg(long, value_name = "ADDR", value_parser = listen_address, conflicts_with = "check")]
     listen: Option<Listen>,
+    /// A plain SIP registrar inside, which challenges by itself, rather than a Unified CM cluster that users sign in
+    /// at; always so with --listen
+    #[arg(long)]
+    registrar: bool,
+}
+
+/// What a lab is to be like.
+pub(super) struct LabWish {
+    /// Where clients reach the edge.
+    address: IpAddr,
+    /// The port for SIP.
+    sip_port: Option<u16>,
+    /// Whether a plain registrar stands inside.
+    registrar: bool,
 }
 
 #[cfg(test)]
@@ -93,14 +109,50 @@ pub(crate) struct NodePlan {
     pub(crate) core_sip: SocketAddr,
     /// The core's media ports, on the address of `core_sip`.
     pub(crate) core_media: RangeInclusive<u16>,
-    /// The registrar, TCP and UDP.
-    pub(crate) registrar: SocketAddr,
+    /// What stands inside.
+    pub(crate) inside: InsidePlan,
     /// The certificate shown to clients, PEM.
     pub(crate) chain_pem: String,
     /// Its key, PEM.
     pub(crate) key_pem: String,
     /// Whether clients may offer media without encryption.
     pub(crate) allow_unencrypted: bool,
+}
+
+/// What the nodes find inside.
+pub(crate) enum InsidePlan {
+    /// A registrar that challenges by itself, TCP and UDP.
+    Registrar(SocketAddr),
+    /// A Unified CM cluster that users sign in at.
+    UnifiedCm(Box<UcPlan>),
+}
+
+impl InsidePlan {
+    /// Where the edge serves HTTPS, if it does.
+    pub(crate) fn edge_https(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Registrar(_) => None,
+            Self::UnifiedCm(uc) => Some(uc.edge_https),
+        }
+    }
+}
+
+/// A Unified CM cluster, as the core is told of it.
+pub(crate) struct UcPlan {
+    /// The publisher.
+    pub(crate) publisher: String,
+    /// The application user.
+    pub(crate) user: String,
+    /// Its password.
+    pub(crate) password: String,
+    /// The authority of the cluster's certificates, PEM.
+    pub(crate) ca_pem: String,
+    /// The DNS server that knows its names.
+    pub(crate) dns: SocketAddr,
+    /// The name of the edge, in its certificate and in DNS.
+    pub(crate) edge_host: String,
+    /// Where the edge serves HTTPS.
+    pub(crate) edge_https: SocketAddr,
 }
 
 /// A node that runs; it stops when `guard` is dropped.
@@ -145,9 +197,14 @@ pub(crate) fn run(args: &LabArgs, start: impl Fn(NodePlan) -> anyhow::Result<Run
 /// The lab from start to end; whether the story passed.
 async fn live(args: &LabArgs, mut screen: Screen, start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>) -> bool {
     let begun = Instant::now();
-    screen.line("Edgeway lab: an edge, a core, a registrar and two phones, all in this process.\n");
-    let address = args.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |listen| listen.address);
-    let mut lab = match Lab::open(&mut screen, address, args.listen.and_then(|listen| listen.port), start).await {
+    let wish = LabWish {
+        address: args.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |listen| listen.address),
+        sip_port: args.listen.and_then(|listen| listen.port),
+        registrar: args.registrar || args.listen.is_some(),
+    };
+    let inside = if wish.registrar { "a registrar" } else { "a call manager" };
+    screen.line(&format!("Edgeway lab: an edge, a core, {inside} and two phones, all in this process.\n"));
+    let mut lab = match Lab::open(&mut screen, &wish, start).await {
         Ok(lab) => lab,
         Err(failure) => {
             failure.show(&mut screen);

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::screen::Screen;
 use super::story::Lab;
-use super::{LabArgs, NodePlan, RunningNode, RunningNodes, live};
+use super::{InsidePlan, LabArgs, LabWish, NodePlan, RunningNode, RunningNodes, live};
 
 /// A screen that can be read afterwards.
 #[derive(Clone, Default)]
@@ -57,7 +57,8 @@ fn stand_in(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     let listener = std::net::TcpListener::bind(plan.edge_sip)?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let task = tokio::spawn(forward(listener, TlsAcceptor::from(Arc::new(config)), plan.registrar));
+    let InsidePlan::Registrar(registrar) = plan.inside else { anyhow::bail!("HTTPS is no part of the rehearsal") };
+    let task = tokio::spawn(forward(listener, TlsAcceptor::from(Arc::new(config)), registrar));
     let (_, silent) = mpsc::channel(1);
     let (tell, notices) = mpsc::channel(1);
     let peer = NodeId::new(plan.edge).expect("a legal name");
@@ -87,7 +88,7 @@ async fn check(args: &LabArgs, start: impl Fn(NodePlan) -> anyhow::Result<Runnin
 
 #[tokio::test]
 async fn the_story_passes_and_shows_every_step() {
-    let args = LabArgs { check: true, ladder: true, listen: None };
+    let args = LabArgs { check: true, ladder: true, listen: None, registrar: true };
     let (passed, shown) = check(&args, stand_in).await;
     assert!(passed, "{shown}");
     for step in [
@@ -120,7 +121,7 @@ async fn the_story_passes_and_shows_every_step() {
 
 #[tokio::test]
 async fn a_lab_whose_nodes_do_not_start_says_why_and_fails() {
-    let args = LabArgs { check: true, ..LabArgs::default() };
+    let args = LabArgs { check: true, registrar: true, ..LabArgs::default() };
     let (passed, shown) = check(&args, |_| anyhow::bail!("the edge found no certificate")).await;
     assert!(!passed);
     assert!(shown.contains("✗") && shown.contains("the edge found no certificate"), "{shown}");
@@ -128,7 +129,7 @@ async fn a_lab_whose_nodes_do_not_start_says_why_and_fails() {
 
 #[tokio::test]
 async fn a_port_lost_between_choosing_and_binding_costs_one_more_attempt() {
-    let args = LabArgs { check: true, ..LabArgs::default() };
+    let args = LabArgs { check: true, registrar: true, ..LabArgs::default() };
     let thief = std::cell::RefCell::new(None);
     let (passed, shown) = check(&args, |plan| {
         if thief.borrow().is_none() {
@@ -144,7 +145,7 @@ async fn a_port_lost_between_choosing_and_binding_costs_one_more_attempt() {
 #[tokio::test]
 async fn a_lab_whose_edge_shows_a_certificate_of_someone_else_fails() {
     let other = super::certificates::make("edge.other.example", [127, 0, 0, 1].into()).expect("certificates");
-    let args = LabArgs { check: true, ..LabArgs::default() };
+    let args = LabArgs { check: true, registrar: true, ..LabArgs::default() };
     let (passed, shown) = check(&args, |mut plan| {
         (plan.chain_pem, plan.key_pem) = (other.chain_pem.clone(), other.key_pem.clone());
         stand_in(plan)
@@ -160,8 +161,8 @@ async fn a_softphone_registers_as_told_and_hears_itself_and_the_tone() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let page = Page::default();
     let mut screen = Screen::new(Box::new(page.clone()), false);
-    let here = [127, 0, 0, 1].into();
-    let mut lab = Lab::open(&mut screen, here, None, stand_in).await.expect("open");
+    let wish = LabWish { address: [127, 0, 0, 1].into(), sip_port: None, registrar: true };
+    let mut lab = Lab::open(&mut screen, &wish, stand_in).await.expect("open");
     lab.welcome_softphones(&mut screen, &folder).await.expect("welcome");
 
     // What a person would type: the password from the screen, the CA from the file.

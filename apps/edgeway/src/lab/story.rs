@@ -7,19 +7,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use edgeway_lab_servers::{
-    Call, Ending, MediaStats, Observer, Phone, PhoneConfig, PhoneError, PhoneTransport, Registrar, RegistrarConfig,
-    Sound, secret,
+    Call, Ending, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound, secret,
 };
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{LinkStatus, Status};
 use tokio::time::timeout;
 
 use super::certificates::{self, Certificates};
+use super::inside::{CUCM, Inside};
 use super::ladder::{self, Ladder};
 use super::limits::{HOLD_TIME, LINK_UP_MAX, LOSS_MAX, NOTICES_KEPT, START_TRIES_MAX, STEP_MAX, TALK_TIME};
 use super::ports::{self, Wish};
 use super::screen::{Screen, short};
-use super::{NodePlan, RunningNode, RunningNodes};
+use super::sign_in::number_of;
+use super::{LabWish, NodePlan, RunningNode, RunningNodes};
 
 /// The SIP domain of the lab (RFC 2606: never anyone's).
 pub(super) const DOMAIN: &str = "lab.example";
@@ -30,10 +31,6 @@ pub(super) const EDGE_HOST: &str = "edge.lab.example";
 /// Tones the phones play, hertz.
 const ALICE_HZ: u32 = 450;
 const BOB_HZ: u32 = 700;
-
-/// From left to right; edge and core share a lane, since the link between them carries no SIP of
-/// its own.
-const LANES: [&str; 4] = ["alice", "bob", "edge core", "registrar"];
 
 /// Numbers that answer by themselves, and the ones softphones register as.
 pub(super) const ECHO: &str = "600";
@@ -58,7 +55,7 @@ impl Failure {
 }
 
 /// Turns any error into the failure of a step.
-trait Step<T> {
+pub(super) trait Step<T> {
     fn step(self, step: &'static str) -> Result<T, Failure>;
 }
 
@@ -76,7 +73,7 @@ pub(super) struct Lab {
     pub(super) certificates: Certificates,
     pub(super) edge: SocketAddr,
     /// Kept running; the nodes and the phones speak to it.
-    registrar: Registrar,
+    pub(super) inside: Inside,
     phones: Option<(Phone, Phone)>,
     pub(super) answering: Vec<Phone>,
     calls: u32,
@@ -90,23 +87,27 @@ struct Nodes {
 }
 
 impl Lab {
-    /// Starts registrar, edge and core.
+    /// Starts what stands inside, edge and core.
     pub(super) async fn open(
         screen: &mut Screen,
-        address: IpAddr,
-        sip_port: Option<u16>,
+        wish: &LabWish,
         start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>,
     ) -> Result<Self, Failure> {
+        let LabWish { address, sip_port, registrar } = *wish;
         let certificates = certificates::make(EDGE_HOST, address).step("certificates")?;
         screen.done(&format!("certificates made: a CA for this run, and one for {EDGE_HOST}"));
         let ladder = Ladder::default();
         let names = ["alice", "bob", ECHO, TONE].into_iter().chain(GUESTS);
         let users: Vec<(String, String)> = names.map(|name| (name.to_owned(), secret(12))).collect();
 
-        let registrar = start_registrar(screen, &users, ladder.watch("core")).await?;
-        screen.done(&format!("registrar for {DOMAIN} on {} (TCP and UDP)", registrar.address()));
-        let asked = Asked { address, sip_port, registrar: registrar.address() };
-        let (edge_sip, RunningNodes { edge, core }) = start_nodes(screen, &asked, &certificates, start)?;
+        let observer = ladder.watch("core");
+        let inside = if registrar {
+            Inside::registrar(screen, &users, observer).await?
+        } else {
+            Inside::cluster(screen, &users, observer)?
+        };
+        let (edge_sip, RunningNodes { edge, core }) =
+            start_nodes(screen, (address, sip_port), &inside, &certificates, start)?;
         let ladder_start = screen.started();
         let nodes = Nodes { edge, core, recent: VecDeque::new() };
         Ok(Self {
@@ -115,7 +116,7 @@ impl Lab {
             users,
             certificates,
             edge: edge_sip,
-            registrar,
+            inside,
             phones: None,
             answering: Vec::new(),
             calls: 0,
@@ -128,6 +129,9 @@ impl Lab {
         let link = self.nodes.link_up(screen.started()).await?;
         screen.done(&link);
         let (alice, bob) = self.register(screen).await?;
+        if matches!(self.inside, Inside::Cluster(..)) {
+            self.refuse_a_guess(screen).await?;
+        }
         self.refuse_a_stranger(screen).await?;
         let outcome = self.call(screen, &alice, &bob).await;
         self.phones = Some((alice, bob));
@@ -153,13 +157,16 @@ impl Lab {
     async fn register(&self, screen: &mut Screen) -> Result<(Phone, Phone), Failure> {
         let mut both = Vec::new();
         for (user, plays, hears) in [("alice", ALICE_HZ, BOB_HZ), ("bob", BOB_HZ, ALICE_HZ)] {
-            let mut config = self.phone(user, self.password(user));
+            let mut config = match &self.inside {
+                Inside::Registrar(_) => self.phone(user, self.password(user)),
+                Inside::Cluster(..) => self.sign_in(screen, user).await?,
+            };
             (config.sound, config.expected_hz) = (Sound::Tone { hz: plays }, Some(hears));
             config.observer = self.ladder.watch("edge");
             let begun = Instant::now();
             let phone = bounded("registration", Phone::register(config)).await?.step("registration")?;
-            let path = self.registrar.bindings(user).await;
-            let path = path.first().map_or(0, |binding| binding.path.len());
+            let path = self.inside.path_length(user).await;
+            let path = path.ok_or_else(|| Failure::new("registration", "the phone has no contact inside"))?;
             let route = if path == 0 { "Contact rewritten" } else { "Path kept" };
             screen.done(&format!("{user} registered over TLS with digest in {} ({route})", short(begun.elapsed())));
             both.push(phone);
@@ -174,6 +181,10 @@ impl Lab {
     async fn refuse_a_stranger(&self, screen: &mut Screen) -> Result<(), Failure> {
         const STEP: &str = "a wrong password";
         let mut config = self.phone("alice", "guessed");
+        if matches!(self.inside, Inside::Cluster(..)) {
+            (config.user, config.domain) = (number_of("alice").to_owned(), CUCM.to_owned());
+            (config.digest_user, config.device) = (Some("alice".to_owned()), Some("CSFALICE".to_owned()));
+        }
         config.reconnect = false;
         match bounded(STEP, Phone::register(config)).await? {
             Err(PhoneError::Refused { status: status @ (401 | 403), .. }) => {
@@ -254,7 +265,7 @@ impl Lab {
     pub(super) fn show_ladder(&self, screen: &mut Screen) {
         screen.line("");
         let rows = self.ladder.rows();
-        ladder::draw(&rows, &LANES, self.ladder_start).iter().for_each(|line| screen.line(line));
+        ladder::draw(&rows, &self.inside.lanes(), self.ladder_start).iter().for_each(|line| screen.line(line));
     }
 
     pub(super) fn show_notices(&mut self, screen: &mut Screen) {
@@ -282,49 +293,29 @@ impl Lab {
     }
 }
 
-async fn bounded<T>(step: &'static str, waiting: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) async fn bounded<T>(step: &'static str, waiting: impl Future<Output = T>) -> Result<T, Failure> {
     timeout(STEP_MAX, waiting).await.step(step)
-}
-
-async fn start_registrar(
-    screen: &mut Screen,
-    users: &[(String, String)],
-    observer: Observer,
-) -> Result<Registrar, Failure> {
-    let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut config = RegistrarConfig::new(DOMAIN, &[]);
-    (config.users, config.observer) = (users.to_vec(), observer);
-    config.listen = port(screen, inside, Wish { what: "registrar", port: 5070 })?;
-    match Registrar::start(config.clone()).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // Someone was quicker; a port of the system's choice cannot be lost that way.
-            config.listen.set_port(0);
-            Registrar::start(config).await.step("registrar")
-        }
-        started => started.step("registrar"),
-    }
-}
-
-/// What is settled before edge and core start.
-struct Asked {
-    address: IpAddr,
-    sip_port: Option<u16>,
-    registrar: SocketAddr,
 }
 
 /// Starts edge and core, and again with other ports if one was lost between choosing and binding.
 fn start_nodes(
     screen: &mut Screen,
-    asked: &Asked,
+    outside: (IpAddr, Option<u16>),
+    inside: &Inside,
     certificates: &Certificates,
     start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>,
 ) -> Result<(SocketAddr, RunningNodes), Failure> {
     for attempt in 1.. {
-        let plan = plan(screen, asked, certificates, attempt == 1)?;
+        let plan = plan(screen, outside, inside, certificates, attempt == 1)?;
         let (edge_sip, edge_link, core_sip) = (plan.edge_sip, plan.edge_link, plan.core_sip);
+        let https = plan.inside.edge_https();
         match start(plan) {
             Ok(nodes) => {
-                screen.done(&format!("edge1 listens on {edge_sip} (SIP over TLS) and {edge_link} (link)"));
+                let also = https.map_or_else(String::new, |https| format!(", {https} (HTTPS)"));
+                screen.done(&format!("edge1 listens on {edge_sip} (SIP over TLS){also} and {edge_link} (link)"));
+                if let Some(https) = https {
+                    inside.publish_edge(https);
+                }
                 screen.done(&format!("core1 listens on {core_sip} (SIP inside); nothing outside can reach it"));
                 return Ok((edge_sip, nodes));
             }
@@ -342,27 +333,37 @@ fn lost_a_port(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(in_use))
 }
 
-fn plan(screen: &mut Screen, asked: &Asked, certificates: &Certificates, usual: bool) -> Result<NodePlan, Failure> {
+fn plan(
+    screen: &mut Screen,
+    (address, sip_port): (IpAddr, Option<u16>),
+    stands: &Inside,
+    certificates: &Certificates,
+    usual: bool,
+) -> Result<NodePlan, Failure> {
     let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut find =
         |address, what, usual_port: u16| port(screen, address, Wish { what, port: if usual { usual_port } else { 0 } });
+    let https = match stands {
+        Inside::Registrar(_) => SocketAddr::new(address, 0),
+        Inside::Cluster(..) => find(address, "HTTPS", 8443)?,
+    };
     Ok(NodePlan {
         edge: "edge1",
         core: "core1",
         domain: DOMAIN.to_owned(),
-        edge_sip: find(asked.address, "SIP over TLS", asked.sip_port.unwrap_or(5061))?,
+        edge_sip: find(address, "SIP over TLS", sip_port.unwrap_or(5061))?,
         edge_link: find(inside, "link", 7001)?,
         edge_media: ports::EDGE_MEDIA,
         core_sip: find(inside, "SIP inside", 5060)?,
         core_media: ports::CORE_MEDIA,
-        registrar: asked.registrar,
+        inside: stands.plan(https),
         chain_pem: certificates.chain_pem.clone(),
         key_pem: certificates.key_pem.clone(),
         allow_unencrypted: false,
     })
 }
 
-fn port(screen: &mut Screen, address: IpAddr, wish: Wish) -> Result<SocketAddr, Failure> {
+pub(super) fn port(screen: &mut Screen, address: IpAddr, wish: Wish) -> Result<SocketAddr, Failure> {
     let (found, message) = ports::choose(address, wish).step("ports")?;
     if let Some(message) = message {
         screen.note(&message);
