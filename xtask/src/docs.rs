@@ -10,12 +10,13 @@ use crate::root;
 
 /// Every `limits.rs` there may be, and what its bounds are about. A folder that does not exist yet is
 /// passed over.
-const ROOMS: [(&str, &str); 15] = [
+const ROOMS: &[(&str, &str)] = &[
     ("model/src", "The product"),
     ("config/src", "Configuration files"),
     ("protocols/sip/src", "SIP messages and transactions"),
     ("protocols/media/src", "SRTP and relays"),
     ("protocols/link/src", "The link between edge and core"),
+    ("protocols/http-proxy/src", "What clients ask over HTTPS"),
     ("policy/src", "Policies"),
     ("nodes/edge-node/src", "The edge"),
     ("nodes/core-node/src", "The core"),
@@ -24,6 +25,9 @@ const ROOMS: [(&str, &str); 15] = [
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
     ("runtime/src/http", "HTTP"),
+    ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
+    ("connectors/src/authorities", "Who checks credentials"),
+    ("connectors/src/sign_in", "Sign-in at the core"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];

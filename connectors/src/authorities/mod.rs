@@ -1,0 +1,95 @@
+//! Who checks the credentials of which deployment's users: made once, from the settings.
+
+pub mod limits;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use edgeway_config::settings::CoreSettings;
+use edgeway_config::sign_in::{AuthoritySettings, DeploymentSettings};
+use edgeway_model::sign_in::{Deployment, Subject};
+use edgeway_runtime::http::{LocalFuture, Teller};
+
+use crate::discovery::Current;
+use crate::sign_in::authority::{Authority, Credential, Verdict};
+
+/// Asks discovery to look at the token keys of a deployment's call managers again, now. Ends when it has, or
+/// could not; what it found is in [`Current`] by then.
+pub type FetchKeys = Rc<dyn Fn(Deployment) -> LocalFuture<'static, ()>>;
+
+/// What authorities need of the rest of the core.
+#[derive(Clone)]
+pub struct Needs {
+    /// What is known of the UC servers.
+    pub servers: Current,
+    /// For tokens whose key nobody knows.
+    pub fetch_keys: FetchKeys,
+    /// For alarms.
+    pub teller: Teller,
+}
+
+/// Why there are no authorities: a file that is missing or wrong. In the operator's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AuthorityFault(pub String);
+
+/// The authority of each deployment.
+pub struct Authorities {
+    of: BTreeMap<Deployment, Rc<dyn Authority>>,
+}
+
+impl Authorities {
+    /// Makes them. Files are read now: a core with an unreadable users file or CA does not start.
+    ///
+    /// # Errors
+    /// [`AuthorityFault`].
+    pub fn new(settings: &CoreSettings, needs: &Needs) -> Result<Self, AuthorityFault> {
+        let mut of = BTreeMap::new();
+        for deployment in &settings.deployments {
+            if let Some(authority) = one(settings, deployment, needs)? {
+                of.insert(deployment.name.clone(), authority);
+            }
+        }
+        Ok(Self { of })
+    }
+
+    /// The authority of a deployment; `None` where HTTPS sign-in is off.
+    #[must_use]
+    pub fn of(&self, deployment: &Deployment) -> Option<Rc<dyn Authority>> {
+        self.of.get(deployment).map(Rc::clone)
+    }
+}
+
+fn one(
+    _settings: &CoreSettings,
+    deployment: &DeploymentSettings,
+    _needs: &Needs,
+) -> Result<Option<Rc<dyn Authority>>, AuthorityFault> {
+    let passwords: Option<Rc<dyn Authority>> = match &deployment.authority {
+        AuthoritySettings::None
+        | AuthoritySettings::UnifiedCm
+        | AuthoritySettings::Ldap(_)
+        | AuthoritySettings::Users { .. } => None,
+    };
+    let tokens: Option<Rc<dyn Authority>> = None;
+    Ok((passwords.is_some() || tokens.is_some()).then(|| Rc::new(ByKind { passwords, tokens }) as Rc<dyn Authority>))
+}
+
+/// Passwords go to one authority, tokens to another.
+struct ByKind {
+    passwords: Option<Rc<dyn Authority>>,
+    tokens: Option<Rc<dyn Authority>>,
+}
+
+impl Authority for ByKind {
+    fn check<'a>(&'a self, subject: &'a Subject, credential: &'a Credential) -> LocalFuture<'a, Verdict> {
+        let authority = match credential {
+            Credential::Password(_) => &self.passwords,
+            Credential::Bearer(_) => &self.tokens,
+        };
+        match authority {
+            Some(authority) => authority.check(subject, credential),
+            None => Box::pin(std::future::ready(Verdict::Refused)),
+        }
+    }
+}
