@@ -1,7 +1,10 @@
 //! Starts an edge and a core in this process, for the lab: real sockets, keys in memory.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
@@ -13,21 +16,28 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::notice::Notice;
 use edgeway_model::{Moment, NodeId, Random};
+use edgeway_runtime::http::MakeInside;
 use edgeway_runtime::pki::{Authority, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, ServiceFault, StatusPort, Stop, Stopped};
 use edgeway_runtime::tls::CertificateStore;
 
-use crate::lab::{InsidePlan, NodePlan, RunningNode, RunningNodes};
+use crate::lab::{InsidePlan, NodePlan, RunningNode, RunningNodes, UcPlan};
 
 /// Notices the lab has not read yet.
 const NOTICES_MAX: usize = 1_024;
 /// How long a node may take to bind its sockets.
 const START_WITHIN: Duration = Duration::from_secs(5);
 
+/// The files of a core that has a call manager.
+const PASSWORD_FILE: &str = "axl-password";
+const CA_FILE: &str = "uc-ca.pem";
+
 /// A node on its thread; ends with it.
 struct Guard {
     stop: Option<Stop>,
     thread: Option<JoinHandle<()>>,
+    /// Removed when the node has ended.
+    files: Option<Files>,
 }
 
 impl Drop for Guard {
@@ -36,12 +46,14 @@ impl Drop for Guard {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        drop(self.files.take());
     }
 }
 
 /// Starts both nodes and returns when their sockets are bound.
 pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
-    let (edge_settings, core_settings) = (edge_settings(&plan)?, core_settings(&plan)?);
+    let files = Files::make(&plan)?;
+    let (edge_settings, core_settings) = (edge_settings(&plan)?, core_settings(&plan, &files.0)?);
     let authority = Authority::ephemeral()?;
     let name = |name: &str| NodeId::new(name).with_context(|| format!("{name:?} is no node name"));
     let edge_identity = authority.issue(&name(plan.edge)?, Role::Edge)?;
@@ -56,13 +68,16 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
 
     let keys = EdgeKeys::Memory { identity: Box::new(edge_identity), certificates };
     let metrics = edge_settings.metrics;
-    let edge = launch("edge", metrics, move |hooks, stopped| {
+    let edge = launch("edge", metrics, None, None, move |hooks, stopped| {
         let node = EdgeNode::new((&edge_settings).into(), Random::from_seed(service::seed()?));
         service::run_edge(&edge_settings, node, keys, hooks, stopped)
     })?;
     let keys = CoreKeys::Memory { identity: Box::new(core_identity), edges: vec![record] };
     let metrics = core_settings.metrics;
-    let core = launch("core", metrics, move |hooks, stopped| {
+    // A core with a plain registrar signs nobody in.
+    let uc = matches!(plan.inside, InsidePlan::UnifiedCm(_));
+    let inside = uc.then(|| edgeway_connectors::inside::make(core_settings.clone()));
+    let core = launch("core", metrics, Some(files), inside, move |hooks, stopped| {
         let node = CoreNode::new((&core_settings).into(), Random::from_seed(service::seed()?), Moment::ZERO);
         service::run_core(&core_settings, node, keys, hooks, stopped)
     })?;
@@ -72,6 +87,8 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
 fn launch(
     name: &'static str,
     metrics: Option<SocketAddr>,
+    files: Option<Files>,
+    inside: Option<MakeInside>,
     serve: impl FnOnce(Hooks, Stopped) -> Result<(), ServiceFault> + Send + 'static,
 ) -> anyhow::Result<RunningNode> {
     let (notice, notices) = tokio::sync::mpsc::channel::<Notice>(NOTICES_MAX);
@@ -83,13 +100,13 @@ fn launch(
             notice: Some(service::notices_to(notice)),
             message: None,
             ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
-            inside: None,
+            inside,
         };
         if let Err(fault) = serve(hooks, stopped) {
             let _ = ready.send(Err(fault));
         }
     })?;
-    let guard = Guard { stop: Some(stop), thread: Some(thread) };
+    let guard = Guard { stop: Some(stop), thread: Some(thread), files };
     let port = match started.recv_timeout(START_WITHIN) {
         Ok(outcome) => outcome?,
         Err(RecvTimeoutError::Timeout) => anyhow::bail!("the {name} did not start within {START_WITHIN:?}"),
@@ -99,13 +116,16 @@ fn launch(
 }
 
 fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
+    let (host, https) = match &plan.inside {
+        InsidePlan::Registrar(_) => (plan.edge_sip.ip().to_string(), "\"off\"".to_owned()),
+        InsidePlan::UnifiedCm(uc) => (uc.edge_host.clone(), format!("[\"{}\"]", uc.edge_https)),
+    };
     let text = format!(
-        "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
-         [https]\nlisten = \"off\"\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
+        "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{host}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
+         [https]\nlisten = {https}\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
         plan.edge,
         free_port()?,
         plan.edge_sip,
-        plan.edge_sip.ip(),
         plan.edge_link,
         plan.edge_sip.ip(),
         range(&plan.edge_media),
@@ -113,20 +133,65 @@ fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
     Ok(parse_edge(&text, "the lab's edge")?)
 }
 
-fn core_settings(plan: &NodePlan) -> anyhow::Result<CoreSettings> {
+/// The settings of the core; files they name lie in `folder`.
+fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<CoreSettings> {
+    let folder = folder.display();
+    let (registrars, inside) = match &plan.inside {
+        InsidePlan::Registrar(registrar) => (format!("registrars = [\"tcp:{registrar}\"]\n"), String::new()),
+        InsidePlan::UnifiedCm(uc) => {
+            let UcPlan { publisher, user, dns, .. } = &**uc;
+            let sections = format!(
+                "[dns]\nservers = [\"{dns}\"]\n[sign_in]\nauthority = \"unified_cm\"\n[[unified_cm]]\n\
+                 address = \"{publisher}\"\nuser = \"{user}\"\npassword_file = \"{folder}/{PASSWORD_FILE}\"\n\
+                 ca = \"{folder}/{CA_FILE}\"\n"
+            );
+            (String::new(), sections)
+        }
+    };
     let text = format!(
-        "node = \"{}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\nregistrars = [\"tcp:{}\"]\n\
-         [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n",
+        "node = \"{}\"\nstate_dir = \"{folder}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\n{registrars}\
+         [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n{inside}",
         plan.core,
         free_port()?,
         plan.domain,
         plan.core_sip,
-        plan.registrar,
         plan.core_sip.ip(),
         range(&plan.core_media),
         plan.allow_unencrypted,
     );
     Ok(parse_core(&text, "the lab's core")?)
+}
+
+/// What the core must find in files, in a folder of its own that goes with it.
+struct Files(PathBuf);
+
+impl Files {
+    fn make(plan: &NodePlan) -> anyhow::Result<Self> {
+        let unique = format!("edgeway-lab-{}-{:016x}", std::process::id(), u64::from_be_bytes(first_bytes()?));
+        let files = Self(std::env::temp_dir().join(unique));
+        std::fs::DirBuilder::new().mode(0o700).create(&files.0).context("a folder for the lab's core")?;
+        if let InsidePlan::UnifiedCm(uc) = &plan.inside {
+            files.write(PASSWORD_FILE, &uc.password)?;
+            files.write(CA_FILE, &uc.ca_pem)?;
+        }
+        Ok(files)
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.0.join(name))?;
+        Ok(file.write_all(text.as_bytes())?)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn first_bytes() -> anyhow::Result<[u8; 8]> {
+    let seed = service::seed()?;
+    seed.first_chunk::<8>().copied().context("a seed is longer than that")
 }
 
 /// A loopback port nobody uses now, for metrics.

@@ -1,6 +1,6 @@
 //! HTTP/1.1 as a client of the lab speaks it: one connection per request, TLS or not, everything read into memory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -24,6 +24,8 @@ use crate::limits::{CLIENT_ANSWER_MAX, CLIENT_BODY_BYTES_MAX, CONNECT_MAX};
 pub struct Place {
     /// The address.
     pub address: SocketAddr,
+    /// The address to come from; `None`: the system's choice.
+    pub from: Option<IpAddr>,
     /// TLS: the name sent as SNI and looked for in the certificate, and the authority to trust (PEM). `None`: plain.
     pub tls: Option<(String, String)>,
 }
@@ -119,7 +121,7 @@ pub enum NoAnswer {
 /// No connection, no trust, or no whole answer.
 pub async fn ask(place: &Place, ask: &Ask) -> Result<Got, NoAnswer> {
     let whole = async {
-        let stream = connect(place.address).await?;
+        let stream = connect(place.address, place.from).await?;
         match &place.tls {
             None => exchange(stream, ask).await,
             Some((name, ca)) => exchange(secured(place.address, stream, name, ca).await?, ask).await,
@@ -128,9 +130,16 @@ pub async fn ask(place: &Place, ask: &Ask) -> Result<Got, NoAnswer> {
     timeout(CLIENT_ANSWER_MAX, whole).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, NoAnswer> {
+async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<TcpStream, NoAnswer> {
     let failed = |why: String| NoAnswer::Connect(address, why);
-    let stream = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
+    let connecting = async {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        socket.connect(address).await
+    };
+    let stream = timeout(CONNECT_MAX, connecting).await;
     let stream =
         stream.map_err(|_| failed("no answer in time".to_owned()))?.map_err(|error| failed(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;

@@ -6,9 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use edgeway_lab_servers::{
-    Call, Ending, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound, secret,
-};
+use edgeway_lab_servers::{Call, Ending, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound, secret};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{LinkStatus, Status};
 use tokio::time::timeout;
