@@ -28,7 +28,8 @@ const PACKAGES: [Package; 10] = [
     Package { name: "nginx-light", used_by: "bench: the HTTP peer", service: Some("nginx.service") },
     Package { name: "nftables", used_by: "interop: the inner firewall", service: None },
     Package { name: "iproute2", used_by: "interop: network namespaces", service: None },
-    Package { name: "openssl", used_by: "interop: certificates as a client sees them", service: None },
+    Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", service: None },
+    Package { name: "curl", used_by: "sign-in: the client", service: None },
     Package { name: "util-linux", used_by: "interop: ending what was started", service: None },
 ];
 

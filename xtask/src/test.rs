@@ -25,6 +25,8 @@ fn steps() -> Vec<Step> {
             .env("RUSTDOCFLAGS", "-D warnings"),
         Step::cargo("deny", &["deny", "--locked", "check", "bans", "licenses", "sources"]),
         Step::cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]).within(20 * 60),
+        // What a client does in its first minute, with curl and openssl; part of the tests above, and here by itself.
+        Step::cargo("sign-in", &["test", "--locked", "-p", "edgeway", "--test", "sign_in"]).within(5 * 60),
         Step::cargo(
             BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],
