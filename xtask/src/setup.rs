@@ -19,7 +19,7 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", service: Some("kamailio.service") },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", service: None },
     Package { name: "baresip-core", used_by: "interop: the phones", service: None },
@@ -30,6 +30,7 @@ const PACKAGES: [Package; 10] = [
     Package { name: "iproute2", used_by: "interop: network namespaces", service: None },
     Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", service: None },
     Package { name: "curl", used_by: "sign-in: the client", service: None },
+    Package { name: "libfaketime", used_by: "sign-in: 480 minutes in a moment", service: None },
     Package { name: "util-linux", used_by: "interop: ending what was started", service: None },
 ];
 
