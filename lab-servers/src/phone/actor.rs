@@ -193,6 +193,7 @@ impl Actor {
             }
             Arrival::Ping => self.send_raw(Bytes::from_static(b"\r\n")),
             Arrival::Pong => self.pong_due = None,
+            Arrival::Stun(_) => {}
             Arrival::Closed(why) => {
                 self.connection = None;
                 self.lost(&why);
