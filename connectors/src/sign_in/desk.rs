@@ -443,7 +443,8 @@ impl Desk {
         }
     }
 
-    fn count(&self, what: &'static str) {
+    /// Counts something of `super::counters`.
+    pub(crate) fn count(&self, what: &'static str) {
         self.teller.tell(HttpFact::Counted(what));
     }
 }

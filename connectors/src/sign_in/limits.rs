@@ -40,3 +40,10 @@ pub const SERVICES_MAX: usize = 1_024;
 
 /// Servers of one service that clients are told.
 pub const SERVERS_MAX: usize = 32;
+
+/// How long the name system may take for one service of an edge configuration: a client waits for the answer,
+/// and does without that service.
+pub const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Edges, and cores, that are told in an edge configuration: more than a cluster has.
+pub const CONTACTS_MAX: usize = 32;

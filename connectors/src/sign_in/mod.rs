@@ -7,8 +7,13 @@
 //! | `bearer.rs` | whose token a token says it is |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
 //! | `keys.rs` | what signs tokens, and whose are believed |
+//! | `who.rs` | whose request it is |
+//! | `small.rs` | the small lane |
+//! | `services.rs` | services inside, as clients are told of them |
+//! | `answers.rs` | what clients hear, in the bytes they know |
 //! | `counters.rs` | what is counted |
 
+pub(crate) mod answers;
 pub mod authority;
 mod away;
 pub mod bearer;
@@ -16,3 +21,6 @@ pub mod counters;
 pub mod desk;
 pub mod keys;
 pub mod limits;
+pub mod services;
+pub mod small;
+pub(crate) mod who;
