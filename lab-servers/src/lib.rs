@@ -25,7 +25,7 @@ pub use phone::{
     Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
     SrtpSuite,
 };
-pub use registrar::{LineFault, LineSide, Registrar, RegistrarConfig, Stations};
+pub use registrar::{BindingView, LineFault, LineSide, Registrar, RegistrarConfig, Stations};
 
 /// A random password of `length` letters and digits.
 #[must_use]

@@ -23,7 +23,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use oauth::{ACCESS_TOKEN_LIFE, REFRESH_TOKEN_LIFE, TokenWish};
 pub use world::{Asked, Fault, Role, Service, Shown, State, UcDevice, UcNode, UcUser};
@@ -32,7 +32,7 @@ use crate::ca::LabCa;
 use crate::dns::{DnsRecord, LabDns};
 use crate::limits::ADDRESS_TRIES_MAX;
 use crate::observe::Observer;
-use crate::registrar::{LineSide, RegistrarConfig, Stations};
+use crate::registrar::{BindingView, LineFault, LineSide, RegistrarConfig, Stations};
 use crate::wire;
 use serve::{Command, Station};
 use world::World;
@@ -104,6 +104,7 @@ pub enum UcError {
 pub struct UcCluster {
     world: Arc<World>,
     ca_pem: String,
+    lines: Vec<Option<LineSide>>,
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -147,12 +148,14 @@ impl UcCluster {
         for (index, node) in nodes.iter().enumerate() {
             stations.push(station(&config, &world, index, node, ca)?);
         }
+        let lines = stations.iter().map(|station| station.side.clone()).collect();
         let (commands, asked) = mpsc::channel(crate::limits::EVENTS_QUEUE_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("lab-uc".to_owned())
             .spawn(move || runtime.block_on(serve::run(stations, asked)))?;
-        let cluster = Self { world, ca_pem: ca.pem().to_owned(), commands: Some(commands), thread: Some(thread) };
+        let cluster =
+            Self { world, ca_pem: ca.pem().to_owned(), lines, commands: Some(commands), thread: Some(thread) };
         for node in &nodes {
             cluster.power(&node.name, true)?;
         }
@@ -211,12 +214,33 @@ impl UcCluster {
     /// # Errors
     /// A port has been lost meanwhile.
     pub fn power(&self, node: &str, on: bool) -> io::Result<()> {
-        let index = self.world.state().nodes.iter().position(|known| known.name == node);
-        let (Some(node), Some(commands)) = (index, &self.commands) else { return Ok(()) };
+        let (Some(node), Some(commands)) = (self.index(node), &self.commands) else { return Ok(()) };
         let (done, waiting) = std::sync::mpsc::channel();
         let stopped = || io::Error::other("the cluster has stopped");
         commands.try_send(Command::Power { node, on, done }).map_err(|_| stopped())?;
         waiting.recv().map_err(|_| stopped())?
+    }
+
+    fn index(&self, node: &str) -> Option<usize> {
+        self.world.state().nodes.iter().position(|known| known.name == node)
+    }
+
+    /// Breaks the SIP side of a node, or mends it with the default.
+    pub fn line_fault(&self, node: &str, fault: LineFault) {
+        let side = self.index(node).and_then(|index| self.lines.get(index)).and_then(Option::as_ref);
+        if let Some(side) = side {
+            side.set_fault(fault);
+        }
+    }
+
+    /// The contacts a directory number has at a node now.
+    pub async fn bindings(&self, node: &str, number: &str) -> Vec<BindingView> {
+        let (Some(node), Some(commands)) = (self.index(node), &self.commands) else { return Vec::new() };
+        let (reply, answer) = oneshot::channel();
+        if commands.send(Command::Bindings { node, number: number.to_owned(), reply }).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// The loopback address of a node.

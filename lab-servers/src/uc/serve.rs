@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -27,7 +27,7 @@ use super::http::{Answer, Question};
 use super::world::{Asked, Fault, Role, Service, World};
 use super::{HTTP_TFTP_PORT, HTTPS_PORT, HTTPS_TFTP_PORTS, SIP_PORT, SIP_TLS_PORT, axl, files, oauth, other, uds};
 use crate::limits::{BIND_TRIES_MAX, CONNECTIONS_MAX, UC_BODY_BYTES_MAX};
-use crate::registrar::{LineSide, Registrar, RegistrarConfig};
+use crate::registrar::{BindingView, LineSide, Registrar, RegistrarConfig};
 
 /// Pause between two attempts to take a port, and to accept.
 const SHORTLY: Duration = Duration::from_millis(5);
@@ -39,6 +39,8 @@ pub(super) const STRANGE_HOST: &str = "169.254.169.254";
 pub(super) enum Command {
     /// Switches a node on or off, and says when it is done.
     Power { node: usize, on: bool, done: std::sync::mpsc::Sender<std::io::Result<()>> },
+    /// Asks for the contacts of a directory number at a node.
+    Bindings { node: usize, number: String, reply: oneshot::Sender<Vec<BindingView>> },
 }
 
 /// What a node needs to serve.
@@ -65,7 +67,18 @@ struct Running {
 pub(super) async fn run(stations: Vec<Station>, mut commands: mpsc::Receiver<Command>) {
     let mut running: Vec<Running> = stations.iter().map(|_| Running::default()).collect();
     while let Some(command) = commands.recv().await {
-        let Command::Power { node, on, done } = command;
+        let (node, on, done) = match command {
+            Command::Power { node, on, done } => (node, on, done),
+            Command::Bindings { node, number, reply } => {
+                let registrar = running.get(node).and_then(|running| running.registrar.as_ref());
+                let found = match registrar {
+                    Some(registrar) => registrar.bindings(&number).await,
+                    None => Vec::new(),
+                };
+                let _ = reply.send(found);
+                continue;
+            }
+        };
         let outcome = match (stations.get(node), running.get_mut(node)) {
             (Some(station), Some(running)) => {
                 running.tasks.shutdown().await;
