@@ -1,7 +1,7 @@
 //! What sign-in counts (`edgeway_http_total`, label `what`). The names are stable.
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 13] = [
+pub const ALL: [(&str, &str); 14] = [
     (GOOD, "sign-ins whose credentials were right"),
     (REFUSED, "sign-ins whose credentials were wrong (401)"),
     (UNAVAILABLE, "sign-ins that nobody could check (503)"),
@@ -15,6 +15,7 @@ pub const ALL: [(&str, &str); 13] = [
     (TOKEN_REFUSED, "requests with a token that is forged, expired, revoked or of another deployment"),
     (FOREIGN_DOMAIN, "requests for a domain that is not served (403)"),
     (NOT_SELF, "requests for another user's data (403)"),
+    (NOT_ALLOWED, "requests that the HTTP server allow list does not allow (403)"),
 ];
 
 pub(super) const GOOD: &str = "sign_in_good";
@@ -33,3 +34,5 @@ pub const TOKEN_REFUSED: &str = "token_refused";
 pub const FOREIGN_DOMAIN: &str = "domain_refused";
 /// Another user's data.
 pub const NOT_SELF: &str = "not_self";
+/// Not on the HTTP server allow list.
+pub const NOT_ALLOWED: &str = "not_allowed";

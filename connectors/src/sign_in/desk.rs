@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_config::sign_in::{AuthoritySettings, DeploymentSettings, SignInSettings};
+use edgeway_config::sign_in::SignInSettings;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
 use edgeway_model::{Moment, Secret};
@@ -93,11 +93,20 @@ pub struct Issued {
 }
 
 /// Who checks, and what goes with it, for one deployment.
-struct Place {
+pub struct Place {
+    deployment: Deployment,
     authority: Rc<dyn Authority>,
     /// Where SIP clients of the deployment are challenged by the core: the realm.
     realm: Option<String>,
     away: RefCell<Away>,
+}
+
+impl Place {
+    /// `realm`: where this core challenges the SIP clients of the deployment.
+    #[must_use]
+    pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
+        Self { deployment, authority, realm, away: RefCell::default() }
+    }
 }
 
 /// One question to an authority: who, and the keyed hash of the credential.
@@ -118,11 +127,10 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// `authority` gives each deployment its authority, where it has one. Tells the node the public key.
+    /// `places`: deployments whose users can sign in here. Tells the node the public key of tokens.
     pub fn new(
         settings: &SignInSettings,
-        deployments: &[DeploymentSettings],
-        authority: impl Fn(&Deployment) -> Option<Rc<dyn Authority>>,
+        places: impl IntoIterator<Item = Place>,
         keys: Keys,
         clocks: Clocks,
         teller: Teller,
@@ -133,11 +141,6 @@ impl Desk {
             period: settings.rate_control_period,
             remember: interval,
         });
-        let place = |deployment: &DeploymentSettings| {
-            let away = RefCell::default();
-            let place = Place { authority: authority(&deployment.name)?, realm: realm(deployment), away };
-            Some((deployment.name.clone(), place))
-        };
         teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
         Self {
             clocks,
@@ -146,7 +149,7 @@ impl Desk {
             keys: RefCell::new(keys),
             rate: RefCell::new(rate),
             credentials: RefCell::new(Credentials::new(interval)),
-            places: deployments.iter().filter_map(place).collect(),
+            places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
             under_way: RefCell::default(),
         }
     }
@@ -462,13 +465,6 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.desk.under_way.borrow_mut().remove(&self.check);
     }
-}
-
-/// The realm in which the core challenges SIP clients of a deployment: registrars of a Unified CM do not
-/// challenge, others do so themselves.
-fn realm(deployment: &DeploymentSettings) -> Option<String> {
-    let ours = matches!(deployment.authority, AuthoritySettings::UnifiedCm);
-    deployment.domains.first().filter(|_| ours).cloned()
 }
 
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {

@@ -6,6 +6,7 @@
 //! | `away.rs` | one that does not answer is left in peace |
 //! | `bearer.rs` | whose token a token says it is |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
+//! | `kept.rs` | revocations on disk |
 //! | `keys.rs` | what signs tokens, and whose are believed |
 //! | `who.rs` | whose request it is |
 //! | `small.rs` | the small lane |
@@ -19,6 +20,7 @@ mod away;
 pub mod bearer;
 pub mod counters;
 pub mod desk;
+pub(crate) mod kept;
 pub mod keys;
 pub mod limits;
 pub mod services;

@@ -27,7 +27,7 @@ use super::counters as count;
 use super::desk::{Desk, Outcome};
 use super::limits::{CONTACTS_MAX, RETRY_AFTER_UNAVAILABLE};
 use super::services::Services;
-use super::who::{Admitted, Shown};
+use super::who::Shown;
 
 /// The small lane of a core.
 pub struct Small {
@@ -108,12 +108,12 @@ impl Small {
     ) -> Response<Body> {
         let Ok(asked) = query::service_names(query) else { return answers::plain(StatusCode::BAD_REQUEST) };
         let mut shown = Shown::read(&self.desk, deployment, &head.headers);
-        let (admitted, renew) = match self.admit(deployment, &mut shown).await {
+        let (session, renew) = match self.admit(deployment, &mut shown).await {
             Ok(admitted) => admitted,
             Err(answer) => return *answer,
         };
         let now = self.desk.now();
-        let session = admitted.session().map(Arc::as_ref);
+        let session = session.as_deref();
         let config = EdgeConfig {
             services: self.services.asked(deployment, domain, &asked, now.moment).await,
             user_uds: self.services.user_uds(deployment, session),
@@ -132,33 +132,37 @@ impl Small {
         response
     }
 
-    /// Who it is, and whether a token is due.
+    /// What is known of who it is, and whether a token is due.
     ///
     /// A good token is enough. With credentials beside it that are known to be right, or when more than half of it
     /// has passed, a new one is due, as long as an authority has vouched for the user within the interval.
-    async fn admit(&self, deployment: &Deployment, shown: &mut Shown) -> Result<(Admitted, bool), Box<Response<Body>>> {
+    async fn admit(
+        &self,
+        deployment: &Deployment,
+        shown: &mut Shown,
+    ) -> Result<(Option<Arc<Session>>, bool), Box<Response<Body>>> {
         let Some(claims) = shown.token.clone() else {
             let outcome = shown.sign_in(&self.desk, deployment).await;
-            return signed(outcome).map(|session| (Admitted::Signed(session), true));
+            return signed(outcome).map(|session| (Some(session), true));
         };
         let session = self.desk.session(&claims.subject);
         if shown.recognised(&self.desk, &claims.subject) {
-            return Ok((Admitted::ByToken { claims, session }, true));
+            return Ok((session, true));
         }
         let other = shown.named().is_some_and(|user| user != claims.subject.user);
         let password = matches!(shown.authorization, Some(edgeway_http_proxy::Authorization::Basic { .. }));
         if password || other {
             match signed(shown.sign_in(&self.desk, deployment).await) {
-                Ok(session) => return Ok((Admitted::Signed(session), true)),
+                Ok(session) => return Ok((Some(session), true)),
                 // Another user's, or wrong: the token does not make it right.
                 Err(answer) if other || answer.status() == StatusCode::UNAUTHORIZED => return Err(answer),
                 // Nobody could look at the password: the token holds all the same.
-                Err(_) => return Ok((Admitted::ByToken { claims, session }, false)),
+                Err(_) => return Ok((session, false)),
             }
         }
         let left = claims.expires_ms.saturating_sub(self.desk.now().unix_ms);
         let renew = left < (claims.expires_ms - claims.issued_ms.min(claims.expires_ms)) / 2;
-        Ok((Admitted::ByToken { claims, session }, renew))
+        Ok((session, renew))
     }
 
     fn cookie(&self, session: &Session, edge: &NodeId, domain: &str) -> Result<HeaderValue, String> {

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use edgeway_http_proxy::Authorization;
 use edgeway_http_proxy::carried;
 use edgeway_http_proxy::cookie::session_cookies;
-use edgeway_model::sign_in::{Deployment, Session, Subject, UserName};
+use edgeway_model::sign_in::{Deployment, Subject, UserName};
 use edgeway_policy::rate::{Prefix, Source};
 use edgeway_policy::token::Claims;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -85,37 +84,6 @@ impl Shown {
                 same && desk.recognises(subject, &Credential::Password(password.clone()))
             }
             Some(Authorization::Bearer(_)) | None => false,
-        }
-    }
-}
-
-/// A user who may go on.
-pub(crate) enum Admitted {
-    /// By a token.
-    ByToken {
-        /// What it says.
-        claims: Claims,
-        /// What is known of the user, if this core knows.
-        session: Option<Arc<Session>>,
-    },
-    /// By credentials.
-    Signed(Arc<Session>),
-}
-
-impl Admitted {
-    /// Who.
-    pub(crate) fn subject(&self) -> &Subject {
-        match self {
-            Self::ByToken { claims, .. } => &claims.subject,
-            Self::Signed(session) => &session.subject,
-        }
-    }
-
-    /// What is known of the user.
-    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        match self {
-            Self::ByToken { session, .. } => session.as_ref(),
-            Self::Signed(session) => Some(session),
         }
     }
 }

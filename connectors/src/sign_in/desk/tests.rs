@@ -61,10 +61,10 @@ struct Rig {
 
 impl Rig {
     fn new(attempts: u32) -> Self {
-        Self::with(attempts, AuthoritySettings::UnifiedCm, 7)
+        Self::with(attempts, Some("example.com"), 7)
     }
 
-    fn with(attempts: u32, authority: AuthoritySettings, secret: u8) -> Self {
+    fn with(attempts: u32, realm: Option<&str>, secret: u8) -> Self {
         let fake = Rc::new(Fake {
             password: RefCell::new("right".into()),
             asked: Cell::new(0),
@@ -80,20 +80,15 @@ impl Rig {
             key_file: String::new(),
             check_internal_availability: false,
         };
-        let deployment = DeploymentSettings {
-            name: Deployment::default_one(),
-            domains: vec!["example.com".into(), "example.net".into()],
-            registrars: Vec::new(),
-            authority,
-            oauth: true,
-        };
         let clock = Rc::clone(&now_ms);
         let clocks: Clocks =
             Rc::new(move || Now { moment: Moment::from_millis(clock.get()), unix_ms: NOW_MS + clock.get() });
         let (teller, facts) = Teller::new();
         let authority: Rc<dyn Authority> = Rc::clone(&fake) as Rc<dyn Authority>;
         let keys = Keys::new(&Secret::new([secret; 32])).unwrap();
-        let desk = Desk::new(&settings, &[deployment], |_| Some(Rc::clone(&authority)), keys, clocks, teller);
+        let realm = realm.map(str::to_owned);
+        let place = Place::new(Deployment::default_one(), authority, realm);
+        let desk = Desk::new(&settings, [place], keys, clocks, teller);
         Self { desk: Rc::new(desk), fake, now_ms, facts: RefCell::new(facts) }
     }
 
@@ -286,7 +281,7 @@ fn a_session_has_what_sip_needs_where_the_core_challenges() {
         assert_eq!(*told, session);
         rig.good("Alice", "right").await;
         assert!(rig.told().is_empty(), "what is known is not told again");
-        let other = Rig::with(8, AuthoritySettings::Users { file: String::new() }, 7);
+        let other = Rig::with(8, None, 7);
         assert_eq!(other.good("alice", "right").await.digest, None);
     });
 }
@@ -353,7 +348,7 @@ fn what_another_core_has_checked_is_not_checked_again() {
         other.good("alice", "right").await;
         assert_eq!(other.fake.asked.get(), 1);
         // A core with another secret shares tokens by its public key, and no credentials.
-        let stranger = Rig::with(8, AuthoritySettings::UnifiedCm, 8);
+        let stranger = Rig::with(8, Some("example.com"), 8);
         let session = stranger.good("bob", "right").await;
         let token = stranger.desk.issue(&session).unwrap().token;
         assert_eq!(other.desk.verify(&token), Err(TokenFault::Refused(Refusal::Forged)));
