@@ -16,7 +16,6 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::notice::Notice;
 use edgeway_model::{Moment, NodeId, Random};
-use edgeway_runtime::http::MakeInside;
 use edgeway_runtime::pki::{Authority, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, ServiceFault, StatusPort, Stop, Stopped};
 use edgeway_runtime::tls::CertificateStore;
@@ -68,16 +67,14 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
 
     let keys = EdgeKeys::Memory { identity: Box::new(edge_identity), certificates };
     let metrics = edge_settings.metrics;
-    let edge = launch("edge", metrics, None, None, move |hooks, stopped| {
+    let edge = launch("edge", metrics, None, move |hooks, stopped| {
         let node = EdgeNode::new((&edge_settings).into(), Random::from_seed(service::seed()?));
         service::run_edge(&edge_settings, node, keys, hooks, stopped)
     })?;
     let keys = CoreKeys::Memory { identity: Box::new(core_identity), edges: vec![record] };
     let metrics = core_settings.metrics;
-    // A core with a plain registrar signs nobody in.
-    let uc = matches!(plan.inside, InsidePlan::UnifiedCm(_));
-    let inside = uc.then(|| edgeway_connectors::inside::make(core_settings.clone()));
-    let core = launch("core", metrics, Some(files), inside, move |hooks, stopped| {
+    let core = launch("core", metrics, Some(files), move |mut hooks, stopped| {
+        hooks.inside = Some(edgeway_connectors::inside::make(core_settings.clone()));
         let node = CoreNode::new((&core_settings).into(), Random::from_seed(service::seed()?), Moment::ZERO);
         service::run_core(&core_settings, node, keys, hooks, stopped)
     })?;
@@ -88,7 +85,6 @@ fn launch(
     name: &'static str,
     metrics: Option<SocketAddr>,
     files: Option<Files>,
-    inside: Option<MakeInside>,
     serve: impl FnOnce(Hooks, Stopped) -> Result<(), ServiceFault> + Send + 'static,
 ) -> anyhow::Result<RunningNode> {
     let (notice, notices) = tokio::sync::mpsc::channel::<Notice>(NOTICES_MAX);
@@ -100,7 +96,7 @@ fn launch(
             notice: Some(service::notices_to(notice)),
             message: None,
             ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
-            inside,
+            inside: None,
         };
         if let Err(fault) = serve(hooks, stopped) {
             let _ = ready.send(Err(fault));
