@@ -29,7 +29,7 @@ fn library() -> PathBuf {
 #[test]
 fn after_480_minutes_the_call_manager_is_asked_again() {
     if let Some(file) = std::env::var_os(OFFSET) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         return runtime.block_on(sped_up(Path::new(&file)));
     }
     let file = std::env::temp_dir().join(format!("edgeway-faketime-{}", std::process::id()));

@@ -25,7 +25,7 @@ fn devices_of(user: &str) -> Ask {
     Ask::get(EDGE_HOST, &format!("/{lane}/cucm-uds/user/{user}/devices"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn eight_pass_the_ninth_waits_and_the_call_manager_was_asked_once() {
     let system = System::start("rate", "").await;
     let mut first = None;
@@ -56,7 +56,7 @@ async fn eight_pass_the_ninth_waits_and_the_call_manager_was_asked_once() {
     assert_eq!(system.cluster.checks("alice"), 1, "and the core asked nothing more");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn requests_with_a_token_leave_all_attempts_to_the_user() {
     let system = System::start("token", "").await;
     let cookie = cookie(&system.sign_in("dave", &password("dave")).await);
@@ -70,7 +70,7 @@ async fn requests_with_a_token_leave_all_attempts_to_the_user() {
     assert_eq!(system.sign_in("dave", &password("dave")).await.status, 429);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn sign_ins_of_one_user_at_the_same_time_become_one_check() {
     let system = System::start("together", "").await;
     system.cluster.fault(CUCM, Service::Uds, Some(Fault::Slow(Duration::from_millis(300))));
@@ -102,7 +102,7 @@ async fn join_all(futures: Vec<impl Future<Output = edgeway_lab_servers::client:
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_changed_password_is_noticed_and_a_wrong_one_is_asked_each_time() {
     let system = System::start("changed", "").await;
     assert_eq!(system.sign_in("bob", &password("bob")).await.status, 200);
@@ -122,7 +122,7 @@ async fn a_changed_password_is_noticed_and_a_wrong_one_is_asked_each_time() {
     assert!((3..=4).contains(&checks), "{checks}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn tokens_of_the_call_manager_sign_in_and_are_not_remembered() {
     let system = System::start("oauth", "").await;
     let token = system.cluster.token("bob");
@@ -139,7 +139,7 @@ async fn tokens_of_the_call_manager_sign_in_and_are_not_remembered() {
     assert_eq!(system.ask(&forged).await.expect("an answer").status, 401);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_call_manager_that_is_away_means_503_and_no_lost_attempt() {
     let system = System::start("away", "").await;
     let nodes = system.cluster.state().nodes;

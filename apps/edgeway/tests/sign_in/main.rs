@@ -16,7 +16,7 @@ fn programs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn curl_and_openssl_sign_in_and_get_every_status_on_purpose() {
     programs();
     let system = System::start("by-hand", "").await;
