@@ -7,6 +7,7 @@
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
+//! | `users_file/` | users of sites without a call manager or directory |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -15,4 +16,8 @@ pub mod authorities;
 pub mod discovery;
 pub mod sign_in;
 pub mod unified_cm;
+pub mod users_file;
 pub mod xml;
+
+#[cfg(test)]
+mod scratch;

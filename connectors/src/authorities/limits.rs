@@ -4,3 +4,43 @@ use std::time::Duration;
 
 /// Time one check has altogether, whatever the authority does: a client waits about as long.
 pub const CHECK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Longest users file, bytes: a hundred thousand users at 160 bytes each.
+pub const USERS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Users of one file: more belong into a directory.
+pub const USERS_FILE_USERS_MAX: usize = 100_000;
+
+/// Longest line of a users file, bytes: a hash is about 100, the rest is numbers and devices.
+pub const USERS_FILE_LINE_BYTES_MAX: usize = 4_096;
+
+/// Problems of a users file that are told at once: a file of another kind has one on every line.
+pub const USERS_FILE_PROBLEMS_MAX: usize = 20;
+
+/// Numbers, and devices, of one user of a users file.
+pub const USERS_NAMES_MAX: usize = 32;
+
+/// Longest number or device name of a users file, bytes.
+pub const USERS_NAME_BYTES_MAX: usize = 64;
+
+/// How often a users file is looked at for changes.
+pub const USERS_FILE_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Memory of one Argon2id check, KiB: 256 Mi, and [`ARGON2_CHECKS_MAX`] may run at once.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Passes of one Argon2id check.
+pub const ARGON2_PASSES_MAX: u32 = 16;
+
+/// Lanes of one Argon2id check.
+pub const ARGON2_LANES_MAX: u32 = 8;
+
+/// Argon2id checks under way at once, each on a thread: signing in must not take the processors from calls.
+pub const ARGON2_CHECKS_MAX: usize = 2;
+
+/// Sign-ins that wait for a check of the users file: what is behind them would only wait in vain, and is told
+/// so at once.
+pub const ARGON2_WAITING_MAX: usize = 256;
+
+/// Longest password, bytes. Longer ones are refused unread.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
