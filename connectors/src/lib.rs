@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
 //! | `users_file/` | users of sites without a call manager or directory |
@@ -14,6 +15,7 @@
 
 pub mod authorities;
 pub mod discovery;
+pub mod proxy;
 pub mod sign_in;
 pub mod unified_cm;
 pub mod users_file;

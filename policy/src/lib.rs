@@ -7,10 +7,12 @@
 #![warn(missing_docs)]
 
 pub mod allow_list;
+pub mod credentials;
 pub mod discovery;
 pub mod health;
 pub mod limits;
 pub mod location;
+pub mod rate;
 pub mod registrars;
 pub mod routing;
 pub mod token;

@@ -48,3 +48,31 @@ pub const SLOW_START: Duration = Duration::from_secs(30);
 
 /// The longest a registrar's own Retry-After keeps us away from it.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Users whose attempts to sign in are counted at a time: more than one core serves, and at 24 attempts
+/// each at most some 100 MiB.
+pub const RATE_USERS_MAX: usize = 65_536;
+
+/// Old windows that are forgotten with each attempt: more than the one it may add.
+pub const RATE_SWEEP: usize = 4;
+
+/// Users of whom it is remembered where they have signed in. Only who has signed in gets an entry.
+pub const RATE_PROVEN_USERS_MAX: usize = 65_536;
+
+/// Places remembered for one user: home, office, a telephone's network, and a few more.
+pub const RATE_PROVEN_ADDRESSES_MAX: usize = 8;
+
+/// Users whose credentials a core remembers. Of more the one that ends first is forgotten, which costs a
+/// question to whoever checks credentials.
+pub const CREDENTIALS_MAX: usize = 65_536;
+
+/// How long a refused credential is refused unasked: a client that repeats itself asks nobody, and a
+/// password that has just been put right works at the next attempt of a person.
+pub const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// Refused credentials that are remembered; of more the oldest is forgotten.
+pub const REFUSED_MAX: usize = 4_096;
+
+/// Revocations that are remembered, each until all tokens it is about have expired. Of more the one that
+/// ends first is forgotten: operators make them, by hand or by script.
+pub const REVOCATIONS_MAX: usize = 65_536;

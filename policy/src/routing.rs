@@ -21,9 +21,35 @@ pub fn choose<'a, K: PartialEq>(named: Option<&K>, sticky: Option<&K>, up: &[Can
         .or_else(|| up.iter().min_by_key(|candidate| candidate.registrations).map(|candidate| candidate.core))
 }
 
+/// The number a core has in the Routes of its clients (`zone-id=`): made of its name, so that every node
+/// says the same without asking. It tells cores apart that share a host; of those that share this too, the
+/// host decides.
+#[must_use]
+pub fn zone_id(core: &str) -> u32 {
+    // FNV-1a, folded into what the field's numbers look like.
+    let hash = core.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    1 + hash % 9_999
+}
+
+/// The Route the clients of a core have in front, in the form the field's clients are used to and only ever
+/// echo: the core's host (an IPv6 address in brackets), and the vendor's port, whatever it listens on.
+#[must_use]
+pub fn client_route(host: &str, core: &str) -> String {
+    format!("<sip:{host}:5061;transport=tls;zone-id={};directed;lr>", zone_id(core))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cores_of_a_cluster_have_numbers_of_their_own() {
+        let mut numbers: Vec<_> = (1..=6).map(|n| zone_id(&format!("core{n}"))).collect();
+        assert!(numbers.iter().all(|number| (1..10_000).contains(number)));
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!((numbers.len(), zone_id("core1")), (6, zone_id("core1")));
+    }
 
     #[test]
     fn route_then_habit_then_load() {

@@ -87,15 +87,23 @@ impl InsideTls {
 }
 
 fn roots(settings: &CoreTlsSettings) -> Result<RootCertStore, InsideTlsFault> {
-    let named = settings.ca.as_deref();
-    let path =
-        named.or_else(|| SYSTEM_CA_FILES.into_iter().find(|path| Path::new(path).exists())).ok_or_else(|| {
-            InsideTlsFault("this system has no file of trusted certificates: name one in sip.tls.ca".to_owned())
-        })?;
-    let text = read_file(Path::new(path), CA_FILE_BYTES_MAX).map_err(|error| {
-        InsideTlsFault(format!("{path}: {error}. It must be a PEM file this service can read (sip.tls.ca)"))
-    })?;
+    let (path, text) = trusted_pem(settings.ca.as_deref(), "sip.tls.ca")?;
     roots_in(&text).map_err(|why| InsideTlsFault(format!("{path}: {why}")))
+}
+
+/// The PEM text of the trusted certificates and where it was read: the file `ca`, which `setting` names, or the
+/// system's.
+///
+/// # Errors
+/// In the operator's words, when there is no such file, or it cannot be read.
+pub fn trusted_pem(ca: Option<&str>, setting: &str) -> Result<(String, Vec<u8>), InsideTlsFault> {
+    let path = ca.or_else(|| SYSTEM_CA_FILES.into_iter().find(|path| Path::new(path).exists())).ok_or_else(|| {
+        InsideTlsFault(format!("this system has no file of trusted certificates: name one in {setting}"))
+    })?;
+    let text = read_file(Path::new(path), CA_FILE_BYTES_MAX).map_err(|error| {
+        InsideTlsFault(format!("{path}: {error}. It must be a PEM file this service can read ({setting})"))
+    })?;
+    Ok((path.to_owned(), text))
 }
 
 /// The trusted certificates in a PEM text.

@@ -103,7 +103,8 @@ impl CertificateStore {
     }
 
     /// The first certificate, for a node that has one.
-    pub(crate) fn first(&self) -> CertifiedKey {
+    #[must_use]
+    pub fn first(&self) -> CertifiedKey {
         CertifiedKey::clone(&self.table().default)
     }
 

@@ -10,7 +10,7 @@ use crate::root;
 
 /// Every `limits.rs` there may be, and what its bounds are about. A folder that does not exist yet is
 /// passed over.
-const ROOMS: [(&str, &str); 15] = [
+const ROOMS: &[(&str, &str)] = &[
     ("model/src", "The product"),
     ("config/src", "Configuration files"),
     ("protocols/sip/src", "SIP messages and transactions"),
@@ -23,6 +23,7 @@ const ROOMS: [(&str, &str); 15] = [
     ("runtime/src/link", "Link connections"),
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
+    ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),

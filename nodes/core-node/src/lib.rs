@@ -13,6 +13,7 @@
 //! | `registrars.rs` | which registrar takes a request, and what happens when one fails |
 //! | `calls/` | dialogs, their media relays and session descriptions |
 //! | `dialogs.rs` | where requests within dialogs may go |
+//! | `sign_in.rs` | who has signed in, and who is told |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod limits;
 mod links;
 mod outward;
 mod registrars;
+mod sign_in;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -50,6 +52,7 @@ use crate::calls::Calls;
 use crate::dialogs::Dialogs;
 use crate::links::Edge;
 use crate::registrars::{Attempt, Held};
+use crate::sign_in::SignIns;
 use crate::streams::Streams;
 
 /// What a core must be told.
@@ -132,6 +135,7 @@ pub struct CoreNode {
     edges: BTreeMap<NodeId, Edge>,
     /// Other cores, while they are linked.
     peers: BTreeMap<NodeId, LinkId>,
+    sign_ins: SignIns,
     calls: Calls,
     dialogs: Dialogs,
     /// What was tried for requests on their way inside.
@@ -165,6 +169,7 @@ impl CoreNode {
             links: Links::default(),
             edges: BTreeMap::new(),
             peers: BTreeMap::new(),
+            sign_ins: SignIns::default(),
             calls: Calls::new(&mut random),
             attempts: HashMap::new(),
             probes: 0,
@@ -247,6 +252,7 @@ impl CoreNode {
         self.registrars.handle_timeout(now);
         self.watch_calls(now);
         self.dialogs.expire(now);
+        self.run_sign_ins(now);
         self.links.handle_timeout(now);
     }
 
@@ -363,13 +369,15 @@ impl Node for CoreNode {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
                 self.links.handle_wall_clock(unix_ms, now);
+                self.sign_ins.handle_wall_clock(unix_ms, now);
             }
             Input::Flow { flow, event } => self.handle_stream(flow, event, now),
             Input::Datagram { local, peer, bytes } => self.handle_datagram(local, peer, bytes, now),
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
             Input::Resolved { query, answer } => self.registrars.handle_answer(&query, &answer, now),
-            Input::SignIn(_) | Input::Zones(_) => {}
+            Input::SignIn(fact) => self.handle_sign_in(fact),
+            Input::Zones(_) => {}
         }
         self.run_timers(now);
         self.settle(now);
@@ -386,6 +394,7 @@ impl Node for CoreNode {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let own = Deadline::soonest(own, self.dialogs.next_deadline());
+        let own = Deadline::soonest(own, self.sign_ins.next_deadline());
         let others = Deadline::soonest(self.links.next_deadline(), self.registrars.next_deadline());
         Deadline::soonest(others, own)
     }

@@ -76,3 +76,17 @@ pub const DIALOG_ENDED_KEPT: Duration = Duration::from_secs(32);
 
 /// How long a subscription lasts where nobody says (RFC 3515, RFC 6665 leave it to the package).
 pub const SUBSCRIPTION_DEFAULT: Duration = Duration::from_secs(3_600);
+
+/// Sessions of signed-in users a core knows: more than twice the users of a cluster of six edges at work.
+pub const SESSIONS_MAX: usize = 100_000;
+
+/// Sessions a core that has just been linked is told at once, and after how long the next portion follows:
+/// a full table takes half a minute, and SIP is not kept waiting.
+pub const REPLAY_SESSIONS: usize = 200;
+
+/// See [`REPLAY_SESSIONS`].
+pub const REPLAY_EVERY: Duration = Duration::from_millis(50);
+
+/// Users whose tokens were revoked that a core remembers, to tell nodes that were away: an operator
+/// revokes by hand. The oldest gives way; by then its tokens have expired.
+pub const REVOCATIONS_MAX: usize = 10_000;

@@ -26,6 +26,8 @@ pub(crate) struct Edge {
     pub(crate) index: u8,
     /// Client-side ports it has granted and we have not used.
     pub(crate) granted: VecDeque<PortPair>,
+    /// The ports clients reach its HTTPS and XMPP at; 0 where it serves none.
+    pub(crate) services: (u16, u16),
     /// The address clients send media to.
     pub(crate) media_address: Option<IpAddr>,
     /// When it was last heard, while its link is down.
@@ -84,13 +86,15 @@ impl CoreNode {
             Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::Up(hello) => match hello.role {
                 Role::Edge => self.edge_up(link, peer, hello, now),
-                Role::Core => self.core_up(link, peer),
+                Role::Core => self.core_up(link, peer, now),
             },
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
             // What follows a breach of the protocol is not looked at.
             Said::Received(_) if !self.links.get(link).is_some_and(edgeway_link::Link::is_up) => {}
-            Said::Received(_) if self.peers.contains_key(peer) && !self.is_edge(link) => {
-                self.breach(link, "a core sent another core what only an edge and a core say to each other");
+            Said::Received(frame) if !self.is_edge(link) => {
+                if !self.sign_in_from_core(peer, frame) {
+                    self.breach(link, "a core sent another core what only an edge and a core say to each other");
+                }
             }
             Said::Received(frame) => self.frame_from_edge(link, peer, frame, now),
             Said::Failed(why) => {
@@ -112,6 +116,7 @@ impl CoreNode {
             hello: hello.clone(),
             index,
             granted: VecDeque::new(),
+            services: (0, 0),
             media_address: None,
             unheard_since: None,
             faults: 0,
@@ -136,11 +141,12 @@ impl CoreNode {
         if missed {
             self.calls.doubt(peer, now);
         }
+        self.tell_edge(peer);
         self.resume(peer, now);
     }
 
     /// Another core. Of two links the newer stays, as with edges: the runtime dials one only.
-    fn core_up(&mut self, link: LinkId, peer: &NodeId) {
+    fn core_up(&mut self, link: LinkId, peer: &NodeId, now: Moment) {
         let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
         let old = self.peers.insert(peer.clone(), link);
         self.links.settled(peer);
@@ -150,6 +156,7 @@ impl CoreNode {
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
+        self.tell_core(peer, now);
     }
 
     fn is_edge(&self, link: LinkId) -> bool {
@@ -217,6 +224,7 @@ impl CoreNode {
         if self.peers.get(&peer) == Some(&link) {
             self.peers.remove(&peer);
             self.links.trouble(&peer, &why);
+            self.untell_core(&peer);
             return self.notice(Notice::LinkDown { link, peer: Some(peer), why });
         }
         let Some(edge) = self.edges.get_mut(&peer).filter(|edge| edge.link == Some(link)) else {
@@ -234,6 +242,7 @@ impl CoreNode {
         edge.unheard_since = Some(gone.heard_at());
         edge.granted.clear();
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
+        self.tell_http();
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
             self.proxy.hurry(id, now);
         }
@@ -265,7 +274,20 @@ impl CoreNode {
                     self.notice(Notice::OneWayMedia { relay });
                 }
             }
-            Frame::ToClient { .. } | Frame::SetRelay(_) | Frame::CloseRelay { .. } | Frame::Synchronised => {
+            Frame::Services { https_port, xmpp_port } => {
+                if let Some(edge) = self.edges.get_mut(peer) {
+                    edge.services = (https_port, xmpp_port);
+                    self.tell_http();
+                }
+            }
+            // Nothing an edge says makes a token good, or anybody signed in.
+            Frame::ToClient { .. }
+            | Frame::SetRelay(_)
+            | Frame::CloseRelay { .. }
+            | Frame::Synchronised
+            | Frame::TokenKeys(_)
+            | Frame::SignedIn(_)
+            | Frame::Revoked(_) => {
                 self.breach(link, "an edge sent what only a core may send");
             }
             Frame::Hello(_) | Frame::Keepalive { .. } | Frame::KeepaliveAnswer { .. } => {}

@@ -11,6 +11,7 @@
 //! | `outside.rs` | requests and responses that come from clients |
 //! | `inside.rs` | requests and responses that come from cores |
 //! | `links.rs` | cores: hello, who is up, media ports granted to them |
+//! | `sign_in.rs` | what cores tell this edge's HTTP side, and the HTTP side's ports |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -20,6 +21,7 @@ mod inside;
 pub mod limits;
 mod links;
 mod outside;
+mod sign_in;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -48,6 +50,10 @@ pub struct Settings {
     pub names: Vec<String>,
     /// The port clients connect to.
     pub public_port: u16,
+    /// The port clients connect to for HTTPS; 0 where it serves none.
+    pub https_port: u16,
+    /// The port clients connect to for XMPP; 0 where it serves none.
+    pub xmpp_port: u16,
     /// Whether STUN keepalives on SIP flows are answered ("STUN keepalive").
     pub stun_keepalive: bool,
     /// The address clients send media to.
@@ -65,6 +71,8 @@ impl From<&edgeway_config::EdgeSettings> for Settings {
             public_host: settings.sip.public_host.clone(),
             names: Vec::new(),
             public_port: settings.sip.public_port,
+            https_port: if settings.https.listen.is_empty() { 0 } else { settings.https.public_port },
+            xmpp_port: 0,
             stun_keepalive: settings.sip.stun_keepalive,
             media_address: settings.media.public_address,
             flows_max: settings.limits.flows_max,
@@ -296,6 +304,7 @@ impl Node for EdgeNode {
             Input::Media(event) => self.handle_media(event, now),
             // An edge looks up no names.
             Input::Resolved { .. } => {}
+            // Nothing an edge's HTTP side knows is for anybody else, and an edge knows no registrars.
             Input::SignIn(_) | Input::Zones(_) => {}
         }
         self.run_timers(now);

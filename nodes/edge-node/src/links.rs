@@ -11,8 +11,10 @@ use edgeway_link::{Frame, Hello, LinkEvent as Said, RelayRule};
 use edgeway_model::limits::FLOWS_MAX;
 use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
+use edgeway_model::sign_in::SignInFact;
 use edgeway_model::world::{LinkCommand, LinkEvent};
 use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role};
+use edgeway_policy::routing;
 use edgeway_sip::proxy::Hop;
 use edgeway_sip::uri::Uri;
 
@@ -165,6 +167,8 @@ impl EdgeNode {
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
+        self.send_frame(peer, &self.services());
+        self.tell_linked();
         self.resume(peer, same_boot, now);
     }
 
@@ -228,6 +232,7 @@ impl EdgeNode {
         core.link = None;
         core.away_since = Some(now);
         self.notice(Notice::LinkDown { link, peer: Some(peer.clone()), why });
+        self.tell_linked();
         for id in self.proxy.waiting_for(&Hop::Peer(peer)) {
             if self.proxy.is_proceeding(id) {
                 self.proxy.hurry(id, now);
@@ -248,10 +253,17 @@ impl EdgeNode {
             }
             Frame::CloseRelay { relay, ports } => self.close_relay(peer, relay, ports),
             Frame::Synchronised => self.synchronised(peer),
+            Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
+            Frame::Revoked(revocation) => self.told(SignInFact::Revoked(revocation)),
+            Frame::SignedIn(_) => {
+                self.dropped(DropReason::LinkProtocol, "a core sent an edge what only cores may know");
+                self.links.refuse(link, "a core may not send that to an edge");
+            }
             Frame::FromClient { .. }
             | Frame::FlowClosed { .. }
             | Frame::GrantPorts { .. }
-            | Frame::ClientSilent { .. } => {
+            | Frame::ClientSilent { .. }
+            | Frame::Services { .. } => {
                 self.dropped(DropReason::LinkProtocol, "a core sent what only an edge may send");
                 self.links.refuse(link, "a core may not send that: only an edge may");
             }
@@ -411,7 +423,8 @@ impl EdgeNode {
         up.collect()
     }
 
-    /// The core a client's Route names: by name, or by the address it announced.
+    /// The core a client's Route names: by name, or by the address it announced. Where cores share a host,
+    /// the number tells them apart.
     pub(crate) fn core_named_by(&self, uri: &Uri<'_>) -> Option<NodeId> {
         let by_name = uri.user.and_then(|user| self.cores.keys().find(|core| core.as_str() == user));
         let by_address = || {
@@ -422,16 +435,26 @@ impl EdgeNode {
                 // The vendor's form names the core's TLS port whatever it really listens on.
                 (same_host && (uri.port == Some(port) || uri.param("directed").is_some())).then_some(())
             };
-            self.cores.iter().find(|(_, core)| announced(core).is_some()).map(|(name, _)| name)
+            let zone_id = uri.param("zone-id").flatten();
+            let mut first = None;
+            for (name, core) in &self.cores {
+                if announced(core).is_none() {
+                    continue;
+                }
+                if zone_id.is_some_and(|number| number.parse() == Ok(routing::zone_id(name.as_str()))) {
+                    return Some(name);
+                }
+                first = first.or(Some(name));
+            }
+            first
         };
         by_name.or_else(by_address).cloned()
     }
 
     /// The Route that leads to a core, in the form the field's clients are used to and only ever echo.
     pub(crate) fn core_route(&self, core: &NodeId) -> Option<String> {
-        let (number, (_, core)) = (1..).zip(&self.cores).find(|(_, (name, _))| *name == core)?;
-        let (host, _) = core.hello.contact.rsplit_once(':')?;
-        Some(format!("<sip:{host}:5061;transport=tls;zone-id={number};directed;lr>"))
+        let (host, _) = self.cores.get(core)?.hello.contact.rsplit_once(':')?;
+        Some(routing::client_route(host, core.as_str()))
     }
 
     pub(crate) fn send_core(&mut self, core: &NodeId, flow: Option<FlowId>, sip: bytes::Bytes) {

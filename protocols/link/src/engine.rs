@@ -179,7 +179,7 @@ impl Link {
     pub fn send(&mut self, frame: &Frame) {
         debug_assert!(self.state != State::Greeting, "nothing is sent before the peer's hello");
         let version = self.version().filter(|_| self.state == State::Up);
-        if let Some(bytes) = version.and_then(|version| frame.encode_for(version)) {
+        if let Some(bytes) = version.and_then(|version| frame.encode_for(version, self.proven.1)) {
             self.transmits.push_back(Transmit::Stream(bytes));
         }
     }
@@ -291,7 +291,11 @@ impl Link {
             | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }
             | Frame::Synchronised
-            | Frame::ClientSilent { .. }) => {
+            | Frame::ClientSilent { .. }
+            | Frame::Services { .. }
+            | Frame::TokenKeys(_)
+            | Frame::SignedIn(_)
+            | Frame::Revoked(_)) => {
                 if self.state == State::Up {
                     self.events.push_back(LinkEvent::Received(other));
                 } else {

@@ -14,18 +14,22 @@
 //! Both sides say in their hello what they speak; the lower of the two is spoken. From version 2 on a
 //! node skips and counts frames of a kind it does not know, and bytes behind the fields it knows, so
 //! that a later version may add both. Version 1 does neither: to such a peer nothing may be sent but
-//! what it knows, which [`Frame::encode_for`] sees to. Frames that end in a message or a list
+//! what it knows, which [`Frame::encode_for`] sees to. Version 3 adds what is said about sign-in. Frames that end in a message or a list
 //! (`FromClient`, `ToClient`, `GrantPorts`) have no room for more fields: those need a new kind.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub use edgeway_model::Role;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
 use edgeway_model::media::{Carriage, PortPair};
+use edgeway_model::sign_in::{Revocation, Session, TokenKey};
 use edgeway_model::{FlowId, NodeId, RelayId};
 
-use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX, STRING_BYTES_MAX};
+use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX};
+use crate::sign_in::{read_keys, read_revocation, read_session, write_keys, write_revocation, write_session};
+use crate::wire::{Reader, write_address, write_ip, write_string};
 
 /// The first frame of each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +153,21 @@ pub enum Frame {
         /// The core's number for the relay.
         relay: RelayId,
     },
+    /// Edge to core, after hello: the ports clients connect to besides that of SIP; 0 where there is no such
+    /// service. From version 3 on, as everything below.
+    Services {
+        /// HTTPS.
+        https_port: u16,
+        /// XMPP.
+        xmpp_port: u16,
+    },
+    /// Core to edge and core: the keys its session tokens may be signed with; takes the place of what it said
+    /// before.
+    TokenKeys(Vec<TokenKey>),
+    /// Core to core, never to an edge: a user has signed in.
+    SignedIn(Arc<Session>),
+    /// Core to edge and core: tokens and sessions of a user that are older than this hold no longer.
+    Revoked(Revocation),
 }
 
 /// How a peer broke the framing. The link is closed; nothing of the frame is used.
@@ -179,18 +198,29 @@ const SET_RELAY: u8 = 8;
 const CLOSE_RELAY: u8 = 9;
 const CLIENT_SILENT: u8 = 10;
 const SYNCHRONISED: u8 = 11;
+const SERVICES: u8 = 12;
+const TOKEN_KEYS: u8 = 13;
+const SIGNED_IN: u8 = 14;
+const REVOKED: u8 = 15;
 
 impl Frame {
-    /// The frame as bytes for a peer of `version`, length included; `None` if that version knows
-    /// nothing like it and works without.
+    /// The frame as bytes for a peer of `version` in the role of `to`, length included; `None` if that version
+    /// knows nothing like it and works without, or if such a peer must never be told.
     #[must_use]
-    pub fn encode_for(&self, version: u16) -> Option<Bytes> {
-        // Version 1 knows the frames of version 2, and of a relay less.
-        (version >= crate::limits::VERSION_MIN).then(|| self.bytes(version))
+    pub fn encode_for(&self, version: u16, to: Role) -> Option<Bytes> {
+        if matches!(self, Self::SignedIn(_)) && to != Role::Core {
+            return None;
+        }
+        let is_of_sign_in =
+            matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::SignedIn(_) | Self::Revoked(_));
+        // Version 1 knows the other frames of version 2, and of a relay less.
+        let since = if is_of_sign_in { 3 } else { crate::limits::VERSION_MIN };
+        (version >= since).then(|| self.bytes(version))
     }
 
-    /// The frame as bytes of the newest version, length included. Lists and strings longer than their
-    /// bounds are cut: the sender checks its own settings long before.
+    /// The frame as bytes of the newest version, as to a core, length included: for tests and tools. A link
+    /// uses [`Self::encode_for`]. Lists and strings longer than their bounds are cut: the sender checks its
+    /// own settings long before.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         self.bytes(crate::limits::VERSION)
@@ -216,7 +246,11 @@ impl Frame {
             | Self::SetRelay(_)
             | Self::CloseRelay { .. }
             | Self::Synchronised
-            | Self::ClientSilent { .. } => 0,
+            | Self::ClientSilent { .. }
+            | Self::Services { .. }
+            | Self::TokenKeys(_)
+            | Self::SignedIn(_)
+            | Self::Revoked(_) => 0,
         }
     }
 
@@ -270,6 +304,23 @@ impl Frame {
                 out.put_u8(CLIENT_SILENT);
                 out.put_u32(relay.0);
             }
+            Self::Services { https_port, xmpp_port } => {
+                out.put_u8(SERVICES);
+                out.put_u16(*https_port);
+                out.put_u16(*xmpp_port);
+            }
+            Self::TokenKeys(keys) => {
+                out.put_u8(TOKEN_KEYS);
+                write_keys(keys, out);
+            }
+            Self::SignedIn(session) => {
+                out.put_u8(SIGNED_IN);
+                write_session(session, out);
+            }
+            Self::Revoked(revocation) => {
+                out.put_u8(REVOKED);
+                write_revocation(revocation, out);
+            }
         }
     }
 
@@ -290,7 +341,7 @@ impl Frame {
                 load: Load {
                     registrations: reader.u32()?,
                     calls: reader.u32()?,
-                    stranded: !reader.rest.is_empty() && reader.u8()? != 0,
+                    stranded: !reader.is_done() && reader.u8()? != 0,
                 },
             },
             KEEPALIVE_ANSWER => Self::KeepaliveAnswer { sequence: reader.u32()?, wall_ms: reader.u64()? },
@@ -304,6 +355,10 @@ impl Frame {
             CLOSE_RELAY => Self::CloseRelay { relay: RelayId(reader.u32()?), ports: reader.pair()? },
             SYNCHRONISED => Self::Synchronised,
             CLIENT_SILENT => Self::ClientSilent { relay: RelayId(reader.u32()?) },
+            SERVICES => Self::Services { https_port: reader.u16()?, xmpp_port: reader.u16()? },
+            TOKEN_KEYS => Self::TokenKeys(read_keys(&mut reader)?),
+            SIGNED_IN => Self::SignedIn(read_session(&mut reader)?),
+            REVOKED => Self::Revoked(read_revocation(&mut reader)?),
             unknown => return Err(FrameFault::UnknownKind(unknown)),
         })
     }
@@ -391,122 +446,10 @@ fn read_set_relay(reader: &mut Reader) -> Result<Frame, FrameFault> {
         return Err(FrameFault::Field("relay flags"));
     }
     let described = if flags & DESCRIBED != 0 { Some((reader.address()?, reader.address()?)) } else { None };
-    let more = if reader.rest.is_empty() { 0 } else { reader.u8()? };
+    let more = if reader.is_done() { 0 } else { reader.u8()? };
     let carriage = if more & DATAGRAMS == 0 { Carriage::Rtp } else { Carriage::Datagrams };
     let (srtp, mux) = (flags & SRTP != 0, more & MUX != 0);
     Ok(Frame::SetRelay(RelayRule { relay, ports, call, flow, described, srtp, mux, carriage }))
-}
-
-fn write_string(text: &str, out: &mut BytesMut) {
-    let mut end = text.len().min(STRING_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    out.put_u16(u16::try_from(end).unwrap_or(0));
-    out.put_slice(&text.as_bytes()[..end]);
-}
-
-fn write_ip(ip: IpAddr, out: &mut BytesMut) {
-    match ip {
-        IpAddr::V4(v4) => {
-            out.put_u8(4);
-            out.put_slice(&v4.octets());
-        }
-        IpAddr::V6(v6) => {
-            out.put_u8(6);
-            out.put_slice(&v6.octets());
-        }
-    }
-}
-
-fn write_address(address: SocketAddr, out: &mut BytesMut) {
-    write_ip(address.ip(), out);
-    out.put_u16(address.port());
-}
-
-/// Bounded reading of one frame's fields.
-struct Reader {
-    kind: u8,
-    rest: Bytes,
-}
-
-impl Reader {
-    fn need(&self, bytes: usize) -> Result<(), FrameFault> {
-        if self.rest.len() < bytes { Err(FrameFault::Length(self.kind)) } else { Ok(()) }
-    }
-
-    fn u8(&mut self) -> Result<u8, FrameFault> {
-        self.need(1)?;
-        Ok(self.rest.get_u8())
-    }
-
-    fn u16(&mut self) -> Result<u16, FrameFault> {
-        self.need(2)?;
-        Ok(self.rest.get_u16())
-    }
-
-    fn u32(&mut self) -> Result<u32, FrameFault> {
-        self.need(4)?;
-        Ok(self.rest.get_u32())
-    }
-
-    fn u64(&mut self) -> Result<u64, FrameFault> {
-        self.need(8)?;
-        Ok(self.rest.get_u64())
-    }
-
-    fn flag(&mut self) -> Result<bool, FrameFault> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(FrameFault::Field("flag")),
-        }
-    }
-
-    fn string(&mut self) -> Result<String, FrameFault> {
-        let length = usize::from(self.u16()?);
-        if length > STRING_BYTES_MAX {
-            return Err(FrameFault::Field("string length"));
-        }
-        self.need(length)?;
-        let text = self.rest.split_to(length);
-        String::from_utf8(text.to_vec()).map_err(|_| FrameFault::Field("string"))
-    }
-
-    fn ip(&mut self) -> Result<IpAddr, FrameFault> {
-        match self.u8()? {
-            4 => Ok(IpAddr::V4(Ipv4Addr::from(self.u32()?))),
-            6 => {
-                self.need(16)?;
-                Ok(IpAddr::V6(Ipv6Addr::from(self.rest.get_u128())))
-            }
-            _ => Err(FrameFault::Field("address family")),
-        }
-    }
-
-    fn address(&mut self) -> Result<SocketAddr, FrameFault> {
-        Ok(SocketAddr::new(self.ip()?, self.u16()?))
-    }
-
-    fn pair(&mut self) -> Result<PortPair, FrameFault> {
-        let rtp = self.u16()?;
-        if rtp == 0 || rtp % 2 != 0 { Err(FrameFault::Field("port pair")) } else { Ok(PortPair { rtp }) }
-    }
-
-    fn pairs(&mut self) -> Result<Vec<PortPair>, FrameFault> {
-        if self.rest.len() > GRANT_PAIRS_MAX * 2 || !self.rest.len().is_multiple_of(2) {
-            return Err(FrameFault::Field("number of port pairs"));
-        }
-        let mut pairs = Vec::with_capacity(self.rest.len() / 2);
-        while !self.rest.is_empty() {
-            pairs.push(self.pair()?);
-        }
-        Ok(pairs)
-    }
-
-    fn everything(&mut self) -> Bytes {
-        std::mem::take(&mut self.rest)
-    }
 }
 
 /// Cuts a byte stream into frames. Holds at most one frame that is not yet whole.
@@ -588,154 +531,4 @@ impl Decoder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn samples() -> Vec<Frame> {
-        let v4 = SocketAddr::from(([203, 0, 113, 7], 5_061));
-        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 40_000);
-        vec![
-            Frame::Hello(Hello {
-                version: 1,
-                version_min: 1,
-                node: NodeId::new("core1").expect("legal"),
-                role: Role::Core,
-                boot: 7,
-                wall_ms: 1_700_000_000_000,
-                stun_keepalive: true,
-                contact: "10.0.0.5:5060".into(),
-                domains: vec!["example.com".into(), "例え.jp".into()],
-            }),
-            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: true } },
-            Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 },
-            Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") },
-            Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },
-            Frame::FlowClosed { flow: FlowId(77) },
-            Frame::GrantPorts { address: v4.ip(), pairs: vec![PortPair { rtp: 36_000 }, PortPair { rtp: 36_002 }] },
-            Frame::SetRelay(RelayRule {
-                relay: RelayId(5),
-                ports: PortPair { rtp: 36_000 },
-                call: 3,
-                flow: FlowId(77),
-                described: Some((v4, v6)),
-                srtp: true,
-                mux: true,
-                carriage: Carriage::Rtp,
-            }),
-            Frame::SetRelay(RelayRule {
-                relay: RelayId(6),
-                ports: PortPair { rtp: 36_002 },
-                call: 3,
-                flow: FlowId(78),
-                described: None,
-                srtp: false,
-                mux: false,
-                carriage: Carriage::Datagrams,
-            }),
-            Frame::CloseRelay { relay: RelayId(5), ports: PortPair { rtp: 36_000 } },
-            Frame::Synchronised,
-            Frame::ClientSilent { relay: RelayId(5) },
-        ]
-    }
-
-    #[test]
-    fn every_frame_survives_the_wire_cut_at_every_byte() {
-        let all: Vec<u8> = samples().iter().flat_map(|frame| frame.encode().to_vec()).collect();
-        for cut in 0..all.len() {
-            let mut decoder = Decoder::default();
-            let mut got = Vec::new();
-            for part in [&all[..cut], &all[cut..]] {
-                decoder.push(Bytes::copy_from_slice(part));
-                while let Some(frame) = decoder.poll_frame().expect("our own frames are legal") {
-                    got.push(frame);
-                }
-            }
-            assert_eq!(got, samples(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_frame_over_the_bound_is_refused_before_it_is_kept() {
-        let mut decoder = Decoder::default();
-        decoder.push(Bytes::from_static(&[0xff, 0, 0, 0, 1]));
-        assert!(matches!(decoder.poll_frame(), Err(FrameFault::TooLong(_))));
-    }
-
-    #[test]
-    fn illegal_fields_are_named() {
-        let cases: [(&[u8], FrameFault); 4] = [
-            (&[99], FrameFault::UnknownKind(99)),
-            (&[FLOW_CLOSED, 0], FrameFault::Length(FLOW_CLOSED)),
-            (&[CLOSE_RELAY, 0, 0, 0, 1, 0, 3], FrameFault::Field("port pair")),
-            (&[GRANT_PORTS, 5], FrameFault::Field("address family")),
-        ];
-        for (bytes, fault) in cases {
-            assert_eq!(Frame::decode(Bytes::from_static(bytes)), Err(fault));
-        }
-    }
-
-    /// Frames whose payload ends in a message or a list take every byte there is.
-    fn is_open_ended(frame: &Frame) -> bool {
-        matches!(frame, Frame::FromClient { .. } | Frame::ToClient { .. } | Frame::GrantPorts { .. })
-    }
-
-    #[test]
-    fn a_later_version_may_add_fields() {
-        for frame in samples().into_iter().filter(|frame| !is_open_ended(frame)) {
-            let mut bytes = frame.encode().slice(4..).to_vec();
-            bytes.extend_from_slice(b"something new");
-            assert_eq!(Frame::decode(Bytes::from(bytes)), Ok(frame));
-        }
-    }
-
-    #[test]
-    fn a_later_version_may_add_kinds() {
-        let mut bytes = Vec::new();
-        for (index, frame) in samples().into_iter().enumerate() {
-            bytes.extend_from_slice(&[0, 0, 0, 3, 200 + u8::try_from(index).expect("few"), 1, 2]);
-            bytes.extend_from_slice(&frame.encode());
-        }
-        for cut in 0..bytes.len() {
-            let mut decoder = Decoder::default();
-            let mut got = Vec::new();
-            for part in [&bytes[..cut], &bytes[cut..]] {
-                decoder.push(Bytes::copy_from_slice(part));
-                while let Some(frame) = decoder.poll_frame().expect("legal") {
-                    got.push(frame);
-                }
-            }
-            assert_eq!((got, decoder.unknown()), (samples(), samples().len() as u64), "cut at {cut}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_bytes_never_panic_and_never_grow(chunks in proptest::collection::vec(
-            proptest::collection::vec(any::<u8>(), 0..300), 0..20)) {
-            let mut decoder = Decoder::default();
-            for chunk in chunks {
-                decoder.push(Bytes::from(chunk));
-                loop {
-                    match decoder.poll_frame() {
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(_) => return Ok(()),
-                    }
-                }
-                prop_assert!(decoder.partial.len() <= LINK_FRAME_BYTES_MAX + 4);
-            }
-        }
-
-        #[test]
-        fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..12, at in 0_usize..200, value in any::<u8>()) {
-            let mut bytes = samples()[index].encode().slice(4..).to_vec();
-            let len = bytes.len();
-            bytes[at % len] = value;
-            if let Ok(frame) = Frame::decode(Bytes::from(bytes)) {
-                let again = Frame::decode(frame.encode().slice(4..));
-                prop_assert_eq!(again, Ok(frame));
-            }
-        }
-    }
-}
+mod tests;

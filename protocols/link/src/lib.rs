@@ -13,6 +13,8 @@ pub mod frame;
 pub mod fuzzing;
 pub mod limits;
 pub mod links;
+mod sign_in;
+mod wire;
 
 pub use engine::{Link, LinkEvent};
 pub use frame::{Decoder, Frame, FrameFault, Hello, Load, RelayRule, Role};

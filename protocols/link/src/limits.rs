@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// Version of the link protocol this build speaks. 2: unknown kinds and fields are skipped, and two
-/// cores may be linked.
-pub const VERSION: u16 = 2;
+/// cores may be linked. 3: sign-in.
+pub const VERSION: u16 = 3;
 
-/// Oldest version this build understands: always the one before, so that a cluster is updated node by node.
+/// Oldest version this build understands: at least the one before, so that a cluster is updated node by node.
 pub const VERSION_MIN: u16 = 1;
 
 /// Longest string in a frame, bytes: a DNS name fits.
@@ -17,6 +17,16 @@ pub const DOMAINS_MAX: usize = 256;
 
 /// Most port pairs in one grant.
 pub const GRANT_PAIRS_MAX: usize = 256;
+
+/// Most keys of session tokens in one frame: the present one and some that still expire.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// Most devices, and most numbers, of one user: some have a dozen. With the longest strings the frame
+/// still fits.
+pub const SESSION_NAMES_MAX: usize = 64;
+
+/// Most servers of one kind in what is told of a user: a subcluster has fewer.
+pub const SESSION_SERVERS_MAX: usize = 16;
 
 /// How often each side sends a keepalive on the stream: often enough that a cut of two seconds
 /// does not look like death even where datagrams are blocked.

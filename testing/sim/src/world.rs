@@ -406,6 +406,8 @@ impl World {
                 public_host: format!("{}.example.com", slot.name),
                 names: Vec::new(),
                 public_port: 5_061,
+                https_port: 8_443,
+                xmpp_port: 0,
                 stun_keepalive: true,
                 media_address: edge_address(edge).ip(),
                 flows_max: 1_000,

@@ -8,5 +8,6 @@ mod hostile;
 mod register;
 mod registrars;
 mod rig;
+mod sign_in;
 mod talk;
 mod verdicts;

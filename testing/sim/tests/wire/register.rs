@@ -163,7 +163,7 @@ fn a_directed_route_leads_to_its_core_or_around_it() {
         let (core, answer) = ask(&mut rig, user, route);
         assert_eq!(core, 0, "the other core stands in");
         let routes = value(&answer, Name::ServiceRoute);
-        assert_eq!(routes, ["<sip:10.0.1.1:5061;transport=tls;zone-id=1;directed;lr>", "<sip:10.0.0.5;lr>"]);
+        assert_eq!(routes, ["<sip:10.0.1.1:5061;transport=tls;zone-id=270;directed;lr>", "<sip:10.0.0.5;lr>"]);
         assert_eq!(value(&answer, Name::Warning), ["399 192.0.2.100:5061 \"Rerouted to core1\""]);
     }
 }

@@ -10,6 +10,7 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
+use edgeway_model::sign_in::SignInFact;
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
 use edgeway_sip::framer::{Element, Framer};
@@ -25,7 +26,7 @@ pub(crate) type Zone = BTreeMap<DnsQuery, DnsAnswer>;
 
 /// Who is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+pub(crate) enum At {
     Edge,
     Core(usize),
 }
@@ -60,6 +61,10 @@ pub(crate) struct Rig {
     pub(crate) asked: BTreeSet<String>,
     /// Whether they accept connections and then say nothing.
     pub(crate) inside_silent: bool,
+    /// What nodes have told their HTTP sides, and nobody has read.
+    told: Vec<(At, SignInFact)>,
+    /// All that has crossed the links towards the edge.
+    pub(crate) to_edge: Vec<u8>,
 }
 
 impl Rig {
@@ -116,6 +121,8 @@ impl Rig {
             zone,
             asked: BTreeSet::new(),
             inside_silent: false,
+            told: Vec::new(),
+            to_edge: Vec::new(),
         };
         let unix_ms = 1_800_000_000_000;
         rig.feed(At::Edge, Input::WallClock { unix_ms });
@@ -147,6 +154,55 @@ impl Rig {
             (At::Edge, opened(Self::core_name(index), Role::Core)),
             (At::Core(index), opened(edge, Role::Edge)),
         ]);
+    }
+
+    /// Links two cores; the lower one has dialled.
+    pub(crate) fn connect_cores(&mut self, one: usize, other: usize) {
+        let link = Self::between(one, other);
+        let address = "198.51.100.1:40000".parse().expect("an address");
+        let opened = |peer: usize| {
+            let event = LinkEvent::Opened { peer: Self::core_name(peer), role: Role::Core, address };
+            Input::Link { link, event }
+        };
+        self.feed_all([(At::Core(one), opened(other)), (At::Core(other), opened(one))]);
+        self.advance(Duration::from_millis(10));
+    }
+
+    /// Cuts the link of two cores.
+    pub(crate) fn disconnect_cores(&mut self, one: usize, other: usize) {
+        for at in [one, other] {
+            let event = LinkEvent::Closed { why: "cut".to_owned() };
+            self.feed(At::Core(at), Input::Link { link: Self::between(one, other), event });
+        }
+    }
+
+    /// The link of two cores: numbers from 100 on.
+    fn between(one: usize, other: usize) -> LinkId {
+        LinkId(100 + 10 * u32::try_from(one).expect("few") + u32::try_from(other).expect("few"))
+    }
+
+    /// A core's HTTP side, or discovery, says something.
+    pub(crate) fn says(&mut self, at: At, input: Input) {
+        self.feed(at, input);
+    }
+
+    /// A core gets these bytes from the edge, which has not said them.
+    pub(crate) fn forge(&mut self, core: usize, bytes: Bytes) {
+        let event = LinkEvent::Received { bytes };
+        self.feed(At::Core(core), Input::Link { link: Self::link(core), event });
+    }
+
+    /// What a node has told its HTTP side, and nobody has read.
+    pub(crate) fn told(&mut self, at: At) -> Vec<SignInFact> {
+        let (of_it, others) = std::mem::take(&mut self.told).into_iter().partition(|(by, _)| *by == at);
+        self.told = others;
+        let of_it: Vec<(At, SignInFact)> = of_it;
+        of_it.into_iter().map(|(_, fact)| fact).collect()
+    }
+
+    /// The node of a core, to look at.
+    pub(crate) fn core(&self, index: usize) -> &CoreNode {
+        &self.cores[index].node
     }
 
     /// Cuts the link of a core, for both ends at once.
@@ -316,7 +372,17 @@ impl Rig {
             (At::Edge, Output::Flow { flow, command }) => self.obey_client(flow, command),
             (At::Core(index), Output::Flow { flow, command }) => self.obey_stream(index, flow, command, inputs),
             (_, Output::Link { link, command: LinkCommand::Send { bytes } }) => {
+                if link.0 >= 100 {
+                    let (one, other) = ((link.0 - 100) / 10, (link.0 - 100) % 10);
+                    let ends = [one, other].map(|end| At::Core(usize::try_from(end).expect("few")));
+                    let to = if at == ends[0] { ends[1] } else { ends[0] };
+                    inputs.push_back((to, Input::Link { link, event: LinkEvent::Received { bytes } }));
+                    return;
+                }
                 let index = usize::try_from(link.0).expect("few");
+                if at != At::Edge {
+                    self.to_edge.extend_from_slice(&bytes);
+                }
                 let to = if at == At::Edge { At::Core(index) } else { At::Edge };
                 if self.cores[index].linked {
                     inputs.push_back((to, Input::Link { link, event: LinkEvent::Received { bytes } }));
@@ -336,14 +402,8 @@ impl Rig {
                 let answer = self.zone.get(&query).cloned().unwrap_or(DnsAnswer::Nothing);
                 inputs.push_back((at, Input::Resolved { query, answer }));
             }
-            (
-                _,
-                Output::Link { .. }
-                | Output::Media(_)
-                | Output::SignIn(_)
-                | Output::Notice(_)
-                | Output::Datagram { .. },
-            ) => {}
+            (at, Output::SignIn(fact)) => self.told.push((at, fact)),
+            (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
         }
     }
 

@@ -1,0 +1,125 @@
+//! Leaves a server in peace that does not answer: a pure state machine, one per server.
+
+use std::time::{Duration, Instant};
+
+use super::limits::{FAILURES_MAX, REST_FIRST, REST_MAX};
+
+/// The health of one server.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    /// Until when nobody asks; then one request tries.
+    rests_until: Option<Instant>,
+    rest: Duration,
+    /// One request is trying: the others go on being refused.
+    tried_since: Option<Instant>,
+}
+
+impl Breaker {
+    /// Whether a request may go out; else after how long it may be tried again.
+    pub(super) fn admit(&mut self, now: Instant, try_within: Duration) -> Result<(), Duration> {
+        let Some(until) = self.rests_until else { return Ok(()) };
+        if now < until {
+            return Err(until - now);
+        }
+        // A try whose end nobody told (its client went away) is over after the time it had.
+        if let Some(since) = self.tried_since
+            && now < since + try_within
+        {
+            return Err(since + try_within - now);
+        }
+        self.tried_since = Some(now);
+        Ok(())
+    }
+
+    /// The server answered, whatever it said.
+    pub(super) fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The server could not be reached or did not answer in time.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.tried_since = None;
+        if self.failures < FAILURES_MAX {
+            return;
+        }
+        self.rest = if self.rest.is_zero() { REST_FIRST } else { (self.rest * 2).min(REST_MAX) };
+        self.rests_until = Some(now + self.rest);
+    }
+
+    /// Whether nothing is held against the server.
+    pub(super) fn is_clean(&self) -> bool {
+        self.failures == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRY: Duration = Duration::from_secs(10);
+
+    fn broken(now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES_MAX {
+            assert_eq!(breaker.admit(now, TRY), Ok(()));
+            breaker.failed(now);
+        }
+        breaker
+    }
+
+    #[test]
+    fn five_failures_in_a_row_are_enough_and_four_are_not() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for _ in 1..FAILURES_MAX {
+            breaker.failed(now);
+        }
+        assert_eq!(breaker.admit(now, TRY), Ok(()));
+        breaker.succeeded();
+        for _ in 1..FAILURES_MAX {
+            breaker.failed(now);
+        }
+        assert_eq!(breaker.admit(now, TRY), Ok(()), "an answer wipes the slate");
+        breaker.failed(now);
+        assert_eq!(breaker.admit(now, TRY), Err(REST_FIRST));
+    }
+
+    #[test]
+    fn one_request_tries_after_the_rest_and_its_end_decides() {
+        let start = Instant::now();
+        let mut breaker = broken(start);
+        let later = start + REST_FIRST;
+        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert_eq!(breaker.admit(later, TRY), Err(TRY), "one tries, not two");
+        breaker.failed(later);
+        assert_eq!(breaker.admit(later, TRY), Err(REST_FIRST * 2), "the next rest is longer");
+        let later = later + REST_FIRST * 2;
+        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        breaker.succeeded();
+        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert!(breaker.is_clean());
+    }
+
+    #[test]
+    fn a_try_that_nobody_ends_does_not_close_the_door_for_ever() {
+        let start = Instant::now();
+        let mut breaker = broken(start);
+        let later = start + REST_FIRST;
+        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert_eq!(breaker.admit(later + TRY, TRY), Ok(()));
+    }
+
+    #[test]
+    fn rests_stop_growing() {
+        let mut now = Instant::now();
+        let mut breaker = broken(now);
+        for _ in 0..64 {
+            now += REST_MAX;
+            assert_eq!(breaker.admit(now, TRY), Ok(()));
+            breaker.failed(now);
+        }
+        assert_eq!(breaker.admit(now, TRY), Err(REST_MAX));
+    }
+}

@@ -1,0 +1,427 @@
+//! One HTTP request to one server inside.
+//!
+//! The client follows no redirect, keeps no cookie, knows no proxy and decodes nothing: what it is told to send goes
+//! to the server it is told, once, and what comes back is handed on as it came. HTTP/1.1, which is what UC servers
+//! speak. A request is sent a second time only where the first connection had been kept and ended before a byte of
+//! an answer, and where a second arrival changes nothing (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeway_runtime::dns::Resolver;
+use edgeway_runtime::http::Body;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{BodyBounds, Bounded, Progress, TOO_LARGE};
+use super::dial::{Dialler, literal};
+use super::limits::{
+    ANSWER_BODY_BYTES_MAX, ANSWER_WITHIN, BODY_PAUSE_MAX, CONNECT_WITHIN, REQUEST_BODY_BYTES_MAX, REQUEST_WITHIN,
+    SWEEP_EVERY,
+};
+use super::pool::{Connection, Lease, NoPlace, Pool};
+use super::trust::{TlsFault, Trust};
+
+/// How long a kept connection may take until it is ready: it was, when it was kept, but for its task's next turn.
+const READY_WITHIN: Duration = Duration::from_millis(50);
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// TLS or plain.
+    pub https: bool,
+    /// Host name or address, as it is to stand in `Host` and in the certificate.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        match literal(&self.host) {
+            Some(ip) => write!(f, "{scheme}://{}", std::net::SocketAddr::new(ip, self.port)),
+            None => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Target {
+    /// What stands in `Host`: name and port, IPv6 in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match literal(&self.host) {
+            Some(ip) => std::net::SocketAddr::new(ip, self.port).to_string(),
+            None => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Times and sizes of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// From there, or from the last piece of the request's body, until the head of the answer.
+    pub answer: Duration,
+    /// How long a body may pause.
+    pub pause: Duration,
+    /// For all of it.
+    pub total: Duration,
+    /// Largest body of the request, bytes.
+    pub request_bytes_max: u64,
+    /// Largest body of the answer, bytes.
+    pub answer_bytes_max: u64,
+}
+
+impl Default for Within {
+    fn default() -> Self {
+        Self {
+            connect: CONNECT_WITHIN,
+            answer: ANSWER_WITHIN,
+            pause: BODY_PAUSE_MAX,
+            total: REQUEST_WITHIN,
+            request_bytes_max: REQUEST_BODY_BYTES_MAX,
+            answer_bytes_max: ANSWER_BODY_BYTES_MAX,
+        }
+    }
+}
+
+impl Within {
+    /// All of it within `total`, the answer's body of at most `answer_bytes_max`.
+    #[must_use]
+    pub fn total(total: Duration, answer_bytes_max: usize) -> Self {
+        let defaults = Self::default();
+        Self {
+            connect: defaults.connect.min(total),
+            answer: total,
+            pause: total,
+            total,
+            answer_bytes_max: answer_bytes_max as u64,
+            ..defaults
+        }
+    }
+}
+
+/// Why there is no answer. The words are for the operator; they hold nothing of the request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientFault {
+    /// No connection came to be; nothing was sent.
+    #[error("no connection: {0}")]
+    CouldNotConnect(String),
+    /// The server's certificate, or TLS with it; nothing was sent.
+    #[error("{0}")]
+    Tls(TlsFault),
+    /// The server has failed too often and is left in peace; nothing was sent.
+    #[error("it has failed too often and is tried again in {} s", .after.as_secs() + 1)]
+    Resting {
+        /// When it is tried again.
+        after: Duration,
+    },
+    /// More is under way to it, or to all servers, than may be; nothing was sent.
+    #[error("too many requests are under way")]
+    Busy,
+    /// It took too long.
+    #[error("{0}")]
+    Timeout(&'static str),
+    /// The connection ended, or what came was no HTTP.
+    #[error("it broke off: {0}")]
+    Broken(String),
+    /// The body of the answer is too large, or its head.
+    #[error("its answer is too large")]
+    TooLarge,
+    /// The body of the request did not come in full: the client's fault and no server's.
+    #[error("the request's body broke off: {0}")]
+    Request(String),
+    /// The body of the request is too large.
+    #[error("the request's body is too large")]
+    RequestTooLarge,
+}
+
+impl ClientFault {
+    /// Whether it is held against the server.
+    fn blames_the_server(&self) -> bool {
+        match self {
+            Self::CouldNotConnect(_) | Self::Tls(_) | Self::Timeout(_) | Self::Broken(_) => true,
+            Self::Resting { .. } | Self::Busy | Self::TooLarge | Self::Request(_) | Self::RequestTooLarge => false,
+        }
+    }
+}
+
+/// An answer with all of its body.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The client. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Inner>);
+
+struct Inner {
+    dialler: Dialler,
+    default_trust: Trust,
+    /// Servers with a trust of their own, by host in lower case.
+    trusts: RwLock<BTreeMap<String, Trust>>,
+    pool: Pool,
+    sweeps: AtomicBool,
+}
+
+impl HttpClient {
+    /// Looks names up with `resolver` and trusts `trust` where nothing else is said. `allow_loopback` lets names lead
+    /// to this machine: in the lab and in tests.
+    #[must_use]
+    pub fn new(resolver: Resolver, trust: Trust, allow_loopback: bool) -> Self {
+        Self(Arc::new(Inner {
+            dialler: Dialler { resolver, allow_loopback },
+            default_trust: trust,
+            trusts: RwLock::default(),
+            pool: Pool::default(),
+            sweeps: AtomicBool::new(false),
+        }))
+    }
+
+    /// Trusts of single hosts, in the place of all before. Connections made under another are not used again.
+    pub fn set_trusts(&self, trusts: impl IntoIterator<Item = (String, Trust)>) {
+        let trusts = trusts.into_iter().map(|(host, trust)| (normal(&host), trust)).collect();
+        *self.0.trusts.write().unwrap_or_else(PoisonError::into_inner) = trusts;
+    }
+
+    /// The trust of one host, beside those there are.
+    pub fn set_trust(&self, host: &str, trust: Trust) {
+        self.0.trusts.write().unwrap_or_else(PoisonError::into_inner).insert(normal(host), trust);
+    }
+
+    /// Sends a request and waits for the head of the answer. Of the request's URI path and query are sent; `Host` is
+    /// set. The answer's body ends with an error where it breaks a bound.
+    ///
+    /// # Errors
+    /// [`ClientFault`].
+    pub async fn request(
+        &self,
+        target: &Target,
+        request: Request<Body>,
+        within: Within,
+    ) -> Result<Response<Body>, ClientFault> {
+        let start = Instant::now();
+        let inner = &*self.0;
+        inner.start_sweeping();
+        let try_within = within.connect + within.answer;
+        let places = inner.pool.admit(target, start, try_within).map_err(|no_place| match no_place {
+            NoPlace::Rests(after) => ClientFault::Resting { after },
+            NoPlace::TooMany => ClientFault::Busy,
+        })?;
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => timeout_at(start + within.connect, places.acquire_owned())
+                .await
+                .map_err(|_| ClientFault::Busy)?
+                .map_err(|_| ClientFault::Busy)?,
+        };
+        let outcome = inner.exchange(target, request, within, place).await;
+        match &outcome {
+            Ok(_) => inner.pool.succeeded(target),
+            Err(fault) if fault.blames_the_server() => inner.pool.failed(target, Instant::now()),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Sends a request and takes all of the answer: at most `bytes_max` of body, within `total`.
+    ///
+    /// # Errors
+    /// [`ClientFault`].
+    pub async fn fetch(
+        &self,
+        target: &Target,
+        request: Request<Bytes>,
+        bytes_max: usize,
+        total: Duration,
+    ) -> Result<Fetched, ClientFault> {
+        let request = request.map(|body| UnsyncBoxBody::new(Full::new(body).map_err(|never| match never {})));
+        let response = self.request(target, request, Within::total(total, bytes_max)).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|fault| match fault.0.as_str() {
+            TOO_LARGE => ClientFault::TooLarge,
+            _ => ClientFault::Broken(fault.0),
+        })?;
+        Ok(Fetched { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+fn normal(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+impl Inner {
+    fn trust(&self, host: &str) -> Trust {
+        let trusts = self.trusts.read().unwrap_or_else(PoisonError::into_inner);
+        if trusts.is_empty() {
+            return self.default_trust.clone();
+        }
+        trusts.get(&normal(host)).unwrap_or(&self.default_trust).clone()
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        mut request: Request<Body>,
+        within: Within,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, ClientFault> {
+        let start = Instant::now();
+        let until = start + within.total;
+        let connect_until = until.min(start + within.connect);
+        if !request.headers().contains_key(HOST) {
+            let host = HeaderValue::try_from(target.authority());
+            request
+                .headers_mut()
+                .insert(HOST, host.map_err(|_| ClientFault::CouldNotConnect("its name is none".into()))?);
+        }
+        let progress = Progress::default();
+        let empty = request.body().is_end_stream();
+        if !empty {
+            let bounds = BodyBounds { bytes_max: within.request_bytes_max, pause: within.pause, until };
+            request = request.map(|body| UnsyncBoxBody::new(Bounded::outgoing(body, bounds, progress.clone())));
+        }
+        let trust = self.trust(&target.host);
+        let bounds = BodyBounds { bytes_max: within.answer_bytes_max, pause: within.pause, until };
+        let answered = |answer: Response<Incoming>, connection: Connection, place| {
+            let lease = Lease { pool: self.pool.clone(), target: target.clone(), connection, place };
+            answer.map(|body| UnsyncBoxBody::new(Bounded::incoming(body, bounds, lease)))
+        };
+        while let Some(mut connection) = self.pool.take(target, trust.id(), start) {
+            if !is_ready(&mut connection).await {
+                continue;
+            }
+            let copy = again(&request, empty);
+            match send(&mut connection, request, within.answer, until, &progress).await {
+                Ok(answer) => return Ok(answered(answer, connection, place)),
+                Err(Unsent { request: Some(unsent), .. }) => request = *unsent,
+                Err(Unsent { request: None, ended, fault }) => match copy {
+                    Some(copy) if ended => request = copy,
+                    Some(_) | None => return Err(fault),
+                },
+            }
+        }
+        let sender = self.dialler.dial(target, &trust, connect_until).await?;
+        let mut connection = Connection { sender, born: Instant::now(), trust: trust.id() };
+        match send(&mut connection, request, within.answer, until, &progress).await {
+            Ok(answer) => Ok(answered(answer, connection, place)),
+            Err(Unsent { fault, .. }) => Err(fault),
+        }
+    }
+
+    /// Starts, once, what ends connections that were kept too long; it ends with the client.
+    fn start_sweeping(&self) {
+        if self.sweeps.load(Ordering::Relaxed) || self.sweeps.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pool = self.pool.downgrade();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(pool) = pool() else { return };
+                pool.sweep(Instant::now());
+            }
+        });
+    }
+}
+
+async fn is_ready(connection: &mut Connection) -> bool {
+    if connection.sender.is_ready() {
+        return true;
+    }
+    let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
+    matches!(ready, Ok(Ok(())))
+}
+
+/// The same request once more, where a second arrival changes nothing and nothing of it has been read.
+fn again(request: &Request<Body>, empty: bool) -> Option<Request<Body>> {
+    let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !(empty && harmless) {
+        return None;
+    }
+    let mut copy = Request::new(no_body());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+fn no_body() -> Body {
+    UnsyncBoxBody::new(http_body_util::Empty::new().map_err(|never| match never {}))
+}
+
+/// A request without an answer.
+struct Unsent {
+    /// The request, where none of it was sent.
+    request: Option<Box<Request<Body>>>,
+    /// The connection ended, and no answer had begun that could be read.
+    ended: bool,
+    fault: ClientFault,
+}
+
+async fn send(
+    connection: &mut Connection,
+    request: Request<Body>,
+    answer_within: Duration,
+    until: Instant,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Unsent> {
+    let sent = connection.sender.try_send_request(request);
+    tokio::pin!(sent);
+    let mut frames = progress.frames();
+    loop {
+        let patience = until.min(Instant::now() + answer_within);
+        match timeout_at(patience, sent.as_mut()).await {
+            // Nobody asked for another protocol.
+            Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let fault = ClientFault::Broken("it switches protocols unasked".to_owned());
+                return Err(Unsent { request: None, ended: false, fault });
+            }
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(mut error)) => {
+                let request = error.take_message().map(Box::new);
+                let error = error.into_error();
+                let ended = !(error.is_parse() || error.is_user());
+                return Err(Unsent { request, ended, fault: fault_of(&error) });
+            }
+            Err(_) if patience < until && progress.frames() > frames => frames = progress.frames(),
+            Err(_) => {
+                let fault = ClientFault::Timeout("it did not answer in time");
+                return Err(Unsent { request: None, ended: false, fault });
+            }
+        }
+    }
+}
+
+fn fault_of(error: &hyper::Error) -> ClientFault {
+    if error.is_parse_too_large() {
+        return ClientFault::TooLarge;
+    }
+    let source = std::error::Error::source(error);
+    if error.is_user() {
+        let why = source.map(ToString::to_string).unwrap_or_default();
+        return if why == TOO_LARGE { ClientFault::RequestTooLarge } else { ClientFault::Request(why) };
+    }
+    // What a server sends may stand in no log: hyper's words say what is wrong, not what was read.
+    ClientFault::Broken(match source {
+        Some(source) if !error.is_parse() => format!("{error}: {source}"),
+        _ => error.to_string(),
+    })
+}

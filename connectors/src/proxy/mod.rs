@@ -1,0 +1,23 @@
+//! The reverse proxy, and the HTTP client everybody here uses towards UC servers.
+//!
+//! | file | what |
+//! |---|---|
+//! | `client.rs` | one request to one server: names, TLS, deadlines, faults |
+//! | `dial.rs` | a connection: the name's addresses, TCP, TLS |
+//! | `pool.rs` | servers and the connections that are kept |
+//! | `breaker.rs` | leaves a server in peace that does not answer |
+//! | `trust.rs` | whom we trust at a server, what we show |
+//! | `address.rs` | addresses no name may lead to |
+//! | `body.rs` | bodies under bounds |
+
+mod address;
+mod body;
+mod breaker;
+mod client;
+mod dial;
+pub mod limits;
+mod pool;
+mod trust;
+
+pub use client::{ClientFault, Fetched, HttpClient, Target, Within};
+pub use trust::{TlsFault, Trust, TrustFault};

@@ -1,0 +1,299 @@
+//! Who has signed in, as this core knows it: from its HTTP side, and from other cores.
+//!
+//! ```text
+//!   HTTP side ──Keys, Revoked──► edges and cores          cores ──► HTTP side
+//!   HTTP side ──SignedIn───────► cores only
+//! ```
+//! A link that has just come up is told everything again; sessions in portions, so that they hold up
+//! nothing else. Everything here is in memory only.
+//!
+//! Invariant: a session is held no longer than it lasts, and none that was revoked since it began.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use edgeway_link::Frame;
+use edgeway_model::sign_in::{CoreContact, EdgeContact, Revocation, Session, SignInFact, Subject, TokenKey};
+use edgeway_model::{Deadline, Moment, NodeId, Output};
+use edgeway_policy::routing::client_route;
+
+use crate::CoreNode;
+use crate::limits::{REPLAY_EVERY, REPLAY_SESSIONS, REVOCATIONS_MAX, SESSIONS_MAX};
+
+/// What a core knows of sign-ins.
+#[derive(Debug, Default)]
+pub(crate) struct SignIns {
+    /// The wall clock, and when it was read.
+    wall: Option<(u64, Moment)>,
+    keys: Vec<TokenKey>,
+    sessions: BTreeMap<Subject, Arc<Session>>,
+    ends: BTreeSet<(u64, Subject)>,
+    revoked: BTreeMap<Subject, u64>,
+    revoked_order: VecDeque<Subject>,
+    /// Cores that are being told of the sessions: behind which one they go on, and when.
+    replays: BTreeMap<NodeId, (Option<Subject>, Moment)>,
+    /// What the HTTP side was told last.
+    told: Option<(Vec<EdgeContact>, Vec<CoreContact>)>,
+}
+
+impl SignIns {
+    pub(crate) fn handle_wall_clock(&mut self, unix_ms: u64, now: Moment) {
+        self.wall = Some((unix_ms, now));
+    }
+
+    /// Unix milliseconds; `None` as long as nobody has said.
+    fn unix_ms(&self, now: Moment) -> Option<u64> {
+        let (unix_ms, at) = self.wall?;
+        Some(unix_ms.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Takes a session in. Whether it is news: neither older than what is known nor revoked.
+    fn admit(&mut self, session: Arc<Session>) -> bool {
+        let revoked = self.revoked.get(&session.subject).is_some_and(|before| session.since_ms < *before);
+        let known = self.sessions.get(&session.subject);
+        if revoked || known.is_some_and(|known| known.since_ms >= session.since_ms) {
+            return false;
+        }
+        self.drop_session(&session.subject.clone());
+        while self.sessions.len() >= SESSIONS_MAX
+            && let Some((_, first)) = self.ends.pop_first()
+        {
+            self.sessions.remove(&first);
+        }
+        self.ends.insert((session.until_ms, session.subject.clone()));
+        self.sessions.insert(session.subject.clone(), session);
+        true
+    }
+
+    fn drop_session(&mut self, subject: &Subject) {
+        if let Some(session) = self.sessions.remove(subject) {
+            self.ends.remove(&(session.until_ms, session.subject.clone()));
+        }
+    }
+
+    /// Whether it is news.
+    fn revoke(&mut self, revocation: &Revocation) -> bool {
+        let Revocation { subject, before_ms } = revocation;
+        if self.sessions.get(subject).is_some_and(|session| session.since_ms < *before_ms) {
+            self.drop_session(subject);
+        }
+        match self.revoked.get_mut(subject) {
+            Some(known) if *known >= *before_ms => return false,
+            Some(known) => *known = *before_ms,
+            None => {
+                if self.revoked_order.len() >= REVOCATIONS_MAX
+                    && let Some(oldest) = self.revoked_order.pop_front()
+                {
+                    self.revoked.remove(&oldest);
+                }
+                self.revoked.insert(subject.clone(), *before_ms);
+                self.revoked_order.push_back(subject.clone());
+            }
+        }
+        true
+    }
+
+    fn revocations(&self) -> impl Iterator<Item = Frame> {
+        self.revoked
+            .iter()
+            .map(|(subject, before_ms)| Frame::Revoked(Revocation { subject: subject.clone(), before_ms: *before_ms }))
+    }
+
+    /// Forgets what has ended.
+    fn expire(&mut self, now: Moment) {
+        let Some(unix_ms) = self.unix_ms(now) else { return };
+        while let Some((until_ms, _)) = self.ends.first()
+            && *until_ms <= unix_ms
+        {
+            let Some((_, subject)) = self.ends.pop_first() else { return };
+            self.sessions.remove(&subject);
+        }
+    }
+
+    /// The next portion of sessions for a core that is being told.
+    fn portion(&mut self, peer: &NodeId, now: Moment) -> Vec<Arc<Session>> {
+        let Some((behind, _)) = self.replays.get(peer) else { return Vec::new() };
+        let from = behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let portion: Vec<_> =
+            self.sessions.range((from, Bound::Unbounded)).take(REPLAY_SESSIONS).map(|(_, one)| one.clone()).collect();
+        match portion.last().filter(|_| portion.len() == REPLAY_SESSIONS) {
+            Some(last) => self.replays.insert(peer.clone(), (Some(last.subject.clone()), now + REPLAY_EVERY)),
+            None => self.replays.remove(peer),
+        };
+        portion
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Deadline> {
+        self.replays
+            .values()
+            .map(|(_, at)| Some(Deadline { at: *at, why: "sessions for a core" }))
+            .fold(None, Deadline::soonest)
+    }
+}
+
+impl CoreNode {
+    /// What this core's HTTP side has learnt or decided.
+    pub(crate) fn handle_sign_in(&mut self, fact: SignInFact) {
+        match fact {
+            SignInFact::Keys(keys) => {
+                self.sign_ins.keys.clone_from(&keys);
+                self.tell_everybody(&Frame::TokenKeys(keys));
+            }
+            SignInFact::SignedIn(session) => {
+                if self.sign_ins.admit(session.clone()) {
+                    self.tell_cores(&Frame::SignedIn(session));
+                }
+            }
+            SignInFact::Revoked(revocation) => {
+                if self.sign_ins.revoke(&revocation) {
+                    self.tell_everybody(&Frame::Revoked(revocation));
+                }
+            }
+            // What a node says is not said to it.
+            SignInFact::PeerKeys { .. } | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {}
+        }
+    }
+
+    /// Another core said something about sign-in. It has told all other cores, but perhaps not all edges.
+    pub(crate) fn sign_in_from_core(&mut self, peer: &NodeId, frame: Frame) -> bool {
+        match frame {
+            Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
+            Frame::SignedIn(session) => {
+                if self.sign_ins.admit(session.clone()) {
+                    self.told(SignInFact::SignedIn(session));
+                }
+            }
+            Frame::Revoked(revocation) => {
+                if self.sign_ins.revoke(&revocation) {
+                    self.tell_edges(&Frame::Revoked(revocation.clone()));
+                    self.told(SignInFact::Revoked(revocation));
+                }
+            }
+            Frame::Hello(_)
+            | Frame::Keepalive { .. }
+            | Frame::KeepaliveAnswer { .. }
+            | Frame::FromClient { .. }
+            | Frame::ToClient { .. }
+            | Frame::FlowClosed { .. }
+            | Frame::GrantPorts { .. }
+            | Frame::SetRelay(_)
+            | Frame::CloseRelay { .. }
+            | Frame::Synchronised
+            | Frame::ClientSilent { .. }
+            | Frame::Services { .. } => return false,
+        }
+        true
+    }
+
+    /// A link with an edge is up: it is told what it needs to know tokens by.
+    pub(crate) fn tell_edge(&mut self, edge: &NodeId) {
+        let frames = self.keys_and_revocations();
+        for frame in &frames {
+            self.send_frame(edge, frame);
+        }
+        self.tell_http();
+    }
+
+    /// A link with a core is up: it is told all there is, sessions a portion at a time.
+    pub(crate) fn tell_core(&mut self, core: &NodeId, now: Moment) {
+        let frames = self.keys_and_revocations();
+        if let Some(link) = self.peers.get(core).copied() {
+            for frame in &frames {
+                self.links.send(link, frame);
+            }
+        }
+        self.sign_ins.replays.insert(core.clone(), (None, now));
+        self.tell_http();
+    }
+
+    /// A link with a core is gone.
+    pub(crate) fn untell_core(&mut self, core: &NodeId) {
+        self.sign_ins.replays.remove(core);
+        self.tell_http();
+    }
+
+    fn keys_and_revocations(&self) -> Vec<Frame> {
+        let keys = Some(&self.sign_ins.keys).filter(|keys| !keys.is_empty()).map(|keys| Frame::TokenKeys(keys.clone()));
+        keys.into_iter().chain(self.sign_ins.revocations()).collect()
+    }
+
+    pub(crate) fn run_sign_ins(&mut self, now: Moment) {
+        self.sign_ins.expire(now);
+        let due = self.sign_ins.replays.iter().filter(|(_, (_, at))| *at <= now);
+        let due: Vec<_> = due.map(|(peer, _)| peer.clone()).collect();
+        for peer in due {
+            for session in self.sign_ins.portion(&peer, now) {
+                if let Some(link) = self.peers.get(&peer).copied() {
+                    self.links.send(link, &Frame::SignedIn(session));
+                }
+            }
+        }
+    }
+
+    /// The links have changed, or what an edge says of itself: the HTTP side is told.
+    pub(crate) fn tell_http(&mut self) {
+        let linked_edges = self.edges.iter().filter(|(_, edge)| edge.link.is_some());
+        let linked = linked_edges.clone().map(|(name, _)| name).chain(self.peers.keys()).cloned().collect();
+        let edges: Vec<_> = linked_edges
+            .filter_map(|(name, edge)| {
+                let (host, port) = edge.hello.contact.rsplit_once(':')?;
+                Some(EdgeContact {
+                    node: name.clone(),
+                    host: host.to_owned(),
+                    sip_port: port.parse().ok()?,
+                    https_port: edge.services.0,
+                    xmpp_port: edge.services.1,
+                })
+            })
+            .collect();
+        let own = (self.settings.node.clone(), self.agent());
+        let others = self
+            .peers
+            .iter()
+            .filter_map(|(name, link)| Some((name.clone(), self.links.get(*link)?.peer()?.contact.clone())));
+        let cores: Vec<_> = std::iter::once(own)
+            .chain(others)
+            .filter_map(|(node, contact)| {
+                let route = client_route(contact.rsplit_once(':')?.0, node.as_str());
+                Some(CoreContact { node, route })
+            })
+            .collect();
+        self.told(SignInFact::Linked(linked));
+        if self.sign_ins.told.as_ref() != Some(&(edges.clone(), cores.clone())) {
+            self.sign_ins.told = Some((edges.clone(), cores.clone()));
+            self.told(SignInFact::Contacts { edges, cores });
+        }
+    }
+
+    fn told(&mut self, fact: SignInFact) {
+        self.outputs.push_back(Output::SignIn(fact));
+    }
+
+    fn tell_everybody(&mut self, frame: &Frame) {
+        self.tell_edges(frame);
+        self.tell_cores(frame);
+    }
+
+    fn tell_edges(&mut self, frame: &Frame) {
+        for link in self.edges.values().filter_map(|edge| edge.link) {
+            self.links.send(link, frame);
+        }
+    }
+
+    fn tell_cores(&mut self, frame: &Frame) {
+        for link in self.peers.values() {
+            self.links.send(*link, frame);
+        }
+    }
+
+    /// Users signed in, as far as this core knows, for tests of what it believes.
+    #[must_use]
+    pub fn signed_in(&self) -> usize {
+        self.sign_ins.len()
+    }
+}

@@ -1,0 +1,274 @@
+//! The credential cache: what an authority has said about a user's password, so that it is asked once in a
+//! refresh interval; and which tokens were revoked.
+//!
+//! Neither passwords nor anything they can be guessed from without the key is kept: the [`Verifier`] is a
+//! keyed hash, equal at all cores that share a key. A different password for a cached user is *unknown*
+//! here: the authority is asked, and if it is right it takes the place of the old one. If it is wrong the
+//! old one stays, or strangers could empty the cache.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeway_model::Secret;
+use edgeway_model::sign_in::{Revocation, Session, Subject};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::limits::{CREDENTIALS_MAX, REFUSED_FOR, REFUSED_MAX, REVOCATIONS_MAX};
+
+/// The keyed hash of a user's password: HMAC-SHA256 (RFC 2104). Compared in constant time.
+#[derive(Clone, Debug)]
+pub struct Verifier(Secret<32>);
+
+impl Verifier {
+    /// Of `password` of `subject`, under the key that cores share.
+    #[must_use]
+    pub fn new(key: &Secret<32>, subject: &Subject, password: &str) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104 §2)")]
+        let mut mac = <Hmac<Sha256>>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+        // Lengths go before names: no two (deployment, user, password) have the same bytes.
+        for name in [subject.deployment.as_str(), subject.user.as_str()] {
+            mac.update(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes());
+            mac.update(name.as_bytes());
+        }
+        mac.update(password.as_bytes());
+        Self(Secret::new(mac.finalize().into_bytes().into()))
+    }
+
+    /// For a [`Session`].
+    #[must_use]
+    pub fn secret(&self) -> Secret<32> {
+        self.0.clone()
+    }
+
+    fn is(&self, other: &Secret<32>) -> bool {
+        self.0.expose().ct_eq(other.expose()).into()
+    }
+}
+
+/// What the cache knows of credentials.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The authority has said yes within the refresh interval.
+    Good(Arc<Session>),
+    /// The authority has said no a moment ago.
+    Refused,
+    /// It must be asked.
+    Unknown,
+}
+
+/// What became of a session that was to be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is the user's session now.
+    Yes,
+    /// There is a later one of this user, which stays.
+    Superseded,
+    /// It began before the user was revoked, or has ended, or says it begins later than clocks differ.
+    Over,
+}
+
+/// Verified credentials, refused ones, and revocations. Times are Unix milliseconds, because cores share
+/// them.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    interval_ms: u64,
+    sessions: BTreeMap<Subject, Arc<Session>>,
+    by_end: BTreeSet<(u64, Subject)>,
+    refused: VecDeque<(u64, Subject, Verifier)>,
+    revocations: Revocations,
+}
+
+impl Credentials {
+    /// An empty one. `interval`: the credentials refresh interval.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        let interval_ms = millis(interval);
+        let (sessions, by_end, refused) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
+        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::new(interval) }
+    }
+
+    /// What is known of these credentials. What has expired is unknown, whether it was swept or not.
+    #[must_use]
+    pub fn look(&self, subject: &Subject, verifier: &Verifier, now_ms: u64) -> Found {
+        if let Some(session) = self.current(subject, now_ms)
+            && session.verifier.as_ref().is_some_and(|known| verifier.is(known))
+        {
+            return Found::Good(Arc::clone(session));
+        }
+        let within = |(at, ..): &&(u64, Subject, Verifier)| now_ms.saturating_sub(*at) < millis(REFUSED_FOR);
+        let mut lately = self.refused.iter().rev().take_while(within);
+        if lately.any(|(_, who, known)| who == subject && verifier.is(&known.0)) {
+            return Found::Refused;
+        }
+        Found::Unknown
+    }
+
+    /// The session of a user, if it has not ended.
+    #[must_use]
+    pub fn current(&self, subject: &Subject, now_ms: u64) -> Option<&Arc<Session>> {
+        self.sessions.get(subject).filter(|session| now_ms < session.until_ms)
+    }
+
+    /// The authority said yes, here or (`session` then came over a link) at another core. Of two sessions of one
+    /// user the one stays whose authority was asked later, whatever order they come in; none comes back
+    /// from before a revocation, and none lasts longer from now than the refresh interval.
+    pub fn remember(&mut self, session: Arc<Session>, now_ms: u64) -> Remembered {
+        let end = session.until_ms.min(now_ms.saturating_add(self.interval_ms));
+        let from_the_future = session.since_ms > now_ms.saturating_add(SKEW_MS);
+        if end <= now_ms || from_the_future || self.revocations.covers(&session.subject, session.since_ms) {
+            return Remembered::Over;
+        }
+        if let Some(known) = self.current(&session.subject, now_ms) {
+            // A sign-in by token does not displace what is known of the password.
+            let later = session.since_ms >= known.since_ms;
+            if !later || (session.verifier.is_none() && known.verifier.is_some()) {
+                return Remembered::Superseded;
+            }
+        }
+        let session = if end == session.until_ms {
+            session
+        } else {
+            Arc::new(Session { until_ms: end, ..Session::clone(&session) })
+        };
+        self.purge(&session.subject.clone());
+        if self.sessions.len() >= CREDENTIALS_MAX
+            && let Some((_, first)) = self.by_end.first().cloned()
+        {
+            self.purge(&first);
+        }
+        self.refused.retain(|(_, who, _)| *who != session.subject);
+        self.by_end.insert((end, session.subject.clone()));
+        self.sessions.insert(session.subject.clone(), session);
+        Remembered::Yes
+    }
+
+    /// The authority said no.
+    pub fn refuse(&mut self, subject: &Subject, verifier: &Verifier, now_ms: u64) {
+        let old = |(at, ..): &(u64, Subject, Verifier)| now_ms.saturating_sub(*at) >= millis(REFUSED_FOR);
+        while self.refused.len() >= REFUSED_MAX || self.refused.front().is_some_and(old) {
+            self.refused.pop_front();
+        }
+        self.refused.push_back((now_ms, subject.clone(), verifier.clone()));
+    }
+
+    /// Forgets a user's credentials; tokens stay good. Says whether there were any.
+    pub fn purge(&mut self, subject: &Subject) -> bool {
+        let Some(session) = self.sessions.remove(subject) else { return false };
+        self.by_end.remove(&(session.until_ms, subject.clone()));
+        true
+    }
+
+    /// Forgets a user's credentials, and holds tokens issued before for revoked from now on. Says whether
+    /// that is news.
+    pub fn revoke(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
+        let news = self.revocations.add(revocation, now_ms);
+        if self.sessions.get(&revocation.subject).is_some_and(|known| known.since_ms < revocation.before_ms) {
+            self.purge(&revocation.subject);
+        }
+        news
+    }
+
+    /// The revocations in force.
+    #[must_use]
+    pub const fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Takes out of memory what has ended: every credentials cleanup interval. Says how many entries went.
+    pub fn sweep(&mut self, now_ms: u64) -> usize {
+        let before = self.sessions.len();
+        while let Some((_, subject)) = self.by_end.first().filter(|(end, _)| *end <= now_ms).cloned() {
+            self.purge(&subject);
+        }
+        self.refused.retain(|(at, ..)| now_ms.saturating_sub(*at) < millis(REFUSED_FOR));
+        self.revocations.sweep(now_ms);
+        before - self.sessions.len()
+    }
+
+    /// Users whose credentials are known, those that have ended and were not swept yet included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether nobody's are.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
+/// Which tokens hold no longer although they have not expired. Kept by edges and cores alike.
+#[derive(Clone, Debug)]
+pub struct Revocations {
+    lifetime_ms: u64,
+    before: BTreeMap<Subject, u64>,
+    by_age: BTreeSet<(u64, Subject)>,
+}
+
+impl Revocations {
+    /// None. `lifetime`: of tokens; after that a revocation is about nothing.
+    #[must_use]
+    pub fn new(lifetime: Duration) -> Self {
+        Self { lifetime_ms: millis(lifetime), before: BTreeMap::new(), by_age: BTreeSet::new() }
+    }
+
+    /// Whether what was issued to `subject` at this time is revoked.
+    #[must_use]
+    pub fn covers(&self, subject: &Subject, issued_ms: u64) -> bool {
+        self.before.get(subject).is_some_and(|before| issued_ms < *before)
+    }
+
+    /// Adds one; says whether it is news. One of the far future is taken as of now: it would lock the user
+    /// out until then.
+    pub fn add(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
+        let before = revocation.before_ms.min(now_ms.saturating_add(SKEW_MS));
+        if before.saturating_add(self.lifetime_ms) <= now_ms {
+            return false;
+        }
+        let known = self.before.get(&revocation.subject).copied();
+        if known.is_some_and(|known| known >= before) {
+            return false;
+        }
+        if let Some(known) = known {
+            self.by_age.remove(&(known, revocation.subject.clone()));
+        }
+        if self.before.len() >= REVOCATIONS_MAX
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.before.remove(&oldest);
+        }
+        self.by_age.insert((before, revocation.subject.clone()));
+        self.before.insert(revocation.subject.clone(), before);
+        true
+    }
+
+    /// Forgets those whose tokens have all expired.
+    pub fn sweep(&mut self, now_ms: u64) {
+        let lifetime = self.lifetime_ms;
+        let over = |at: u64| at.saturating_add(lifetime).saturating_add(SKEW_MS) <= now_ms;
+        while let Some((at, subject)) = self.by_age.first().filter(|(at, _)| over(*at)).cloned() {
+            self.by_age.remove(&(at, subject.clone()));
+            self.before.remove(&subject);
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Revocation> + '_ {
+        self.before.iter().map(|(subject, before)| Revocation { subject: subject.clone(), before_ms: *before })
+    }
+}
+
+/// How far clocks of nodes may differ.
+const SKEW_MS: u64 = 60_000;
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "credentials/tests.rs"]
+mod tests;

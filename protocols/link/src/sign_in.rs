@@ -1,0 +1,112 @@
+//! The fields of the frames about sign-in: keys, sessions, revocations.
+//!
+//! A session holds what is as good as a password. It goes from core to core and nowhere else:
+//! [`Frame::encode_for`](crate::Frame::encode_for) makes no bytes of it for an edge.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use edgeway_model::Secret;
+use edgeway_model::sign_in::{
+    Deployment, DigestSecret, Profile, Revocation, Session, Subject, TokenKey, USER_BYTES_MAX, UserName,
+};
+
+use crate::frame::FrameFault;
+use crate::limits::{SESSION_NAMES_MAX, SESSION_SERVERS_MAX, STRING_BYTES_MAX, TOKEN_KEYS_MAX};
+use crate::wire::{Reader, write_string};
+
+// The names of users and deployments are never cut by `write_string`.
+const _: () = assert!(USER_BYTES_MAX <= STRING_BYTES_MAX);
+
+pub(crate) fn write_keys(keys: &[TokenKey], out: &mut BytesMut) {
+    let keys = &keys[..keys.len().min(TOKEN_KEYS_MAX)];
+    out.put_u8(u8::try_from(keys.len()).unwrap_or(0));
+    for key in keys {
+        out.put_slice(&key.id);
+        out.put_slice(&key.public);
+    }
+}
+
+pub(crate) fn read_keys(reader: &mut Reader) -> Result<Vec<TokenKey>, FrameFault> {
+    let count = usize::from(reader.u8()?);
+    if count > TOKEN_KEYS_MAX {
+        return Err(FrameFault::Field("number of keys"));
+    }
+    (0..count).map(|_| Ok(TokenKey { id: reader.array()?, public: reader.array()? })).collect()
+}
+
+pub(crate) fn write_revocation(revocation: &Revocation, out: &mut BytesMut) {
+    write_subject(&revocation.subject, out);
+    out.put_u64(revocation.before_ms);
+}
+
+pub(crate) fn read_revocation(reader: &mut Reader) -> Result<Revocation, FrameFault> {
+    Ok(Revocation { subject: read_subject(reader)?, before_ms: reader.u64()? })
+}
+
+pub(crate) fn write_session(session: &Session, out: &mut BytesMut) {
+    write_subject(&session.subject, out);
+    out.put_u64(session.since_ms);
+    out.put_u64(session.until_ms);
+    out.put_u8(u8::from(session.verifier.is_some()));
+    if let Some(verifier) = &session.verifier {
+        out.put_slice(verifier.expose());
+    }
+    out.put_u8(u8::from(session.digest.is_some()));
+    if let Some(digest) = &session.digest {
+        write_string(&digest.realm, out);
+        out.put_slice(digest.md5.expose());
+        out.put_slice(digest.sha256.expose());
+    }
+    write_strings(&session.devices, SESSION_NAMES_MAX, out);
+    write_strings(&session.numbers, SESSION_NAMES_MAX, out);
+    write_strings(&session.profile.uds_servers, SESSION_SERVERS_MAX, out);
+    write_strings(&session.profile.im_servers, SESSION_SERVERS_MAX, out);
+}
+
+pub(crate) fn read_session(reader: &mut Reader) -> Result<Arc<Session>, FrameFault> {
+    let subject = read_subject(reader)?;
+    let (since_ms, until_ms) = (reader.u64()?, reader.u64()?);
+    let verifier = if reader.flag()? { Some(Secret::new(reader.array()?)) } else { None };
+    let digest = if reader.flag()? {
+        let realm = reader.string()?;
+        let (md5, sha256) = (Secret::new(reader.array()?), Secret::new(reader.array()?));
+        Some(DigestSecret { realm, md5, sha256 })
+    } else {
+        None
+    };
+    let devices = read_strings(reader, SESSION_NAMES_MAX)?;
+    let numbers = read_strings(reader, SESSION_NAMES_MAX)?;
+    let profile = Profile {
+        uds_servers: read_strings(reader, SESSION_SERVERS_MAX)?,
+        im_servers: read_strings(reader, SESSION_SERVERS_MAX)?,
+    };
+    Ok(Arc::new(Session { subject, until_ms, since_ms, verifier, digest, devices, numbers, profile }))
+}
+
+fn write_subject(subject: &Subject, out: &mut BytesMut) {
+    write_string(subject.deployment.as_str(), out);
+    write_string(subject.user.as_str(), out);
+}
+
+fn read_subject(reader: &mut Reader) -> Result<Subject, FrameFault> {
+    let deployment = Deployment::new(&reader.string()?).ok_or(FrameFault::Field("deployment"))?;
+    let user = UserName::new(&reader.string()?).ok_or(FrameFault::Field("user name"))?;
+    Ok(Subject { deployment, user })
+}
+
+fn write_strings(strings: &[String], most: usize, out: &mut BytesMut) {
+    let strings = &strings[..strings.len().min(most)];
+    out.put_u8(u8::try_from(strings.len()).unwrap_or(0));
+    for string in strings {
+        write_string(string, out);
+    }
+}
+
+fn read_strings(reader: &mut Reader, most: usize) -> Result<Vec<String>, FrameFault> {
+    let count = usize::from(reader.u8()?);
+    if count > most {
+        return Err(FrameFault::Field("number of strings"));
+    }
+    (0..count).map(|_| reader.string()).collect()
+}
