@@ -44,3 +44,30 @@ pub const ARGON2_WAITING_MAX: usize = 256;
 
 /// Longest password, bytes. Longer ones are refused unread.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Longest answer of UDS, bytes: a user with a hundred devices has about 100 KiB.
+pub const UDS_ANSWER_BYTES_MAX: usize = 512 * 1024;
+
+/// Deepest element of an answer of UDS: they are five deep.
+pub const UDS_DEPTH_MAX: usize = 32;
+
+/// Elements of an answer of UDS: a device has about ten.
+pub const UDS_ELEMENTS_MAX: usize = 16_384;
+
+/// Attributes of one element of an answer of UDS: they have four.
+pub const UDS_ATTRIBUTES_MAX: usize = 32;
+
+/// Devices, numbers or servers of one answer of UDS that are taken.
+pub const UDS_NAMES_MAX: usize = 256;
+
+/// Longest name of a device, number or server that is taken, bytes.
+pub const UDS_NAME_BYTES_MAX: usize = 128;
+
+/// Time one node has to answer one question of UDS: another one is asked within [`CHECK_WITHIN`].
+pub const UDS_ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Nodes of a cluster that are asked the same before the cluster counts as unavailable.
+pub const UDS_NODES_TRIED_MAX: usize = 3;
+
+/// Clusters of a deployment that are asked for a user's home at once.
+pub const UDS_CLUSTERS_MAX: usize = 16;
