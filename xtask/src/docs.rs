@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("protocols/sip/src", "SIP messages and transactions"),
     ("protocols/media/src", "SRTP and relays"),
     ("protocols/link/src", "The link between edge and core"),
+    ("protocols/http-proxy/src", "What clients ask over HTTPS"),
     ("policy/src", "Policies"),
     ("nodes/edge-node/src", "The edge"),
     ("nodes/core-node/src", "The core"),
@@ -25,6 +26,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src/media", "Media threads"),
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
+    ("connectors/src/sign_in", "Sign-in at the core"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];

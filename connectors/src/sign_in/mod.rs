@@ -1,3 +1,5 @@
 //! Sign-in: who checks credentials ([`authority`]).
 
 pub mod authority;
+pub mod keys;
+pub mod limits;

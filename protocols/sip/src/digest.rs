@@ -11,6 +11,7 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroize as _;
 
 use crate::limits::{DIGEST_PARAMS_MAX, DIGEST_VALUE_BYTES_MAX};
 use crate::value;
@@ -67,6 +68,15 @@ fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// The raw hashes of user, realm and password, with MD5 and SHA-256: to be kept where one is wanted in the
+/// place of the password (RFC 7616 §3.4.2).
+#[must_use]
+pub fn hashes(user: &str, realm: &str, password: &str) -> (Secret<16>, Secret<32>) {
+    let parts = [user, realm, password];
+    let (md5, sha256) = (feed(Md5::new(), &parts).finalize(), feed(Sha256::new(), &parts).finalize());
+    (Secret::new(md5.into()), Secret::new(sha256.into()))
+}
+
 /// The hash of user, realm and password: as good as the password for that realm, so a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ha1 {
@@ -82,6 +92,30 @@ impl Ha1 {
         let mut hex = [0; 64];
         hex[..hash.len()].copy_from_slice(hash.as_bytes());
         Self { hex: Secret::new(hex), algorithm }
+    }
+
+    /// Out of the raw MD5 hash, as [`hashes`] makes it.
+    #[must_use]
+    pub fn from_md5(hash: &Secret<16>) -> Self {
+        Self::from_hash(Algorithm::Md5, hash.expose())
+    }
+
+    /// Out of the raw SHA-256 hash, as [`hashes`] makes it.
+    #[must_use]
+    pub fn from_sha256(hash: &Secret<32>) -> Self {
+        Self::from_hash(Algorithm::Sha256, hash.expose())
+    }
+
+    fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(hash) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        let ha1 = Self { hex: Secret::new(text), algorithm };
+        text.zeroize();
+        ha1
     }
 
     /// The algorithm it was made with; no other can use it.
@@ -396,6 +430,14 @@ mod tests {
         assert_eq!(answer.response, "8ca523f5e9506fed4657c9700eebdbec");
         let answer = challenge(Algorithm::Sha256).answer(&ASKED, "Mufasa", "Circle of Life");
         assert_eq!(answer.response, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1");
+    }
+
+    #[test]
+    fn raw_hashes_are_the_same_secret() {
+        let (md5, sha256) = hashes("Mufasa", "http-auth@example.org", "Circle of Life");
+        let of = |algorithm| Ha1::new(algorithm, "Mufasa", "http-auth@example.org", "Circle of Life");
+        assert_eq!(Ha1::from_md5(&md5), of(Algorithm::Md5));
+        assert_eq!(Ha1::from_sha256(&sha256), of(Algorithm::Sha256));
     }
 
     #[test]

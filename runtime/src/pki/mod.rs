@@ -21,6 +21,7 @@ pub mod limits;
 pub mod pairing;
 #[cfg(test)]
 mod scenario;
+mod shared_secret;
 mod store;
 pub mod tls;
 pub mod token;
@@ -35,6 +36,7 @@ pub use edges::{EdgeBook, EdgeRecord};
 pub use identity::{Identity, NodeKey, NodeState, Role, node_of, server_name};
 pub use invites::Invites;
 pub use pairing::{CoreJoined, JoinDesk, JoinError, Joined, TokenSourceError, join as join_edge, read_token};
+pub use shared_secret::shared_secret;
 pub use tls::explain;
 pub use token::{Token, TokenError};
 pub use trust::{Trust, TrustedLink};
@@ -66,6 +68,15 @@ pub enum PkiError {
         path: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A file should hold a secret and does not.
+    #[error(
+        "{} does not hold 32 bytes in hexadecimal or base64; copy it from a core that shares it, or remove it and a new one is made",
+        path.display()
+    )]
+    NoSecret {
+        /// The file.
+        path: PathBuf,
     },
     /// A certificate that is to be made, or was handed over, breaks a rule.
     #[error("certificate refused: {0}")]

@@ -1,0 +1,42 @@
+//! Bounds of sign-in, each with its reason.
+
+use std::time::Duration;
+
+/// Peers whose token keys are known: more cores than stand in for each other.
+pub const PEERS_MAX: usize = 64;
+
+/// Keys one peer may sign with: the present one, and those before it.
+pub const PEER_KEYS_MAX: usize = 8;
+
+/// Checks of credentials that may be under way: each holds a connection to whoever checks them for up to ten
+/// seconds. Those beyond are told to come back.
+pub const CHECKS_MAX: usize = 1_024;
+
+/// Checks that fail one after the other before the authority counts as away: one user's home node may be down
+/// while those of others are not.
+pub const FAILURES_MAX: u32 = 3;
+
+/// How long an authority that is away is not asked; doubled with each question it leaves open. Clients are
+/// answered at once meanwhile.
+pub const AWAY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest an authority that is away is not asked: an outage ends at most so much later for users.
+pub const AWAY_MAX: Duration = Duration::from_secs(8);
+
+/// What clients are told to wait when credentials cannot be checked, before they ask again.
+pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// Bytes of a request's body that the small lane reads: a token request (RFC 6749 §4.1.3) is shorter.
+pub const SMALL_BODY_BYTES_MAX: usize = 8 * 1_024;
+
+/// Questions for single sign-on that ask inside and may be under way: nobody has signed in to ask them.
+pub const SSO_QUESTIONS_MAX: usize = 16;
+
+/// How long the answers of the name system about services inside are kept; one that failed as long.
+pub const SERVICES_FOR: Duration = Duration::from_secs(30);
+
+/// Domains whose services are kept: as many as a core serves.
+pub const SERVICES_MAX: usize = 1_024;
+
+/// Servers of one service that clients are told.
+pub const SERVERS_MAX: usize = 32;
