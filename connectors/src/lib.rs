@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `oauth/` | access tokens of call managers |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
@@ -15,6 +16,7 @@
 
 pub mod authorities;
 pub mod discovery;
+pub mod oauth;
 pub mod proxy;
 pub mod sign_in;
 pub mod unified_cm;

@@ -71,3 +71,25 @@ pub const UDS_NODES_TRIED_MAX: usize = 3;
 
 /// Clusters of a deployment that are asked for a user's home at once.
 pub const UDS_CLUSTERS_MAX: usize = 16;
+
+/// Longest access token, bytes: those of call managers have two to four thousand, an encrypted part included.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest key id in an access token, bytes.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
+
+/// Audiences of one access token that are looked at.
+pub const TOKEN_AUDIENCES_MAX: usize = 16;
+
+/// Keys one access token without a key id, or with one that several have, is tried with.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 8;
+
+/// How much clocks of call manager and core may differ.
+pub const TOKEN_SKEW: Duration = Duration::from_secs(60);
+
+/// How soon an unknown key makes discovery look at the keys again: whoever makes tokens up must not make it ask
+/// the call managers for each.
+pub const TOKEN_KEYS_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a sign-in waits for that look.
+pub const TOKEN_KEYS_WITHIN: Duration = Duration::from_secs(4);
