@@ -9,6 +9,7 @@
 pub mod allow_list;
 pub mod credentials;
 pub mod discovery;
+pub mod fuzzing;
 pub mod health;
 pub mod limits;
 pub mod location;
