@@ -36,7 +36,7 @@ pub struct Tokens {
     servers: Current,
     fetch_keys: FetchKeys,
     /// Asked what else is known of the user.
-    call_managers: Rc<dyn Authority>,
+    unified_cm: Rc<dyn Authority>,
     /// One asks for keys, the others wait for what it brings.
     asking: tokio::sync::Mutex<()>,
     asked: Cell<Option<Instant>>,
@@ -56,13 +56,13 @@ enum Signature {
 }
 
 impl Tokens {
-    /// Tokens for users of a deployment, signed with keys in `servers`. `call_managers` must be their authority.
+    /// Tokens for users of a deployment, signed with keys in `servers`. `unified_cm` must be their authority.
     #[must_use]
     pub fn new(
         settings: &DeploymentSettings,
         servers: Current,
         fetch_keys: FetchKeys,
-        call_managers: Rc<dyn Authority>,
+        unified_cm: Rc<dyn Authority>,
     ) -> Self {
         Self {
             deployment: settings.name.clone(),
@@ -70,7 +70,7 @@ impl Tokens {
             audiences: settings.oauth_audiences.clone(),
             servers,
             fetch_keys,
-            call_managers,
+            unified_cm,
             asking: tokio::sync::Mutex::new(()),
             asked: Cell::new(None),
         }
@@ -89,7 +89,7 @@ impl Tokens {
             }
             Signature::Wrong | Signature::UnknownKey { some_missing: false } => return Verdict::Refused,
         }
-        match self.call_managers.check(subject, credential).await {
+        match self.unified_cm.check(subject, credential).await {
             Verdict::Good(mut known) => {
                 known.until_ms = Some(said.until_ms);
                 Verdict::Good(known)

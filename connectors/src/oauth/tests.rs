@@ -16,11 +16,11 @@ use super::*;
 use crate::sign_in::authority::Known;
 
 /// A call manager that knows alice whatever she shows.
-struct CallManager {
+struct Clusters {
     verdicts: RefCell<Vec<Verdict>>,
 }
 
-impl Authority for CallManager {
+impl Authority for Clusters {
     fn check<'a>(&'a self, subject: &'a Subject, _: &'a Credential) -> LocalFuture<'a, Verdict> {
         let good = Verdict::Good(Box::new(Known {
             user: subject.user.clone(),
@@ -83,7 +83,7 @@ fn snapshot(clusters: Vec<Cluster>) -> Snapshot {
 struct Site {
     current: Current,
     asked: Rc<Cell<usize>>,
-    call_manager: Rc<CallManager>,
+    clusters: Rc<Clusters>,
     tokens: Tokens,
 }
 
@@ -112,9 +112,9 @@ impl Site {
             oauth: true,
             oauth_audiences: audiences.iter().map(|one| (*one).to_owned()).collect(),
         };
-        let call_manager = Rc::new(CallManager { verdicts: RefCell::default() });
-        let tokens = Tokens::new(&settings, current.clone(), fetch_keys, Rc::clone(&call_manager) as Rc<dyn Authority>);
-        Self { current, asked, call_manager, tokens }
+        let clusters = Rc::new(Clusters { verdicts: RefCell::default() });
+        let tokens = Tokens::new(&settings, current.clone(), fetch_keys, Rc::clone(&clusters) as Rc<dyn Authority>);
+        Self { current, asked, clusters, tokens }
     }
 
     async fn check(&self, user: &str, token: &str) -> Verdict {
@@ -128,7 +128,7 @@ fn is_refused(verdict: &Verdict) -> bool {
 }
 
 #[tokio::test]
-async fn a_token_of_the_deployments_call_manager_is_taken_for_its_user_until_it_ends() {
+async fn a_token_of_the_deployments_cluster_is_taken_for_its_user_until_it_ends() {
     let signer = Signer::new("k1");
     let site = Site::new(snapshot(vec![cluster("default", vec![signer.key()])]), None, &[]);
     let Verdict::Good(known) = site.check("Alice", &signer.token("alice", SCOPE, 900)).await else { panic!("good") };
@@ -207,12 +207,12 @@ async fn without_keys_nothing_can_be_said() {
 }
 
 #[tokio::test]
-async fn what_the_call_manager_says_of_a_good_token_counts() {
+async fn what_the_cluster_says_of_a_good_token_counts() {
     let signer = Signer::new("k1");
     let site = Site::new(snapshot(vec![cluster("default", vec![signer.key()])]), None, &[]);
     let token = signer.token("alice", SCOPE, 900);
-    site.call_manager.verdicts.borrow_mut().push(Verdict::Refused);
+    site.clusters.verdicts.borrow_mut().push(Verdict::Refused);
     assert!(is_refused(&site.check("alice", &token).await), "withdrawn there");
-    site.call_manager.verdicts.borrow_mut().push(Verdict::Unavailable { why: "down".to_owned() });
+    site.clusters.verdicts.borrow_mut().push(Verdict::Unavailable { why: "down".to_owned() });
     assert!(matches!(site.check("alice", &token).await, Verdict::Unavailable { .. }));
 }
