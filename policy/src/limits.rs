@@ -49,6 +49,21 @@ pub const SLOW_START: Duration = Duration::from_secs(30);
 /// The longest a registrar's own Retry-After keeps us away from it.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// Nodes of one cluster of UC servers: a Unified CM cluster has 21 at most, of all kinds.
+pub const CLUSTER_NODES_MAX: usize = 64;
+
+/// TFTP servers of one cluster.
+pub const TFTP_SERVERS_MAX: usize = 16;
+
+/// Keys that one cluster signs its tokens with: the one in use, the one before, and room.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// Id or DER of such a key, bytes: RSA with 8,192 bits has 1,062.
+pub const TOKEN_KEY_BYTES_MAX: usize = 2_048;
+
+/// Version of a UC server, bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+
 /// Users whose attempts to sign in are counted at a time: more than one core serves, and at 24 attempts
 /// each at most some 100 MiB.
 pub const RATE_USERS_MAX: usize = 65_536;
