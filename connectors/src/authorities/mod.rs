@@ -3,6 +3,7 @@
 pub mod limits;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use edgeway_config::settings::CoreSettings;
@@ -12,6 +13,7 @@ use edgeway_runtime::http::{LocalFuture, Teller};
 
 use crate::discovery::Current;
 use crate::sign_in::authority::{Authority, Credential, Verdict};
+use crate::users_file::UsersFile;
 
 /// Asks discovery to look at the token keys of a deployment's call managers again, now. Ends when it has, or
 /// could not; what it found is in [`Current`] by then.
@@ -39,7 +41,8 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Makes them. Files are read now: a core with an unreadable users file or CA does not start.
+    /// Makes them, on the `LocalSet` of the HTTP thread. Files are read now: a core with an unreadable users
+    /// file or CA does not start.
     ///
     /// # Errors
     /// [`AuthorityFault`].
@@ -63,13 +66,15 @@ impl Authorities {
 fn one(
     _settings: &CoreSettings,
     deployment: &DeploymentSettings,
-    _needs: &Needs,
+    needs: &Needs,
 ) -> Result<Option<Rc<dyn Authority>>, AuthorityFault> {
     let passwords: Option<Rc<dyn Authority>> = match &deployment.authority {
-        AuthoritySettings::None
-        | AuthoritySettings::UnifiedCm
-        | AuthoritySettings::Ldap(_)
-        | AuthoritySettings::Users { .. } => None,
+        AuthoritySettings::None | AuthoritySettings::UnifiedCm | AuthoritySettings::Ldap(_) => None,
+        AuthoritySettings::Users { file } => {
+            let file = UsersFile::open(Path::new(file), needs.teller.clone())?;
+            tokio::task::spawn_local(UsersFile::watch(Rc::downgrade(&file)));
+            Some(file)
+        }
     };
     let tokens: Option<Rc<dyn Authority>> = None;
     Ok((passwords.is_some() || tokens.is_some()).then(|| Rc::new(ByKind { passwords, tokens }) as Rc<dyn Authority>))
