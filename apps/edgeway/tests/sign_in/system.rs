@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use edgeway_config::{CertificateFiles, parse_core, parse_edge};
+use edgeway_config::{CertificateFiles, LogFormat, parse_core, parse_edge};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_lab_servers::ca::LabCa;
@@ -100,6 +100,10 @@ pub(crate) struct System {
 impl System {
     /// Starts it and waits until the core knows its call managers. `more` is added to the core's file.
     pub(crate) async fn start(name: &str, more: &str) -> Self {
+        // To see what the nodes say: EDGEWAY_LOG=debug.
+        if let Ok(level) = std::env::var("EDGEWAY_LOG") {
+            edgeway_runtime::log::start(&level, LogFormat::Human);
+        }
         let folder = Folder::new(name);
         let uc_ca = LabCa::new("UC CA").expect("a CA");
         let cluster = cluster(DOMAIN, &uc_ca);
