@@ -45,6 +45,7 @@ pub struct CoreInside {
     allowed: InForce,
     /// `None` where nobody can sign in: then nothing is carried anywhere.
     proxy: Option<Proxy>,
+    client: Option<HttpClient>,
     trusts: Trusts,
     discovery: Rc<Discovery>,
     kept: Kept,
@@ -73,6 +74,8 @@ impl CoreInside {
         let needs = Needs {
             servers: discovery.current(),
             fetch_keys: Rc::new(move |deployment| Box::pin(Rc::clone(&asked_again).fetch_keys(deployment))),
+            http: client.clone(),
+            resolver: resolver.clone(),
             teller: teller.clone(),
         };
         let authorities = Authorities::new(settings, &needs).map_err(|fault| fault.to_string())?;
@@ -90,7 +93,8 @@ impl CoreInside {
         let inside = Rc::new(Self {
             small: Small::new(Rc::clone(&desk), services, &settings.deployments),
             allowed: InForce::new(settings, discovery.current())?,
-            proxy: client.map(|client| Proxy::new(client, settings.node.clone())),
+            proxy: client.clone().map(|client| Proxy::new(client, settings.node.clone())),
+            client,
             trusts,
             kept,
             deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
@@ -111,6 +115,9 @@ impl CoreInside {
     }
 
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
+        if let Some(client) = &self.client {
+            self.trusts.follow(&self.discovery, client);
+        }
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         match Lane::parse(path) {
@@ -157,7 +164,6 @@ impl CoreInside {
             }
         };
         let Some(proxy) = &self.proxy else { return answers::forbidden() };
-        self.trusts.follow(&self.discovery, proxy);
         let facts = ClientFacts { edge, address: shown.address, request: request_id(&head.headers) };
         proxy.forward(&onward, Request::from_parts(head, body), &facts).await
     }
@@ -323,7 +329,7 @@ impl Trusts {
     }
 
     /// Nodes of a cluster are trusted as its publisher is.
-    fn follow(&self, discovery: &Discovery, proxy: &Proxy) {
+    fn follow(&self, discovery: &Discovery, client: &HttpClient) {
         let snapshot = discovery.current().snapshot();
         if self.followed.replace(Some(snapshot.revision)) == Some(snapshot.revision) {
             return;
@@ -334,7 +340,7 @@ impl Trusts {
             let names = cluster.nodes.iter().map(|node| &node.name).chain(&cluster.tftp);
             trusts.extend(names.map(|name| (name.clone(), trust.clone())));
         }
-        proxy.client().set_trusts(trusts);
+        client.set_trusts(trusts);
     }
 }
 

@@ -67,12 +67,6 @@ impl Proxy {
         Self { client, within: Within::default(), node, seed: u64::from_be_bytes(seed) }
     }
 
-    /// The client it sends with.
-    #[must_use]
-    pub const fn client(&self) -> &HttpClient {
-        &self.client
-    }
-
     /// With other times and sizes than the usual.
     #[must_use]
     pub fn within(self, within: Within) -> Self {
