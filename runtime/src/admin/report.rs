@@ -47,6 +47,8 @@ fn registrar(registrar: &RegistrarStatus) -> Value {
     let state = if registrar.alive { "alive" } else { "failed" };
     json!({
         "name": registrar.name,
+        "deployment": registrar.deployment,
+        "zone": registrar.zone,
         "address": registrar.address.map(|address| address.to_string()),
         "transport": registrar.transport.map(Transport::param),
         "state": state,
@@ -84,9 +86,9 @@ pub fn table(status: &Value) -> String {
     }
     if status.get("role").and_then(Value::as_str) != Some("edge") {
         out.push('\n');
-        let columns = ["name", "address", "transport", "state", "why"];
+        let columns = ["zone", "deployment", "address", "transport", "state", "why"];
         let registrars = rows(status, "registrars", |one| columns.map(|column| cell(one.get(column))).to_vec());
-        grid(&mut out, &["registrar", "address", "transport", "state", "why"], &registrars, &[]);
+        grid(&mut out, &["zone", "deployment", "address", "transport", "state", "why"], &registrars, &[]);
     }
     out.push('\n');
     grid(&mut out, &["requests", "count"], &count_rows(status, "requests"), &[1]);
@@ -216,6 +218,8 @@ mod tests {
             ],
             registrars: vec![
                 RegistrarStatus {
+                    deployment: "default".into(),
+                    zone: "sip:pbx.example.com".into(),
                     name: "pbx.example.com".into(),
                     address: "10.0.0.5:5060".parse().ok(),
                     transport: Some(Transport::Tls),
@@ -223,6 +227,8 @@ mod tests {
                     why: None,
                 },
                 RegistrarStatus {
+                    deployment: "default".into(),
+                    zone: "CEtcp-cucm1".into(),
                     name: "2001:db8::5".into(),
                     address: "[2001:db8::5]:5060".parse().ok(),
                     transport: Some(Transport::Udp),
