@@ -5,16 +5,20 @@
 //! |---|---|
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `imp/` | what IM and Presence says of itself |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
+//! | `unity/` | what Unity Connection says of itself |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod authorities;
 pub mod discovery;
+pub mod imp;
 pub mod proxy;
 pub mod sign_in;
 pub mod unified_cm;
+pub mod unity;
 pub mod xml;

@@ -70,3 +70,34 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(4);
 
 /// Sources (SSRC) one media stream follows; a call transferred a few times may bring as many.
 pub const SOURCES_MAX: usize = 8;
+
+/// Requests the log of simulated UC servers keeps, the oldest forgotten first: a minute of 200 sign-ins a second,
+/// several requests each.
+pub const UC_LOG_MAX: usize = 65_536;
+
+/// Largest body simulated UC servers read.
+pub const UC_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Access tokens a simulated cluster remembers, the oldest forgotten first.
+pub const UC_TOKENS_MAX: usize = 16_384;
+
+/// Loopback addresses tried for one on which all ports of a UC server are free.
+pub const ADDRESS_TRIES_MAX: usize = 64;
+
+/// Attempts to take the ports of a server back that was switched off: its last connections may still be closing.
+pub const BIND_TRIES_MAX: usize = 200;
+
+/// How long records of the lab's DNS may be kept: changes should be seen soon.
+pub const DNS_TTL_SECS: u32 = 1;
+
+/// Questions the lab's DNS remembers.
+pub const DNS_LOG_MAX: usize = 16_384;
+
+/// What a call manager grants whatever a REGISTER asks for ("SIP Station KeepAlive Interval"), seconds.
+pub const STATION_EXPIRES_SECS: u32 = 120;
+
+/// How long a client of the lab waits for a whole HTTP answer.
+pub const CLIENT_ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// Largest body a client of the lab reads.
+pub const CLIENT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -19,6 +19,8 @@ pub(crate) enum Arrival {
     Ping,
     /// The answer to our double CRLF.
     Pong,
+    /// A STUN message (RFC 8489 §6.2.2).
+    Stun(Bytes),
     /// The stream is gone.
     Closed(String),
 }
@@ -101,7 +103,7 @@ async fn read<R: AsyncRead + Unpin, E>(
                 },
                 Ok(Some(Element::Ping)) => Arrival::Ping,
                 Ok(Some(Element::Pong)) => Arrival::Pong,
-                Ok(Some(Element::Stun(_))) => continue,
+                Ok(Some(Element::Stun(bytes))) => Arrival::Stun(bytes),
                 Ok(None) => break,
                 Err(fault) => return format!("framing lost: {fault}"),
             };

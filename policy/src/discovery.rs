@@ -1,7 +1,18 @@
 //! What discovery has found out about the UC servers: a snapshot, what follows from it, and what has
 //! changed between two.
 
+mod check;
+mod diff;
+#[cfg(test)]
+mod tests;
+mod zones;
+
+use std::fmt;
+
 use edgeway_model::sign_in::Deployment;
+
+pub use self::check::{Lie, is_host};
+pub use self::diff::{Change, What};
 
 /// All that is known of the UC servers, at one moment. Replaced whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +34,42 @@ pub enum Product {
     ImAndPresence,
     /// Unity Connection.
     Unity,
+}
+
+impl Product {
+    /// As a word of the settings and of the operator's tools.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnifiedCm => "unified_cm",
+            Self::ImAndPresence => "im_and_presence",
+            Self::Unity => "unity",
+        }
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::UnifiedCm, Self::ImAndPresence, Self::Unity].into_iter().find(|product| product.as_str() == word)
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnifiedCm => "Unified CM",
+            Self::ImAndPresence => "IM and Presence",
+            Self::Unity => "Unity Connection",
+        })
+    }
+}
+
+impl Snapshot {
+    /// The cluster of a publisher.
+    #[must_use]
+    pub fn cluster(&self, product: Product, publisher: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.product == product && cluster.publisher == publisher)
+    }
 }
 
 /// One cluster, as its publisher describes it.

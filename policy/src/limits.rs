@@ -52,6 +52,21 @@ pub const SLOW_START: Duration = Duration::from_secs(30);
 /// The longest a registrar's own Retry-After keeps us away from it.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// Nodes of one cluster of UC servers: a Unified CM cluster has 21 at most, of all kinds.
+pub const CLUSTER_NODES_MAX: usize = 64;
+
+/// TFTP servers of one cluster.
+pub const TFTP_SERVERS_MAX: usize = 16;
+
+/// Keys that one cluster signs its tokens with: the one in use, the one before, and room.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// Id or DER of such a key, bytes: RSA with 8,192 bits has 1,062.
+pub const TOKEN_KEY_BYTES_MAX: usize = 2_048;
+
+/// Version of a UC server, bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+
 /// Users whose attempts to sign in are counted at a time: more than one core serves, and at 24 attempts
 /// each at most some 100 MiB.
 pub const RATE_USERS_MAX: usize = 65_536;
@@ -79,3 +94,25 @@ pub const REFUSED_MAX: usize = 4_096;
 /// Revocations that are remembered, each until all tokens it is about have expired. Of more the one that
 /// ends first is forgotten: operators make them, by hand or by script.
 pub const REVOCATIONS_MAX: usize = 65_536;
+
+/// Rules of the HTTP allow list, automatic ones included: ten or so for each of some hundred nodes, and
+/// whatever an operator writes.
+pub const ALLOW_RULES_MAX: usize = 10_000;
+
+/// Methods of one rule.
+pub const ALLOW_METHODS_MAX: usize = 16;
+
+/// Longest description of a rule, bytes.
+pub const ALLOW_DESCRIPTION_BYTES_MAX: usize = 256;
+
+/// Longest path with its query that is compared with rules, bytes: as long as the edge lets it be.
+pub const ALLOW_PATH_BYTES_MAX: usize = 8 * 1024;
+
+/// Largest file of rules or tests, bytes: some hundred for each line.
+pub const ALLOW_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Tests of one tests file.
+pub const ALLOW_CASES_MAX: usize = 10_000;
+
+/// Mistakes of one file that are reported: whoever has more starts with these.
+pub const ALLOW_PROBLEMS_MAX: usize = 100;

@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("protocols/sip/src", "SIP messages and transactions"),
     ("protocols/media/src", "SRTP and relays"),
     ("protocols/link/src", "The link between edge and core"),
+    ("protocols/http-proxy/src", "What clients ask over HTTPS"),
     ("policy/src", "Policies"),
     ("nodes/edge-node/src", "The edge"),
     ("nodes/core-node/src", "The core"),

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::may_lead_to;
 use super::client::{ClientFault, Target};
-use super::limits::{ADDRESSES_MAX, ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, NEXT_ADDRESS_AFTER};
+use super::limits::{ADDRESSES_MAX, ANSWER_HEAD_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX, NEXT_ADDRESS_AFTER};
 use super::trust::{TlsFault, Trust};
 
 /// What a connection is made with.
@@ -106,7 +106,8 @@ where
 {
     let mut builder = Builder::new();
     // Servers inside are old: some compare names of headers as they are usually written.
-    builder.title_case_headers(true).max_buf_size(ANSWER_HEAD_BYTES_MAX).max_headers(ANSWER_HEADERS_MAX);
+    builder.title_case_headers(true);
+    builder.max_buf_size(CONNECTION_BUFFER_BYTES_MAX).max_header_size(ANSWER_HEAD_BYTES_MAX);
     let (sender, connection) =
         builder.handshake(TokioIo::new(stream)).await.map_err(|error| ClientFault::Broken(error.to_string()))?;
     tokio::spawn(async move {

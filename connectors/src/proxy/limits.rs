@@ -36,11 +36,14 @@ pub const REST_MAX: Duration = Duration::from_secs(30);
 /// servers inside are near, but a lost SYN costs a second).
 pub const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(1500);
 
-/// Largest head of an answer, bytes: also what one connection buffers in each direction.
-pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Largest head of an answer, bytes; its trailers too.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Headers of an answer.
-pub const ANSWER_HEADERS_MAX: usize = 128;
+/// Headers of an answer: what hyper has room for without an allocation.
+pub const ANSWER_HEADERS_MAX: usize = 100;
+
+/// What one connection to a server buffers in each direction, bytes.
+pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a connection to a server may take, with the name, TCP and TLS.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -21,3 +21,6 @@ mod trust;
 
 pub use client::{ClientFault, Fetched, HttpClient, Target, Within};
 pub use trust::{TlsFault, Trust, TrustFault};
+
+#[cfg(test)]
+mod tests;

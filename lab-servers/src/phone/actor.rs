@@ -105,7 +105,7 @@ impl Actor {
             tag: wire::token(&mut random, 10),
             cseq: 0,
             instance: config.instance.clone().unwrap_or_else(|| uuid(&mut random)),
-            credentials: Credentials::new(&config.user, &config.password),
+            credentials: Credentials::new(config.digest_user.as_ref().unwrap_or(&config.user), &config.password),
             service_route: Vec::new(),
             refresh_at: None,
             state,
@@ -193,6 +193,7 @@ impl Actor {
             }
             Arrival::Ping => self.send_raw(Bytes::from_static(b"\r\n")),
             Arrival::Pong => self.pong_due = None,
+            Arrival::Stun(_) => {}
             Arrival::Closed(why) => {
                 self.connection = None;
                 self.lost(&why);
@@ -449,7 +450,13 @@ impl Actor {
             call_id: registration.call_id.clone(),
             cseq: registration.cseq,
         };
-        let instance = format!("+sip.instance=\"<urn:uuid:{}>\";reg-id=1", registration.instance);
+        let mut instance = format!("+sip.instance=\"<urn:uuid:{}>\";reg-id=1", registration.instance);
+        if let Some(device) = &config.device {
+            // As a client of a call manager writes it: no token, and a parameter without a value.
+            instance.push_str(&format!(
+                ";+u.sip!devicename.ccm.cisco.com=\"{device}\";+u.sip!model.ccm.cisco.com=\"503\";video"
+            ));
+        }
         let mut lines = vec![
             format!("Contact: {};{instance}", self.contact()),
             format!("Expires: {expires}"),

@@ -92,8 +92,12 @@ pub enum MediaSecurity {
 /// Everything a phone is told before it starts.
 #[derive(Clone, Debug)]
 pub struct PhoneConfig {
-    /// The user part of its address of record, and its digest user name.
+    /// The user part of its address of record.
     pub user: String,
+    /// Its digest user name; `None`: `user`.
+    pub digest_user: Option<String>,
+    /// The name of the device, told in the Contact as phones of a call manager do.
+    pub device: Option<String>,
     /// Its password.
     pub password: String,
     /// The domain of its address of record.
@@ -140,6 +144,8 @@ impl PhoneConfig {
             if matches!(transport, PhoneTransport::Tls { .. }) { MediaSecurity::Srtp } else { MediaSecurity::Plain };
         Self {
             user: user.to_owned(),
+            digest_user: None,
+            device: None,
             password: password.to_owned(),
             domain: domain.to_owned(),
             transport,

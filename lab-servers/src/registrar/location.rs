@@ -47,6 +47,8 @@ pub(super) enum Verdict {
 /// Users, nonces and bindings.
 pub(super) struct Location {
     domain: String,
+    /// What every registration is granted, whatever it asks for.
+    granted: Option<u32>,
     users: BTreeMap<String, Ha1>,
     bindings: BTreeMap<String, Vec<Binding>>,
     /// Nonce, when it was issued, and the highest count it was used with.
@@ -60,10 +62,17 @@ impl Location {
             |(user, password): &(String, String)| (user.clone(), Ha1::new(Algorithm::Md5, user, domain, password));
         Self {
             domain: domain.to_owned(),
+            granted: None,
             users: known.map(secret).collect(),
             bindings: BTreeMap::new(),
             nonces: VecDeque::new(),
         }
+    }
+
+    /// Grants every registration so many seconds.
+    pub(super) fn granting(mut self, seconds: Option<u32>) -> Self {
+        self.granted = seconds;
+        self
     }
 
     pub(super) fn knows(&self, user: &str) -> bool {
@@ -124,7 +133,7 @@ impl Location {
         self.expire(now);
         let path = wire::values(request, Name::Path);
         let mut bindings = self.bindings.remove(&aor).unwrap_or_default();
-        let outcome = apply(&mut bindings, request, &path, hop, now);
+        let outcome = apply(&mut bindings, request, &path, hop, self.granted, now);
         let mut lines: Vec<String> = bindings.iter().map(|binding| binding.line(now)).collect();
         if !bindings.is_empty() {
             self.bindings.insert(aor, bindings);
@@ -200,6 +209,7 @@ fn apply(
     request: &Message,
     path: &[String],
     hop: Hop,
+    granted: Option<u32>,
     now: Instant,
 ) -> Result<(), Refusal> {
     let default = request.expires().unwrap_or(EXPIRES_MAX_SECS);
@@ -212,7 +222,8 @@ fn apply(
             bindings.clear();
             continue;
         }
-        let expires = contact.expires().unwrap_or(default).min(EXPIRES_MAX_SECS);
+        let asked = contact.expires().unwrap_or(default).min(EXPIRES_MAX_SECS);
+        let expires = granted.filter(|_| asked > 0).unwrap_or(asked);
         let fresh = Binding {
             uri: contact.uri.to_owned(),
             params: params_of(&contact),

@@ -8,10 +8,11 @@
 //!
 //! One task owns all of it; [`Registrar`] is a handle, and dropping it ends the task.
 
+mod line;
 mod location;
 mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,13 +26,17 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::limits::{
-    ANSWER_MAX, CONNECT_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, EVENTS_QUEUE_MAX, PORT_TRIES_MAX, WRITES_QUEUE_MAX,
+    ANSWER_MAX, CONNECT_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, EVENTS_QUEUE_MAX, PORT_TRIES_MAX,
+    STATION_EXPIRES_SECS, WRITES_QUEUE_MAX,
 };
 use crate::observe::Observer;
 use crate::transport::{Arrival, Stream};
 use crate::wire;
+pub use line::{LineFault, LineSide, Stations};
 use location::Location;
 use proxy::{Hop, Transaction};
 
@@ -53,6 +58,8 @@ pub struct RegistrarConfig {
     pub challenge_invite: bool,
     /// Whether it stays in the dialogs it sets up.
     pub record_route: bool,
+    /// It is the line side of a call manager, which challenges nobody.
+    pub line_side: Option<LineSide>,
     /// Told of every message.
     pub observer: Observer,
 }
@@ -69,6 +76,7 @@ impl RegistrarConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             challenge_invite: false,
             record_route: false,
+            line_side: None,
             observer: Observer::none(),
         }
     }
@@ -89,7 +97,7 @@ pub struct BindingView {
 pub struct Registrar {
     address: SocketAddr,
     queries: mpsc::Sender<Query>,
-    tasks: [AbortHandle; 3],
+    tasks: Vec<AbortHandle>,
 }
 
 struct Query {
@@ -101,6 +109,10 @@ impl Registrar {
     /// Binds both sockets and starts.
     pub async fn start(config: RegistrarConfig) -> io::Result<Self> {
         let (listener, socket) = bind(config.listen).await?;
+        let secure = match config.line_side.as_ref().and_then(|side| side.tls.as_ref()) {
+            Some((address, tls)) => Some((TcpListener::bind(address).await?, TlsAcceptor::from(tls.clone()))),
+            None => None,
+        };
         let address = listener.local_addr()?;
         let socket = Arc::new(socket);
         let (events_in, events) = mpsc::channel(EVENTS_QUEUE_MAX);
@@ -108,19 +120,24 @@ impl Registrar {
         let accepting = tokio::spawn(accept(listener, events_in.clone()));
         let reading = tokio::spawn(read_datagrams(socket.clone(), events_in.clone()));
         let actor = Actor {
-            location: Location::new(&config.domain, &config.users),
+            location: Location::new(&config.domain, &config.users)
+                .granting(config.line_side.is_some().then_some(STATION_EXPIRES_SECS)),
+            lines: BTreeSet::new(),
             config,
             address,
             random: wire::random(),
             socket,
-            events_in,
+            events_in: events_in.clone(),
             links: BTreeMap::new(),
             next_link: 0,
             transactions: BTreeMap::new(),
             next_transaction: 0,
         };
         let running = tokio::spawn(actor.run(events, asked));
-        let tasks = [accepting.abort_handle(), reading.abort_handle(), running.abort_handle()];
+        let mut tasks = vec![accepting.abort_handle(), reading.abort_handle(), running.abort_handle()];
+        if let Some((listener, acceptor)) = secure {
+            tasks.push(tokio::spawn(accept_tls(listener, acceptor, events_in)).abort_handle());
+        }
         Ok(Self { address, queries, tasks })
     }
 
@@ -162,6 +179,7 @@ async fn bind(listen: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
 
 enum Event {
     Accepted(TcpStream, SocketAddr),
+    Secured(Box<TlsStream<TcpStream>>, SocketAddr),
     Dialled(u64, io::Result<TcpStream>),
     Stream(u64, Arrival),
     Datagram(SocketAddr, Message),
@@ -188,6 +206,8 @@ struct Actor {
     links: BTreeMap<u64, Link>,
     next_link: u64,
     location: Location,
+    /// Directory numbers of the line side that have been registered so far.
+    lines: BTreeSet<String>,
     transactions: BTreeMap<u64, Transaction>,
     next_transaction: u64,
 }
@@ -215,6 +235,16 @@ impl Actor {
                     self.links.insert(id, Link { peer, state: LinkState::Up(stream) });
                 }
             }
+            Event::Secured(stream, peer) => {
+                if self.links.len() < CONNECTIONS_MAX {
+                    let id = self.next_link();
+                    let framer = Framer::new(SIP_MESSAGE_BYTES_MAX);
+                    let events = self.events_in.clone();
+                    let stream =
+                        Stream::start(*stream, None, framer, events, move |arrival| Event::Stream(id, arrival));
+                    self.links.insert(id, Link { peer, state: LinkState::Up(stream) });
+                }
+            }
             Event::Dialled(id, Ok(stream)) => {
                 let stream = self.stream(id, stream, Framer::dialled(SIP_MESSAGE_BYTES_MAX));
                 if let Some(link) = self.links.get_mut(&id) {
@@ -227,6 +257,7 @@ impl Actor {
             Event::Dialled(id, Err(_)) | Event::Stream(id, Arrival::Closed(_)) => self.closed(id),
             Event::Stream(id, Arrival::Ping) => self.write(id, Bytes::from_static(b"\r\n")),
             Event::Stream(_, Arrival::Pong) => {}
+            Event::Stream(id, Arrival::Stun(request)) => self.stun(id, &request),
             Event::Stream(id, Arrival::Message(message)) => self.message(Hop::Stream(id), &message),
             Event::Datagram(peer, message) => self.message(Hop::Datagram(peer), &message),
         }
@@ -320,6 +351,22 @@ async fn accept(listener: TcpListener, events: mpsc::Sender<Event>) {
         if events.send(Event::Accepted(stream, peer)).await.is_err() {
             return;
         }
+    }
+}
+
+async fn accept_tls(listener: TcpListener, acceptor: TlsAcceptor, events: mpsc::Sender<Event>) {
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(TICK).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let (acceptor, events) = (acceptor.clone(), events.clone());
+        tokio::spawn(async move {
+            if let Ok(Ok(stream)) = timeout(CONNECT_MAX, acceptor.accept(stream)).await {
+                let _ = events.send(Event::Secured(Box::new(stream), peer)).await;
+            }
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use edgeway_sip::{Message, Name, NameAddr, Uri};
 use tokio::time::Instant;
 
 use super::Actor;
+use super::line::answers_for;
 use super::location::{Binding, Verdict};
 use crate::limits::{RINGING_MAX, T1, T2, TRANSACTION_LIFE, TRANSACTIONS_MAX};
 use crate::wire;
@@ -138,7 +139,10 @@ impl Actor {
     }
 
     fn is_ours(&self, uri: &str) -> bool {
-        let domain = Uri::parse(uri).is_some_and(|uri| uri.host.eq_ignore_ascii_case(&self.config.domain));
+        let side = self.config.line_side.as_ref();
+        let domain = Uri::parse(uri).is_some_and(|uri| {
+            uri.host.eq_ignore_ascii_case(&self.config.domain) || side.is_some_and(|side| answers_for(side, uri.host))
+        });
         domain || self.is_our_address(uri)
     }
 
@@ -160,6 +164,9 @@ impl Actor {
     }
 
     fn register(&mut self, hop: Hop, request: &Message) {
+        if let Some(side) = self.config.line_side.clone() {
+            return self.register_station(hop, request, &side);
+        }
         let now = Instant::now();
         match self.location.check(request, Name::Authorization, now) {
             Verdict::User(user) => match self.location.register(request, &user, hop, now) {
@@ -192,7 +199,7 @@ impl Actor {
     }
 
     fn relay_to_user(&mut self, hop: Hop, request: &Message, user: &str) {
-        if !self.location.knows(user) {
+        if !self.location.knows(user) && !self.lines.contains(user) {
             return self.refuse(hop, request, 404, "Not Found", &[]);
         }
         let contacts = self.location.contacts(user, Instant::now());
@@ -473,7 +480,7 @@ impl Actor {
     }
 
     /// Answers by ourselves, statelessly; 100 to an INVITE goes the same way.
-    fn refuse(&mut self, hop: Hop, request: &Message, status: u16, reason: &str, lines: &[String]) {
+    pub(super) fn refuse(&mut self, hop: Hop, request: &Message, status: u16, reason: &str, lines: &[String]) {
         let tag = wire::token(&mut self.random, 10);
         let bytes = wire::response(request, status, reason, Some(&tag), lines, None);
         self.answer_bytes(hop, request, bytes);

@@ -31,7 +31,10 @@ pub(crate) fn ensure_directory(dir: &Path) -> Result<(), PkiError> {
 }
 
 /// Writes a file of mode 0600, replacing what was there in one step.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+///
+/// # Errors
+/// When it cannot be written; what was there stays.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     let temporary = write_temporary(path, bytes)?;
     fs::rename(&temporary, path).map_err(|source| {
         let _ = fs::remove_file(&temporary);
@@ -53,8 +56,12 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, PkiError> {
     }
 }
 
-/// Reads a file that holds a secret; `None` if there is none.
-pub(crate) fn read_private(path: &Path) -> Result<Option<Vec<u8>>, PkiError> {
+/// Reads a file that holds a secret, or that nobody else is to write; `None` if there is none. At most
+/// [`STATE_FILE_BYTES_MAX`] of it.
+///
+/// # Errors
+/// When others may read it, or it cannot be read.
+pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, PkiError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

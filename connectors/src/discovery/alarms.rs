@@ -1,0 +1,42 @@
+//! The alarms of discovery: told once when they begin, when their words change, and when they are over.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_runtime::clock::unix_ms;
+use edgeway_runtime::http::{HttpFact, Teller};
+
+/// What stands.
+pub(super) struct Alarms {
+    teller: Teller,
+    standing: RefCell<BTreeMap<(&'static str, String), Alarm>>,
+}
+
+impl Alarms {
+    pub(super) fn new(teller: Teller) -> Self {
+        Self { teller, standing: RefCell::default() }
+    }
+
+    /// Something is the case from now on, or still is.
+    pub(super) fn raise(&self, id: &'static str, about: &str, severity: Severity, cause: String, action: &str) {
+        let key = (id, about.to_owned());
+        let mut standing = self.standing.borrow_mut();
+        let since_ms = standing.get(&key).map_or_else(unix_ms, |alarm| alarm.since_ms);
+        let (about, action) = (about.to_owned(), action.to_owned());
+        let alarm = Alarm { id, about, severity, cause, action, since_ms, node: None };
+        if standing.get(&key) != Some(&alarm) {
+            tracing::warn!(alarm = id, about = %alarm.about, cause = %alarm.cause, action = %alarm.action, "alarm");
+            standing.insert(key, alarm.clone());
+            self.teller.tell(HttpFact::Alarm(alarm));
+        }
+    }
+
+    /// It is not the case, or no longer.
+    pub(super) fn over(&self, id: &'static str, about: &str) {
+        if self.standing.borrow_mut().remove(&(id, about.to_owned())).is_some() {
+            tracing::info!(alarm = id, about, "alarm is over");
+            self.teller.tell(HttpFact::AlarmOver { id, about: about.to_owned() });
+        }
+    }
+}

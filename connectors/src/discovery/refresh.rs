@@ -1,0 +1,191 @@
+//! A new snapshot, made aside and swapped in.
+
+use std::rc::Rc;
+
+use edgeway_model::alarm::Severity;
+use edgeway_model::sign_in::Deployment;
+use edgeway_policy::discovery::{Change, Cluster, Snapshot};
+use edgeway_runtime::clock::unix_ms;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::fault::{ALARM_FAILED, ALARM_REFUSED, ALARM_UNREACHABLE, AskFault};
+use super::limits::{KEYS_AGAIN, QUESTION_WITHIN};
+use super::server::Server;
+use super::{ALARM_DRIFT, ALARM_NOT_KEPT, ALARM_PASSWORD_OPEN, Discovery, kept, token_keys};
+
+/// What came of asking one server.
+pub(super) struct Read {
+    pub(super) server: Rc<Server>,
+    pub(super) outcome: Result<Cluster, AskFault>,
+}
+
+impl Discovery {
+    /// Asks these servers, all at once. With `tell`, Unified CMs are told of this core.
+    pub(super) async fn read(self: &Rc<Self>, servers: Vec<Rc<Server>>, tell: bool) -> Vec<Read> {
+        let mut asking = JoinSet::new();
+        for server in servers {
+            let own_name = self.own_name.clone().filter(|_| tell);
+            asking.spawn_local(async move {
+                let outcome = server.read(own_name.as_deref()).await;
+                Read { server, outcome }
+            });
+        }
+        let mut read = Vec::new();
+        while let Some(done) = asking.join_next().await {
+            // A task that panicked has said so; nothing of its server is taken.
+            read.extend(done);
+        }
+        read
+    }
+
+    /// Puts what was read in the place of what was known of those clusters, as far as all of it together can be true;
+    /// what cannot becomes a fault of its server. Returns the snapshot, which is not in use yet.
+    pub(super) fn compose(&self, read: &mut [Read]) -> Snapshot {
+        let old = self.current.snapshot();
+        let all: Vec<&Cluster> = read.iter().filter_map(|one| one.outcome.as_ref().ok()).collect();
+        let together = self.replaced(&old, &all);
+        if together.claimed().is_none() {
+            return together;
+        }
+        // Somebody claims what is another's. One by one: who disturbs what stands is refused.
+        let mut composed = (*old).clone();
+        for one in read {
+            let Ok(cluster) = &one.outcome else { continue };
+            let next = self.replaced(&composed, &[cluster]);
+            match next.claimed() {
+                None => composed = next,
+                Some((_, lie)) => one.outcome = Err(AskFault::Lying(lie)),
+            }
+        }
+        composed
+    }
+
+    /// `snapshot` with some clusters replaced, in the order of the settings.
+    fn replaced(&self, snapshot: &Snapshot, fresh: &[&Cluster]) -> Snapshot {
+        let of = |server: &Rc<Server>| {
+            let is_its = |cluster: &&&Cluster| cluster.product == server.product && cluster.publisher == server.name();
+            let fresh = fresh.iter().find(is_its).map(|cluster| (**cluster).clone());
+            fresh.or_else(|| snapshot.cluster(server.product, server.name()).cloned())
+        };
+        let clusters = self.servers.iter().filter_map(of).collect();
+        Snapshot { revision: snapshot.revision, taken_ms: snapshot.taken_ms, clusters }
+    }
+
+    /// Takes a composed snapshot into use, if anything is different in it: one assignment, nobody waits. Says what is.
+    pub(super) fn swap(self: &Rc<Self>, mut snapshot: Snapshot) -> Vec<Change> {
+        let old = self.current.snapshot();
+        let changes = old.diff(&snapshot);
+        snapshot.taken_ms = unix_ms();
+        snapshot.revision = if changes.is_empty() { old.revision } else { old.revision + 1 };
+        if !changes.is_empty() {
+            for change in &changes {
+                tracing::info!(revision = snapshot.revision, %change, "UC servers");
+            }
+            self.tell_zones(&snapshot);
+        }
+        self.current.swap(snapshot);
+        tokio::task::spawn_local(Rc::clone(self).keep());
+        changes
+    }
+
+    /// Writes what is in use to the disk, which may take its time.
+    async fn keep(self: Rc<Self>) {
+        let _one_at_a_time = self.keeping.lock().await;
+        let (file, snapshot) = (self.file.clone(), (*self.current.snapshot()).clone());
+        let about = self.file.display().to_string();
+        let stored = tokio::task::spawn_blocking(move || kept::store(&file, &snapshot)).await;
+        match stored.unwrap_or_else(|panicked| Err(panicked.to_string())) {
+            Ok(()) => self.alarms.over(ALARM_NOT_KEPT, &about),
+            Err(why) => {
+                let cause = format!("what is known of the UC servers cannot be written: {why}");
+                let action = "see that the state directory is there, writable, and not full; then refresh";
+                self.alarms.raise(ALARM_NOT_KEPT, &about, Severity::Warning, cause, action);
+            }
+        }
+    }
+
+    /// Notes what came of asking: the alarms of a server begin, change and end here.
+    pub(super) fn note(&self, read: &[Read]) {
+        let snapshot = self.current.snapshot();
+        for Read { server, outcome } in read {
+            let known = snapshot.cluster(server.product, server.name());
+            let mut state = server.state.borrow_mut();
+            match outcome {
+                Ok(cluster) => {
+                    state.seen_ms = Some(unix_ms());
+                    state.fault = None;
+                    state.drift = known.map(|known| known.diff(cluster)).unwrap_or_default();
+                }
+                Err(fault) => state.fault = Some(fault.clone()),
+            }
+            let id = state.fault.as_ref().map(AskFault::alarm);
+            for other in [ALARM_UNREACHABLE, ALARM_REFUSED, ALARM_FAILED] {
+                if id != Some(other) {
+                    self.alarms.over(other, server.name());
+                }
+            }
+            if let Some(fault) = &state.fault {
+                let rest = match known {
+                    Some(_) => "what was known of it goes on being used",
+                    None => "nothing is known of it yet: its users cannot sign in",
+                };
+                let cause = format!("{} {}: {fault}; {rest}", server.product, server.name());
+                let severity = AskFault::severity(known.is_some());
+                self.alarms.raise(fault.alarm(), server.name(), severity, cause, fault.action());
+            }
+            self.note_drift(server, &state);
+            if state.password_open {
+                let cause = format!("{} can be read by others", server.settings.password_file);
+                let action = "chmod 600 it, and have it belong to Edgeway's user";
+                self.alarms.raise(
+                    ALARM_PASSWORD_OPEN,
+                    &server.settings.password_file,
+                    Severity::Warning,
+                    cause,
+                    action,
+                );
+            } else {
+                self.alarms.over(ALARM_PASSWORD_OPEN, &server.settings.password_file);
+            }
+        }
+    }
+
+    fn note_drift(&self, server: &Server, state: &super::server::State) {
+        if state.drift.is_empty() {
+            self.alarms.over(ALARM_DRIFT, server.name());
+            return;
+        }
+        let texts: Vec<String> = state.drift.iter().map(ToString::to_string).collect();
+        let meaning = state.drift.first().map_or("", |what| what.meaning());
+        let cause = format!("{} {} has changed: {}; {meaning}", server.product, server.name(), texts.join("; "));
+        let action = format!("edgeway servers refresh {} (with --dry-run to see it first)", server.name());
+        self.alarms.raise(ALARM_DRIFT, server.name(), Severity::Warning, cause, &action);
+    }
+
+    /// Fetches the token keys of a deployment's clusters again, because a token came whose key is unknown: at most
+    /// once in [`KEYS_AGAIN`] from each cluster. Ends when what there is is in use.
+    pub async fn fetch_keys(self: Rc<Self>, deployment: Deployment) {
+        for server in self.servers.iter().filter(|server| server.settings.deployment == deployment) {
+            let known = self.current.snapshot();
+            let issues = known.cluster(server.product, server.name()).is_some_and(|cluster| cluster.oauth);
+            let now = Instant::now();
+            let soon = server.state.borrow().keys_asked.is_some_and(|asked| now < asked + KEYS_AGAIN);
+            if !issues || soon {
+                continue;
+            }
+            server.state.borrow_mut().keys_asked = Some(now);
+            let Ok(web) = server.web() else { continue };
+            let Ok(Ok(Some(keys))) = timeout(QUESTION_WITHIN, token_keys::fetch(&*web)).await else { continue };
+            let mut snapshot = (*self.current.snapshot()).clone();
+            let is_its =
+                |cluster: &&mut Cluster| cluster.product == server.product && cluster.publisher == server.name();
+            if let Some(cluster) = snapshot.clusters.iter_mut().find(is_its) {
+                cluster.token_keys = keys;
+                if cluster.check().is_ok() {
+                    self.swap(snapshot);
+                }
+            }
+        }
+    }
+}

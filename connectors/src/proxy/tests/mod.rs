@@ -1,0 +1,6 @@
+//! The client against real sockets.
+
+mod servers;
+
+mod client;
+mod trust;
