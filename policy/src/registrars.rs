@@ -94,6 +94,8 @@ pub struct RegistrarNode {
     pub host: String,
     /// How it is.
     pub health: Health,
+    /// Hosts of its search rule.
+    names: Vec<String>,
     configured: usize,
     rank: u16,
     weight: u16,
@@ -208,12 +210,7 @@ impl Registrars {
     /// The nodes a host means: as configured, as an SRV record has it, or an address.
     pub fn named<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a RegistrarNode> {
         let ip = host.parse().ok();
-        self.nodes.iter().filter(move |node| node.is_named(host, ip) || self.has_name(node.configured, host))
-    }
-
-    /// Whether a search rule of this registrar has that host.
-    fn has_name(&self, configured: usize, host: &str) -> bool {
-        self.configured.get(configured).is_some_and(|one| one.names.iter().any(|name| name.eq_ignore_ascii_case(host)))
+        self.nodes.iter().filter(move |node| node.is_named(host, ip))
     }
 
     /// Whether a host is the name of a registrar, even of one that cannot be found now.
@@ -239,7 +236,7 @@ impl Registrars {
         let ip = wanted.host.and_then(|host| host.parse().ok());
         let is_meant = |node: &&RegistrarNode| {
             !tried.contains(&node.place)
-                && wanted.host.is_none_or(|host| node.is_named(host, ip) || self.has_name(node.configured, host))
+                && wanted.host.is_none_or(|host| node.is_named(host, ip))
                 && (!self.twins || self.is_wanted(node, wanted))
         };
         let meant: Vec<_> = self.nodes.iter().filter(is_meant).collect();
@@ -480,6 +477,7 @@ impl Registrars {
                     place,
                     name: location.target().host.clone(),
                     host: located.host.clone(),
+                    names: self.configured.get(index).map_or_else(Vec::new, |one| one.names.clone()),
                     health,
                     configured: index,
                     rank: located.rank,
@@ -496,7 +494,10 @@ impl Registrars {
 
 impl RegistrarNode {
     fn is_named(&self, host: &str, ip: Option<IpAddr>) -> bool {
-        self.name.eq_ignore_ascii_case(host) || self.host.eq_ignore_ascii_case(host) || ip == Some(self.place.0.ip())
+        self.name.eq_ignore_ascii_case(host)
+            || self.host.eq_ignore_ascii_case(host)
+            || ip == Some(self.place.0.ip())
+            || self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 }
 

@@ -51,7 +51,8 @@ impl Identities {
             Secret::<16>::new(std::array::from_fn(|at| halves[at / 8][at % 8]))
         };
         let (one, other) = (bytes(), bytes());
-        let long = Secret::new(std::array::from_fn(|at| if at < 16 { one.expose()[at] } else { other.expose()[at - 16] }));
+        let long =
+            Secret::new(std::array::from_fn(|at| if at < 16 { one.expose()[at] } else { other.expose()[at - 16] }));
         let nobody = [Ha1::from_md5(&one), Ha1::from_sha256(&long)];
         Self { flows: HashMap::new(), nobody }
     }
@@ -71,6 +72,21 @@ impl Identities {
             known.user = user.or(known.user.take());
         } else if self.flows.len() < IDENTITIES_MAX {
             self.flows.insert(flow, Proven { deployment, user });
+        }
+    }
+
+    fn disprove(&mut self, flow: FlowId) {
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.user = None;
+        }
+    }
+
+    /// What connections have proven of a user holds no longer.
+    pub(crate) fn revoke(&mut self, subject: &Subject) {
+        for known in self.flows.values_mut() {
+            if known.deployment == subject.deployment && known.user.as_ref() == Some(&subject.user) {
+                known.user = None;
+            }
         }
     }
 
@@ -220,6 +236,8 @@ impl CoreNode {
         }
         let subject = Subject { deployment: deployment.clone(), user: user.clone() };
         let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
+            // Whoever signs in next proves it here anew.
+            self.identities.disprove(flow);
             return Standing::Challenged { realm, stale: false };
         };
         self.identities.prove(flow, deployment.clone(), Some(user));

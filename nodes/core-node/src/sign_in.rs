@@ -157,6 +157,7 @@ impl CoreNode {
             }
             SignInFact::Revoked(revocation) => {
                 if self.sign_ins.revoke(&revocation) {
+                    self.identities.revoke(&revocation.subject);
                     self.tell_everybody(&Frame::Revoked(revocation));
                 }
             }
@@ -176,6 +177,7 @@ impl CoreNode {
             }
             Frame::Revoked(revocation) => {
                 if self.sign_ins.revoke(&revocation) {
+                    self.identities.revoke(&revocation.subject);
                     self.tell_edges(&Frame::Revoked(revocation.clone()));
                     self.told(SignInFact::Revoked(revocation));
                 }

@@ -263,9 +263,9 @@ edge3       down            -           -  -
 link   trouble
 edge3  silent for 3 s
 
-registrar        address             transport  state   why
-pbx.example.com  10.0.0.5:5060       tls        alive   -
-2001:db8::5      [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
+zone                 deployment  address             transport  state   why
+sip:pbx.example.com  default     10.0.0.5:5060       tls        alive   -
+CEtcp-cucm1          default     [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
 
 requests  count
 INVITE        4
@@ -287,7 +287,7 @@ outward            99
     fn an_idle_edge_says_none_and_knows_no_registrar() {
         let text = table(&json(&Status { node: "edge1".into(), role: "edge", ..Status::default() }));
         assert!(text.contains("\nlink: none\n") && text.contains("\nrefused or dropped: none\n"), "{text}");
-        assert!(!text.contains("registrar:"), "{text}");
+        assert!(!text.contains("zone:"), "{text}");
     }
 
     #[test]
