@@ -48,6 +48,9 @@ pub struct DeploymentSettings {
     /// "Authorize by OAuth token with refresh": whether bearer tokens of its call managers are taken.
     /// Default `false`.
     pub oauth: bool,
+    /// Audiences (`aud`) a bearer token must have one of. Default: none need be named; one that is must be
+    /// `UnifiedCommunications:readwrite`, a domain of the deployment or a node of its call managers.
+    pub oauth_audiences: Vec<String>,
 }
 
 /// Who checks the credentials of a deployment's users.

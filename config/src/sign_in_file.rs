@@ -46,13 +46,14 @@ pub(crate) fn deployments(
     domains: Option<&[String]>,
     registrars: &[Registrar],
 ) -> Option<Vec<DeploymentSettings>> {
-    let (authority, oauth) = authority(reader, "sign_in.");
+    let (authority, oauth, oauth_audiences) = authority(reader, "sign_in.");
     let default = authority.zip(domains).map(|(authority, domains)| DeploymentSettings {
         name: Deployment::default_one(),
         domains: domains.to_vec(),
         registrars: registrars.to_vec(),
         authority,
         oauth,
+        oauth_audiences,
     });
     let mut all: Vec<_> = default.into_iter().collect();
     let wanted = 1 + reader.entries("deployment");
@@ -62,7 +63,7 @@ pub(crate) fn deployments(
         let name = reader.required(&format!("{prefix}name"), values::deployment);
         let domains = core_file::required_list(reader, &format!("{prefix}domains"), values::host);
         let registrars = core_file::registrars(reader, &format!("{prefix}registrars"), false);
-        let (authority, oauth) = self::authority(reader, &prefix);
+        let (authority, oauth, oauth_audiences) = self::authority(reader, &prefix);
         if let Some(name) = &name
             && (*name == Deployment::default_one() || all.iter().any(|other| other.name == *name))
         {
@@ -87,17 +88,18 @@ pub(crate) fn deployments(
             }
         }
         if let (Some(name), Some(domains), Some(registrars), Some(authority)) = (name, domains, registrars, authority) {
-            all.push(DeploymentSettings { name, domains, registrars, authority, oauth });
+            all.push(DeploymentSettings { name, domains, registrars, authority, oauth, oauth_audiences });
         }
     }
     (all.len() == wanted).then_some(all)
 }
 
-/// Who checks credentials, and whether tokens are taken, at `prefix`.
-fn authority(reader: &mut Reader<'_>, prefix: &str) -> (Option<AuthoritySettings>, bool) {
+/// Who checks credentials, whether tokens are taken, and whom those are for, at `prefix`.
+fn authority(reader: &mut Reader<'_>, prefix: &str) -> (Option<AuthoritySettings>, bool, Vec<String>) {
     let path = |key: &str| format!("{prefix}{key}");
     let kind = reader.read(&path("authority"), values::authority).or(AuthorityKind::None);
     let oauth = reader.read(&path("oauth"), values::boolean).or(false);
+    let audiences = reader.list(&path("oauth_audiences"), values::audience).or(Vec::new());
     let file = reader.read(&path("users_file"), values::path);
     let servers = reader.list(&path("ldap.servers"), values::host_port);
     let start_tls = reader.read(&path("ldap.start_tls"), values::boolean).or(false);
@@ -117,7 +119,7 @@ fn authority(reader: &mut Reader<'_>, prefix: &str) -> (Option<AuthoritySettings
             ldap.map(|(servers, bind_dn)| AuthoritySettings::Ldap(LdapSettings { servers, start_tls, ca, bind_dn }))
         }
     };
-    (settings, oauth)
+    (settings, oauth, audiences)
 }
 
 fn needed<T>(reader: &mut Reader<'_>, path: &str, found: &Found<T>) {

@@ -415,6 +415,16 @@ pub(crate) fn bind_dn(value: &DeValue<'_>) -> Parsed<String> {
     Ok(name.to_owned())
 }
 
+/// Whom an access token is for.
+pub(crate) fn audience(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value, "an audience")?;
+    if name.is_empty() || name.len() > PATH_BYTES_MAX || name.contains(char::is_control) {
+        let reason = format!("\"{}\" is no audience", shown(name));
+        return Err(Complaint::new(reason, "Write it as it stands in `aud` of the tokens."));
+    }
+    Ok(name.to_owned())
+}
+
 pub(crate) fn method(value: &DeValue<'_>) -> Parsed<String> {
     let name = text(value, "a method")?.to_ascii_uppercase();
     if name.is_empty() || name.len() > 20 || !name.bytes().all(|byte| byte.is_ascii_uppercase()) || name == "CONNECT" {

@@ -581,6 +581,7 @@ listen = ["10.0.0.4:5060"]
 [sign_in]
 authority = "unified_cm"
 oauth = true
+oauth_audiences = ["UnifiedCommunications:readwrite"]
 credentials_refresh_interval = "2h"
 [[unified_cm]]
 address = "CUCM1.example.com"
@@ -617,6 +618,8 @@ allow_list = "/etc/edgeway/allow.csv"
     assert_eq!(names, ["default", "staging", "lab"]);
     assert_eq!(core.deployments[0].domains, ["example.com", "example.org"]);
     assert_eq!((&core.deployments[0].authority, core.deployments[0].oauth), (&AuthoritySettings::UnifiedCm, true));
+    assert_eq!(core.deployments[0].oauth_audiences, ["UnifiedCommunications:readwrite"]);
+    assert!(core.deployments[1].oauth_audiences.is_empty());
     let AuthoritySettings::Ldap(ldap) = &core.deployments[1].authority else { panic!("a directory") };
     assert_eq!((ldap.servers[0].to_string().as_str(), ldap.start_tls), ("ldap.example.com:636", false));
     assert_eq!(core.deployments[2].authority, AuthoritySettings::Users { file: "/etc/edgeway/users".into() });

@@ -6,10 +6,13 @@
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `imp/` | what IM and Presence says of itself |
+//! | `ldap/` | directories |
+//! | `oauth/` | access tokens of call managers |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `unified_cm/` | AXL and UDS |
 //! | `unity/` | what Unity Connection says of itself |
+//! | `users_file/` | users of sites without a call manager or directory |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -17,8 +20,14 @@
 pub mod authorities;
 pub mod discovery;
 pub mod imp;
+pub mod ldap;
+pub mod oauth;
 pub mod proxy;
 pub mod sign_in;
 pub mod unified_cm;
 pub mod unity;
+pub mod users_file;
 pub mod xml;
+
+#[cfg(test)]
+mod scratch;

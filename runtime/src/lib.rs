@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+mod alarms;
 pub mod clock;
 mod datagram;
 pub mod dns;

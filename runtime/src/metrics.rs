@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use edgeway_model::alarm::Severity;
 use edgeway_model::media::MediaPath;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::{LinkStatus, RegistrarStatus, Status};
@@ -90,8 +91,15 @@ const HANDSHAKES: Family = counter(
     "Connections of clients before they were taken, by what became of them; only on an edge.",
 );
 
+const HTTP: Family = counter(
+    "edgeway_http_total",
+    &["what"],
+    "What HTTP and sign-in have counted: requests by outcome, connections that were cut and why, checks of credentials.",
+);
+const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
+
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 19] = [
+pub const FAMILIES: [Family; 21] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -111,6 +119,8 @@ pub const FAMILIES: [Family; 19] = [
     REQUESTS,
     DROPS,
     RTP_PACKETS,
+    HTTP,
+    ALARMS,
 ];
 
 /// The text of `/metrics`.
@@ -145,6 +155,10 @@ pub fn render(status: &Status) -> String {
     page.family(DROPS, DropReason::ALL.map(|reason| ([reason.label()], dropped(reason.label()))));
     let (inward, outward) = status.media_packets;
     page.family(RTP_PACKETS, [(["inward"], inward), (["outward"], outward)]);
+    page.family(HTTP, status.http.iter().map(|(what, count)| ([*what], *count)));
+    let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
+    let severities = [Severity::Warning, Severity::Error, Severity::Critical];
+    page.family(ALARMS, severities.map(|severity| ([severity.as_str()], standing(severity))));
     page.0
 }
 
@@ -225,6 +239,7 @@ mod tests {
             drops: vec![(DropReason::NoRelay.label(), 7)],
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
+            http: vec![("https_answered_2xx", 12)],
             ..Status::default()
         }
     }
@@ -257,6 +272,8 @@ mod tests {
             "edgeway_handshakes_total{outcome=\"established\"} 19",
             "edgeway_rtp_packets_total{dir=\"inward\"} 1000",
             "edgeway_rtp_packets_total{dir=\"outward\"} 990",
+            "edgeway_http_total{what=\"https_answered_2xx\"} 12",
+            "edgeway_alarms{severity=\"critical\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
@@ -317,6 +334,7 @@ mod tests {
         status.links = vec![link; 64];
         status.registrars = vec![status.registrars[0].clone(); 64];
         status.requests = vec![("OPTIONS", 1); 32];
+        status.http = vec![("https_answered_2xx", 1); crate::http::limits::COUNTERS_MAX];
         let series = render(&status).lines().filter(|line| !line.starts_with('#')).count();
         assert!(series < METRIC_SERIES_MAX, "{series} series");
     }

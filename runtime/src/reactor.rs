@@ -25,13 +25,15 @@ use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 
+use crate::alarms::Alarms;
 use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
+use crate::http::{Counts, HttpFact, HttpHandle};
 use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
-use crate::link::LinkHost;
+use crate::link::{BulkHello, LinkHost};
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
@@ -102,6 +104,10 @@ pub struct Reactor<N> {
     links: RefCell<HashMap<LinkId, LinkEntry>>,
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
+    http: RefCell<Option<HttpHandle>>,
+    /// What the HTTP thread counts.
+    http_counts: Arc<Counts>,
+    alarms: RefCell<Alarms>,
     resolver: RefCell<Resolver>,
     questions: Semaphore,
     inside_tls: RefCell<Option<Arc<ClientConfig>>>,
@@ -126,6 +132,8 @@ impl<N: Observable + 'static> Reactor<N> {
         if let Some(media) = &*self.media.borrow() {
             status.media_packets = media.totals();
         }
+        status.alarms = self.alarms.borrow().list();
+        status.http = self.http_counts.read();
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
@@ -153,6 +161,9 @@ impl<N: Node + 'static> Reactor<N> {
             links: RefCell::default(),
             datagrams: RefCell::default(),
             media: RefCell::default(),
+            http: RefCell::default(),
+            http_counts: Arc::default(),
+            alarms: RefCell::default(),
             resolver: RefCell::default(),
             questions: Semaphore::new(DNS_QUESTIONS_MAX),
             inside_tls: RefCell::default(),
@@ -306,6 +317,30 @@ impl<N: Node + 'static> Reactor<N> {
         }
     }
 
+    /// What the HTTP thread counts adds up here.
+    pub(crate) fn http_counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.http_counts)
+    }
+
+    /// The HTTP thread hears what the node says about sign-in from now on.
+    pub fn attach_http(&self, http: HttpHandle) {
+        *self.http.borrow_mut() = Some(http);
+    }
+
+    /// Takes in what the HTTP thread says, until it ends.
+    pub async fn run_http(self: Rc<Self>, mut facts: tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
+        while let Some(fact) = facts.recv().await {
+            match fact {
+                HttpFact::SignIn(fact) => self.input(Input::SignIn(fact)),
+                HttpFact::Zones(zones) => self.input(Input::Zones(zones)),
+                HttpFact::Alarm(alarm) => self.alarms.borrow_mut().raise(alarm),
+                HttpFact::AlarmOver { id, about } => self.alarms.borrow_mut().end(id, &about),
+                HttpFact::Counted(what) => self.http_counts.add(what),
+                HttpFact::Notice(notice) => self.announce(&notice),
+            }
+        }
+    }
+
     /// Registers an accepted connection and tells the node.
     pub(crate) fn flow_accepted(
         self: &Rc<Self>,
@@ -399,7 +434,11 @@ impl<N: Node + 'static> Reactor<N> {
             Output::Link { link, command } => self.command_link(link, command),
             Output::Media(command) => self.command_media(command),
             Output::Resolve(query) => self.resolve(query),
-            Output::SignIn(_) => {}
+            Output::SignIn(fact) => {
+                if let Some(http) = &*self.http.borrow() {
+                    http.told(fact);
+                }
+            }
             Output::Notice(notice) => self.tell(&notice),
         }
     }
@@ -557,6 +596,12 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
         if let Some(media) = &*self.media.borrow() {
             media.adopt(peer, tcp, tls);
+        }
+    }
+
+    fn bulk(&self, hello: BulkHello) {
+        if let Some(http) = &*self.http.borrow() {
+            http.adopt(hello);
         }
     }
 

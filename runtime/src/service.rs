@@ -14,12 +14,16 @@ use edgeway_config::{CertificateFiles, CoreSettings, CoreTlsSettings, EdgeSettin
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::{NodeId, Random, Role};
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::http::limits::DRAIN_MAX;
+use crate::http::{FrontConfig, HttpHandle, MakeInside, Part, Teller};
 use crate::inside::InsideTls;
+use crate::limits::CLOSE_MAX;
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
 use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, PkiError, Trust};
@@ -129,6 +133,9 @@ pub struct Hooks {
     pub message: Option<TapSink>,
     /// Called once the sockets are bound.
     pub ready: Option<Box<dyn FnOnce(StatusPort)>>,
+    /// Core: makes what answers the requests of clients over HTTPS. Without it there is no such service, and no
+    /// edge is dialled for it.
+    pub inside: Option<MakeInside>,
 }
 
 /// Where an edge's identity and certificates come from.
@@ -183,6 +190,8 @@ pub fn run_edge<N: Observable + 'static>(
         EdgeKeys::Memory { identity, certificates } => (None, Some(*identity), certificates),
     };
     let sip: Vec<_> = settings.sip.listen.iter().map(|at| bind_tcp("sip.listen", *at)).collect::<Result<_, _>>()?;
+    let https: Vec<_> =
+        settings.https.listen.iter().map(|at| bind_tcp("https.listen", *at)).collect::<Result<_, _>>()?;
     let link_listener = bind_tcp("link.listen", settings.link.listen)?;
     let media_socket = bind_udp("link.listen (UDP)", settings.link.listen)?;
     let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
@@ -209,6 +218,13 @@ pub fn run_edge<N: Observable + 'static>(
     run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
+        let http = if https.is_empty() {
+            None
+        } else {
+            let handshakes_per_address_max = settings.limits.strangers_per_address;
+            let tls = https_config(&tls);
+            Some(start_http(reactor, Part::Front(FrontConfig { listeners: https, tls, handshakes_per_address_max }))?)
+        };
         for listener in sip {
             serve_tls(reactor, listener, Arc::clone(&tls))
                 .map_err(ServiceFault::system("starting to listen for SIP"))?;
@@ -228,13 +244,29 @@ pub fn run_edge<N: Observable + 'static>(
             .map_err(ServiceFault::system("starting to listen for links"))?;
         let listener = link::listen(Rc::clone(reactor), tcp, door)?;
         keep(listener);
-        look_after(&trust, reactor);
-        spawn_local(offer_media(trust, media.clone()));
+        look_after(&trust, reactor, media, http.as_ref());
+        spawn_local(offer_media(trust, media.clone(), http.clone()));
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
-        Ok(())
+        Ok(http)
     })
+}
+
+/// TLS for HTTPS is that for SIP, and a ticket got on one resumes on the other.
+fn https_config(sip: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = sip.clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Starts the HTTP thread, and lets it and the node hear each other.
+fn start_http<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, part: Part) -> Result<HttpHandle, ServiceFault> {
+    let (teller, facts) = Teller::counting(reactor.http_counts());
+    let http = HttpHandle::start(part, teller).map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+    reactor.attach_http(http.clone());
+    spawn_local(Rc::clone(reactor).run_http(facts));
+    Ok(http)
 }
 
 /// Runs a core until it is stopped. `node` is a `CoreNode` made from the same settings.
@@ -245,9 +277,10 @@ pub fn run_core<N: Observable + 'static>(
     settings: &CoreSettings,
     node: N,
     keys: CoreKeys,
-    hooks: Hooks,
+    mut hooks: Hooks,
     stopped: Stopped,
 ) -> Result<(), ServiceFault> {
+    let inside = hooks.inside.take();
     let by_tls = |one: &edgeway_config::Registrar| {
         one.secure || one.transport.is_none_or(|transport| transport == Transport::Tls)
     };
@@ -308,13 +341,14 @@ pub fn run_core<N: Observable + 'static>(
                 .map_err(ServiceFault::system("starting to listen for links"))?;
             keep(link::listen(Rc::clone(reactor), tcp, door)?);
         }
-        look_after(&trust, reactor);
-        let dialled = Vec::new();
-        let diallers = Diallers { reactor: Rc::clone(reactor), media: media.clone(), dialled, trust, generation: 0 };
+        let http = inside.map(|make| start_http(reactor, Part::Inside(make))).transpose()?;
+        look_after(&trust, reactor, media, http.as_ref());
+        let (reactor, media, dialled) = (Rc::clone(reactor), media.clone(), Vec::new());
+        let diallers = Diallers { reactor, media, http: http.clone(), dialled, trust, generation: 0 };
         let look_again = Rc::new(tokio::sync::Notify::new());
         spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
         watch_state(look_again);
-        Ok(())
+        Ok(http)
     })
 }
 
@@ -343,7 +377,7 @@ fn run<N: Observable + 'static>(
     control: Option<PathBuf>,
     hooks: Hooks,
     stopped: Stopped,
-    start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<(), ServiceFault>,
+    start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<Option<HttpHandle>, ServiceFault>,
 ) -> Result<(), ServiceFault> {
     match crate::sys::raise_file_limit() {
         Ok(files) => tracing::debug!(files, "this process may hold so many files and sockets"),
@@ -364,9 +398,9 @@ fn run<N: Observable + 'static>(
         reactor.attach_media(media.clone());
         spawn_local(Rc::clone(&reactor).run());
         spawn_local(Rc::clone(&reactor).run_media(facts));
-        start(&reactor, &media)?;
+        let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
-        admin::serve(control.as_deref(), metrics, move || status.status())
+        admin::serve(control.as_deref(), metrics, move || status.status(), http.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
@@ -381,7 +415,12 @@ fn run<N: Observable + 'static>(
         notify::ready();
         let _ = stopped.0.await;
         notify::stopping();
-        reactor.shut_down("the service stops").await;
+        let http_gone = async {
+            if let Some(http) = http {
+                let _ = tokio::time::timeout(CLOSE_MAX + DRAIN_MAX, http.shut_down()).await;
+            }
+        };
+        tokio::join!(reactor.shut_down("the service stops"), http_gone);
         Ok(())
     });
     media.shutdown();
@@ -397,14 +436,30 @@ fn keep<T: 'static>(kept: T) {
 }
 
 /// Certificates and revocations, and what the operator should hear of them.
-fn look_after<N: Observable + 'static>(trust: &Rc<Trust>, reactor: &Rc<Reactor<N>>) {
-    let told = Rc::clone(reactor);
-    trust.on_notice(move |notice| told.announce(notice));
+///
+/// Who is revoked loses what leads to it at once, and not only its link.
+fn look_after<N: Observable + 'static>(
+    trust: &Rc<Trust>,
+    reactor: &Rc<Reactor<N>>,
+    media: &MediaHandle,
+    http: Option<&HttpHandle>,
+) {
+    let (told, media, http) = (Rc::clone(reactor), media.clone(), http.cloned());
+    trust.on_notice(move |notice| {
+        if let Notice::CertificateRevoked { node } = notice {
+            media.forget(node);
+            if let Some(http) = &http {
+                http.forget(node);
+            }
+        }
+        told.announce(notice);
+    });
     spawn_local(Rc::clone(trust).run());
 }
 
-/// The media path of an edge asks for the certificate the edge has now.
-async fn offer_media(trust: Rc<Trust>, media: MediaHandle) {
+/// The media path of an edge asks for the certificate the edge has now, and whoever is revoked has no bulk
+/// connection, whether it has a link or not.
+async fn offer_media(trust: Rc<Trust>, media: MediaHandle, http: Option<HttpHandle>) {
     let mut generation = trust.generation();
     loop {
         tokio::time::sleep(EDGES_EVERY).await;
@@ -412,6 +467,9 @@ async fn offer_media(trust: Rc<Trust>, media: MediaHandle) {
             continue;
         }
         generation = trust.generation();
+        if let Some(http) = &http {
+            http.revoked(trust.revoked_serials());
+        }
         match trust.identity().as_ref().map(crate::pki::tls::media_server_config).transpose() {
             Ok(Some(config)) => media.set_server_config(config),
             Ok(None) => {}
@@ -424,6 +482,7 @@ async fn offer_media(trust: Rc<Trust>, media: MediaHandle) {
 struct Diallers<N> {
     reactor: Rc<Reactor<N>>,
     media: MediaHandle,
+    http: Option<HttpHandle>,
     trust: Rc<Trust>,
     dialled: Vec<(EdgeRecord, link::Dialler)>,
     /// The trust the media paths were last dialled with.
@@ -432,7 +491,7 @@ struct Diallers<N> {
 
 impl<N: Observable + 'static> Diallers<N> {
     fn dial(&mut self, identity: &Identity, edge: EdgeRecord) {
-        self.dial_media(identity, &edge);
+        self.dial_besides(identity, &edge);
         let random = match seed() {
             Ok(seed) => Random::from_seed(seed),
             Err(error) => return tracing::error!(%error, "no link to {}", edge.node),
@@ -441,9 +500,9 @@ impl<N: Observable + 'static> Diallers<N> {
         self.dialled.push((edge, dialler));
     }
 
-    /// Media goes between a core and an edge only. An address that is dialled already is dialled with this
-    /// identity from the next time on.
-    fn dial_media(&self, identity: &Identity, edge: &EdgeRecord) {
+    /// Media and requests of clients go between a core and an edge only. An address that is dialled already is
+    /// dialled with this identity from the next time on.
+    fn dial_besides(&self, identity: &Identity, edge: &EdgeRecord) {
         if edge.role == Role::Core {
             return;
         }
@@ -451,22 +510,33 @@ impl<N: Observable + 'static> Diallers<N> {
             Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
             Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
         }
+        let Some(http) = &self.http else { return };
+        match crate::pki::tls::bulk_client_config(identity, &edge.node) {
+            Ok(config) => http.dial(edge.node.clone(), edge.address.clone(), config),
+            Err(error) => tracing::error!(%error, "no bulk connection to {}", edge.node),
+        }
     }
 
     /// Dials what is new, forgets what is gone or revoked.
     fn follow(&mut self, identity: &Identity, edges: &[EdgeRecord]) {
-        let (media, trust) = (&self.media, &self.trust);
+        let (media, http, trust) = (&self.media, &self.http, &self.trust);
         self.dialled.retain(|(edge, _)| {
             let stays = edges.contains(edge) && !trust.is_revoked(&edge.node);
             if !stays {
                 media.forget(&edge.node);
+                if let Some(http) = http {
+                    http.forget(&edge.node);
+                }
             }
             stays
         });
         if self.generation != self.trust.generation() {
             self.generation = self.trust.generation();
+            if let Some(http) = &self.http {
+                http.revoked(self.trust.revoked_serials());
+            }
             for (edge, _) in &self.dialled {
-                self.dial_media(identity, edge);
+                self.dial_besides(identity, edge);
             }
         }
         let trust = Rc::clone(&self.trust);

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src/link", "Link connections"),
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
+    ("runtime/src/http", "HTTP"),
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
     ("connectors/src/sign_in", "Sign-in at the core"),

@@ -19,19 +19,19 @@ const NOT_RUNNING: u8 = 3;
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
 /// A command that failed: what to say, and the exit code.
-struct Failure(u8, String);
+pub(crate) struct Failure(pub(crate) u8, pub(crate) String);
 
 impl Failure {
-    fn new(error: impl Display) -> Self {
+    pub(crate) fn new(error: impl Display) -> Self {
         Self(1, error.to_string())
     }
 
-    fn configuration(error: impl Display) -> Self {
+    pub(crate) fn configuration(error: impl Display) -> Self {
         Self(BAD_CONFIGURATION, error.to_string())
     }
 }
 
-fn finish(outcome: Result<(), Failure>) -> ExitCode {
+pub(crate) fn finish(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, text)) => {
@@ -56,7 +56,7 @@ impl AnySettings {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::configuration(format!("cannot read {}: {error}", path.display())))
 }
@@ -84,6 +84,18 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
             });
             Err(if is_core { Failure::configuration(core) } else { Failure::configuration(edge) })
         }
+    }
+}
+
+/// Asks the HTTP side of the core whose settings file this is.
+pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+    let socket = core_settings(config)?.control_socket;
+    let (code, body) =
+        admin::post(&socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+    let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
+    match code {
+        200 => Ok(answer),
+        _ => Err(Failure::new(answer.get("error").and_then(serde_json::Value::as_str).unwrap_or(&body))),
     }
 }
 

@@ -83,6 +83,7 @@ fn launch(
             notice: Some(service::notices_to(notice)),
             message: None,
             ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
+            inside: None,
         };
         if let Err(fault) = serve(hooks, stopped) {
             let _ = ready.send(Err(fault));

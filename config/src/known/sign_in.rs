@@ -29,6 +29,16 @@ pub(super) const SIGN_IN: &[Setting] = &[
         doc: "Authorize by OAuth token with refresh: whether access tokens that the deployment's Unified CM has issued are taken, too.",
     },
     Setting {
+        path: "sign_in.oauth_audiences",
+        preset: Preset::Derived(
+            "none need be named; one that is must be `UnifiedCommunications:readwrite`, a domain of the deployment or a node of its call managers",
+        ),
+        unit: "list of audiences",
+        example: "[\"UnifiedCommunications:readwrite\"]",
+        impact: RESTART,
+        doc: "Audiences (`aud`) an access token must have one of.",
+    },
+    Setting {
         path: "sign_in.ldap.servers",
         preset: Preset::Derived("required with `authority = \"ldap\"`"),
         unit: "list of hosts with port",
@@ -155,6 +165,14 @@ pub(super) const SIGN_IN: &[Setting] = &[
         example: "true",
         impact: RESTART,
         doc: "As `sign_in.oauth`, for its users.",
+    },
+    Setting {
+        path: "deployment.oauth_audiences",
+        preset: Preset::Derived("as there"),
+        unit: "list of audiences",
+        example: "[\"UnifiedCommunications:readwrite\"]",
+        impact: RESTART,
+        doc: "As `sign_in.oauth_audiences`, for its users.",
     },
     Setting {
         path: "deployment.ldap.servers",

@@ -188,3 +188,6 @@ impl Discovery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,15 +37,16 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// The server could not be reached or did not answer in time.
-    pub(super) fn failed(&mut self, now: Instant) {
+    /// The server could not be reached or did not answer in time. How long it is left in peace, if it is.
+    pub(super) fn failed(&mut self, now: Instant) -> Option<Duration> {
         self.failures = self.failures.saturating_add(1);
         self.tried_since = None;
         if self.failures < FAILURES_MAX {
-            return;
+            return None;
         }
         self.rest = if self.rest.is_zero() { REST_FIRST } else { (self.rest * 2).min(REST_MAX) };
         self.rests_until = Some(now + self.rest);
+        Some(self.rest)
     }
 
     /// Whether nothing is held against the server.

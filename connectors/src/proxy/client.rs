@@ -235,7 +235,12 @@ impl HttpClient {
         let outcome = inner.exchange(target, request, within, place).await;
         match &outcome {
             Ok(_) => inner.pool.succeeded(target),
-            Err(fault) if fault.blames_the_server() => inner.pool.failed(target, Instant::now()),
+            Err(fault) if fault.blames_the_server() => {
+                // Once for each rest, however many ask.
+                if let Some(rest) = inner.pool.failed(target, Instant::now()) {
+                    tracing::warn!(%target, %fault, seconds = rest.as_secs(), "this server fails and is left in peace");
+                }
+            }
             Err(_) => {}
         }
         outcome

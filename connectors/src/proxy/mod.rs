@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `client.rs` | one request to one server: names, TLS, deadlines, faults |
+//! | `forward.rs` | carries an allowed request and its answer |
 //! | `dial.rs` | a connection: the name's addresses, TCP, TLS |
 //! | `pool.rs` | servers and the connections that are kept |
 //! | `breaker.rs` | leaves a server in peace that does not answer |
@@ -15,11 +16,13 @@ mod body;
 mod breaker;
 mod client;
 mod dial;
+mod forward;
 pub mod limits;
 mod pool;
 mod trust;
 
 pub use client::{ClientFault, Fetched, HttpClient, Target, Within};
+pub use forward::{ClientFacts, Onward, Proxy};
 pub use trust::{TlsFault, Trust, TrustFault};
 
 #[cfg(test)]

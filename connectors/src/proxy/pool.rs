@@ -109,11 +109,9 @@ impl Pool {
         }
     }
 
-    /// The server could not be reached, or did not answer.
-    pub(super) fn failed(&self, target: &Target, now: Instant) {
-        if let Some(server) = self.lock().by_target.get_mut(target) {
-            server.breaker.failed(now.into_std());
-        }
+    /// The server could not be reached, or did not answer. How long it is left in peace, if it is.
+    pub(super) fn failed(&self, target: &Target, now: Instant) -> Option<Duration> {
+        self.lock().by_target.get_mut(target)?.breaker.failed(now.into_std())
     }
 
     fn keep(&self, target: &Target, connection: Connection) {

@@ -20,3 +20,6 @@ pub(crate) mod cluster;
 
 /// Where the keys that sign access tokens are published, as a JWK set (RFC 7517 §5).
 pub const TOKEN_KEYS_PATH: &str = "/ssosp/token/keys";
+
+pub mod uds;
+pub mod uds_xml;

@@ -197,10 +197,10 @@ impl Cluster {
             let (from, to) = (self.deployment.to_string(), newer.deployment.to_string());
             found.push(What::Deployment { from, to });
         }
-        self.diff_nodes(newer, &mut found);
         if self.mixed_mode != newer.mixed_mode {
             found.push(What::MixedMode(newer.mixed_mode));
         }
+        self.diff_nodes(newer, &mut found);
         if self.tftp != newer.tftp {
             found.push(What::Tftp { from: self.tftp.clone(), to: newer.tftp.clone() });
         }

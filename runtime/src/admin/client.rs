@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ADMIN_FETCH_MAX};
+use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ADMIN_FETCH_MAX, OPERATE_MAX};
 
 /// Why a node could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum FetchFault {
         target: String,
     },
     /// The node took too long.
-    #[error("{target} did not answer within {} s: the service hangs, or is badly overloaded", ADMIN_FETCH_MAX.as_secs())]
+    #[error("{target} did not answer in time: the service hangs, or is badly overloaded")]
     Timeout {
         /// What was dialled.
         target: String,
@@ -79,11 +79,31 @@ impl FetchFault {
 /// # Errors
 /// [`FetchFault`], which also knows the exit code.
 pub fn fetch(target: &str, path: &str) -> Result<(u16, String), FetchFault> {
-    let deadline = Instant::now() + ADMIN_FETCH_MAX;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\n\r\n");
+    exchange(target, &request, ADMIN_FETCH_MAX)
+}
+
+/// Asks the HTTP side of the node at `target` (the path of its socket) for `path`, behind `/http/`; returns the HTTP
+/// status and the body, both ways JSON. 200 is an answer, 422 a refusal with `error` in it. Blocks for at most
+/// [`OPERATE_MAX`].
+///
+/// # Errors
+/// [`FetchFault`], which also knows the exit code.
+pub fn post(target: &str, path: &str, question: &serde_json::Value) -> Result<(u16, String), FetchFault> {
+    let body = question.to_string();
+    let request = format!(
+        "POST /http/{path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(target, &request, OPERATE_MAX)
+}
+
+fn exchange(target: &str, request: &str, within: Duration) -> Result<(u16, String), FetchFault> {
+    let deadline = Instant::now() + within;
     let addresses = addresses_of(target)?;
     let fault = |source| fault(target, source);
     let mut socket = dial(&addresses, deadline).map_err(fault)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\n\r\n");
     socket.set_write_timeout(Some(left(deadline).map_err(fault)?)).map_err(fault)?;
     socket.write_all(request.as_bytes()).map_err(fault)?;
     let answer = read_all(&mut socket, deadline).map_err(fault)?;

@@ -6,9 +6,10 @@
 //! | `/status` | the node's status, JSON (`edgeway status`) |
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
+//! | `POST /http/…` | what the HTTP side of a core is asked to do, JSON both ways; on the socket only |
 //!
-//! It only tells; nothing can be changed through it. Who may reach the socket is a matter of its mode
-//! (0660) and owner. It does not serve the network: a listener that is not on loopback is refused.
+//! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
+//! mode (0660) and owner. It does not serve the network: a listener that is not on loopback is refused.
 
 mod client;
 mod report;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use edgeway_model::world::Status;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,10 +36,14 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
-pub use self::client::{FetchFault, fetch};
+pub use self::client::{FetchFault, fetch, post};
 pub use self::report::{json, table};
 use self::socket::SocketFile;
-use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX};
+use crate::http::HttpHandle;
+use crate::limits::{
+    ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX, OPERATE_BODY_BYTES_MAX,
+    OPERATE_MAX,
+};
 use crate::metrics;
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
@@ -91,21 +96,29 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
+/// `http`: who is asked what is posted to `/http/`, on the socket.
+///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
 /// # Errors
 /// [`AdminFault`], with the remedy. Nothing is served then.
-pub fn serve<S>(unix: Option<&Path>, tcp: Option<std::net::TcpListener>, status: S) -> Result<(), AdminFault>
+pub fn serve<S>(
+    unix: Option<&Path>,
+    tcp: Option<std::net::TcpListener>,
+    status: S,
+    http: Option<HttpHandle>,
+) -> Result<(), AdminFault>
 where
     S: Fn() -> Status + Clone + 'static,
 {
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        spawn_local(accept(Door::Unix(listener, file), status.clone()));
+        let operator = Operator { may_ask: true, http };
+        spawn_local(accept(Door::Unix(listener, file), status.clone(), operator));
     }
     if let Some(listener) = tcp {
-        spawn_local(accept(Door::Tcp(listener), status));
+        spawn_local(accept(Door::Tcp(listener), status, Operator { may_ask: false, http: None }));
     }
     Ok(())
 }
@@ -123,20 +136,27 @@ enum Door {
     Tcp(TcpListener),
 }
 
-async fn accept<S>(door: Door, status: S)
+/// What may be asked besides the status.
+#[derive(Clone)]
+struct Operator {
+    may_ask: bool,
+    http: Option<HttpHandle>,
+}
+
+async fn accept<S>(door: Door, status: S, operator: Operator)
 where
     S: Fn() -> Status + Clone + 'static,
 {
     let permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let status = status.clone();
+        let (status, operator) = (status.clone(), operator.clone());
         let accepted = match &door {
             Door::Unix(listener, _) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status))))
+                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
             }
             Door::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status))))
+                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
             }
         };
         if let Err(error) = accepted {
@@ -147,13 +167,27 @@ where
 }
 
 /// One question, one answer, and the connection closes.
-async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, _permit: OwnedSemaphorePermit, status: S)
-where
+async fn converse<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    _permit: OwnedSemaphorePermit,
+    status: S,
+    operator: Operator,
+) where
     S: Fn() -> Status,
 {
+    let patience = std::cell::Cell::new(ADMIN_CONVERSATION_MAX);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(&request, &status);
-        async move { Ok::<_, Infallible>(response) }
+        let (status, operator, patience) = (&status, &operator, &patience);
+        async move {
+            let path = request.uri().path().strip_prefix("/http/").filter(|_| operator.may_ask).map(str::to_owned);
+            Ok::<_, Infallible>(match path {
+                Some(path) => {
+                    patience.set(OPERATE_MAX);
+                    operate(request, path, operator.http.as_ref()).await
+                }
+                None => answer(&request, status),
+            })
+        }
     });
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -162,10 +196,44 @@ where
         .max_buf_size(ADMIN_HEAD_BYTES_MAX)
         .max_headers(ADMIN_HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(ADMIN_CONVERSATION_MAX, conversation).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a conversation with an operator's program failed"),
-        Err(_) => tracing::debug!("a conversation with an operator's program took too long"),
+    let mut conversation = std::pin::pin!(conversation);
+    let mut spent = Duration::ZERO;
+    // What is asked of the HTTP side may take longer, and that is known only once it is asked.
+    while spent < patience.get() {
+        let wait = patience.get() - spent;
+        match tokio::time::timeout(wait, &mut conversation).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "a conversation with an operator's program failed"),
+            Err(_) => spent += wait,
+        }
+    }
+    tracing::debug!("a conversation with an operator's program took too long");
+}
+
+/// What is posted goes to the HTTP side as it is.
+async fn operate(request: Request<Incoming>, path: String, http: Option<&HttpHandle>) -> Response<Full<Bytes>> {
+    let refusal = |code, why: &str| {
+        let text = format!("{}\n", serde_json::json!({ "error": why }));
+        response(code, "application/json", text)
+    };
+    if request.method() != Method::POST {
+        let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return refused;
+    }
+    let Some(http) = http else {
+        return refusal(StatusCode::NOT_FOUND, "this node has no HTTP side that could be asked");
+    };
+    let Ok(body) = Limited::new(request.into_body(), OPERATE_BODY_BYTES_MAX).collect().await else {
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off");
+    };
+    let Ok(question) = serde_json::from_slice(&body.to_bytes()) else {
+        return refusal(StatusCode::BAD_REQUEST, "the question is no JSON");
+    };
+    match http.operate(path, question).await {
+        Ok(Ok(answer)) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
+        Ok(Err(why)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the HTTP side has ended"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use edgeway_model::alarm::Alarm;
 use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status, Transport};
 use serde_json::{Map, Value, json};
 
@@ -23,6 +24,8 @@ pub fn json(status: &Status) -> Value {
         "drops": counts(&status.drops),
         "handshakes": counts(&status.handshakes),
         "media_packets": { "inward": inward, "outward": outward },
+        "http": counts(&status.http),
+        "alarms": status.alarms.iter().map(alarm).collect::<Vec<_>>(),
     })
 }
 
@@ -40,6 +43,18 @@ fn link(link: &LinkStatus) -> Value {
         "version": link.version,
         "unknown_frames": link.unknown_frames,
         "trouble": link.trouble,
+    })
+}
+
+fn alarm(alarm: &Alarm) -> Value {
+    json!({
+        "severity": alarm.severity.as_str(),
+        "id": alarm.id,
+        "about": alarm.about,
+        "cause": alarm.cause,
+        "action": alarm.action,
+        "since_ms": alarm.since_ms,
+        "node": alarm.node.as_ref().map(|node| node.as_str()),
     })
 }
 
@@ -72,6 +87,7 @@ pub fn table(status: &Value) -> String {
         cell(status.get("role")),
         cell(status.get("version"))
     );
+    alarms(&mut out, status);
     grid(&mut out, &["", "current", "peak"], &gauge_rows(status), &[1, 2]);
     out.push('\n');
     let links = rows(status, "links", link_row);
@@ -98,7 +114,23 @@ pub fn table(status: &Value) -> String {
     let media = |way| cell(status.pointer(&format!("/media_packets/{way}")));
     let rows = ["inward", "outward"].map(|way| vec![way.to_owned(), media(way)]);
     grid(&mut out, &["media packets", "count"], &rows, &[1]);
+    let http = count_rows(status, "http");
+    if !http.is_empty() {
+        out.push('\n');
+        grid(&mut out, &["http and sign-in", "count"], &http, &[1]);
+    }
     out
+}
+
+/// Each alarm, and below it why and what to do. They come first: that is what an operator looks for.
+fn alarms(out: &mut String, status: &Value) {
+    for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| cell(alarm.get(name));
+        let at = alarm.get("node").and_then(Value::as_str).map(|node| format!(" at {}", printable(node)));
+        let at = at.unwrap_or_default();
+        let _ = writeln!(out, "alarm: {} {} ({}){at}", of("severity"), of("id"), of("about"));
+        let _ = writeln!(out, "  {}\n  {}\n", of("cause"), of("action"));
+    }
 }
 
 fn gauge_rows(status: &Value) -> Vec<Vec<String>> {
@@ -281,6 +313,29 @@ outward            99
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(table(&json(&core())), expected);
+    }
+
+    #[test]
+    fn alarms_come_first_with_what_to_do() {
+        let alarm = Alarm {
+            id: "server_drift",
+            about: "cucm1.example.com".into(),
+            severity: edgeway_model::alarm::Severity::Warning,
+            cause: "A node was added.".into(),
+            action: "Run `edgeway servers refresh`.".into(),
+            since_ms: 7,
+            node: None,
+        };
+        let status = Status { alarms: vec![alarm], http: vec![("https_answered_2xx", 4)], ..core() };
+        let value = json(&status);
+        assert_eq!(value["alarms"][0]["id"], "server_drift");
+        assert_eq!(value["alarms"][0]["since_ms"], 7);
+        assert_eq!(value["http"]["https_answered_2xx"], 4);
+        let text = table(&value);
+        let expected = "\n\nalarm: warning server_drift (cucm1.example.com)\n  A node was added.\n  \
+                        Run `edgeway servers refresh`.\n\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.ends_with("\nhttp and sign-in    count\nhttps_answered_2xx      4\n"), "{text}");
     }
 
     #[test]

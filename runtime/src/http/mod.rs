@@ -8,6 +8,16 @@
 //! thread what it has learnt ([`HttpFact`]), the reactor what the node says
 //! ([`edgeway_model::sign_in::SignInFact`]).
 
+mod bulk;
+mod counts;
+mod front;
+mod handle;
+pub mod limits;
+mod thread;
+
+#[cfg(test)]
+mod scenario;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,6 +31,9 @@ use edgeway_model::sign_in::SignInFact;
 use edgeway_model::zones::Zones;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
+
+pub use counts::Counts;
+pub use handle::{FrontConfig, HttpFault, HttpHandle, Part};
 
 /// A body on its way through.
 pub type Body = UnsyncBoxBody<Bytes, BodyFault>;
@@ -77,21 +90,35 @@ pub enum HttpFact {
     Notice(Notice),
 }
 
-/// The way to tell: cheap to clone. What does not fit into the queue is counted and dropped, but facts for
-/// the node, which wait.
+/// The way to tell: cheap to clone. Nothing that is told is lost: what a thread tells is bounded by what its peers
+/// may ask for, and counting sends nothing.
 #[derive(Clone, Debug)]
-pub struct Teller(tokio::sync::mpsc::UnboundedSender<HttpFact>);
+pub struct Teller {
+    facts: tokio::sync::mpsc::UnboundedSender<HttpFact>,
+    counts: Option<Arc<Counts>>,
+}
 
 impl Teller {
     /// And where the facts come out.
     #[must_use]
     pub fn new() -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
-        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        let (facts, receiver) = tokio::sync::mpsc::unbounded_channel();
+        (Self { facts, counts: None }, receiver)
+    }
+
+    /// As [`Self::new`], but what is counted is added up in `counts` and wakes nobody.
+    #[must_use]
+    pub fn counting(counts: Arc<Counts>) -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
+        let (teller, receiver) = Self::new();
+        (Self { counts: Some(counts), ..teller }, receiver)
     }
 
     /// Tells.
     pub fn tell(&self, fact: HttpFact) {
-        let _ = self.0.send(fact);
+        if let (Some(counts), HttpFact::Counted(what)) = (&self.counts, &fact) {
+            return counts.add(what);
+        }
+        // Fails only once the reactor has ended, and then nobody wants to know.
+        let _ = self.facts.send(fact);
     }
 }

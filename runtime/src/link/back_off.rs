@@ -11,13 +11,13 @@ use super::limits::{BACK_OFF_FIRST, BACK_OFF_MAX, BACK_OFF_MIN, STABLE_AFTER};
 /// The n-th wait is drawn evenly from zero to `100 ms · 2ⁿ`, at most 5 s, so that cores that lost an
 /// edge together do not come back together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BackOff {
+pub(crate) struct BackOff {
     failures: u32,
 }
 
 impl BackOff {
     /// A dial failed: how long to wait.
-    pub(super) fn handle_failure(&mut self, random: &mut Random) -> Duration {
+    pub(crate) fn handle_failure(&mut self, random: &mut Random) -> Duration {
         let ceiling = BACK_OFF_FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         let ceiling = ceiling.min(BACK_OFF_MAX);
         self.failures = (self.failures + 1).min(16);
@@ -26,7 +26,7 @@ impl BackOff {
     }
 
     /// A link that stood for `lived` ended: how long to wait.
-    pub(super) fn handle_closed(&mut self, lived: Duration, random: &mut Random) -> Duration {
+    pub(crate) fn handle_closed(&mut self, lived: Duration, random: &mut Random) -> Duration {
         if lived >= STABLE_AFTER {
             self.failures = 0;
         }

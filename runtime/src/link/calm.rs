@@ -1,8 +1,9 @@
 //! A limit on what costs the peer nothing and us something: HTTP/2 frames that carry no bytes of ours.
 //!
 //! `h2` answers every PING and every SETTINGS, and takes any number of PRIORITY and WINDOW_UPDATE frames
-//! (CVE-2019-9512, -9513, -9515 and their kin). An honest peer of a link sends a handful of them. This
-//! reads along in what arrives, frame heads only, and ends the connection of a peer that floods.
+//! (CVE-2019-9512, -9513, -9515 and their kin). An honest peer sends a handful of them. This reads along in
+//! what arrives, frame heads only, and ends the connection of a peer that floods. How much is too much depends
+//! on what the connection is for: [`Calmness`].
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +14,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::limits::{CONTROL_BURST_MAX, CONTROL_PER_SECOND_MAX, WINDOW_BURST_MAX, WINDOW_PER_SECOND_MAX};
 
+/// So many frames of a kind at once, and so many a second from then on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// At once.
+    pub(crate) burst: u32,
+    /// Per second.
+    pub(crate) per_second: u32,
+}
+
+/// What one connection may be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Calmness {
+    /// PING, SETTINGS, PRIORITY, CONTINUATION, empty DATA and what is unknown.
+    pub(crate) control: Rate,
+    /// WINDOW_UPDATE.
+    pub(crate) window: Rate,
+    /// What opens or ends a stream: HEADERS, and empty DATA that ends one.
+    pub(crate) streams: Rate,
+    /// RST_STREAM.
+    pub(crate) resets: Rate,
+}
+
+impl Calmness {
+    /// Of a link: two streams, for good.
+    const LINK: Self = {
+        let control = Rate { burst: CONTROL_BURST_MAX, per_second: CONTROL_PER_SECOND_MAX };
+        let window = Rate { burst: WINDOW_BURST_MAX, per_second: WINDOW_PER_SECOND_MAX };
+        Self { control, window, streams: control, resets: control }
+    };
+}
+
 /// The preface of an HTTP/2 client (RFC 9113 §3.4), before its first frame.
 const PREFACE_BYTES: usize = 24;
 /// The head of a frame (RFC 9113 §4.1).
 const HEAD_BYTES: usize = 9;
 /// DATA (RFC 9113 §6.1).
 const DATA: u8 = 0;
+/// HEADERS (§6.2).
+const HEADERS: u8 = 1;
+/// RST_STREAM (§6.4).
+const RST_STREAM: u8 = 3;
+/// The flag of HEADERS and DATA that ends a stream.
+const END_STREAM: u8 = 1;
 /// WINDOW_UPDATE (§6.9): an honest peer sends some for what it takes off us.
 const WINDOW_UPDATE: u8 = 8;
 
 /// A stream that is read along.
 #[derive(Debug)]
-pub(super) struct Calm<T> {
+pub(crate) struct Calm<T> {
     inner: T,
     watch: Watch,
 }
@@ -32,12 +70,26 @@ pub(super) struct Calm<T> {
 impl<T> Calm<T> {
     /// A stream whose peer is the client of HTTP/2, so that its preface comes first.
     pub(super) fn of_client(inner: T) -> Self {
-        Self { inner, watch: Watch::new(PREFACE_BYTES) }
+        Self::watching(inner, PREFACE_BYTES, Calmness::LINK)
     }
 
     /// A stream whose peer is the server of HTTP/2.
     pub(super) fn of_server(inner: T) -> Self {
-        Self { inner, watch: Watch::new(0) }
+        Self::watching(inner, 0, Calmness::LINK)
+    }
+
+    /// As [`Self::of_client`], for a connection that is no link.
+    pub(crate) fn client_with(inner: T, calmness: Calmness) -> Self {
+        Self::watching(inner, PREFACE_BYTES, calmness)
+    }
+
+    /// As [`Self::of_server`], for a connection that is no link.
+    pub(crate) fn server_with(inner: T, calmness: Calmness) -> Self {
+        Self::watching(inner, 0, calmness)
+    }
+
+    fn watching(inner: T, preface: usize, calmness: Calmness) -> Self {
+        Self { inner, watch: Watch::new(preface, calmness) }
     }
 }
 
@@ -49,16 +101,20 @@ struct Watch {
     head_bytes: usize,
     control: Bucket,
     window: Bucket,
+    streams: Bucket,
+    resets: Bucket,
 }
 
 impl Watch {
-    fn new(skip: usize) -> Self {
+    fn new(skip: usize, calmness: Calmness) -> Self {
         Self {
             skip,
             head: [0; HEAD_BYTES],
             head_bytes: 0,
-            control: Bucket::new(CONTROL_BURST_MAX, CONTROL_PER_SECOND_MAX),
-            window: Bucket::new(WINDOW_BURST_MAX, WINDOW_PER_SECOND_MAX),
+            control: Bucket::new(calmness.control),
+            window: Bucket::new(calmness.window),
+            streams: Bucket::new(calmness.streams),
+            resets: Bucket::new(calmness.resets),
         }
     }
 
@@ -78,16 +134,19 @@ impl Watch {
             }
             self.head_bytes = 0;
             self.skip = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]) as usize;
-            let kind = self.head[3];
+            let (kind, ends) = (self.head[3], self.head[4] & END_STREAM != 0);
             let bucket = match kind {
                 // Small ones are bounded by h2 itself (`data_frame_budget`).
                 DATA if self.skip > 0 => continue,
+                DATA if ends => &mut self.streams,
+                HEADERS => &mut self.streams,
+                RST_STREAM => &mut self.resets,
                 WINDOW_UPDATE => &mut self.window,
                 _ => &mut self.control,
             };
             if !bucket.take(*now.get_or_insert_with(Instant::now)) {
                 let name = NAMES.get(usize::from(kind)).unwrap_or(&"unknown");
-                return Err(io::Error::other(format!("the peer floods the link with HTTP/2 frames ({name})")));
+                return Err(io::Error::other(format!("the peer floods the connection with HTTP/2 frames ({name})")));
             }
         }
     }
@@ -117,8 +176,8 @@ struct Bucket {
 }
 
 impl Bucket {
-    const fn new(most: u32, per_second: u32) -> Self {
-        Self { left: most, most, per_second, filled: None }
+    const fn new(rate: Rate) -> Self {
+        Self { left: rate.burst, most: rate.burst, per_second: rate.per_second, filled: None }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -190,7 +249,7 @@ mod tests {
     #[test]
     fn data_is_free_and_floods_are_named_however_they_are_cut() {
         for piece in [1, 7, 9, 100, 65_536] {
-            let mut watch = Watch::new(PREFACE_BYTES);
+            let mut watch = Watch::new(PREFACE_BYTES, Calmness::LINK);
             let mut honest = vec![b'P'; PREFACE_BYTES];
             for _ in 0..300 {
                 honest.extend(frame(DATA, 1_000));
@@ -199,7 +258,7 @@ mod tests {
             honest.extend(frame(1, 200));
             assert!(honest.chunks(piece).all(|bytes| watch.see(bytes).is_ok()), "cut into {piece}");
             for (kind, name) in [(6, "PING"), (4, "SETTINGS"), (3, "RST_STREAM"), (0, "DATA"), (77, "unknown")] {
-                let mut watch = Watch::new(0);
+                let mut watch = Watch::new(0, Calmness::LINK);
                 let flood = frame(kind, if kind == DATA { 0 } else { 8 }).repeat(CONTROL_BURST_MAX as usize + 100);
                 let ended = flood.chunks(piece).find_map(|bytes| watch.see(bytes).err()).expect("noticed");
                 assert!(ended.to_string().contains(name), "{ended}");
@@ -210,7 +269,7 @@ mod tests {
     #[test]
     fn a_bucket_fills_again_and_never_over_its_brim() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(10, 5);
+        let mut bucket = Bucket::new(Rate { burst: 10, per_second: 5 });
         assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10);
         assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 5);
         assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(3_600))).count(), 10);

@@ -183,7 +183,7 @@ async fn open(trust: &Trust, edge: &EdgeRecord) -> Result<Opened, String> {
     Ok(Opened { pipe: Pipe::open_as_core(tls).await?, address, certificate })
 }
 
-async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), String> {
+pub(crate) async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), String> {
     let resolved = timeout(CONNECT_MAX, lookup_host(address)).await;
     let resolved = resolved.map_err(|_| format!("the name of {address} was not resolved in time"))?;
     let mut why = format!("{address} has no address in DNS");
@@ -200,7 +200,7 @@ async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), String> {
     Err(why)
 }
 
-async fn handshake(
+pub(crate) async fn handshake(
     connector: &TlsConnector,
     edge: &NodeId,
     tcp: TcpStream,
@@ -213,7 +213,7 @@ async fn handshake(
 }
 
 /// Small writes go out at once, and a silent path is given up by the system as well.
-pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
+pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     // Keepalives are few and small: a lost one is sent again after the same time, not after twice as long.
     let _ = SockRef::from(tcp).set_tcp_thin_linear_timeouts(true);

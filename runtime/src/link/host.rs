@@ -2,13 +2,25 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use edgeway_model::{LinkId, NodeId, Role};
-use rustls::ServerConnection;
+use rustls::server::Accepted;
+use rustls::{ServerConfig, ServerConnection};
 
 use crate::outbox::Outbox;
 use crate::pki::Joined;
+
+/// A bulk connection that has only said hello; nothing is proven yet.
+pub struct BulkHello {
+    /// What it said.
+    pub accepted: Box<Accepted>,
+    /// Its socket.
+    pub tcp: TcpStream,
+    /// What it must prove.
+    pub config: Arc<ServerConfig>,
+}
 
 /// The reactor, as the links see it. All calls come on its own thread, never from inside a call
 /// the reactor makes to an [`Outbox`].
@@ -26,6 +38,11 @@ pub trait LinkHost {
     /// A core whose identity is proven has dialled the way media takes where UDP is blocked.
     fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
         drop((peer, tcp, tls));
+    }
+    /// Somebody has dialled the way requests of clients take, and has said hello in TLS: `config` asks for the
+    /// rest, off this thread.
+    fn bulk(&self, hello: BulkHello) {
+        drop(hello);
     }
     /// This edge has become (or stayed) one of a core's: `joined.identity` is what it is now.
     fn joined(&self, joined: &Joined) {

@@ -19,12 +19,14 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{LazyConfigAcceptor, server};
 
-use super::LinkHost;
 use super::dialler::{KEPT, stays, tune};
 use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
 use super::pipe::{End, Held, Pipe};
+use super::{BulkHello, LinkHost};
 use crate::outbox::Outbox;
-use crate::pki::tls::{JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_media_stream, link_server_config};
+use crate::pki::tls::{
+    BULK_ALPN, JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_bulk, for_media_stream, link_server_config,
+};
 use crate::pki::{JoinDesk, NodeKey, PkiError, Trust, node_of, tls};
 
 /// Why the older of two links from one core is closed.
@@ -94,6 +96,7 @@ struct Configs {
     generation: u64,
     link: Option<Arc<ServerConfig>>,
     media: Option<Arc<ServerConfig>>,
+    bulk: Option<Arc<ServerConfig>>,
     /// Speaks no protocol at all: whoever comes gets the right alert.
     closed: Arc<ServerConfig>,
 }
@@ -110,7 +113,8 @@ impl Configs {
         let key = key.map_or_else(NodeKey::generate, Ok)?;
         let link = identity.as_ref().map(link_server_config).transpose()?;
         let media = link.as_deref().map(for_media_stream);
-        Ok(Self { generation, link, media, closed: closed_config(&key)? })
+        let bulk = link.as_deref().map(for_bulk);
+        Ok(Self { generation, link, media, bulk, closed: closed_config(&key)? })
     }
 }
 
@@ -148,6 +152,10 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         let refused = match timeout(TLS_HANDSHAKE_MAX, self.greet(tcp)).await {
             Ok(Ok(Caller::Link(stream))) => self.open_link(*stream, peer, place).await.err(),
             Ok(Ok(Caller::Media(stream))) => self.hand_over(*stream).err(),
+            Ok(Ok(Caller::Bulk(hello))) => {
+                self.host.bulk(hello);
+                None
+            }
             Ok(Ok(Caller::Join(stream, desk))) => self.answer_join(*stream, desk, peer).await.err(),
             Ok(Err(error)) => Some(explain_io(&error)),
             Err(_) => Some("the TLS handshake took too long".to_owned()),
@@ -164,27 +172,36 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
         let offers =
             |wanted: &[u8]| start.client_hello().alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == wanted));
-        let (joins, media) = (offers(JOIN_ALPN), offers(MEDIA_STREAM_ALPN));
+        let (joins, wanted) = (offers(JOIN_ALPN), Wanted::of(offers));
         match &self.door {
             Door::Desk(desk) if joins && desk.is_open() => {
                 let stream = start.into_stream(desk.server_config()).await?;
                 Ok(Caller::Join(Box::new(stream), Rc::clone(desk)))
             }
             Door::Desk(_) | Door::Paired(_) => {
-                let config = self.config(media).map_err(io::Error::other)?;
+                let config = self.config(wanted).map_err(io::Error::other)?;
+                if wanted == Wanted::Bulk {
+                    // The thread that will carry it shakes hands, too: those of links come first here.
+                    let tcp = start.io.into_std()?;
+                    return Ok(Caller::Bulk(BulkHello { accepted: Box::new(start.accepted), tcp, config }));
+                }
                 let stream = Box::new(start.into_stream(config).await?);
-                Ok(if media { Caller::Media(stream) } else { Caller::Link(stream) })
+                Ok(if wanted == Wanted::Media { Caller::Media(stream) } else { Caller::Link(stream) })
             }
         }
     }
 
-    /// The configuration of the link, or of its media stream, as of the identity the edge has now.
-    fn config(&self, media: bool) -> Result<Arc<ServerConfig>, PkiError> {
+    /// The configuration for what is wanted, as of the identity the edge has now.
+    fn config(&self, wanted: Wanted) -> Result<Arc<ServerConfig>, PkiError> {
         let mut configs = self.configs.borrow_mut();
         if configs.generation != self.door.trust().generation() {
             *configs = Configs::new(&self.door)?;
         }
-        let wanted = if media { &configs.media } else { &configs.link };
+        let wanted = match wanted {
+            Wanted::Link => &configs.link,
+            Wanted::Media => &configs.media,
+            Wanted::Bulk => &configs.bulk,
+        };
         Ok(Arc::clone(wanted.as_ref().unwrap_or(&configs.closed)))
     }
 
@@ -230,7 +247,26 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
     }
 }
 
+/// What a connection to the link port is for, by its ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Link,
+    Media,
+    Bulk,
+}
+
+impl Wanted {
+    fn of(offers: impl Fn(&[u8]) -> bool) -> Self {
+        match (offers(MEDIA_STREAM_ALPN), offers(BULK_ALPN)) {
+            (true, _) => Self::Media,
+            (false, true) => Self::Bulk,
+            (false, false) => Self::Link,
+        }
+    }
+}
+
 enum Caller {
+    Bulk(BulkHello),
     Link(Box<server::TlsStream<TcpStream>>),
     Media(Box<server::TlsStream<TcpStream>>),
     Join(Box<server::TlsStream<TcpStream>>, Rc<JoinDesk>),

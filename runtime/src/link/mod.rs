@@ -25,8 +25,8 @@
 //!
 //! A link that is closed on purpose carries the reason to the peer in a trailer.
 
-mod back_off;
-mod calm;
+pub(crate) mod back_off;
+pub(crate) mod calm;
 mod dialler;
 mod gate;
 mod host;
@@ -39,5 +39,7 @@ mod scenario;
 mod trust_scenario;
 
 pub use dialler::{Dialler, dial};
-pub use host::LinkHost;
+pub use host::{BulkHello, LinkHost};
 pub use listener::{Door, Listener, listen};
+
+pub(crate) use dialler::{connect, handshake, tune};

@@ -28,6 +28,8 @@ pub const LINK_ALPN: &[u8] = b"edgeway-link/1";
 pub const MEDIA_ALPN: &[u8] = b"edgeway-media/1";
 /// ALPN of the TCP connection media takes where UDP is blocked.
 pub const MEDIA_STREAM_ALPN: &[u8] = b"edgeway-media-stream/1";
+/// ALPN of the bulk connection: requests of clients over HTTPS.
+pub const BULK_ALPN: &[u8] = b"edgeway-bulk/1";
 /// ALPN of joining.
 pub const JOIN_ALPN: &[u8] = b"edgeway-join/1";
 /// The server name asked for while joining; no node can have it.
@@ -72,6 +74,22 @@ pub fn for_media_stream(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![MEDIA_STREAM_ALPN.to_vec()];
     Arc::new(config)
+}
+
+/// The same identity and the same demands, for the bulk connection.
+#[must_use]
+pub fn for_bulk(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![BULK_ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// As [`link_client_config`], for the bulk connection to an edge.
+///
+/// # Errors
+/// If the identity's parts cannot be used for TLS.
+pub fn bulk_client_config(identity: &Identity, expected: &NodeId) -> Result<Arc<ClientConfig>, PkiError> {
+    client_config(identity, expected, Role::Edge, BULK_ALPN)
 }
 
 /// As [`for_media_stream`], for the core.

@@ -134,6 +134,12 @@ impl Trust {
         self.revoked.borrow().contains(node)
     }
 
+    /// The serial numbers of certificates that are revoked, as far as this node knows.
+    #[must_use]
+    pub fn revoked_serials(&self) -> BTreeSet<Vec<u8>> {
+        self.identity.borrow().as_ref().and_then(Identity::revoked).map(serials).unwrap_or_default()
+    }
+
     /// A new identity, stored already: shown to every peer.
     pub fn replace(&self, identity: Identity) {
         let announcement = message(CERTIFICATE, identity.certificate());

@@ -2,20 +2,22 @@
 //!
 //! `edgeway-bench sip` sends REGISTER and calls through edge, core and a Kamailio registrar, and through a Kamailio
 //! edge and core to the same registrar. `edgeway-bench media` sends SRTP outside and RTP inside through both tiers,
-//! and through one rtpengine. CPU per operation is user plus system time of every process of a tier; it travels
+//! and through one rtpengine. `edgeway-bench http` fetches 1 KiB through both tiers, and through two of nginx. CPU per operation is user plus system time of every process of a tier; it travels
 //! between machines better than throughput and latency do.
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
-//! `edgeway-bench hostile` keeps strangers at the door.
+//! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench refresh` refreshes servers under load.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
 #![forbid(unsafe_code)]
 
 mod hostile;
+mod http;
 mod media;
 mod parts;
 mod perf;
+mod refresh;
 mod report;
 mod sip;
 mod soak;
@@ -39,12 +41,16 @@ struct Arguments {
 enum Bench {
     /// REGISTER and calls: edge + core against a Kamailio edge + core, the same Kamailio registrar behind both
     Sip(sip::SipArguments),
+    /// HTTPS: edge + core against nginx → TLS → nginx, the same server behind both
+    Http(http::HttpArguments),
     /// Media: both tiers together against one rtpengine, SRTP outside and RTP inside
     Media(media::MediaArguments),
     /// Thousands of registrations held and refreshed for long: none may be lost
     Soak(soak::SoakArguments),
     /// Thousands of half-open connections and a flood of garbage: memory stays, phones are served
     Hostile(hostile::HostileArguments),
+    /// Servers are refreshed while people sign in and talk: nobody may notice
+    Refresh(refresh::RefreshArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -107,15 +113,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if !matches!(arguments.bench, Bench::Parts) {
-        requirement::check(requirement::BENCH)?;
+    match arguments.bench {
+        Bench::Parts | Bench::Refresh(_) => {}
+        Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
+        Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
+            requirement::check(requirement::BENCH)?;
+        }
     }
     raise_file_limit().context("raise the limit of open files")?;
     match &arguments.bench {
         Bench::Sip(arguments) => sip::run(arguments),
+        Bench::Http(arguments) => http::run(arguments),
         Bench::Media(arguments) => media::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Hostile(arguments) => hostile::run(arguments),
+        Bench::Refresh(arguments) => refresh::run(arguments),
         Bench::Parts => parts::run(),
     }
 }

@@ -59,6 +59,8 @@ pub struct ProductSetup<'a> {
     pub registrar: (Transport, SocketAddr),
     /// Lines for the core's `[sip]` table, and tables below it, in place of `registrar`.
     pub core_sip: Option<String>,
+    /// HTTPS, where it is on.
+    pub https: Option<HttpsSetup>,
     /// SIP Path headers On or Off.
     pub path_headers: bool,
     /// Certificates by name; the first is the default.
@@ -73,6 +75,15 @@ pub struct ProductSetup<'a> {
     pub log_level: &'a str,
     /// `limits.strangers_per_address`: benches connect many phones from one address.
     pub strangers_per_address: u32,
+}
+
+/// Sign-in and the reverse proxy.
+#[derive(Clone, Debug)]
+pub struct HttpsSetup {
+    /// The edge's HTTPS listener.
+    pub listen: SocketAddr,
+    /// Tables for the core's file.
+    pub core: String,
 }
 
 /// A paired and running edge and core.
@@ -141,6 +152,13 @@ impl Product {
     /// Process ids of edge and core, for profilers.
     pub fn pids(&self) -> Vec<u32> {
         [&self.edge, &self.core].into_iter().filter_map(|node| node.daemon.as_ref()).map(Daemon::pid).collect()
+    }
+
+    /// An `edgeway` command on the core's machine, with the core's file.
+    pub fn core_command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.core.host.command(self.binaries.join("edgeway"));
+        command.args(arguments).arg("--config").arg(&self.core.config);
+        Ok(command)
     }
 
     /// `edgeway status` of the edge.
@@ -232,7 +250,11 @@ impl ProductSetup<'_> {
             let (chain, key) = (certificate.certificate.display(), certificate.key.display());
             writeln!(file, "[[sip.certificates]]\nchain = \"{chain}\"\nkey = \"{key}\"")?;
         }
-        writeln!(file, "[https]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
+        match &self.https {
+            Some(https) => writeln!(file, "[https]\nlisten = [\"{}\"]", https.listen)?,
+            None => writeln!(file, "[https]\nlisten = \"off\"")?,
+        }
+        writeln!(file, "[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
         writeln!(file, "[media]\naddress = \"{}\"\nports = \"{}\"", edge.ip(), self.media_ports.0)?;
         writeln!(file, "[limits]\nstrangers_per_address = {}", self.strangers_per_address)?;
         Ok(file)
@@ -248,6 +270,7 @@ impl ProductSetup<'_> {
             None => writeln!(file, "registrars = [\"{}:{registrar}\"]", transport.name())?,
         }
         writeln!(file, "[media]\naddress = \"{media}\"\nports = \"{}\"", self.media_ports.1)?;
+        file.push_str(self.https.as_ref().map_or("", |https| https.core.as_str()));
         Ok(file)
     }
 
@@ -262,6 +285,12 @@ impl ProductSetup<'_> {
             self.log_level,
         )
     }
+}
+
+/// Adds a user to a file of users, as an operator does.
+pub fn add_user(file: &Path, name: &str, password: &str) -> Result<()> {
+    let mut command = Command::new(binaries()?.join("edgeway"));
+    feed(command.args(["users", "add", name, "--file"]).arg(file), password)
 }
 
 /// Runs a command with `text` on its standard input.

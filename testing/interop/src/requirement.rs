@@ -37,6 +37,12 @@ pub const BENCH: &[Requirement] = &[
     Requirement { what: "rtpengine", package: "rtpengine-daemon" },
 ];
 
+/// What the bench of HTTP needs.
+pub const BENCH_HTTP: &[Requirement] = &[
+    Requirement { what: "openssl", package: "openssl" },
+    Requirement { what: "/usr/sbin/nginx", package: "nginx-light" },
+];
+
 /// One line that names every Debian package missing, if any is.
 pub fn check(requirements: &[Requirement]) -> Result<()> {
     let mut packages: Vec<&str> = requirements.iter().filter(|one| !one.is_there()).map(|one| one.package).collect();

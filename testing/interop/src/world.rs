@@ -296,6 +296,7 @@ fn start_product(
         core: SocketAddr::new(CORE, 5060),
         registrar: (transport, registrar_address()),
         core_sip,
+        https: None,
         path_headers,
         certificates,
         domain: DOMAIN,

@@ -3,4 +3,5 @@
 mod servers;
 
 mod client;
+mod forward;
 mod trust;

@@ -125,7 +125,7 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
                 return Some(text);
             }
         }
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = [0; 4096];
         match stream.read(&mut buffer).await {
             Ok(0) | Err(_) => return None,
             Ok(length) => bytes.extend_from_slice(&buffer[..length]),

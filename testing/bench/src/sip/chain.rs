@@ -140,6 +140,7 @@ fn start_edgeway(
         core: free()?,
         registrar: (Transport::Tcp, registrar),
         core_sip: None,
+        https: None,
         path_headers: true,
         certificates: std::slice::from_ref(certificate),
         domain: DOMAIN,

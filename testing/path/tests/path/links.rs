@@ -50,6 +50,7 @@ impl Service {
                     notice: Some(service::notices_to(notice)),
                     message: None,
                     ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
+                    inside: None,
                 };
                 if let Err(fault) = serve(hooks, stopped) {
                     let _ = ready.send(Err(fault));

@@ -1,0 +1,377 @@
+//! One request: where it goes, whether it may, and what of it is carried.
+
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use edgeway_http_proxy::carried::{CLIENT, REASON, REQUEST};
+use edgeway_http_proxy::cookie::session_cookies;
+use edgeway_http_proxy::head::{self, RequestLine, check_request};
+use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
+use edgeway_http_proxy::{Authorization, Lane, Verb};
+use edgeway_model::sign_in::UserName;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Body as _, Incoming};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+use super::super::bulk::{Core, Lost, Sent, send_all};
+use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_WAIT_MAX};
+use super::Client;
+use super::answer::{self, Carried, FrontBody};
+use super::vitals::Answering;
+
+/// Where a request goes.
+struct Passed {
+    /// Whoever has the same name here comes to the same core.
+    user: String,
+}
+
+/// Why a request was answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Malformed(StatusCode),
+    NoSuchPlace,
+    Unauthorized,
+    TooMany,
+}
+
+impl Client {
+    /// Answers one request.
+    pub(super) async fn answer(self: &Rc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
+        let answering = self.vitals.answering();
+        let version = request.version();
+        let (parts, body) = request.into_parts();
+        if !body.is_end_stream() {
+            // It may be answered before all of it is here.
+            self.vitals.will_linger();
+        }
+        if self.front.stopping.get() {
+            self.front.count("https_stopping");
+            return answer::unavailable(self.front.number());
+        }
+        match self.look(&parts) {
+            Err(Refused::Malformed(status)) => {
+                self.front.count("https_malformed");
+                self.last(status, version)
+            }
+            Err(Refused::NoSuchPlace) => {
+                self.front.count("https_no_such_place");
+                answer::plain(StatusCode::NOT_FOUND)
+            }
+            Err(Refused::Unauthorized) => {
+                self.front.count("https_unauthorized");
+                answer::unauthorized(version)
+            }
+            Err(Refused::TooMany) => {
+                self.front.count("https_too_many");
+                answer::too_many(10)
+            }
+            Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
+                self.front.count("https_body_too_large");
+                self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
+            }
+            Ok(passed) => self.carry(&passed, parts, body, answering).await,
+        }
+    }
+
+    /// Whether it may pass. What is looked at is the request itself, so that nothing is asked of a core.
+    fn look(&self, parts: &http::request::Parts) -> Result<Passed, Refused> {
+        self.check(parts).map_err(Refused::Malformed)?;
+        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let lane = Lane::parse(path).map_err(|_| Refused::NoSuchPlace)?;
+        let open = match &lane {
+            Lane::Small { verb: Verb::GetEdgeSso | Verb::Authorize | Verb::AccessToken, .. } => true,
+            Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
+        };
+        if let Some(claims) = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut()) {
+            return Ok(Passed { user: claims.subject.user.as_str().to_owned() });
+        }
+        if let Some(user) = shown(&parts.headers) {
+            return Ok(Passed { user: user.unwrap_or_else(|| self.address.to_string()) });
+        }
+        if !open {
+            return Err(Refused::Unauthorized);
+        }
+        if !self.front.admit_open(self.address, Instant::now()) {
+            return Err(Refused::TooMany);
+        }
+        Ok(Passed { user: self.address.to_string() })
+    }
+
+    /// The last answer on this connection: where the next request begins is not known.
+    fn last(&self, status: StatusCode, version: Version) -> Response<FrontBody> {
+        let mut response = answer::plain(status);
+        if version != Version::HTTP_2 {
+            self.vitals.will_linger();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// HTTP/1.1 was checked before it was parsed; HTTP/2 is checked now.
+    fn check(&self, parts: &http::request::Parts) -> Result<(), StatusCode> {
+        if parts.version == Version::HTTP_2 {
+            let line = RequestLine {
+                method: parts.method.as_str(),
+                target: parts.uri.path_and_query().map_or("", PathAndQuery::as_str),
+                authority: parts.uri.authority().map(Authority::as_str),
+                version: head::Version::Http2,
+            };
+            let fields = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let status = |fault: head::HeadFault| StatusCode::from_u16(fault.status());
+            return check_request(line, fields)
+                .map(drop)
+                .map_err(|fault| status(fault).unwrap_or(StatusCode::BAD_REQUEST));
+        }
+        // The request that stands for one that was refused; and nobody changes protocols here.
+        if !parts.uri.path().starts_with('/') || parts.headers.contains_key(UPGRADE) {
+            let status = self.vitals.refused().and_then(|status| StatusCode::from_u16(status).ok());
+            return Err(status.unwrap_or(StatusCode::BAD_REQUEST));
+        }
+        Ok(())
+    }
+
+    /// Carries it to the first core that takes it.
+    async fn carry(
+        self: &Rc<Self>,
+        passed: &Passed,
+        parts: http::request::Parts,
+        body: Incoming,
+        answering: Answering,
+    ) -> Response<FrontBody> {
+        let (version, number) = (parts.version, self.front.number());
+        let Some(mut head) = self.head(parts, number) else {
+            self.front.count("https_malformed");
+            return self.last(StatusCode::BAD_REQUEST, version);
+        };
+        let mut cores = self.front.cores.ranked(&passed.user).into_iter().peekable();
+        let mut body = Some(body).filter(|body| !body.is_end_stream());
+        // Safe methods may be asked twice (RFC 9110 §9.2.2); with a body nobody knows what was read of it.
+        let again = body.is_none() && [Method::GET, Method::HEAD, Method::OPTIONS].contains(head.method());
+        while let Some(core) = cores.next() {
+            let spare = cores.peek().is_some().then(|| copy_of(&head));
+            match self.ask(&core, head, &mut body).await {
+                Ok(asked) => return self.pass_on(asked, version, answering),
+                Err(Failed::Client(status)) => {
+                    self.front.count("https_body_refused");
+                    return self.last(status, version);
+                }
+                Err(Failed::Late) => {
+                    self.front.count("https_core_late");
+                    return answer::plain(StatusCode::GATEWAY_TIMEOUT);
+                }
+                Err(Failed::Lost(lost)) => {
+                    tracing::debug!(core = %core.node(), "a request was not answered: {lost:?}");
+                    match spare {
+                        Some(spare) if lost == Lost::Unseen || again => head = spare,
+                        None if lost == Lost::Unseen => break,
+                        Some(_) | None => {
+                            self.front.count("https_core_lost");
+                            return answer::next_hop_failed(version);
+                        }
+                    }
+                }
+            }
+        }
+        self.front.count("https_no_core");
+        answer::unavailable(number)
+    }
+
+    /// The head as a core gets it.
+    fn head(&self, mut parts: http::request::Parts, number: u64) -> Option<Request<()>> {
+        let named = parts.headers.remove(HOST);
+        let authority = match parts.uri.authority() {
+            Some(authority) => authority.clone(),
+            None => Authority::try_from(named?.as_bytes()).ok()?,
+        };
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(authority);
+        uri.path_and_query = parts.uri.path_and_query().cloned();
+        let mut head = Request::new(());
+        *head.uri_mut() = Uri::from_parts(uri).ok()?;
+        *head.method_mut() = parts.method;
+        *head.version_mut() = Version::HTTP_2;
+        clean(&mut parts.headers);
+        parts.headers.insert(HeaderName::from_static(CLIENT), self.named.clone());
+        let number = HeaderValue::try_from(format!("{number:016x}")).ok()?;
+        parts.headers.insert(HeaderName::from_static(REQUEST), number);
+        *head.headers_mut() = parts.headers;
+        Some(head)
+    }
+
+    /// Asks one core. The body is taken once the request has left.
+    async fn ask(&self, core: &Rc<Core>, head: Request<()>, body: &mut Option<Incoming>) -> Result<Asked, Failed> {
+        let Sent { response, body: outgoing, in_flight } =
+            core.send(head, body.is_none()).await.map_err(Failed::Lost)?;
+        let fault = Rc::new(Cell::new(None));
+        let upload = body.take().map(|body| Upload::start(body, outgoing, Rc::clone(&fault)));
+        let mut response = pin!(response);
+        let answered = timeout(ANSWER_WITHIN, poll_fn(|context| response.as_mut().poll(context))).await;
+        match answered {
+            Ok(Ok(response)) => Ok(Asked { response, in_flight, upload }),
+            Ok(Err(error)) => Err(match fault.get() {
+                Some(status) => Failed::Client(status),
+                // What was read of a body cannot be read again.
+                None if upload.is_some() => Failed::Lost(Lost::Broken),
+                None => Failed::Lost(Lost::of(&error)),
+            }),
+            Err(_) => Err(Failed::Late),
+        }
+    }
+
+    /// The answer of a core, as the client gets it.
+    fn pass_on(&self, asked: Asked, version: Version, answering: Answering) -> Response<FrontBody> {
+        let (mut parts, stream) = asked.response.into_parts();
+        if parts.status.is_informational() {
+            return answer::next_hop_failed(version);
+        }
+        let reason = parts.headers.remove(REASON);
+        let options = ConnectionOptions::default();
+        let ours: Vec<_> =
+            parts.headers.keys().filter(|name| !passes_outward(name.as_str(), &options)).cloned().collect();
+        for name in ours {
+            parts.headers.remove(name);
+        }
+        if version != Version::HTTP_2 {
+            parts.version = Version::HTTP_11;
+            if let Some(reason) = reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.as_bytes()).ok()) {
+                parts.extensions.insert(reason);
+            }
+        }
+        self.front.count(match parts.status.as_u16() {
+            200..=299 => "https_answered_2xx",
+            300..=399 => "https_answered_3xx",
+            400..=499 => "https_answered_4xx",
+            _ => "https_answered_5xx",
+        });
+        let moving = (version == Version::HTTP_2).then(|| self.vitals.moving());
+        let carried = Carried { stream, in_flight: asked.in_flight, answering, moving, upload: asked.upload };
+        Response::from_parts(parts, FrontBody::Carried(Box::new(carried)))
+    }
+}
+
+impl super::Front {
+    /// A number for a request.
+    fn number(&self) -> u64 {
+        let number = self.request.get();
+        self.request.set(number.wrapping_add(1));
+        number
+    }
+}
+
+/// An answer that has begun.
+struct Asked {
+    response: Response<RecvStream>,
+    in_flight: super::super::bulk::InFlight,
+    upload: Option<Upload>,
+}
+
+/// Why a core's answer did not begin.
+enum Failed {
+    /// The client did not send what it had announced: how it is told.
+    Client(StatusCode),
+    /// The core took too long.
+    Late,
+    /// No answer came.
+    Lost(Lost),
+}
+
+/// A body on its way inwards; ends when dropped.
+pub(super) struct Upload(JoinHandle<()>);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Upload {
+    fn start(body: Incoming, outgoing: SendStream<Bytes>, fault: Rc<Cell<Option<StatusCode>>>) -> Self {
+        Self(spawn_local(upload(body, outgoing, fault)))
+    }
+}
+
+async fn upload(mut body: Incoming, mut outgoing: SendStream<Bytes>, fault: Rc<Cell<Option<StatusCode>>>) {
+    let (mut waited, mut taken) = (Duration::ZERO, 0_u64);
+    let ended = |outgoing: &mut SendStream<Bytes>, status| {
+        fault.set(Some(status));
+        outgoing.send_reset(Reason::CANCEL);
+    };
+    loop {
+        let patience = BODY_WAIT_MAX + Duration::from_secs(taken / BODY_BYTES_PER_SECOND_MIN);
+        let since = Instant::now();
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+        let frame = match timeout(patience.saturating_sub(waited), frame).await {
+            Ok(frame) => frame,
+            Err(_) => return ended(&mut outgoing, StatusCode::REQUEST_TIMEOUT),
+        };
+        waited += since.elapsed();
+        match frame {
+            None => {
+                let _ = outgoing.send_data(Bytes::new(), true);
+                return;
+            }
+            Some(Err(_)) => return ended(&mut outgoing, StatusCode::BAD_REQUEST),
+            Some(Ok(frame)) => {
+                // Trailers are for nobody inside.
+                let Ok(bytes) = frame.into_data() else { continue };
+                taken += bytes.len() as u64;
+                if taken > BODY_BYTES_MAX {
+                    return ended(&mut outgoing, StatusCode::PAYLOAD_TOO_LARGE);
+                }
+                let last = body.is_end_stream();
+                // Backpressure of the core is no fault of the client, and has a bound of its own.
+                if send_all(&mut outgoing, bytes, last, ANSWER_WITHIN).await.is_err() || last {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The length that is announced.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn copy_of(head: &Request<()>) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.uri_mut() = head.uri().clone();
+    *copy.method_mut() = head.method().clone();
+    *copy.version_mut() = head.version();
+    head.headers().clone_into(copy.headers_mut());
+    copy
+}
+
+/// Takes out what ends here, and what only our own tiers may say.
+fn clean(headers: &mut HeaderMap) {
+    let fields = headers.get_all(CONNECTION).into_iter().map(HeaderValue::as_bytes);
+    // No checked head has more of them than can be held.
+    let options = ConnectionOptions::read(fields).unwrap_or_default();
+    let ends: Vec<_> = headers.keys().filter(|name| !passes_inward(name.as_str(), &options)).cloned().collect();
+    for name in ends {
+        headers.remove(name);
+    }
+}
+
+/// The session tokens that are offered.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    session_cookies(headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes))
+}
+
+/// Whether credentials are shown, and whose, if that can be read.
+#[expect(clippy::option_option, reason = "credentials without a name are credentials")]
+fn shown(headers: &HeaderMap) -> Option<Option<String>> {
+    match Authorization::parse(headers.get(AUTHORIZATION)?.as_bytes()).ok()? {
+        Authorization::Basic { user, .. } => Some(UserName::new(&user).map(|user| user.as_str().to_owned())),
+        Authorization::Bearer(_) => Some(None),
+    }
+}

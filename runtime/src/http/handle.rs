@@ -1,0 +1,133 @@
+//! The HTTP thread, as everybody else sees it.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use edgeway_model::NodeId;
+use edgeway_model::sign_in::SignInFact;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{mpsc, oneshot};
+
+use super::limits::START_MAX;
+use super::{MakeInside, Teller, thread};
+use crate::link::BulkHello;
+
+/// What an HTTP thread does.
+pub enum Part {
+    /// At an edge: takes requests of clients, and carries them to cores.
+    Front(FrontConfig),
+    /// At a core: answers what edges carry to it.
+    Inside(MakeInside),
+}
+
+/// The HTTPS side of an edge.
+pub struct FrontConfig {
+    /// Where clients come.
+    pub listeners: Vec<TcpListener>,
+    /// What is shown to them.
+    pub tls: Arc<ServerConfig>,
+    /// TLS handshakes one address may have in progress.
+    pub handshakes_per_address_max: usize,
+}
+
+/// Why an HTTP thread did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpFault {
+    /// The system refused a thread, or what a thread needs.
+    #[error("the HTTP thread cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// What it should work with cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+/// What the thread is asked to do.
+pub(super) enum Order {
+    /// Edge: a core, perhaps, has dialled.
+    Adopt(BulkHello),
+    /// Core: keep a bulk connection to this edge.
+    Dial { edge: NodeId, address: String, config: Arc<ClientConfig> },
+    /// Nothing more leads to this node.
+    Forget(NodeId),
+    /// Certificates with these serial numbers hold no longer.
+    Revoked(BTreeSet<Vec<u8>>),
+    /// The node, or a peer, says something.
+    Told(SignInFact),
+    /// The operator asks something.
+    Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
+    /// The node stops; the sender goes when the thread has ended what was under way.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The HTTP thread. Clones speak to the same one, which ends with [`HttpHandle::shut_down`] or with the last clone.
+#[derive(Clone, Debug)]
+pub struct HttpHandle(mpsc::UnboundedSender<Order>);
+
+impl HttpHandle {
+    /// Starts the thread; what it learns goes to `teller`.
+    ///
+    /// # Errors
+    /// [`HttpFault`].
+    pub fn start(part: Part, teller: Teller) -> Result<Self, HttpFault> {
+        let (orders, received) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new().name("http".into()).spawn(move || thread::run(part, teller, received, &ready))?;
+        match started.recv_timeout(START_MAX) {
+            Ok(outcome) => outcome.map(|()| Self(orders)),
+            Err(_) => Err(HttpFault::Configuration("the HTTP thread did not start in time".into())),
+        }
+    }
+
+    /// Edge: takes over a connection that says it is for requests; nothing about it is proven yet.
+    pub fn adopt(&self, hello: BulkHello) {
+        self.order(Order::Adopt(hello));
+    }
+
+    /// Core: keeps a connection to `edge` at `address` (`host:port`) from now on. The same edge again with the same
+    /// address changes only the identity for the next dial.
+    pub fn dial(&self, edge: NodeId, address: String, config: Arc<ClientConfig>) {
+        self.order(Order::Dial { edge, address, config });
+    }
+
+    /// Closes what leads to a node, dials it no more, and believes nothing it has told.
+    pub fn forget(&self, node: &NodeId) {
+        self.order(Order::Forget(node.clone()));
+    }
+
+    /// Closes connections whose other end has proven itself by one of these certificates.
+    pub fn revoked(&self, serials: BTreeSet<Vec<u8>>) {
+        self.order(Order::Revoked(serials));
+    }
+
+    /// Passes on what the node, or a peer, says.
+    pub fn told(&self, fact: SignInFact) {
+        self.order(Order::Told(fact));
+    }
+
+    /// Asks what the operator asks; the answer comes when it is there, and not at all if the thread has ended.
+    #[must_use]
+    pub fn operate(
+        &self,
+        path: String,
+        question: serde_json::Value,
+    ) -> oneshot::Receiver<Result<serde_json::Value, String>> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Operate { path, question, answer });
+        answered
+    }
+
+    /// Takes nothing new, lets what is under way end for a moment, and ends the thread. What is returned ends, too,
+    /// when that is done.
+    pub fn shut_down(&self) -> oneshot::Receiver<()> {
+        let (done, is_done) = oneshot::channel();
+        self.order(Order::Stop(done));
+        is_done
+    }
+
+    /// The queue has no bound of its own: what stands in it is bounded by what a node and its links may ask for.
+    fn order(&self, order: Order) {
+        // Fails only once the thread has ended, and then nothing matters any more.
+        let _ = self.0.send(order);
+    }
+}

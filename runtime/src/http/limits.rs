@@ -1,0 +1,146 @@
+//! Bounds of HTTP, each with its reason.
+
+use std::time::Duration;
+
+use crate::link::calm::{Calmness, Rate};
+
+/// Requests one edge may have open at one core, on its bulk connection; more are answered with 503 by the edge.
+/// 3,000 a second that take 100 ms are 300; the rest is for sign-ins that wait for a slow call manager.
+pub const BULK_STREAMS_MAX: u32 = 4_096;
+
+/// Bytes in flight towards a reader on one stream of the bulk connection: 100 Mbit/s at 20 ms. It is also what a
+/// client that reads slowly can make an edge hold.
+pub const BULK_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Bytes of request bodies a core holds for one edge at once, over all streams. What an edge can make a core hold
+/// is bounded by this, whatever it sends.
+pub const BULK_UPLOAD_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+
+/// The window of responses on the whole bulk connection is out of the way (RFC 9113 §6.9.1: the largest there
+/// is), so that clients that read slowly hold up nobody else.
+pub const BULK_DOWNLOAD_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// Largest DATA frame of the bulk connection, bytes.
+pub const BULK_FRAME_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes HTTP/2 holds ready for the socket, per stream.
+pub const BULK_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Largest header list on the bulk connection, bytes: that of a client, and what the edge adds.
+pub const BULK_HEADER_BYTES_MAX: u32 = HEAD_BYTES_MAX + 2 * 1024;
+
+/// Bulk connections that have not proven an identity yet, at an edge; more are closed.
+pub const BULK_STRANGERS_MAX: usize = 32;
+
+/// How long HTTP/2 may take to stand on a bulk connection after TLS.
+pub const BULK_OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// What the other end of a bulk connection may send besides bytes: a request is a HEADERS frame, a client that
+/// goes away is an RST_STREAM.
+pub(crate) const BULK_CALMNESS: Calmness = Calmness {
+    control: Rate { burst: 400, per_second: 20 },
+    window: Rate { burst: 50_000, per_second: 50_000 },
+    streams: Rate { burst: 50_000, per_second: 50_000 },
+    resets: Rate { burst: 10_000, per_second: 2_000 },
+};
+
+/// Streams the other end of a bulk connection may end before we have looked at them: as many as leave at once
+/// when an office loses its network.
+pub const BULK_PENDING_RESETS_MAX: usize = 1_024;
+
+/// How long a core may take to begin its answer. Longer than anything it waits for itself.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Connections of clients to the HTTPS side of one edge at once; more are closed. Phones keep theirs for a minute.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// The same, from one address: an office of some hundred users behind one.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 2_000;
+
+/// TLS handshakes in progress at once on the HTTPS side; more wait in the kernel.
+pub const HANDSHAKES_MAX: usize = 2_048;
+
+/// How long a client may take over the head of a request, from its first byte; and over its first byte, from the
+/// end of the TLS handshake.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection may stay open without a request.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client may keep us waiting for a request body, on top of [`BODY_BYTES_PER_SECOND_MIN`].
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The least a client must send of a body, bytes per second that we wait for it.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 500;
+
+/// How long a client may take nothing of an answer that is there.
+pub const STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// The least a client must take while it keeps us waiting, bytes per second, after [`STALLED_MAX`].
+pub const READ_BYTES_PER_SECOND_MIN: u64 = 1_000;
+
+/// Largest body of a request, bytes: problem reports of phones have some tens of MiB.
+pub const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Largest header list of a request over HTTP/2, bytes; that of HTTP/1.1 is bounded as it is read.
+pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
+
+/// How long a client that was refused in the middle of what it sends is heard out, so that it reads the answer.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// What is heard from it meanwhile, bytes.
+pub const LINGER_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes read from one client's connection at once, and held ready for it.
+pub const CONNECTION_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Requests one HTTP/2 connection of a client may have open at once (reliability of other servers: 100).
+pub const STREAMS_MAX: u32 = 100;
+
+/// Bytes of a request body in flight on one HTTP/2 stream of a client.
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// The same over all streams of a connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What a client may send over HTTP/2 besides bytes. Floods end the connection (CVE-2019-9511 to -9518,
+/// CVE-2023-44487, CVE-2024-27316).
+pub(crate) const CLIENT_CALMNESS: Calmness = Calmness {
+    control: Rate { burst: 100, per_second: 10 },
+    window: Rate { burst: 2_000, per_second: 2_000 },
+    streams: Rate { burst: 20_000, per_second: 10_000 },
+    resets: Rate { burst: 100, per_second: 10 },
+};
+
+/// How often connections are looked at for their deadlines.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Good tokens remembered per connection: one of the user, and the one before it.
+pub const TOKENS_REMEMBERED_MAX: usize = 2;
+
+/// Keys of one core that tokens may be signed with.
+pub const TOKEN_KEYS_MAX: usize = 16;
+
+/// Revocations an edge holds; the oldest give way, and the core checks every token again anyway.
+pub const REVOCATIONS_MAX: usize = 10_000;
+
+/// Requests without credentials (`get_edge_sso`) of one address that are carried at once.
+pub const OPEN_BURST_MAX: u32 = 60;
+
+/// And per second, from then on.
+pub const OPEN_PER_SECOND_MAX: u32 = 5;
+
+/// Addresses whose requests without credentials are counted; while it is full, others are refused such requests.
+pub const OPEN_ADDRESSES_MAX: usize = 50_000;
+
+/// What a stopping node gives requests that are under way.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// How long an HTTP thread may take to start: it reads files of users and keys.
+pub const START_MAX: Duration = Duration::from_secs(30);
+
+/// Alarms a node holds; the oldest of the mildest give way.
+pub const ALARMS_MAX: usize = 256;
+
+/// Names of counters: they are constants of the program, and this guards against a mistake in it.
+pub const COUNTERS_MAX: usize = 512;

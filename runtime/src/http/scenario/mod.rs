@@ -1,0 +1,4 @@
+//! Scenarios of HTTP over loopback: real sockets, real TLS on both connections, and a made-up inside.
+
+mod carried;
+mod rig;

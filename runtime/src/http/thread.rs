@@ -1,0 +1,111 @@
+//! The thread itself: one runtime, its part, and the orders it is given.
+
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_local;
+
+use super::bulk::{Cores, Edges};
+use super::front::Front;
+use super::handle::{HttpFault, Order, Part};
+use super::{Inside, Teller};
+
+/// Runs until it is told to stop, or nobody can tell it anything any more.
+pub(super) fn run(
+    part: Part,
+    teller: Teller,
+    orders: UnboundedReceiver<Order>,
+    ready: &SyncSender<Result<(), HttpFault>>,
+) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().build_local(tokio::runtime::LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        match Worker::start(part, teller) {
+            Ok(worker) => {
+                let _ = ready.send(Ok(()));
+                worker.run(orders).await;
+            }
+            Err(fault) => drop(ready.send(Err(fault))),
+        }
+    });
+}
+
+enum Worker {
+    Edge { cores: Rc<Cores>, front: Rc<Front> },
+    Core { edges: Edges, inside: Rc<dyn Inside> },
+}
+
+impl Worker {
+    fn start(part: Part, teller: Teller) -> Result<Self, HttpFault> {
+        match part {
+            Part::Front(config) => {
+                let cores = Rc::new(Cores::new(teller.clone()));
+                let front = Front::start(config, Rc::clone(&cores), teller)?;
+                Ok(Self::Edge { cores, front })
+            }
+            Part::Inside(make) => {
+                let inside = make(teller.clone()).map_err(HttpFault::Configuration)?;
+                Ok(Self::Core { edges: Edges::new(Rc::clone(&inside), teller), inside })
+            }
+        }
+    }
+
+    async fn run(mut self, mut orders: UnboundedReceiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            if let Order::Stop(done) = order {
+                self.drain().await;
+                return drop(done);
+            }
+            self.carry_out(order);
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what one part is asked, the other has no use for")]
+    fn carry_out(&mut self, order: Order) {
+        match self {
+            Self::Edge { cores, front } => match order {
+                Order::Adopt(hello) => cores.adopt(hello),
+                Order::Forget(core) => {
+                    cores.forget(&core);
+                    front.forget(&core);
+                }
+                Order::Revoked(serials) => cores.revoked(&serials),
+                Order::Told(fact) => {
+                    cores.told(&fact);
+                    front.told(fact);
+                }
+                Order::Operate { answer, .. } => {
+                    let _ = answer.send(Err("an edge has nothing to answer here: ask a core".into()));
+                }
+                _ => {}
+            },
+            Self::Core { edges, inside } => match order {
+                Order::Dial { edge, address, config } => edges.dial(edge, address, config),
+                Order::Forget(edge) => edges.forget(&edge),
+                Order::Revoked(serials) => edges.revoked(&serials),
+                Order::Told(fact) => inside.told(fact),
+                Order::Operate { path, question, answer } => {
+                    let inside = Rc::clone(inside);
+                    spawn_local(async move {
+                        let _ = answer.send(inside.operate(path, question).await);
+                    });
+                }
+                _ => {}
+            },
+        }
+    }
+
+    async fn drain(self) {
+        match self {
+            Self::Edge { cores, front } => {
+                front.drain().await;
+                cores.close();
+            }
+            Self::Core { edges, .. } => edges.drain().await,
+        }
+    }
+}
