@@ -105,7 +105,7 @@ impl Actor {
             tag: wire::token(&mut random, 10),
             cseq: 0,
             instance: config.instance.clone().unwrap_or_else(|| uuid(&mut random)),
-            credentials: Credentials::new(config.digest_user.as_ref().unwrap_or(&config.user), &config.password),
+            credentials: Credentials::new(config.name(), &config.password),
             service_route: Vec::new(),
             refresh_at: None,
             state,
@@ -188,7 +188,7 @@ impl Actor {
     async fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Message(message) => {
-                self.config.observer.tell(&self.config.user, false, self.config.transport.server(), &message);
+                self.config.observer.tell(self.config.name(), false, self.config.transport.server(), &message);
                 if message.is_request() { self.request(&message).await } else { self.response(&message) }
             }
             Arrival::Ping => self.send_raw(Bytes::from_static(b"\r\n")),
@@ -247,7 +247,7 @@ impl Actor {
     /// Sends a message and tells the observer.
     pub(super) fn send(&mut self, bytes: Bytes) {
         if let Ok(message) = Message::parse(bytes.clone()) {
-            self.config.observer.tell(&self.config.user, true, self.config.transport.server(), &message);
+            self.config.observer.tell(self.config.name(), true, self.config.transport.server(), &message);
         }
         self.send_raw(bytes);
     }

@@ -172,6 +172,11 @@ impl PhoneConfig {
     pub fn aor(&self) -> String {
         format!("sip:{}@{}", self.user, self.domain)
     }
+
+    /// What observers are told it is called: the person, where the address of record is a number.
+    pub(crate) fn name(&self) -> &str {
+        self.digest_user.as_ref().unwrap_or(&self.user)
+    }
 }
 
 /// Why a phone could not do what it was asked to.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use edgeway_lab_servers::Phone;
 use edgeway_lab_servers::client::b64;
 use edgeway_lab_servers::client::http::Ask;
 use edgeway_lab_servers::uc::{Fault, HTTPS_PORT, Service};
@@ -68,6 +69,23 @@ async fn requests_with_a_token_leave_all_attempts_to_the_user() {
         assert_eq!(system.sign_in("dave", &password("dave")).await.status, 200, "attempt {attempt}");
     }
     assert_eq!(system.sign_in("dave", &password("dave")).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_phone_that_answers_its_challenges_leaves_all_attempts_to_the_user() {
+    let system = System::start("digest", "").await;
+    let phone = Phone::register(system.phone_of("dave").await).await.expect("registered");
+    for _ in 0..2 * ATTEMPTS {
+        phone.refresh().await.expect("again");
+    }
+    assert_eq!(system.cluster.bindings(CUCM, "1004").await.len(), 1);
+    for attempt in 2..=ATTEMPTS {
+        assert_eq!(system.sign_in("dave", &password("dave")).await.status, 200, "attempt {attempt}");
+    }
+    assert_eq!(system.sign_in("dave", &password("dave")).await.status, 429);
+    // The phone is none the worse for it.
+    assert_eq!(phone.refresh().await.expect("again"), 120);
+    assert_eq!(system.cluster.checks("dave"), 1);
 }
 
 #[tokio::test]

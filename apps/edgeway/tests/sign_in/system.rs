@@ -12,10 +12,11 @@ use edgeway_config::{CertificateFiles, LogFormat, parse_core, parse_edge};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_lab_servers::ca::LabCa;
-use edgeway_lab_servers::client::b64;
 use edgeway_lab_servers::client::http::{Ask, Got, NoAnswer, Place, ask};
-use edgeway_lab_servers::dns::LabDns;
+use edgeway_lab_servers::client::{MraClient, MraConfig, b64};
+use edgeway_lab_servers::dns::{DnsRecord, LabDns};
 use edgeway_lab_servers::uc::{Fault, Role as UcRole, Service, UcCluster, UcConfig, UcUser};
+use edgeway_lab_servers::{PhoneConfig, PhoneTransport};
 use edgeway_model::{Moment, NodeId, Random};
 use edgeway_runtime::pki::{Authority, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, ServiceFault, Stop, Stopped};
@@ -93,7 +94,7 @@ pub(crate) struct System {
     pub(crate) alone: SocketAddr,
     pub(crate) ca_file: PathBuf,
     ca_pem: String,
-    _dns: LabDns,
+    dns: LabDns,
     _folder: Folder,
 }
 
@@ -129,6 +130,10 @@ impl System {
         let authority = Authority::ephemeral().expect("a CA");
         let (edge, https, record) = start_edge("edge1", &folder.0, &authority, &certificates);
         let (lonely, alone, _) = start_edge("edge2", &folder.0, &authority, &certificates);
+        dns.set_addresses(EDGE_HOST, &[https.ip()]);
+        let record_of_edge =
+            DnsRecord::Service { priority: 1, weight: 1, port: https.port(), target: EDGE_HOST.to_owned() };
+        dns.set(&format!("_collab-edge._tls.{DOMAIN}"), &[record_of_edge]);
         let core = start_core(&folder, &authority, record, [&cluster, &away], &dns, more);
         let system = Self {
             _nodes: vec![core, edge, lonely],
@@ -138,7 +143,7 @@ impl System {
             alone,
             ca_file,
             ca_pem: edge_ca.pem().to_owned(),
-            _dns: dns,
+            dns,
             _folder: folder,
         };
         system.ready().await;
@@ -175,6 +180,30 @@ impl System {
     /// `get_edge_config` with a password.
     pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Got {
         self.ask(&edge_config().basic(user, password)).await.expect("an answer")
+    }
+}
+
+impl System {
+    /// Goes the whole way of a client, and says how its phone is to register.
+    pub(crate) async fn phone_of(&self, user: &str) -> PhoneConfig {
+        let mut client = MraClient::new(MraConfig {
+            domain: DOMAIN.to_owned(),
+            user: user.to_owned(),
+            password: password(user),
+            dns: self.dns.address(),
+            ca_pem: self.ca_pem.clone(),
+        });
+        client.find().await.expect("an edge");
+        let config = client.edge_config().await.expect("signed in");
+        let device = client.devices(&config.uds[0]).await.expect("devices").remove(0);
+        let file = client.phone_file(&config.tftp[0], &device.name).await.expect("a phone file");
+        let (host, port) = config.sip[0].clone();
+        let server = SocketAddr::new(HERE, port);
+        let transport = PhoneTransport::Tls { server, name: host, ca_pem: self.ca_pem.clone() };
+        let mut phone = PhoneConfig::new(&file.numbers[0], &password(user), &file.call_managers[0].0, transport);
+        (phone.digest_user, phone.device) = (Some(user.to_owned()), Some(device.name));
+        phone.routes = vec![config.routes[0].clone()];
+        phone
     }
 }
 
