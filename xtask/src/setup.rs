@@ -19,7 +19,7 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", service: Some("kamailio.service") },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", service: None },
     Package { name: "baresip-core", used_by: "interop: the phones", service: None },

@@ -196,7 +196,7 @@ impl System {
         client.find().await.expect("an edge");
         let config = client.edge_config().await.expect("signed in");
         let device = client.devices(&config.uds[0]).await.expect("devices").remove(0);
-        let file = client.phone_file(&config.tftp[0], &device.name).await.expect("a phone file");
+        let file = client.phone_file(&config.uds[0].0, &device.name).await.expect("a phone file");
         let (host, port) = config.sip[0].clone();
         let server = SocketAddr::new(HERE, port);
         let transport = PhoneTransport::Tls { server, name: host, ca_pem: self.ca_pem.clone() };
