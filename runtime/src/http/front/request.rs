@@ -234,7 +234,7 @@ impl Client {
             return answer::next_hop_failed(version);
         }
         let reason = parts.headers.remove(REASON);
-        let close = parts.headers.remove(CLOSE).is_some();
+        let last = parts.headers.remove(CLOSE).is_some();
         let options = ConnectionOptions::default();
         let ours: Vec<_> =
             parts.headers.keys().filter(|name| !passes_outward(name.as_str(), &options)).cloned().collect();
@@ -243,11 +243,14 @@ impl Client {
         }
         if version != Version::HTTP_2 {
             parts.version = Version::HTTP_11;
+            if last {
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if parts.status == StatusCode::UNAUTHORIZED {
+                // Said although it goes without saying: clients know it so.
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
             if let Some(reason) = reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.as_bytes()).ok()) {
                 parts.extensions.insert(reason);
-            }
-            if close {
-                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
         self.front.count(match parts.status.as_u16() {
