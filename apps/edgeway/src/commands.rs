@@ -19,11 +19,15 @@ const NOT_RUNNING: u8 = 3;
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
 /// A command that failed: what to say, and the exit code.
-struct Failure(u8, String);
+pub(crate) struct Failure(u8, String);
 
 impl Failure {
-    fn new(error: impl Display) -> Self {
+    pub(crate) fn new(error: impl Display) -> Self {
         Self(1, error.to_string())
+    }
+
+    pub(crate) fn fetching(fault: &admin::FetchFault) -> Self {
+        Self(fault.exit_code(), fault.to_string())
     }
 
     fn configuration(error: impl Display) -> Self {
@@ -31,7 +35,7 @@ impl Failure {
     }
 }
 
-fn finish(outcome: Result<(), Failure>) -> ExitCode {
+pub(crate) fn finish(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, text)) => {
@@ -65,7 +69,7 @@ fn edge_settings(path: &Path) -> Result<EdgeSettings, Failure> {
     parse_edge(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
-fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
+pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
     parse_core(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
@@ -121,8 +125,7 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
         ));
     }
     for socket in sockets {
-        let (code, body) =
-            admin::fetch(&socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;
         if code != 200 {
             return Err(Failure::new(format!("{socket} answers {code}: {body}")));
         }
