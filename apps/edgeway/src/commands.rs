@@ -19,7 +19,7 @@ const NOT_RUNNING: u8 = 3;
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
 /// A command that failed: what to say, and the exit code.
-pub(crate) struct Failure(u8, String);
+pub(crate) struct Failure(pub(crate) u8, pub(crate) String);
 
 impl Failure {
     pub(crate) fn new(error: impl Display) -> Self {
@@ -30,7 +30,7 @@ impl Failure {
         Self(fault.exit_code(), fault.to_string())
     }
 
-    fn configuration(error: impl Display) -> Self {
+    pub(crate) fn configuration(error: impl Display) -> Self {
         Self(BAD_CONFIGURATION, error.to_string())
     }
 }
@@ -60,7 +60,7 @@ impl AnySettings {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::configuration(format!("cannot read {}: {error}", path.display())))
 }

@@ -3,6 +3,7 @@
 //! `edgeway <noun> <verb>`. Data goes to standard output, messages to standard error. Exit codes: 0 ok,
 //! 1 failed or findings, 2 usage, 3 not running, 78 bad configuration.
 
+mod allow_list;
 mod commands;
 mod lab;
 mod nodes;
@@ -39,6 +40,9 @@ enum Command {
         #[arg(long, short, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
+    /// Which HTTP servers inside clients may reach.
+    #[command(subcommand)]
+    AllowList(allow_list::AllowListCommand),
     /// On the edge: pairing with cores.
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -165,6 +169,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args, nodes::start),
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
+        Command::AllowList(command) => allow_list::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
         }

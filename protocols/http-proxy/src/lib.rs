@@ -21,6 +21,7 @@ pub mod cookie;
 pub mod credentials;
 pub mod date;
 pub mod edge_config;
+pub mod fuzzing;
 pub mod head;
 pub mod hygiene;
 pub mod lane;

@@ -1,0 +1,155 @@
+//! `edgeway allow-list`: the HTTP server allow list, as files and as it is in force.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use edgeway_model::sign_in::{Deployment, UserName};
+use edgeway_policy::allow_list::{
+    AllowList, Case, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases,
+};
+use serde_json::{Value, json};
+
+use crate::Format;
+use crate::commands::{Failure, finish, read};
+
+/// Methods of rules that name none: the default of `http.default_methods`.
+const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AllowListCommand {
+    /// Reports every problem of a file of rules at once.
+    #[command(after_help = "The first line is Url,Deployment,HttpMethods,MatchType,Description.\n\nExamples:\n  \
+                      edgeway allow-list check rules.csv\n  \
+                      edgeway allow-list check rules.csv --deployment default --deployment staging")]
+    Check {
+        /// The file of rules.
+        file: PathBuf,
+        /// A deployment there is; may be given several times. Without it, any name is taken.
+        #[arg(long)]
+        deployment: Vec<String>,
+    },
+    /// Asks a file of rules for the URLs of a tests file, and compares the answers with what is expected.
+    #[command(
+        after_help = "The first line of the tests is Url,ExpectedResult,Deployment,Description,HttpMethod.\n\nExamples:\n  \
+                      edgeway allow-list test rules.csv tests.csv\n  \
+                      edgeway allow-list test rules.csv tests.csv --user alice --output json"
+    )]
+    Test {
+        /// The file of rules.
+        rules: PathBuf,
+        /// The file of tests.
+        tests: PathBuf,
+        /// Who asks: for paths that hold the user's own name.
+        #[arg(long)]
+        user: Option<String>,
+        /// A deployment there is; may be given several times. Without it, any name is taken.
+        #[arg(long)]
+        deployment: Vec<String>,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+}
+
+pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
+    match command {
+        AllowListCommand::Check { file, deployment } => finish(check(file, deployment)),
+        AllowListCommand::Test { rules, tests, user, deployment, output } => {
+            match test(rules, tests, user.as_deref(), deployment, *output) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(failure) => finish(Err(failure)),
+            }
+        }
+    }
+}
+
+fn check(file: &Path, deployments: &[String]) -> Result<(), Failure> {
+    let rules = rules_of(file, &known(deployments)?)?;
+    println!("{}: {} good rules", file.display(), rules.len());
+    Ok(())
+}
+
+fn test(
+    rules: &Path,
+    tests: &Path,
+    user: Option<&str>,
+    deployments: &[String],
+    output: Format,
+) -> Result<bool, Failure> {
+    let deployments = known(deployments)?;
+    let user = user.map(|name| UserName::new(name).ok_or_else(|| Failure(2, "--user is no name of a user".into())));
+    let user = user.transpose()?;
+    let list = AllowList::new(rules_of(rules, &deployments)?).map_err(Failure::configuration)?;
+    let cases = read_cases(&read(tests)?, &deployments).map_err(|problems| all_of(tests, &problems))?;
+    let outcomes = run_cases(&list, &cases, user.as_ref());
+    match output {
+        Format::Table => print!("{}", table(&outcomes)),
+        Format::Json => println!("{}", Value::Array(outcomes.iter().map(as_json).collect())),
+    }
+    Ok(outcomes.iter().all(Outcome::is_expected))
+}
+
+fn rules_of(file: &Path, deployments: &[Deployment]) -> Result<Vec<Rule>, Failure> {
+    let default_methods = DEFAULT_METHODS.map(str::to_owned);
+    let context = RulesContext { deployments, default_methods: &default_methods };
+    read_rules(&read(file)?, context).map_err(|problems| all_of(file, &problems))
+}
+
+fn known(deployments: &[String]) -> Result<Vec<Deployment>, Failure> {
+    let named = |name: &String| {
+        Deployment::new(name).ok_or_else(|| Failure(2, format!("--deployment {name:?}: letters, digits and . _ -")))
+    };
+    deployments.iter().map(named).collect()
+}
+
+fn all_of(file: &Path, problems: &[Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
+    Failure::configuration(lines.join("\n"))
+}
+
+/// One line for each test, and what came of all of them.
+fn table(outcomes: &[Outcome<'_>]) -> String {
+    let shown = |case: &Case| case.url.escape_debug().to_string();
+    let width = outcomes.iter().map(|outcome| shown(outcome.case).chars().count()).max().unwrap_or(3).clamp(3, 80);
+    let mut text = format!("{:6}  {:8}  {:8}  {:7}  {:width$}  WHY\n", "RESULT", "EXPECTED", "ACTUAL", "METHOD", "URL");
+    for outcome in outcomes {
+        let (result, why) = (if outcome.is_expected() { "pass" } else { "FAIL" }, why(outcome));
+        let (expected, actual) = (word(outcome.case.allow), word(outcome.verdict.is_ok()));
+        let (method, url) = (&outcome.case.method, shown(outcome.case));
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{result:6}  {expected:8}  {actual:8}  {method:7}  {url:width$}  {why}");
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.is_expected()).count();
+    let _ = writeln!(text, "{} passed, {failed} failed", outcomes.len() - failed);
+    text
+}
+
+const fn word(allow: bool) -> &'static str {
+    if allow { "allow" } else { "block" }
+}
+
+fn why(outcome: &Outcome<'_>) -> String {
+    match outcome.verdict {
+        Ok("") => "a rule without description".into(),
+        Ok(description) => description.to_owned(),
+        Err(denial) => denial.to_string(),
+    }
+}
+
+fn as_json(outcome: &Outcome<'_>) -> Value {
+    let case = outcome.case;
+    json!({
+        "url": case.url,
+        "method": case.method,
+        "deployment": case.deployment.as_str(),
+        "description": case.description,
+        "expected": word(case.allow),
+        "actual": word(outcome.verdict.is_ok()),
+        "passed": outcome.is_expected(),
+        "reason": outcome.verdict.err().map(edgeway_policy::allow_list::Denial::label),
+        "rule": outcome.verdict.ok(),
+    })
+}
