@@ -6,6 +6,7 @@
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `imp/` | what IM and Presence says of itself |
+//! | `ldap/` | directories |
 //! | `oauth/` | access tokens of call managers |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
@@ -19,6 +20,7 @@
 pub mod authorities;
 pub mod discovery;
 pub mod imp;
+pub mod ldap;
 pub mod oauth;
 pub mod proxy;
 pub mod sign_in;

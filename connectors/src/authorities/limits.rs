@@ -93,3 +93,18 @@ pub const TOKEN_KEYS_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// How long a sign-in waits for that look.
 pub const TOKEN_KEYS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Binds under way at once, all directories of a deployment together: more sign-ins wait.
+pub const LDAP_BINDS_MAX: usize = 64;
+
+/// Time one directory server has, with its name, TCP, TLS and the bind: the next one is asked within [`CHECK_WITHIN`].
+pub const LDAP_SERVER_WITHIN: Duration = Duration::from_secs(4);
+
+/// Time one address of a directory server has to accept a connection.
+pub const LDAP_ADDRESS_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// Addresses of a directory server's name that are tried.
+pub const LDAP_ADDRESSES_MAX: usize = 4;
+
+/// Longest answer of a directory to a bind, bytes: a code, a text and maybe some controls.
+pub const LDAP_ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -9,10 +9,15 @@ use std::rc::Rc;
 use edgeway_config::settings::CoreSettings;
 use edgeway_config::sign_in::{AuthoritySettings, DeploymentSettings};
 use edgeway_model::sign_in::{Deployment, Subject};
+use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{LocalFuture, Teller};
 
 use crate::discovery::Current;
+use crate::ldap::Directory;
+use crate::oauth::Tokens;
+use crate::proxy::HttpClient;
 use crate::sign_in::authority::{Authority, Credential, Verdict};
+use crate::unified_cm::uds::UnifiedCm;
 use crate::users_file::UsersFile;
 
 /// Asks discovery to look at the token keys of a deployment's call managers again, now. Ends when it has, or
@@ -26,6 +31,10 @@ pub struct Needs {
     pub servers: Current,
     /// For tokens whose key nobody knows.
     pub fetch_keys: FetchKeys,
+    /// Asks Unified CM; must be there where a deployment has one.
+    pub http: Option<HttpClient>,
+    /// Looks up names of directories.
+    pub resolver: Resolver,
     /// For alarms.
     pub teller: Teller,
 }
@@ -64,20 +73,38 @@ impl Authorities {
 }
 
 fn one(
-    _settings: &CoreSettings,
+    settings: &CoreSettings,
     deployment: &DeploymentSettings,
     needs: &Needs,
 ) -> Result<Option<Rc<dyn Authority>>, AuthorityFault> {
     let passwords: Option<Rc<dyn Authority>> = match &deployment.authority {
-        AuthoritySettings::None | AuthoritySettings::UnifiedCm | AuthoritySettings::Ldap(_) => None,
+        AuthoritySettings::None => None,
+        AuthoritySettings::UnifiedCm => Some(unified_cm(settings, deployment, needs)?),
+        AuthoritySettings::Ldap(ldap) => Some(Rc::new(Directory::new(ldap, needs.resolver.clone())?)),
         AuthoritySettings::Users { file } => {
             let file = UsersFile::open(Path::new(file), needs.teller.clone())?;
             tokio::task::spawn_local(UsersFile::watch(Rc::downgrade(&file)));
             Some(file)
         }
     };
-    let tokens: Option<Rc<dyn Authority>> = None;
+    let tokens: Option<Rc<dyn Authority>> = if deployment.oauth {
+        let unified_cm = unified_cm(settings, deployment, needs)?;
+        Some(Rc::new(Tokens::new(deployment, needs.servers.clone(), Rc::clone(&needs.fetch_keys), unified_cm)))
+    } else {
+        None
+    };
     Ok((passwords.is_some() || tokens.is_some()).then(|| Rc::new(ByKind { passwords, tokens }) as Rc<dyn Authority>))
+}
+
+fn unified_cm(
+    settings: &CoreSettings,
+    deployment: &DeploymentSettings,
+    needs: &Needs,
+) -> Result<Rc<dyn Authority>, AuthorityFault> {
+    let http = needs.http.clone().ok_or_else(|| AuthorityFault("there is no HTTP client for Unified CM".to_owned()))?;
+    let ours = settings.uc.unified_cm.iter().filter(|server| server.deployment == deployment.name);
+    let publishers = ours.map(|server| (server.address.host.clone(), server.address.port)).collect();
+    Ok(Rc::new(UnifiedCm::new(deployment.name.clone(), publishers, needs.servers.clone(), http)))
 }
 
 /// Passwords go to one authority, tokens to another.
