@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `fuzzing.rs` | what fuzzing runs |
 //! | `imp/` | what IM and Presence says of itself |
 //! | `ldap/` | directories |
 //! | `oauth/` | access tokens of call managers |
@@ -19,6 +20,7 @@
 
 pub mod authorities;
 pub mod discovery;
+pub mod fuzzing;
 pub mod imp;
 pub mod ldap;
 pub mod oauth;
