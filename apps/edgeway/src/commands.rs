@@ -91,6 +91,18 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     }
 }
 
+/// Asks the HTTP side of the core whose settings file this is.
+pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+    let socket = core_settings(config)?.control_socket;
+    let (code, body) =
+        admin::post(&socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+    let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
+    match code {
+        200 => Ok(answer),
+        _ => Err(Failure::new(answer.get("error").and_then(serde_json::Value::as_str).unwrap_or(&body))),
+    }
+}
+
 /// `edgeway config check FILE…`
 pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     let mut worst = ExitCode::SUCCESS;
