@@ -272,7 +272,7 @@ async fn a_look_notices_what_has_changed_and_says_how_to_take_it() {
 }
 
 #[tokio::test]
-async fn a_core_that_waits_for_its_call_manager_has_it_within_five_seconds() {
+async fn what_was_down_at_the_start_is_in_use_five_seconds_after_its_return() {
     local(async {
         let mut rig = Rig::new("boot", &[("unified_cm", CUCM1)]);
         rig.cluster.power(CUCM1, false).expect("it goes off");
