@@ -8,6 +8,7 @@ mod commands;
 mod lab;
 mod nodes;
 mod servers;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +44,9 @@ enum Command {
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
+    /// Users who sign in.
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// On the edge: pairing with cores.
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -170,6 +174,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
         Command::AllowList(command) => allow_list::run(&command),
+        Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
         }
