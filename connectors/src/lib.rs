@@ -3,6 +3,8 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | `inside.rs` | what a core does with requests that edges carry to it |
+//! | `allowed.rs` | the HTTP server allow list in force |
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `imp/` | what IM and Presence says of itself |
@@ -17,9 +19,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod allowed;
 pub mod authorities;
 pub mod discovery;
 pub mod imp;
+pub mod inside;
 pub mod ldap;
 pub mod oauth;
 pub mod proxy;
