@@ -190,9 +190,12 @@ fn read_plainly(mut bytes: &[u8]) -> bool {
             },
             (None, None) => rest,
         };
-        let closes = field("connection").is_some_and(|options| options.contains("close"));
+        let says = |wanted: &str| {
+            let lines = head.lines().filter_map(|line| line.strip_prefix("connection:"));
+            lines.flat_map(|options| options.split(',')).any(|option| option.trim() == wanted)
+        };
         let old = head.lines().next().is_some_and(|line| line.ends_with("http/1.0"));
-        if closes || old {
+        if says("close") || (old && !says("keep-alive")) {
             // What comes then is for nobody.
             return true;
         }
