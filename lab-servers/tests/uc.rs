@@ -28,7 +28,7 @@ fn cluster() -> UcCluster {
 fn place(cluster: &UcCluster, node: &str, port: u16) -> Place {
     let address = cluster.address(node).expect("a node");
     let tls = (port != HTTP_TFTP_PORT).then(|| (node.to_owned(), cluster.ca_pem().to_owned()));
-    Place { address: SocketAddr::new(address, port), from: None, tls }
+    Place { address: SocketAddr::new(address, port), tls }
 }
 
 async fn get(cluster: &UcCluster, path: &str) -> Got {

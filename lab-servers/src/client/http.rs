@@ -24,8 +24,6 @@ use crate::limits::{CLIENT_ANSWER_MAX, CLIENT_BODY_BYTES_MAX, CONNECT_MAX};
 pub struct Place {
     /// The address.
     pub address: SocketAddr,
-    /// The address to come from; `None`: the system's choice.
-    pub from: Option<IpAddr>,
     /// TLS: the name sent as SNI and looked for in the certificate, and the authority to trust (PEM). `None`: plain.
     pub tls: Option<(String, String)>,
 }
@@ -43,6 +41,8 @@ pub struct Ask {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// The address to come from; `None`: the system's choice.
+    pub from: Option<IpAddr>,
 }
 
 impl Ask {
@@ -50,7 +50,7 @@ impl Ask {
     #[must_use]
     pub fn get(host: &str, target: &str) -> Self {
         let (method, body, headers) = ("GET".to_owned(), Vec::new(), Vec::new());
-        Self { method, target: target.to_owned(), host: host.to_owned(), headers, body }
+        Self { method, target: target.to_owned(), host: host.to_owned(), headers, body, from: None }
     }
 
     /// With one more header.
@@ -121,7 +121,7 @@ pub enum NoAnswer {
 /// No connection, no trust, or no whole answer.
 pub async fn ask(place: &Place, ask: &Ask) -> Result<Got, NoAnswer> {
     let whole = async {
-        let stream = connect(place.address, place.from).await?;
+        let stream = connect(place.address, ask.from).await?;
         match &place.tls {
             None => exchange(stream, ask).await,
             Some((name, ca)) => exchange(secured(place.address, stream, name, ca).await?, ask).await,

@@ -165,7 +165,6 @@ impl MraClient {
         let edge = self.edge.as_ref().ok_or_else(|| MraError::Dns("no edge has been looked for".to_owned()))?;
         let place = Place {
             address: SocketAddr::new(edge.address, edge.port),
-            from: None,
             tls: Some((edge.sni.clone(), self.config.ca_pem.clone())),
         };
         let mut ask = ask.with("user-agent", "Jabber-Lab-1.0");

@@ -370,12 +370,18 @@ fn free_address() -> io::Result<IpAddr> {
         let mut part = || u8::try_from(1 + random.below(250)).unwrap_or(1);
         let address = IpAddr::V4(Ipv4Addr::new(127, part(), part(), part()));
         let ports = [HTTPS_PORT, HTTP_TFTP_PORT, SIP_PORT, SIP_TLS_PORT].into_iter().chain(HTTPS_TFTP_PORTS);
-        let bound: io::Result<Vec<TcpListener>> =
-            ports.map(|port| TcpListener::bind(SocketAddr::new(address, port))).collect();
+        let bound: io::Result<Vec<TcpListener>> = ports.map(|port| bind(SocketAddr::new(address, port))).collect();
         match bound {
             Ok(_) => return Ok(address),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Whoever has a port on all addresses has it on every one of loopback: the error says which.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let port = address.port();
+    TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("port {port} of {}: {error}", address.ip())))
 }

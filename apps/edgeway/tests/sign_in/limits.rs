@@ -1,7 +1,7 @@
 //! Rate control and the credential cache, for real: what clients get, and what the call manager was asked.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgeway_lab_servers::Phone;
 use edgeway_lab_servers::client::b64;
@@ -43,8 +43,9 @@ async fn eight_pass_the_ninth_waits_and_the_call_manager_was_asked_once() {
     assert_eq!(system.cluster.checks("alice"), 1, "one check in the interval");
 
     // The same user from another address is the same user; another user is not.
-    let question = edge_config().basic("alice", &password("alice"));
-    let elsewhere = system.ask_from(IpAddr::from(ELSEWHERE), &question).await.expect("an answer");
+    let mut question = edge_config().basic("alice", &password("alice"));
+    question.from = Some(IpAddr::from(ELSEWHERE));
+    let elsewhere = system.ask(&question).await.expect("an answer");
     assert_eq!(elsewhere.status, 429);
     assert_eq!(system.sign_in("bob", &password("bob")).await.status, 200);
 
@@ -55,6 +56,28 @@ async fn eight_pass_the_ninth_waits_and_the_call_manager_was_asked_once() {
         assert_eq!(system.ask(&asked).await.expect("an answer").status, 200);
     }
     assert_eq!(system.cluster.checks("alice"), 1, "and the core asked nothing more");
+}
+
+#[tokio::test]
+async fn when_the_period_is_over_the_user_passes_again() {
+    let period = Duration::from_secs(2);
+    let system = System::start("period", "rate_control_period = \"2s\"").await;
+    let begun = Instant::now();
+    for attempt in 1..=ATTEMPTS {
+        assert_eq!(system.sign_in("alice", &password("alice")).await.status, 200, "attempt {attempt}");
+    }
+    let mut refused = 0;
+    loop {
+        match system.sign_in("alice", &password("alice")).await.status {
+            200 => break,
+            429 if begun.elapsed() < 5 * period => refused += 1,
+            other => panic!("{other} after {:?}", begun.elapsed()),
+        }
+        tokio::time::sleep(period / 40).await;
+    }
+    assert!(refused > 0, "the ninth waits");
+    let took = begun.elapsed();
+    assert!(took >= period && took < 2 * period, "refused attempts are not counted: {took:?}");
 }
 
 #[tokio::test]

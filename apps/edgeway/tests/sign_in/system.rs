@@ -99,8 +99,8 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Starts it and waits until the core knows its call managers. `more` is added to the core's file.
-    pub(crate) async fn start(name: &str, more: &str) -> Self {
+    /// Starts it and waits until the core knows its call managers. `sign_in` is added to `[sign_in]` of the core.
+    pub(crate) async fn start(name: &str, sign_in: &str) -> Self {
         // To see what the nodes say: EDGEWAY_LOG=debug.
         if let Ok(level) = std::env::var("EDGEWAY_LOG") {
             edgeway_runtime::log::start(&level, LogFormat::Human);
@@ -134,7 +134,7 @@ impl System {
         let record_of_edge =
             DnsRecord::Service { priority: 1, weight: 1, port: https.port(), target: EDGE_HOST.to_owned() };
         dns.set(&format!("_collab-edge._tls.{DOMAIN}"), &[record_of_edge]);
-        let core = start_core(&folder, &authority, record, [&cluster, &away], &dns, more);
+        let core = start_core(&folder, &authority, record, [&cluster, &away], &dns, sign_in);
         let system = Self {
             _nodes: vec![core, edge, lonely],
             cluster,
@@ -167,13 +167,7 @@ impl System {
 
     /// Asks the edge.
     pub(crate) async fn ask(&self, question: &Ask) -> Result<Got, NoAnswer> {
-        self.ask_from(HERE, question).await
-    }
-
-    /// Asks the edge, from an address of loopback.
-    pub(crate) async fn ask_from(&self, from: IpAddr, question: &Ask) -> Result<Got, NoAnswer> {
-        let place =
-            Place { address: self.https, from: Some(from), tls: Some((EDGE_HOST.to_owned(), self.ca_pem.clone())) };
+        let place = Place { address: self.https, tls: Some((EDGE_HOST.to_owned(), self.ca_pem.clone())) };
         ask(&place, question).await
     }
 
@@ -277,7 +271,7 @@ fn start_core(
     edge: EdgeRecord,
     clusters: [&UcCluster; 2],
     dns: &LabDns,
-    more: &str,
+    sign_in: &str,
 ) -> Node {
     let (sip, at) = (port(), folder.0.display());
     let ca = folder.write("uc-ca.pem", clusters[0].ca_pem());
@@ -297,7 +291,7 @@ fn start_core(
     let text = format!(
         "node = \"core1\"\nstate_dir = \"{at}/core1\"\ncontrol_socket = \"{at}/core1.sock\"\ndomains = [\"{DOMAIN}\"]\n\
          [sip]\nlisten = [\"{sip}\"]\n[media]\naddress = \"127.0.0.1\"\nports = \"13200-13299\"\n\
-         [dns]\nservers = [\"{}\"]\n{more}\n[sign_in]\nauthority = \"unified_cm\"\noauth = true\n\
+         [dns]\nservers = [\"{}\"]\n[sign_in]\nauthority = \"unified_cm\"\noauth = true\n{sign_in}\n\
          [[deployment]]\nname = \"away\"\ndomains = [\"{AWAY}\"]\nauthority = \"unified_cm\"\n{servers}",
         dns.address()
     );

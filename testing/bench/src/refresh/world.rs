@@ -84,7 +84,7 @@ impl World {
             strangers_per_address: 50_000,
         };
         let product = Product::start(&setup, directory)?;
-        let https = Place { address: https, from: None, tls: Some((EDGE_NAME.to_owned(), ca_pem.clone())) };
+        let https = Place { address: https, tls: Some((EDGE_NAME.to_owned(), ca_pem.clone())) };
         Ok(Self { cluster, publisher, new_node: format!("cucm3.{DOMAIN}"), https, sip, ca_pem, product, _dns: dns })
     }
 
