@@ -38,8 +38,11 @@ pub(super) const KEYS_QUEUE_MAX: usize = 8;
 /// Attempts to start edge and core when another program is quicker to take a port.
 pub(super) const START_TRIES_MAX: u32 = 5;
 
-/// How long a client asks again after 503: the core discovers the call manager right after it has started.
+/// How long a client asks again how to sign in after 503: the core dials the edge for HTTPS right after the link is up.
 pub(super) const SIGN_IN_MAX: Duration = Duration::from_secs(4);
 
+/// Attempts to sign in while the core gets to know the call manager: fewer than rate control lets pass.
+pub(super) const SIGN_IN_TRIES: u32 = 6;
+
 /// Pause between two such attempts.
-pub(super) const SIGN_IN_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const SIGN_IN_AGAIN: Duration = Duration::from_millis(250);

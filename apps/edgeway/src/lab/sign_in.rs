@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use edgeway_lab_servers::client::{MraClient, MraConfig, MraError, dns};
+use edgeway_lab_servers::client::{EdgeConfig, MraClient, MraConfig, MraError, dns};
 use edgeway_lab_servers::{PhoneConfig, PhoneTransport};
 
 use super::inside::{CUCM, Inside, USERS};
-use super::limits::{SIGN_IN_AGAIN, SIGN_IN_MAX};
+use super::limits::{SIGN_IN_AGAIN, SIGN_IN_MAX, SIGN_IN_TRIES};
 use super::screen::{Screen, short};
 use super::story::{DOMAIN, Failure, Lab, Step, bounded};
 
@@ -25,7 +25,7 @@ impl Lab {
             "{user}: _collab-edge._tls.{DOMAIN} leads to {}:{}, TLS with SNI {}",
             edge.host, edge.port, edge.sni
         ));
-        let sso = bounded("get_edge_sso", client.ask_sso()).await?.step("get_edge_sso")?;
+        let sso = ask_sso(&client).await?;
         if sso {
             return Err(Failure::new("get_edge_sso", "single sign-on is announced, which the lab does not have"));
         }
@@ -101,17 +101,30 @@ impl Lab {
     }
 }
 
-/// The edge configuration; asked for again while the core still gets to know the call manager, as a client does.
-async fn edge_config(client: &mut MraClient) -> Result<edgeway_lab_servers::client::EdgeConfig, Failure> {
+/// How to sign in; asked again while no core has dialled the edge for HTTPS, as a client does.
+async fn ask_sso(client: &MraClient) -> Result<bool, Failure> {
     let until = Instant::now() + SIGN_IN_MAX;
     loop {
+        match bounded("get_edge_sso", client.ask_sso()).await? {
+            Err(error) if is_away(&error) && Instant::now() < until => tokio::time::sleep(SIGN_IN_AGAIN).await,
+            answered => return answered.step("get_edge_sso"),
+        }
+    }
+}
+
+/// The edge configuration; asked for again while the core still gets to know the call manager. Each attempt counts.
+async fn edge_config(client: &mut MraClient) -> Result<EdgeConfig, Failure> {
+    for _ in 1..SIGN_IN_TRIES {
         match bounded(STEP, client.edge_config()).await? {
-            Err(MraError::Status { status: 503, .. }) if Instant::now() < until => {
-                tokio::time::sleep(SIGN_IN_AGAIN).await;
-            }
+            Err(error) if is_away(&error) => tokio::time::sleep(SIGN_IN_AGAIN).await,
             answered => return answered.step(STEP),
         }
     }
+    bounded(STEP, client.edge_config()).await?.step(STEP)
+}
+
+fn is_away(error: &MraError) -> bool {
+    matches!(error, MraError::Status { status: 503, .. })
 }
 
 /// The directory number of a user.
