@@ -26,6 +26,10 @@ pub const BULK_FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes HTTP/2 holds ready for the socket, per stream.
 pub const BULK_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes that are written between two flushes of HTTP/2 and leave together: four TLS records. As much is read
+/// from the socket of a bulk connection at once.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// Largest header list on the bulk connection, bytes: that of a client, and what the edge adds.
 pub const BULK_HEADER_BYTES_MAX: u32 = HEAD_BYTES_MAX + 2 * 1024;
 

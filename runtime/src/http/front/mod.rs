@@ -52,6 +52,7 @@ use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
 use self::vitals::{Guarded, Vitals};
 use super::bulk::Cores;
+use super::bulk::gathered::Gathered;
 use super::handle::FrontConfig;
 use super::limits::{
     CLIENT_CALMNESS, CONNECTION_BUFFER_BYTES, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX,
@@ -286,7 +287,10 @@ async fn serve_http1(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result
 
 async fn serve_http2(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result<(), String> {
     let vitals = Rc::clone(&client.vitals);
-    let io = Guarded::new(Calm::client_with(stream, CLIENT_CALMNESS), Rc::clone(&vitals));
+    let io = Guarded::new(
+        Calm::client_with(Gathered::new(stream, CONNECTION_BUFFER_BYTES), CLIENT_CALMNESS),
+        Rc::clone(&vitals),
+    );
     let connection = http2::Builder::new(Local)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)

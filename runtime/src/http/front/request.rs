@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use edgeway_http_proxy::carried::{CLIENT, REASON, REQUEST};
+use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
@@ -234,6 +234,7 @@ impl Client {
             return answer::next_hop_failed(version);
         }
         let reason = parts.headers.remove(REASON);
+        let last = parts.headers.remove(CLOSE).is_some();
         let options = ConnectionOptions::default();
         let ours: Vec<_> =
             parts.headers.keys().filter(|name| !passes_outward(name.as_str(), &options)).cloned().collect();
@@ -242,6 +243,12 @@ impl Client {
         }
         if version != Version::HTTP_2 {
             parts.version = Version::HTTP_11;
+            if last {
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if parts.status == StatusCode::UNAUTHORIZED {
+                // Said although it goes without saying: clients know it so.
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
             if let Some(reason) = reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.as_bytes()).ok()) {
                 parts.extensions.insert(reason);
             }
