@@ -17,7 +17,7 @@ const OFFSET: &str = "FAKETIME_TIMESTAMP_FILE";
 const INTERVAL_SECS: u64 = 480 * 60;
 
 /// The name of this test, as the child is asked for it.
-const NAME: &str = "interval::after_480_minutes_the_call_manager_is_asked_again";
+const NAME: &str = "interval::after_480_minutes_unified_cm_is_asked_again";
 
 fn library() -> PathBuf {
     let arch = std::env::consts::ARCH;
@@ -27,7 +27,7 @@ fn library() -> PathBuf {
 }
 
 #[test]
-fn after_480_minutes_the_call_manager_is_asked_again() {
+fn after_480_minutes_unified_cm_is_asked_again() {
     if let Some(file) = std::env::var_os(OFFSET) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         return runtime.block_on(sped_up(Path::new(&file)));

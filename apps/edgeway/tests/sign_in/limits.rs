@@ -27,7 +27,7 @@ fn devices_of(user: &str) -> Ask {
 }
 
 #[tokio::test]
-async fn eight_pass_the_ninth_waits_and_the_call_manager_was_asked_once() {
+async fn eight_pass_the_ninth_waits_and_unified_cm_was_asked_once() {
     let system = System::start("rate", "").await;
     let mut first = None;
     for attempt in 1..=ATTEMPTS {
@@ -164,7 +164,7 @@ async fn a_changed_password_is_noticed_and_a_wrong_one_is_asked_each_time() {
 }
 
 #[tokio::test]
-async fn tokens_of_the_call_manager_sign_in_and_are_not_remembered() {
+async fn tokens_of_unified_cm_sign_in_and_are_not_remembered() {
     let system = System::start("oauth", "").await;
     let token = system.cluster.token("bob");
     let bearer = edge_config().with("authorization", &format!("Bearer {token}"));
@@ -181,7 +181,7 @@ async fn tokens_of_the_call_manager_sign_in_and_are_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_call_manager_that_is_away_means_503_and_no_lost_attempt() {
+async fn unified_cm_that_is_away_means_503_and_whoever_is_remembered_signs_in() {
     let system = System::start("away", "").await;
     let nodes = system.cluster.state().nodes;
     for node in &nodes {
