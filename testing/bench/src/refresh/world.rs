@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,7 @@ impl World {
 
         let (password, ca) = (directory.join("axl.password"), directory.join("uc-ca.pem"));
         fs::write(&password, axl_password)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
         fs::write(&ca, cluster.ca_pem())?;
         let publisher = format!("cucm1.{DOMAIN}");
         let mut core = String::new();
