@@ -7,6 +7,7 @@
 //! | `allowed.rs` | the HTTP server allow list in force |
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `fuzzing.rs` | what fuzzing runs |
 //! | `imp/` | what IM and Presence says of itself |
 //! | `ldap/` | directories |
 //! | `oauth/` | access tokens of call managers |
@@ -22,6 +23,7 @@
 pub mod allowed;
 pub mod authorities;
 pub mod discovery;
+pub mod fuzzing;
 pub mod imp;
 pub mod inside;
 pub mod ldap;

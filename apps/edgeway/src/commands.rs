@@ -26,6 +26,10 @@ impl Failure {
         Self(1, error.to_string())
     }
 
+    pub(crate) fn fetching(fault: &admin::FetchFault) -> Self {
+        Self(fault.exit_code(), fault.to_string())
+    }
+
     pub(crate) fn configuration(error: impl Display) -> Self {
         Self(BAD_CONFIGURATION, error.to_string())
     }
@@ -65,7 +69,7 @@ fn edge_settings(path: &Path) -> Result<EdgeSettings, Failure> {
     parse_edge(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
-fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
+pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
     parse_core(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
@@ -133,8 +137,7 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
         ));
     }
     for socket in sockets {
-        let (code, body) =
-            admin::fetch(&socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;
         if code != 200 {
             return Err(Failure::new(format!("{socket} answers {code}: {body}")));
         }

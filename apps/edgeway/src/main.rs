@@ -7,6 +7,7 @@ mod allow_list;
 mod commands;
 mod lab;
 mod nodes;
+mod servers;
 mod users;
 
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ enum Command {
     /// On the core that holds the authority: identities of nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// On the core: what it knows of the UC servers.
+    #[command(subcommand)]
+    Servers(servers::ServersCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -180,6 +184,7 @@ fn main() -> ExitCode {
         Command::Core(CoreCommand::Forget { node, config }) => commands::forget(&node, &config),
         Command::Pki(PkiCommand::Revoke { node, config }) => commands::revoke(&node, &config),
         Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
+        Command::Servers(command) => servers::run(&command),
         Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn xml(text: String) -> Response<Body> {
     response
 }
 
-/// 401. `tried`: credentials were looked at, which intrusion protection counts. The body is empty, and does not
+/// 401, to whom showed no credentials, or wrong ones.
+///
+/// `tried`: they were looked at, which intrusion protection counts. The body is empty, and does not
 /// say so before it ends: clients know it chunked.
 pub(crate) fn unauthorized(tried: bool) -> Response<Body> {
     let mut response = Response::new(UnsyncBoxBody::new(EmptyInTheEnd));

@@ -1,7 +1,7 @@
 //! What sign-in counts (`edgeway_http_total`, label `what`). The names are stable.
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 14] = [
+pub const ALL: [(&str, &str); 15] = [
     (GOOD, "sign-ins whose credentials were right"),
     (REFUSED, "sign-ins whose credentials were wrong (401)"),
     (UNAVAILABLE, "sign-ins that nobody could check (503)"),
@@ -9,6 +9,7 @@ pub const ALL: [(&str, &str); 14] = [
     (CACHED, "sign-ins answered from the credential cache"),
     (ASKED, "questions to whoever checks credentials"),
     (COALESCED, "sign-ins that waited for a question that was under way"),
+    (TOLD, "sign-ins learnt from other cores"),
     (ISSUED, "session tokens issued"),
     (REVOKED, "users revoked by the operator"),
     (PURGED, "users purged from the credential cache by the operator"),
@@ -25,6 +26,7 @@ pub(super) const TOO_MANY: &str = "sign_in_too_many";
 pub(super) const CACHED: &str = "sign_in_cached";
 pub(super) const ASKED: &str = "authority_asked";
 pub(super) const COALESCED: &str = "sign_in_coalesced";
+pub(super) const TOLD: &str = "sign_in_told";
 pub(super) const ISSUED: &str = "token_issued";
 pub(super) const REVOKED: &str = "user_revoked";
 pub(super) const PURGED: &str = "user_purged";

@@ -265,7 +265,9 @@ impl Desk {
         let now_ms = self.now().unix_ms;
         match fact {
             SignInFact::SignedIn(session) => {
-                self.credentials.borrow_mut().remember(Arc::clone(session), now_ms);
+                if self.credentials.borrow_mut().remember(Arc::clone(session), now_ms) == Remembered::Yes {
+                    self.count(count::TOLD);
+                }
             }
             SignInFact::Revoked(revocation) => {
                 self.rate.borrow_mut().forget(&revocation.subject);

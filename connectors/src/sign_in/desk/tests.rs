@@ -99,7 +99,7 @@ impl Rig {
     async fn good(&self, user: &str, password: &str) -> Arc<Session> {
         match self.sign_in(user, password).await {
             Outcome::Good(session) => session,
-            other => panic!("{other:?}"),
+            other @ (Outcome::Refused | Outcome::Unavailable | Outcome::TooMany { .. }) => panic!("{other:?}"),
         }
     }
 
