@@ -26,7 +26,6 @@ impl Alarms {
         let (about, action) = (about.to_owned(), action.to_owned());
         let alarm = Alarm { id, about, severity, cause, action, since_ms, node: None };
         if standing.get(&key) != Some(&alarm) {
-            tracing::warn!(alarm = id, about = %alarm.about, cause = %alarm.cause, action = %alarm.action, "alarm");
             standing.insert(key, alarm.clone());
             self.teller.tell(HttpFact::Alarm(alarm));
         }
@@ -35,7 +34,6 @@ impl Alarms {
     /// It is not the case, or no longer.
     pub(super) fn over(&self, id: &'static str, about: &str) {
         if self.standing.borrow_mut().remove(&(id, about.to_owned())).is_some() {
-            tracing::info!(alarm = id, about, "alarm is over");
             self.teller.tell(HttpFact::AlarmOver { id, about: about.to_owned() });
         }
     }
