@@ -1,4 +1,5 @@
-//! The alarms of discovery: told once when they begin, when their words change, and when they are over.
+//! The alarms of discovery: told once when they begin, when their words change, and when they are over. Whoever is
+//! told writes them to the log.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
