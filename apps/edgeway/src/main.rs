@@ -7,6 +7,8 @@ mod allow_list;
 mod commands;
 mod lab;
 mod nodes;
+mod terminal;
+mod users_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,9 @@ enum Command {
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
+    /// The users file: who may sign in where there is neither a call manager nor a directory.
+    #[command(subcommand)]
+    Users(users_file::UsersCommand),
     /// On the edge: pairing with cores.
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -166,6 +171,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
         Command::AllowList(command) => allow_list::run(&command),
+        Command::Users(command) => users_file::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
         }
