@@ -19,6 +19,7 @@
 
 pub mod authorities;
 pub mod discovery;
+pub mod fuzzing;
 pub mod imp;
 pub mod ldap;
 pub mod oauth;
