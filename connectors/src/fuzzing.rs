@@ -76,10 +76,12 @@ pub fn users_file(bytes: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn the_corpora_pass() {
         let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let targets: [(&str, fn(&[u8])); 4] = [
+        let targets: [(&str, Target); 4] = [
             ("uds_xml", super::uds_xml),
             ("access_token", super::access_token),
             ("ldap_answer", super::ldap_answer),
