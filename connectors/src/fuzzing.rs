@@ -6,10 +6,19 @@ use std::time::Duration;
 use crate::authorities::limits::{
     LDAP_ANSWER_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_SKEW, UDS_NAME_BYTES_MAX, UDS_NAMES_MAX, USERS_FILE_PROBLEMS_MAX,
 };
+use crate::discovery::token_keys;
 use crate::ldap::message;
 use crate::oauth::token::{Expected, Token, claimed_user};
-use crate::unified_cm::uds_xml;
+use crate::unified_cm::{axl, uds_xml};
 use crate::users_file::format::Users;
+
+/// An answer of AXL to each of our questions, and a set of token keys.
+pub fn axl_xml(bytes: &[u8]) {
+    axl::read_anything(bytes);
+    if let Ok(keys) = token_keys::parse(bytes) {
+        assert!(keys.iter().all(|key| !key.id.is_empty() && key.public.len() > 256), "only good keys come out");
+    }
+}
 
 /// Reads an answer of UDS as each kind there is: what comes out is bounded, and made of names.
 pub fn uds_xml(bytes: &[u8]) {

@@ -3,8 +3,11 @@
 //!
 //! | folder | what |
 //! |---|---|
+//! | `inside.rs` | what a core does with requests that edges carry to it |
+//! | `allowed.rs` | the HTTP server allow list in force |
 //! | `authorities/` | who checks credentials, one for each deployment |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
+//! | `fuzzing.rs` | what fuzzing runs |
 //! | `imp/` | what IM and Presence says of itself |
 //! | `ldap/` | directories |
 //! | `oauth/` | access tokens of call managers |
@@ -17,10 +20,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod allowed;
 pub mod authorities;
 pub mod discovery;
 pub mod fuzzing;
 pub mod imp;
+pub mod inside;
 pub mod ldap;
 pub mod oauth;
 pub mod proxy;

@@ -22,6 +22,8 @@ pub enum DropReason {
     NoRelay,
     /// A request other than REGISTER or OPTIONS on a flow that has no registration.
     NotRegistered,
+    /// A request in the name of somebody else.
+    Identity,
     /// A table, queue or per-stranger budget is full.
     Overload,
     /// A flow token that is not ours, or of a flow that is gone.
@@ -36,13 +38,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FramingLost,
         Self::TooLarge,
         Self::Malformed,
         Self::StrayResponse,
         Self::NoRelay,
         Self::NotRegistered,
+        Self::Identity,
         Self::Overload,
         Self::BadToken,
         Self::LinkProtocol,
@@ -60,6 +63,7 @@ impl DropReason {
             Self::StrayResponse => "stray_response",
             Self::NoRelay => "no_relay",
             Self::NotRegistered => "not_registered",
+            Self::Identity => "identity",
             Self::Overload => "overload",
             Self::BadToken => "bad_token",
             Self::LinkProtocol => "link_protocol",

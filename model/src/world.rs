@@ -364,6 +364,10 @@ pub struct LinkStatus {
 /// One node of a registrar, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrarStatus {
+    /// The deployment it belongs to.
+    pub deployment: String,
+    /// The name of its zone.
+    pub zone: String,
     /// As configured: a host name or an address.
     pub name: String,
     /// Its address; `None` while the name leads nowhere.

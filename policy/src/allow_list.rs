@@ -189,6 +189,23 @@ pub enum RuleFault {
 }
 
 impl Rule {
+    /// A rule by hand, for a URL `http[s]://host[:port][/path]`.
+    ///
+    /// # Errors
+    /// [`RuleFault`].
+    pub fn of_url(
+        url: &str,
+        deployment: Deployment,
+        match_type: MatchType,
+        methods: Vec<String>,
+        description: &str,
+    ) -> Result<Self, RuleFault> {
+        let UrlParts { https, host, port, path } = UrlParts::read(url).map_err(RuleFault::Url)?;
+        let (host, path, description) = (host.to_owned(), path.to_owned(), description.to_owned());
+        let rule = Self { deployment, https, host, port, path, match_type, methods, description, automatic: None };
+        rule.normal()
+    }
+
     /// Puts host and path into their normal forms and methods into capitals, and checks all of them.
     ///
     /// # Errors

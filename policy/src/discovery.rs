@@ -3,6 +3,7 @@
 
 mod check;
 mod diff;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod zones;

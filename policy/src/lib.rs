@@ -8,6 +8,7 @@
 
 pub mod allow_list;
 pub mod credentials;
+pub mod deployments;
 pub mod discovery;
 pub mod fuzzing;
 pub mod health;

@@ -14,6 +14,9 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Places one configured registrar leads to.
 pub const PLACES_MAX: usize = 64;
 
+/// Nodes remembered per deployment after they were taken away, for dialogs that still lead there.
+pub const RETIRED_MAX: usize = 64;
+
 /// Questions one look-up may ask: NAPTR, an SRV for each transport, the addresses of each host.
 pub const QUERIES_MAX: usize = 64;
 

@@ -1,4 +1,4 @@
-//! The registrars of a core: which nodes there are, how they are, and which one takes a request.
+//! The registrars of a deployment: which nodes there are, how they are, and which one takes a request.
 //!
 //! Each configured registrar is a target of RFC 3263 with a priority and a weight of its own; what
 //! it leads to are its nodes. A choice goes by priority, then by weight (RFC 2782), then by SRV
@@ -7,24 +7,54 @@
 //! and what the operator should know ([`Event`]).
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::world::{RegistrarStatus, Transport};
+use edgeway_model::zones::Zone;
 use edgeway_model::{Deadline, Moment, Random};
 
 use crate::health::{Health, Probe};
+use crate::limits::RETIRED_MAX;
 use crate::location::{Location, News, Place, Target};
 
-/// One registrar, as the operator configured it.
+/// One registrar, as the operator configured it or discovery found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
+    /// The name of its zone.
+    pub zone: String,
+    /// Hosts of request URIs that mean it besides its own, in lower case.
+    pub names: Vec<String>,
     /// What to look up, or where it is.
     pub target: Target,
     /// Lower goes first.
     pub priority: u16,
     /// Share among those of one priority.
     pub weight: u16,
+}
+
+impl From<&Zone> for Configured {
+    fn from(zone: &Zone) -> Self {
+        Self {
+            zone: zone.name.clone(),
+            names: zone.names.clone(),
+            target: Target { host: zone.host.clone(), port: zone.port, transport: zone.transport, secure: zone.secure },
+            priority: zone.priority,
+            weight: zone.weight,
+        }
+    }
+}
+
+/// Which of several ways to one host a request wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// The host it names: no other will do.
+    pub host: Option<&'a str>,
+    /// The port it writes.
+    pub port: Option<u16>,
+    /// Whether it asks for TLS (`sips:`, `transport=tls`).
+    pub tls: bool,
 }
 
 /// What the sockets of this core can reach.
@@ -64,6 +94,8 @@ pub struct RegistrarNode {
     pub host: String,
     /// How it is.
     pub health: Health,
+    /// Hosts of its search rule.
+    names: Vec<String>,
     configured: usize,
     rank: u16,
     weight: u16,
@@ -103,7 +135,7 @@ pub enum Event {
     Gone(Place),
 }
 
-/// All registrars of one core.
+/// All registrars of one deployment.
 #[derive(Debug)]
 pub struct Registrars {
     configured: Vec<Configured>,
@@ -112,6 +144,10 @@ pub struct Registrars {
     families: Families,
     every: Duration,
     events: VecDeque<Event>,
+    /// Nodes that were taken away, oldest first: nothing new goes there, dialogs still do.
+    retired: VecDeque<RegistrarNode>,
+    /// Some host is reached in several ways that differ by transport or port alone.
+    twins: bool,
 }
 
 impl Registrars {
@@ -119,10 +155,38 @@ impl Registrars {
     #[must_use]
     pub fn new(configured: Vec<Configured>, families: Families, every: Duration, now: Moment) -> Self {
         let locations = configured.iter().map(|one| Location::new(one.target.clone(), now)).collect();
-        let (nodes, events) = (Vec::new(), VecDeque::new());
-        let mut registrars = Self { configured, locations, nodes, families, every, events };
+        let twins = has_twins(&configured);
+        let (nodes, events, retired) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let mut registrars = Self { configured, locations, nodes, families, every, events, retired, twins };
         registrars.settle(now);
         registrars
+    }
+
+    /// Takes others in the place of those there are, at once. What is the same keeps its addresses and
+    /// its health; what is taken away gets nothing new, and what goes on there goes on.
+    pub fn replace(&mut self, configured: Vec<Configured>, now: Moment) {
+        if configured == self.configured {
+            return;
+        }
+        let mut old = std::mem::take(&mut self.locations);
+        self.locations = configured
+            .iter()
+            .map(|one| match old.iter().position(|location| *location.target() == one.target) {
+                Some(at) => old.swap_remove(at),
+                None => Location::new(one.target.clone(), now),
+            })
+            .collect();
+        self.twins = has_twins(&configured);
+        self.configured = configured;
+        let gone = self.rebuild(now);
+        for node in gone {
+            self.retired.retain(|known| known.place != node.place);
+            if self.retired.len() >= RETIRED_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back(node);
+        }
+        self.settle(now);
     }
 
     /// The nodes there are now.
@@ -137,20 +201,23 @@ impl Registrars {
         self.nodes.iter().find(|node| node.place == place)
     }
 
+    /// The node at a place, even one that was taken away.
+    #[must_use]
+    pub fn once_at(&self, place: Place) -> Option<&RegistrarNode> {
+        self.at(place).or_else(|| self.retired.iter().find(|node| node.place == place))
+    }
+
     /// The nodes a host means: as configured, as an SRV record has it, or an address.
     pub fn named<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a RegistrarNode> {
         let ip = host.parse().ok();
-        self.nodes.iter().filter(move |node| {
-            node.name.eq_ignore_ascii_case(host)
-                || node.host.eq_ignore_ascii_case(host)
-                || ip == Some(node.place.0.ip())
-        })
+        self.nodes.iter().filter(move |node| node.is_named(host, ip))
     }
 
     /// Whether a host is the name of a registrar, even of one that cannot be found now.
     #[must_use]
     pub fn is_named(&self, host: &str) -> bool {
-        self.configured.iter().any(|one| one.target.host.eq_ignore_ascii_case(host))
+        let has_it = |one: &Configured| one.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        self.configured.iter().any(|one| one.target.host.eq_ignore_ascii_case(host) || has_it(one))
             || self.named(host).next().is_some()
     }
 
@@ -160,14 +227,17 @@ impl Registrars {
     /// `None`: there is none left, or the one that was named has failed.
     pub fn choose(
         &self,
-        named: Option<&str>,
+        wanted: Wanted<'_>,
         held: Option<Place>,
         tried: &[Place],
         random: &mut Random,
         now: Moment,
     ) -> Option<&RegistrarNode> {
+        let ip = wanted.host.and_then(|host| host.parse().ok());
         let is_meant = |node: &&RegistrarNode| {
-            !tried.contains(&node.place) && named.is_none_or(|host| self.named(host).any(|one| one.place == node.place))
+            !tried.contains(&node.place)
+                && wanted.host.is_none_or(|host| node.is_named(host, ip))
+                && (!self.twins || self.is_wanted(node, wanted))
         };
         let meant: Vec<_> = self.nodes.iter().filter(is_meant).collect();
         let mut admitted = Vec::new();
@@ -187,9 +257,26 @@ impl Registrars {
         alive.retain(|node| node.health.is_alive());
         let mut willing = alive.clone();
         willing.retain(|node| node.health.share(now) > 0);
-        let failed = if named.is_none() { meant } else { Vec::new() };
+        let failed = if wanted.host.is_none() { meant } else { Vec::new() };
         let pool = [admitted, willing, alive, failed].into_iter().find(|pool| !pool.is_empty())?;
         self.draw(&pool, random)
+    }
+
+    /// Whether this is the way to its host that a request wants, where there are several: the port it
+    /// writes, else TLS for one that asks for TLS, and no TLS for any other.
+    fn is_wanted(&self, node: &RegistrarNode, wanted: Wanted<'_>) -> bool {
+        let Some(own) = self.configured.get(node.configured) else { return false };
+        let twins = || {
+            self.nodes
+                .iter()
+                .filter(|one| self.configured.get(one.configured).is_some_and(|other| are_twins(own, other)))
+        };
+        let port = |one: &RegistrarNode| wanted.port == Some(one.place.0.port());
+        let tls = |one: &RegistrarNode| (one.place.1 == Transport::Tls) == wanted.tls;
+        if twins().any(|one| port(one) && tls(one)) {
+            return port(node) && tls(node);
+        }
+        tls(node) || !twins().any(tls)
     }
 
     /// Draws one of a pool: registrar by priority and weight, host by SRV's, address by family.
@@ -218,14 +305,31 @@ impl Registrars {
     /// The node a URI within a dialog means, if its host is a registrar's.
     #[must_use]
     pub fn place_of(&self, host: &str, port: Option<u16>, transport: Option<Transport>) -> Option<Place> {
-        let matching = || {
-            self.named(host).filter(|node| {
-                let (address, of_node) = node.place;
-                port.is_none_or(|port| port == address.port()) && transport.is_none_or(|wanted| wanted == of_node)
-            })
+        let is_it = |node: &RegistrarNode| {
+            let (address, of_node) = node.place;
+            port.is_none_or(|port| port == address.port()) && transport.is_none_or(|wanted| wanted == of_node)
         };
-        let alive = matching().find(|node| node.health.is_alive());
-        alive.or_else(|| matching().next()).map(|node| node.place)
+        let alive = self.named(host).find(|node| is_it(node) && node.health.is_alive());
+        alive.or_else(|| self.named(host).find(|node| is_it(node))).map(|node| node.place)
+    }
+
+    /// The same for a node that was taken away, where a dialog may still lead.
+    #[must_use]
+    pub fn once_place_of(&self, host: &str, port: Option<u16>, transport: Option<Transport>) -> Option<Place> {
+        let ip = host.parse().ok();
+        let is_it = |node: &&RegistrarNode| {
+            let (address, of_node) = node.place;
+            node.is_named(host, ip)
+                && port.is_none_or(|port| port == address.port())
+                && transport.is_none_or(|wanted| wanted == of_node)
+        };
+        self.place_of(host, port, transport).or_else(|| self.retired.iter().find(is_it).map(|node| node.place))
+    }
+
+    /// How a node at this address is, or was, spoken to.
+    #[must_use]
+    pub fn once_by(&self, address: SocketAddr) -> Option<Transport> {
+        self.nodes.iter().chain(&self.retired).find(|node| node.place.0 == address).map(|node| node.place.1)
     }
 
     /// An answer of the name system.
@@ -308,7 +412,10 @@ impl Registrars {
         let mut rows = Vec::new();
         for (index, configured) in self.configured.iter().enumerate() {
             let name = &configured.target.host;
+            let zone = &configured.zone;
             rows.extend(self.nodes.iter().filter(|node| node.configured == index).map(|node| RegistrarStatus {
+                deployment: String::new(),
+                zone: zone.clone(),
                 name: name.clone(),
                 address: Some(node.place.0),
                 transport: Some(node.place.1),
@@ -317,7 +424,15 @@ impl Registrars {
             }));
             if self.locations[index].located().is_empty() {
                 let why = Some("its name leads to no address".to_owned());
-                rows.push(RegistrarStatus { name: name.clone(), address: None, transport: None, alive: false, why });
+                rows.push(RegistrarStatus {
+                    deployment: String::new(),
+                    zone: zone.clone(),
+                    name: name.clone(),
+                    address: None,
+                    transport: None,
+                    alive: false,
+                    why,
+                });
             }
         }
         rows
@@ -341,12 +456,13 @@ impl Registrars {
             }
         }
         if changed {
-            self.rebuild(now);
+            let gone = self.rebuild(now);
+            self.events.extend(gone.into_iter().map(|node| Event::Gone(node.place)));
         }
     }
 
-    /// The nodes of all locations; those that were known keep their health.
-    fn rebuild(&mut self, now: Moment) {
+    /// The nodes of all locations; those that were known keep their health. Returns those that are gone.
+    fn rebuild(&mut self, now: Moment) -> Vec<RegistrarNode> {
         let mut old = std::mem::take(&mut self.nodes);
         for (index, location) in self.locations.iter().enumerate() {
             for located in location.located() {
@@ -361,6 +477,7 @@ impl Registrars {
                     place,
                     name: location.target().host.clone(),
                     host: located.host.clone(),
+                    names: self.configured.get(index).map_or_else(Vec::new, |one| one.names.clone()),
                     health,
                     configured: index,
                     rank: located.rank,
@@ -371,8 +488,27 @@ impl Registrars {
             }
         }
         old.sort_by_key(|node| node.place);
-        self.events.extend(old.into_iter().map(|node| Event::Gone(node.place)));
+        old
     }
+}
+
+impl RegistrarNode {
+    fn is_named(&self, host: &str, ip: Option<IpAddr>) -> bool {
+        self.name.eq_ignore_ascii_case(host)
+            || self.host.eq_ignore_ascii_case(host)
+            || ip == Some(self.place.0.ip())
+            || self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Whether two registrars are one host of one rank, reached in two ways: TCP and TLS of a cluster in
+/// mixed mode.
+fn are_twins(one: &Configured, other: &Configured) -> bool {
+    one.target.host == other.target.host && one.priority == other.priority
+}
+
+fn has_twins(configured: &[Configured]) -> bool {
+    configured.iter().enumerate().any(|(at, one)| configured[..at].iter().any(|other| are_twins(one, other)))
 }
 
 /// RFC 2782: one of them, each with the probability of its weight; those of weight 0 have a small

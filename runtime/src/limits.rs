@@ -90,9 +90,9 @@ pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Header fields taken in a request of an operator's program.
 pub const ADMIN_HEADERS_MAX: usize = 64;
 
-/// Largest answer `edgeway status` takes from a node, bytes. A node with 64 links and 64 registrars
-/// answers with some 20 KiB.
-pub const ADMIN_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Largest answer the operator's tool takes from a node, bytes. A node with 64 links and 64 registrars answers with some
+/// 20 KiB; the longest is a full HTTP allow list, 10,000 rules of some 400.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long `edgeway status` waits for a node, from dialling to the last byte.
 pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);

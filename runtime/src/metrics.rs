@@ -227,6 +227,8 @@ mod tests {
             connections: Gauge { current: 14, peak: 44 },
             links: vec![link("edge1", true), link("edge2", false)],
             registrars: vec![RegistrarStatus {
+                deployment: "default".into(),
+                zone: "sip:10.0.0.5".into(),
                 name: "10.0.0.5".into(),
                 address: "10.0.0.5:5060".parse().ok(),
                 transport: None,

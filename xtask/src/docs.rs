@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src/pki", "Identities and pairing"),
     ("runtime/src/media", "Media threads"),
     ("runtime/src/http", "HTTP"),
+    ("connectors/src/discovery", "Discovery of UC servers"),
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
     ("connectors/src/sign_in", "Sign-in at the core"),

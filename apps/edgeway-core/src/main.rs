@@ -36,7 +36,8 @@ fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
     service::stop_at_signals(stop)?;
     let random = Random::from_seed(service::seed()?);
     let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
-    service::run_core(&settings, node, CoreKeys::Files, Hooks::default(), stopped)
+    let hooks = Hooks { inside: Some(edgeway_connectors::inside::make(settings.clone())), ..Hooks::default() };
+    service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
 }
 
 fn settings(arguments: &Arguments) -> Result<CoreSettings, ServiceFault> {

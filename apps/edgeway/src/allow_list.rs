@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use edgeway_model::sign_in::{Deployment, UserName};
 use edgeway_policy::allow_list::{
-    AllowList, Case, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases,
+    AllowList, Case, MatchType, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases, write_rules,
 };
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, finish, read};
+use crate::commands::{Failure, ask, finish, read};
 
 /// Methods of rules that name none: the default of `http.default_methods`.
 const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
@@ -51,6 +51,29 @@ pub(crate) enum AllowListCommand {
         #[arg(long, short, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
+    /// The rules in force at a running core: the automatic ones of its UC servers, and those of `http.allow_list`.
+    #[command(
+        after_help = "Examples:\n  edgeway allow-list show\n  edgeway allow-list show --config ./core.toml --output csv"
+    )]
+    Show {
+        /// The core's settings file.
+        #[arg(long, default_value = "/etc/edgeway/core.toml")]
+        config: PathBuf,
+        /// How to print them.
+        #[arg(long, short, value_enum, default_value_t = RulesFormat::Table)]
+        output: RulesFormat,
+    },
+}
+
+/// How rules are printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RulesFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// As a file of rules, which `check` and `http.allow_list` take.
+    Csv,
 }
 
 pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
@@ -63,6 +86,7 @@ pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
                 Err(failure) => finish(Err(failure)),
             }
         }
+        AllowListCommand::Show { config, output } => finish(show(config, *output)),
     }
 }
 
@@ -108,6 +132,54 @@ fn known(deployments: &[String]) -> Result<Vec<Deployment>, Failure> {
 fn all_of(file: &Path, problems: &[Problem]) -> Failure {
     let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", file.display())).collect();
     Failure::configuration(lines.join("\n"))
+}
+
+fn show(config: &Path, output: RulesFormat) -> Result<(), Failure> {
+    let answer = ask(config, "allow-list", &Value::Null)?;
+    let rules = answer.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    match output {
+        RulesFormat::Json => println!("{answer:#}"),
+        RulesFormat::Table => print!("{}", rules_table(rules)),
+        RulesFormat::Csv => print!("{}", write_rules(&read_shown(rules)?)),
+    }
+    Ok(())
+}
+
+fn text<'a>(rule: &'a Value, key: &str) -> &'a str {
+    rule.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn methods(rule: &Value) -> Vec<String> {
+    let methods = rule.get("methods").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    methods.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// One line for each rule in force.
+fn rules_table(rules: &[Value]) -> String {
+    let wide = |key: &str| rules.iter().map(|rule| text(rule, key).chars().count()).max().unwrap_or(0);
+    let (url, deployment) = (wide("url").clamp(3, 100), wide("deployment").max(10));
+    let mut table = format!("{:9}  {:deployment$}  {:6}  {:url$}  METHODS\n", "KIND", "DEPLOYMENT", "MATCH", "URL");
+    for rule in rules {
+        let kind = if text(rule, "automatic").is_empty() { "editable" } else { "automatic" };
+        let (of, matched, where_to) = (text(rule, "deployment"), text(rule, "match_type"), text(rule, "url"));
+        // Writing into a String cannot fail.
+        let _ =
+            writeln!(table, "{kind:9}  {of:deployment$}  {matched:6}  {where_to:url$}  {}", methods(rule).join(","));
+    }
+    let _ = writeln!(table, "{} rules", rules.len());
+    table
+}
+
+/// What a core shows, as rules again.
+fn read_shown(rules: &[Value]) -> Result<Vec<Rule>, Failure> {
+    let one = |rule: &Value| {
+        let match_type = if text(rule, "match_type") == "exact" { MatchType::Exact } else { MatchType::Prefix };
+        let deployment = Deployment::new(text(rule, "deployment"))?;
+        let rule = Rule::of_url(text(rule, "url"), deployment, match_type, methods(rule), text(rule, "description"));
+        rule.ok()
+    };
+    let read = rules.iter().map(one).collect::<Option<Vec<_>>>();
+    read.ok_or_else(|| Failure::new("the core shows rules that this tool cannot read: is it of another version?"))
 }
 
 /// One line for each test, and what came of all of them.

@@ -26,6 +26,10 @@ impl Failure {
         Self(1, error.to_string())
     }
 
+    pub(crate) fn fetching(fault: &admin::FetchFault) -> Self {
+        Self(fault.exit_code(), fault.to_string())
+    }
+
     pub(crate) fn configuration(error: impl Display) -> Self {
         Self(BAD_CONFIGURATION, error.to_string())
     }
@@ -65,7 +69,7 @@ fn edge_settings(path: &Path) -> Result<EdgeSettings, Failure> {
     parse_edge(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
-fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
+pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
     parse_core(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
@@ -84,6 +88,18 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
             });
             Err(if is_core { Failure::configuration(core) } else { Failure::configuration(edge) })
         }
+    }
+}
+
+/// Asks the HTTP side of the core whose settings file this is.
+pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+    let socket = core_settings(config)?.control_socket;
+    let (code, body) =
+        admin::post(&socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+    let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
+    match code {
+        200 => Ok(answer),
+        _ => Err(Failure::new(answer.get("error").and_then(serde_json::Value::as_str).unwrap_or(&body))),
     }
 }
 
@@ -121,8 +137,7 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
         ));
     }
     for socket in sockets {
-        let (code, body) =
-            admin::fetch(&socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;
         if code != 200 {
             return Err(Failure::new(format!("{socket} answers {code}: {body}")));
         }

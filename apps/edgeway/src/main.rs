@@ -7,7 +7,9 @@ mod allow_list;
 mod commands;
 mod lab;
 mod nodes;
+mod servers;
 mod terminal;
+mod users;
 mod users_file;
 
 use std::path::PathBuf;
@@ -44,9 +46,9 @@ enum Command {
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
-    /// The users file: who may sign in where there is neither a call manager nor a directory.
+    /// Users who sign in.
     #[command(subcommand)]
-    Users(users_file::UsersCommand),
+    Users(users::UsersCommand),
     /// On the edge: pairing with cores.
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -56,6 +58,9 @@ enum Command {
     /// On the core that holds the authority: identities of nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// On the core: what it knows of the UC servers.
+    #[command(subcommand)]
+    Servers(servers::ServersCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -171,7 +176,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
         Command::AllowList(command) => allow_list::run(&command),
-        Command::Users(command) => users_file::run(&command),
+        Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
         }
@@ -181,6 +186,7 @@ fn main() -> ExitCode {
         Command::Core(CoreCommand::Forget { node, config }) => commands::forget(&node, &config),
         Command::Pki(PkiCommand::Revoke { node, config }) => commands::revoke(&node, &config),
         Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
+        Command::Servers(command) => servers::run(&command),
         Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
     }
 }

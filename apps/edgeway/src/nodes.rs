@@ -62,7 +62,8 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     })?;
     let keys = CoreKeys::Memory { identity: Box::new(core_identity), edges: vec![record] };
     let metrics = core_settings.metrics;
-    let core = launch("core", metrics, move |hooks, stopped| {
+    let core = launch("core", metrics, move |mut hooks, stopped| {
+        hooks.inside = Some(edgeway_connectors::inside::make(core_settings.clone()));
         let node = CoreNode::new((&core_settings).into(), Random::from_seed(service::seed()?), Moment::ZERO);
         service::run_core(&core_settings, node, keys, hooks, stopped)
     })?;

@@ -1,9 +1,8 @@
-//! `edgeway users`: the users file of a deployment without a call manager or directory.
+//! `edgeway users add`, `remove`, `list`, `passwd`, `lock`, `unlock`: the users file of a deployment without a call manager or directory.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use edgeway_connectors::authorities::limits::PASSWORD_BYTES_MAX;
@@ -13,12 +12,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::Format;
-use crate::commands::{Failure, finish};
+use crate::commands::Failure;
 use crate::terminal;
 
 /// The users file: who may sign in where there is neither a call manager nor a directory.
 #[derive(Debug, Subcommand)]
-pub(crate) enum UsersCommand {
+pub(crate) enum FileCommand {
     /// Adds a user; makes the file if there is none. The password comes from the terminal, or from a file.
     #[command(
         after_help = "Examples:\n  edgeway users add alice --file /etc/edgeway/users --number 1001 --device CSFALICE\n  \
@@ -65,7 +64,7 @@ pub(crate) enum UsersCommand {
         #[command(flatten)]
         password: Password,
     },
-    /// Refuses a user, whatever the password, until `unlock`. Who is signed in already stays so.
+    /// Refuses a user, whatever the password, until `unlock`. Who is signed in stays so: `revoke` ends that.
     #[command(after_help = "Examples:\n  edgeway users lock alice --file /etc/edgeway/users")]
     Lock {
         /// The user's name.
@@ -97,15 +96,15 @@ pub(crate) struct Password {
     password_file: Option<PathBuf>,
 }
 
-pub(crate) fn run(command: &UsersCommand) -> ExitCode {
-    finish(match command {
-        UsersCommand::Add { user, place, number, device, password } => add(user, place, number, device, password),
-        UsersCommand::Remove { user, place } => changed(user, place, Change::Remove, "removed"),
-        UsersCommand::List { place, output } => list(&place.file, *output),
-        UsersCommand::Passwd { user, place, password } => passwd(user, place, password),
-        UsersCommand::Lock { user, place } => changed(user, place, Change::Lock(true), "locked"),
-        UsersCommand::Unlock { user, place } => changed(user, place, Change::Lock(false), "unlocked"),
-    })
+pub(crate) fn run(command: &FileCommand) -> Result<(), Failure> {
+    match command {
+        FileCommand::Add { user, place, number, device, password } => add(user, place, number, device, password),
+        FileCommand::Remove { user, place } => changed(user, place, Change::Remove, "removed"),
+        FileCommand::List { place, output } => list(&place.file, *output),
+        FileCommand::Passwd { user, place, password } => passwd(user, place, password),
+        FileCommand::Lock { user, place } => changed(user, place, Change::Lock(true), "locked"),
+        FileCommand::Unlock { user, place } => changed(user, place, Change::Lock(false), "unlocked"),
+    }
 }
 
 fn add(user: &str, place: &Place, numbers: &[String], devices: &[String], password: &Password) -> Result<(), Failure> {

@@ -1,7 +1,10 @@
 //! `edgeway allow-list` with files, as an operator runs it.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
 
 const RULES: &str = "Url,Deployment,HttpMethods,MatchType,Description\n\
     https://files.example.com/updates,,GET,,Updates\n\
@@ -85,4 +88,68 @@ fn tests_pass_or_fail_as_a_whole() {
     let broken = folder.file("broken.csv", "Url\n");
     assert_eq!(run(&["test"], &[&rules, &broken]).0, Some(78));
     assert_eq!(run(&["test", "--user", "a:b"], &[&rules, &tests]).0, Some(2));
+}
+
+/// Answers one question on a control socket as a core does, and says what was asked.
+fn core(socket: &Path, status: &str, body: &str) -> JoinHandle<String> {
+    let listener = UnixListener::bind(socket).expect("a socket of our own");
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the tool dials");
+        let mut asked = Vec::new();
+        // The question ends with its body, `null`.
+        while !asked.ends_with(b"null") {
+            let mut piece = [0; 1024];
+            let count = stream.read(&mut piece).expect("the tool asks");
+            assert_ne!(count, 0, "a whole question");
+            asked.extend_from_slice(piece.get(..count).unwrap_or_default());
+        }
+        stream.write_all(answer.as_bytes()).expect("the tool waits");
+        String::from_utf8_lossy(&asked).into_owned()
+    })
+}
+
+#[test]
+fn rules_in_force_are_shown_as_a_table_json_or_a_file() {
+    let folder = Folder::new("show");
+    let socket = folder.0.join("core.sock");
+    let settings = format!(
+        "node = \"core1\"\ndomains = [\"example.com\"]\ncontrol_socket = {socket:?}\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
+         registrars = [\"tcp:10.0.0.5:5060\"]\n"
+    );
+    let settings = folder.file("core.toml", &settings);
+    let shown = |output: &str, status: &str, body: &str| {
+        let _ = std::fs::remove_file(&socket);
+        let core = core(&socket, status, body);
+        let outcome = run(&["show", "--output", output, "--config"], &[&settings]);
+        let asked = core.join().expect("one question");
+        assert!(asked.starts_with("POST /http/allow-list HTTP/1.1\r\n"), "{asked}");
+        outcome
+    };
+    let body = r#"{"rules":[
+        {"url":"https://cucm1.example.com:8443/cucm-uds/user/{user}","deployment":"default","methods":["GET","PUT"],
+         "match_type":"prefix","description":"UDS: the user's own","automatic":"cucm1.example.com"},
+        {"url":"http://192.0.2.1/x","deployment":"default","methods":["GET"],"match_type":"exact","description":"","automatic":null}]}"#;
+    let (code, out, err) = shown("table", "200 OK", body);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[1].starts_with("automatic  default") && lines[1].ends_with("GET,PUT"), "{out}");
+    assert!(lines[2].starts_with("editable   default") && lines[3] == "2 rules", "{out}");
+
+    let (code, out, _) = shown("csv", "200 OK", body);
+    let wanted = "Url,Deployment,HttpMethods,MatchType,Description\n\
+                  https://cucm1.example.com:8443/cucm-uds/user/{user},default,\"GET,PUT\",prefix,UDS: the user's own\n\
+                  http://192.0.2.1/x,default,GET,exact,\n";
+    assert_eq!((code, out.as_str()), (Some(0), wanted));
+    assert_eq!(run(&["check"], &[&folder.file("shown.csv", &out)]).0, Some(0));
+
+    let (code, out, _) = shown("json", "200 OK", body);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, json["rules"][1]["match_type"].as_str()), (Some(0), Some("exact")));
+
+    let (code, _, err) = shown("table", "422 Unprocessable Content", r#"{"error":"there is no allow-list"}"#);
+    assert_eq!((code, err.as_str()), (Some(1), "there is no allow-list\n"));
+
+    std::fs::remove_file(&socket).expect("the last one");
+    assert_eq!(run(&["show", "--config"], &[&settings]).0, Some(3), "nobody listens");
 }

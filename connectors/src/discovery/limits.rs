@@ -35,9 +35,6 @@ pub const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 /// How long we wait at most, whatever the server says: the operator waits too.
 pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(8);
 
-/// How often discovered servers are looked at, where the settings say nothing.
-pub const LOOK_EVERY: Duration = Duration::from_secs(300);
-
 /// Looks at one server are at least so far apart, whatever the settings say: AXL is not for polling.
 pub const LOOK_EVERY_MIN: Duration = Duration::from_secs(5);
 

@@ -12,12 +12,16 @@ use super::refresh::Read;
 use super::server::Server;
 
 impl Discovery {
-    /// Runs as long as the HTTP thread does.
+    /// Runs as long as the HTTP thread does; where looks are off, until something is known.
     pub(super) async fn watch(self: Rc<Self>, server: Rc<Server>) {
         let mut pause = FIRST_AGAIN_MIN;
         loop {
             let known = self.current.snapshot().cluster(server.product, server.name()).is_some();
-            let wait = if known { self.look(&server).await } else { self.first(&server, &mut pause).await };
+            let wait = match (known, self.look_every) {
+                (true, None) => return,
+                (true, Some(every)) => self.look(&server, every).await,
+                (false, _) => self.first(&server, &mut pause).await,
+            };
             tokio::time::sleep(self.jittered(wait)).await;
         }
     }
@@ -31,7 +35,7 @@ impl Discovery {
         match &read[0].outcome {
             Ok(_) => {
                 *pause = FIRST_AGAIN_MIN;
-                self.look_every
+                self.look_every.unwrap_or_default()
             }
             Err(fault) => {
                 let longest = fault.again_within();
@@ -51,13 +55,13 @@ impl Discovery {
     }
 
     /// Looks at a server, and changes nothing. Returns how long to wait.
-    async fn look(self: &Rc<Self>, server: &Rc<Server>) -> Duration {
+    async fn look(self: &Rc<Self>, server: &Rc<Server>, every: Duration) -> Duration {
         let outcome = server.read(None).await;
         let failed = outcome.as_ref().err().map(AskFault::again_within);
         self.note(&[Read { server: Rc::clone(server), outcome }]);
         match failed {
-            Some(longest) => LOOK_AGAIN.max(longest).min(self.look_every.max(longest)),
-            None => self.look_every,
+            Some(longest) => LOOK_AGAIN.max(longest).min(every.max(longest)),
+            None => every,
         }
     }
 

@@ -45,7 +45,7 @@ use tokio::sync::Mutex;
 use self::alarms::Alarms;
 pub use self::current::Current;
 use self::https::Https;
-use self::limits::{LOOK_EVERY, LOOK_EVERY_MIN};
+use self::limits::LOOK_EVERY_MIN;
 pub use self::server::Connect;
 use self::server::Server;
 pub use self::settings::{deployments, own_name};
@@ -67,7 +67,8 @@ pub struct Discovery {
     /// The deployments without what is discovered.
     deployments: Vec<DeploymentZones>,
     own_name: Option<String>,
-    look_every: Duration,
+    /// How often servers are looked at; `None`: never.
+    look_every: Option<Duration>,
     /// Where the last good snapshot is kept.
     file: PathBuf,
     alarms: Alarms,
@@ -113,7 +114,7 @@ impl Discovery {
             servers: kinds.into_iter().flat_map(of).collect(),
             deployments: deployments(settings),
             own_name: own_name(settings),
-            look_every: uc.look_every.unwrap_or(LOOK_EVERY).max(LOOK_EVERY_MIN),
+            look_every: uc.look_every.map(|every| every.max(LOOK_EVERY_MIN)),
             file: PathBuf::from(&settings.state_dir).join("servers.json"),
             alarms: Alarms::new(teller.clone()),
             teller,

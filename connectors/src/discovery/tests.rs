@@ -500,6 +500,14 @@ async fn looks_are_as_rare_as_they_should_be() {
         let looks = world.count("getCCMVersion");
         assert!((110..=135).contains(&looks), "one in five minutes or so: {looks}");
         assert_eq!(rig.alarms(), []);
+        // Switched off, they are: what nothing is known of is asked, and then no more.
+        let (scratch, world) = (Scratch::new(), self::world(vec![cluster(A)]));
+        let mut settings = settings(&scratch.0, &[A]);
+        settings.uc.look_every = None;
+        let rig = Rig::new(&world, &settings);
+        rig.discovery.start();
+        sleep(LONG * 10).await;
+        assert_eq!((world.count("getCCMVersion"), rig.discovery.current().revision()), (1, 1));
     })
     .await;
 }

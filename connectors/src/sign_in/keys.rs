@@ -4,7 +4,8 @@
 //! Everything is derived from one secret of 32 bytes (`sign_in.key_file`) with HMAC-SHA256 and a label each, so
 //! that cores that share the file make the same. Edges and other cores are told public keys only.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -14,7 +15,7 @@ use edgeway_policy::token::{Claims, Refusal};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::limits::{PEER_KEYS_MAX, PEERS_MAX};
+use super::limits::{GOOD_TOKENS_MAX, PEER_KEYS_MAX, PEERS_MAX};
 
 const LABEL_TOKEN: &[u8] = b"edgeway session token, ed25519 seed, 1";
 const LABEL_CACHE: &[u8] = b"edgeway credential cache, hmac key, 1";
@@ -25,6 +26,35 @@ pub struct Keys {
     own: TokenKey,
     cache: Secret<32>,
     peers: BTreeMap<NodeId, Vec<TokenKey>>,
+    good: RefCell<Good>,
+}
+
+/// Signatures that were found good, by digest: a client shows the same token with each request, and to check it costs
+/// more than everything else its request costs a core. Two generations: what is not shown any more is forgotten.
+#[derive(Default)]
+struct Good {
+    recent: HashSet<[u8; 32]>,
+    before: HashSet<[u8; 32]>,
+}
+
+impl Good {
+    fn knows(&mut self, digest: [u8; 32]) -> bool {
+        if self.recent.contains(&digest) {
+            return true;
+        }
+        let known = self.before.contains(&digest);
+        if known {
+            self.add(digest);
+        }
+        known
+    }
+
+    fn add(&mut self, digest: [u8; 32]) {
+        if self.recent.len() >= GOOD_TOKENS_MAX / 2 {
+            self.before = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(digest);
+    }
 }
 
 impl Keys {
@@ -39,7 +69,7 @@ impl Keys {
         let public: [u8; 32] =
             pair.public_key().as_ref().try_into().map_err(|_| "a public key of a strange size".to_owned())?;
         let cache = Secret::new(*derive(secret, LABEL_CACHE));
-        Ok(Self { pair, own: token_key(public), cache, peers: BTreeMap::new() })
+        Ok(Self { pair, own: token_key(public), cache, peers: BTreeMap::new(), good: RefCell::default() })
     }
 
     /// The key of the credential cache.
@@ -60,6 +90,8 @@ impl Keys {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             return;
         }
+        // Whatever its keys were: what they have signed is checked again.
+        self.good.take();
         let honest = |key: &&TokenKey| token_key(key.public) == **key;
         self.peers.insert(peer, keys.iter().filter(honest).take(PEER_KEYS_MAX).cloned().collect());
     }
@@ -81,9 +113,18 @@ impl Keys {
     /// [`Refusal`].
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Claims, Refusal> {
         Claims::verify(token, now_ms, |id, signed, signature| {
+            let digest = Sha256::new().chain_update(id).chain_update(signature).chain_update(signed).finalize().into();
+            if self.good.borrow_mut().knows(digest) {
+                return true;
+            }
             let known = self.peers.values().flatten().find(|key| key.id == *id);
             let key = if self.own.id == *id { Some(&self.own) } else { known };
-            key.is_some_and(|key| UnparsedPublicKey::new(&ED25519, &key.public).verify(signed, signature).is_ok())
+            let good =
+                key.is_some_and(|key| UnparsedPublicKey::new(&ED25519, &key.public).verify(signed, signature).is_ok());
+            if good {
+                self.good.borrow_mut().add(digest);
+            }
+            good
         })
     }
 }
@@ -139,11 +180,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_is_bounded_and_what_is_shown_again_stays() {
+        let mut good = Good::default();
+        let digest = |number: usize| Sha256::digest(number.to_be_bytes()).into();
+        for number in 0..4 * GOOD_TOKENS_MAX {
+            good.add(digest(number));
+            assert!(good.knows(digest(0)), "shown all the time");
+            assert!(good.recent.len() + good.before.len() <= GOOD_TOKENS_MAX);
+        }
+        assert!(!good.knows(digest(1)), "not shown again");
+    }
+
+    #[test]
     fn no_bit_of_a_token_may_change() {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;
         let keys = keys(1);
-        let token = URL_SAFE_NO_PAD.decode(keys.sign(&claims()).as_bytes()).unwrap();
+        let good = keys.sign(&claims());
+        for _ in 0..2 {
+            assert_eq!(keys.verify(&good, 1_500), Ok(claims()), "the second time it is known");
+        }
+        assert_eq!(keys.verify(&good, 2_000), Err(Refusal::Expired), "known, and expired all the same");
+        let token = URL_SAFE_NO_PAD.decode(good.as_bytes()).unwrap();
         for bit in 0..token.len() * 8 {
             let mut changed = token.clone();
             changed[bit / 8] ^= 1 << (bit % 8);

@@ -26,12 +26,6 @@ pub const AWAY_MAX: Duration = Duration::from_secs(8);
 /// What clients are told to wait when credentials cannot be checked, before they ask again.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);
 
-/// Bytes of a request's body that the small lane reads: a token request (RFC 6749 §4.1.3) is shorter.
-pub const SMALL_BODY_BYTES_MAX: usize = 8 * 1_024;
-
-/// Questions for single sign-on that ask inside and may be under way: nobody has signed in to ask them.
-pub const SSO_QUESTIONS_MAX: usize = 16;
-
 /// How long the answers of the name system about services inside are kept; one that failed as long.
 pub const SERVICES_FOR: Duration = Duration::from_secs(30);
 
@@ -40,3 +34,19 @@ pub const SERVICES_MAX: usize = 1_024;
 
 /// Servers of one service that clients are told.
 pub const SERVERS_MAX: usize = 32;
+
+/// How long the name system may take for one service of an edge configuration: a client waits for the answer,
+/// and does without that service.
+pub const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Edges, and cores, that are told in an edge configuration: more than a cluster has.
+pub const CONTACTS_MAX: usize = 32;
+
+/// Revocations that outlive a restart: the latest ones. The file stays below what is read of a state file.
+pub const REVOCATIONS_KEPT_MAX: usize = 2_048;
+
+/// What has ended is taken out of memory no more often than this, whatever the settings say.
+pub const SWEEP_MIN: Duration = Duration::from_secs(60);
+
+/// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients.
+pub const GOOD_TOKENS_MAX: usize = 32_768;

@@ -305,7 +305,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Reads an answer as each of the questions would: what fuzzing calls.
-pub fn read_anything(bytes: &[u8]) {
+pub(crate) fn read_anything(bytes: &[u8]) {
     let reply = Reply { status: 200, retry_after: None, body: bytes.to_vec() };
     for method in ["getCCMVersion", "listProcessNode", "listCallManager", "executeSQLQuery", "listProcessNodeService"] {
         if let Ok(answer) = returned(&reply, method) {

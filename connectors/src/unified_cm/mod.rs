@@ -15,7 +15,7 @@
 //!
 //! The path of the keys is ours to choose: the vendor documents none ([`TOKEN_KEYS_PATH`]).
 
-pub mod axl;
+pub(crate) mod axl;
 pub(crate) mod cluster;
 
 /// Where the keys that sign access tokens are published, as a JWK set (RFC 7517 §5).

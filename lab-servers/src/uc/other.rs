@@ -39,14 +39,18 @@ pub(super) fn cupi(state: &State, question: &Question, empty: bool) -> Answer {
         }
         ("/vmrest/cluster", true) => {
             let mut servers = String::new();
-            for node in state.listed(super::world::Role::Unity).filter(|_| !empty) {
+            let nodes: Vec<_> = state.listed(super::world::Role::Unity).filter(|_| !empty).collect();
+            for (at, node) in nodes.iter().enumerate() {
+                // The member 0 is the publisher.
+                let member = if node.publisher { 0 } else { at.max(1) };
                 servers.push_str(&format!(
-                    "<ClusterMember><ServerName>{}</ServerName><Publisher>{}</Publisher></ClusterMember>",
+                    "<VmsServer><ServerName>{0}</ServerName><IpAddress>{1}</IpAddress><ClusterMemberId>{member}\
+                     </ClusterMemberId><HostName>{0}</HostName></VmsServer>",
                     escaped(&node.name),
-                    node.publisher
+                    node.address
                 ));
             }
-            Answer::xml(200, format!("<Cluster>{servers}</Cluster>"))
+            Answer::xml(200, format!("<VmsServers total=\"{}\">{servers}</VmsServers>", nodes.len()))
         }
         ("/vmrest/mailbox/folders/inbox/messages", true) => {
             Answer::xml(200, "<Messages total=\"0\"></Messages>".to_owned())

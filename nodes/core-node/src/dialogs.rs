@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use edgeway_model::{Deadline, FlowId, Moment};
 use edgeway_sip::Message;
+use edgeway_sip::bindings::aor_of;
 
 use crate::calls::{InsideParty, host_port, party_behind};
+use crate::identity::label_of;
 use crate::limits::{
     DIALOG_EARLY_MAX, DIALOG_ENDED_KEPT, DIALOG_IDLE_MAX, DIALOG_LABEL_BYTES_MAX, DIALOGS_MAX, DIALOGS_PER_CLIENT_MAX,
     SUBSCRIPTION_DEFAULT,
@@ -28,6 +30,8 @@ type Label = (Box<str>, Box<str>);
 struct Dialog {
     name: Label,
     client: FlowId,
+    /// Who the client is in it, as [`label_of`] has it.
+    identity: u64,
     party: InsideParty,
     expires: Moment,
 }
@@ -50,6 +54,11 @@ impl Dialogs {
     /// Where the other party of a dialog is; `None` for a dialog not known here.
     pub(crate) fn party(&self, call_id: &str, inside_tag: &str) -> Option<&(String, u16)> {
         Some(&self.dialogs.get(&self.find(call_id, inside_tag)?)?.party.place)
+    }
+
+    /// Who the client of a dialog is in it, as [`label_of`] has it; `None` for a dialog not known here.
+    pub(crate) fn client_of(&self, call_id: &str, inside_tag: &str) -> Option<u64> {
+        Some(self.dialogs.get(&self.find(call_id, inside_tag)?)?.identity)
     }
 
     /// Whether a dialog came to be through another edge than the one with this index.
@@ -76,7 +85,7 @@ impl Dialogs {
     }
 
     /// Learns of a dialog, or more of one. Returns whether there was room for it.
-    fn note(&mut self, name: Label, client: FlowId, party: InsideParty, expires: Moment) -> bool {
+    fn note(&mut self, name: Label, (client, identity): (FlowId, u64), party: InsideParty, expires: Moment) -> bool {
         if let Some(id) = self.by_name.get(&name).copied() {
             self.expire_at(id, expires);
             return true;
@@ -90,7 +99,7 @@ impl Dialogs {
         self.next += 1;
         self.by_name.insert(name.clone(), self.next);
         self.expiries.insert((expires, self.next));
-        self.dialogs.insert(self.next, Dialog { name, client, party, expires });
+        self.dialogs.insert(self.next, Dialog { name, client, identity, party, expires });
         true
     }
 
@@ -150,7 +159,8 @@ impl CoreNode {
             _ => subscription(response.expires().or_else(|| request.expires())),
         };
         let Some(party) = self.party_ahead(response) else { return };
-        self.dialog_known((response.call_id().into(), tag.into()), client, party, now + lasts);
+        let identity = label_of(&aor_of(request.from().uri));
+        self.dialog_known((response.call_id().into(), tag.into()), (client, identity), party, now + lasts);
     }
 
     /// The inside sent a client something that makes a dialog or belongs to one.
@@ -174,7 +184,8 @@ impl CoreNode {
             _ => subscription(request.expires()),
         };
         let Some(party) = party_behind(request) else { return };
-        self.dialog_known((request.call_id().into(), tag.into()), client, party, now + lasts);
+        let identity = label_of(&aor_of(request.to().uri));
+        self.dialog_known((request.call_id().into(), tag.into()), (client, identity), party, now + lasts);
     }
 
     /// A client answered, or speaks within a dialog: an INVITE's lasts from now on until it is ended.
@@ -190,7 +201,7 @@ impl CoreNode {
         }
     }
 
-    fn dialog_known(&mut self, name: Label, client: FlowId, party: InsideParty, expires: Moment) {
+    fn dialog_known(&mut self, name: Label, client: (FlowId, u64), party: InsideParty, expires: Moment) {
         if !self.dialogs.note(name, client, party, expires) {
             self.dropped(edgeway_model::notice::DropReason::Overload, "the bound on dialogs is reached");
         }
@@ -245,17 +256,17 @@ mod tests {
         let mut dialogs = Dialogs::default();
         let (client, other) = (FlowId(1), FlowId(2));
         for number in 0..DIALOGS_PER_CLIENT_MAX {
-            assert!(dialogs.note(name(number), client, party(), Moment::from_secs(100)));
+            assert!(dialogs.note(name(number), (client, 0), party(), Moment::from_secs(100)));
         }
-        assert!(!dialogs.note(name(DIALOGS_PER_CLIENT_MAX), client, party(), Moment::from_secs(100)));
-        assert!(dialogs.note(name(DIALOGS_PER_CLIENT_MAX), other, party(), Moment::from_secs(200)));
-        assert!(dialogs.note(name(0), client, party(), Moment::from_secs(300)), "what is known is prolonged");
+        assert!(!dialogs.note(name(DIALOGS_PER_CLIENT_MAX), (client, 0), party(), Moment::from_secs(100)));
+        assert!(dialogs.note(name(DIALOGS_PER_CLIENT_MAX), (other, 0), party(), Moment::from_secs(200)));
+        assert!(dialogs.note(name(0), (client, 0), party(), Moment::from_secs(300)), "what is known is prolonged");
         dialogs.expire(Moment::from_secs(100));
         assert_eq!(dialogs.len(), 2);
         assert_eq!(dialogs.party("call0", "tag"), Some(&("10.0.0.9".to_owned(), 5_060)));
         dialogs.expire(Moment::from_secs(300));
         assert_eq!((dialogs.len(), dialogs.per_client.len(), dialogs.next_deadline()), (0, 0, None));
         let long = (Box::from("x".repeat(DIALOG_LABEL_BYTES_MAX)), Box::from("t"));
-        assert!(!dialogs.note(long, client, party(), Moment::from_secs(400)));
+        assert!(!dialogs.note(long, (client, 0), party(), Moment::from_secs(400)));
     }
 }

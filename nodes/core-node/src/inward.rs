@@ -8,7 +8,10 @@ use edgeway_media::sdp::Side;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment, NodeId, Pii};
+use edgeway_policy::deployments::Served;
 use edgeway_policy::location::Place;
+use edgeway_policy::registrars::Wanted;
+use edgeway_sip::bindings::aor_of;
 use edgeway_sip::header::makes_dialog;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
@@ -30,11 +33,13 @@ enum Decision {
     Refuse(u16, &'static str, &'static str),
 }
 
+const NO_DIALOG: Decision = Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here");
+
 impl CoreNode {
     pub(crate) fn message_from_edge(&mut self, edge: &NodeId, flow: FlowId, bytes: Bytes, now: Moment) {
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_edge(edge, flow, &message, now),
-            Ok(message) => self.response_from_edge(edge, &message, now),
+            Ok(message) => self.response_from_edge(edge, flow, &message, now),
             Err(fault) => {
                 self.edge_fault(edge, format!("an edge sent a bad message: {fault}"));
                 if let Some(reply) = fault.reply {
@@ -84,7 +89,12 @@ impl CoreNode {
                 let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
                 self.send_edge(edge, response);
             }
-            Received::New(id) => self.route_inward(id, edge, flow, now),
+            Received::New(id) => {
+                let tagged = self.tagged(edge, flow);
+                if self.admit(id, tagged, request, now) {
+                    self.route_inward(id, edge, flow, now);
+                }
+            }
         }
     }
 
@@ -101,10 +111,10 @@ impl CoreNode {
             return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
         }
         let tagged = self.tagged(edge, flow);
-        let (destination, named, registrar) = match self.decide(&request) {
+        let (destination, named, registrar) = match self.decide(tagged, &request) {
             Decision::To(destination) => (destination, false, false),
             Decision::Registrar { named } if self.answers_keep_alive(&request) => {
-                return self.answer_keep_alive(id, named.as_deref(), now);
+                return self.answer_keep_alive(id, tagged, named.as_deref(), now);
             }
             Decision::Registrar { named } => match self.registrar_for(id, tagged, &request, named.as_deref(), now) {
                 Ok(destination) => (destination, named.is_some(), true),
@@ -130,29 +140,30 @@ impl CoreNode {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
-        self.send_inward(id, &request, body, &destination, now);
+        self.send_inward(id, tagged, &request, body, &destination, now);
         if registrar {
             self.tried(id, destination.place, named, request.method() == Some("INVITE"), now);
         }
     }
 
     /// A client's flow, told apart from the same number at another edge.
-    fn tagged(&self, edge: &NodeId, flow: FlowId) -> FlowId {
+    pub(crate) fn tagged(&self, edge: &NodeId, flow: FlowId) -> FlowId {
         flow_at(self.edges.get(edge).map_or(0, |edge| edge.index), flow)
     }
 
     /// Whether a request is a keepalive of a standby path that is answered here.
-    fn answers_keep_alive(&self, request: &Message) -> bool {
+    pub(crate) fn answers_keep_alive(&self, request: &Message) -> bool {
         self.settings.standby_keepalive == StandbyKeepalive::Answered && is_keep_alive(request)
     }
 
     /// A keepalive of a standby path, answered out of what OPTIONS say about the registrar it names, or
     /// about all. No Contact is in the answer, since no binding has changed.
-    fn answer_keep_alive(&mut self, id: TransactionId, named: Option<&str>, now: Moment) {
-        let is_alive = match named {
-            Some(host) => self.registrars.named(host).any(|node| node.health.is_alive()),
-            None => self.registrars.nodes().iter().any(|node| node.health.is_alive()),
-        };
+    fn answer_keep_alive(&mut self, id: TransactionId, flow: FlowId, named: Option<&str>, now: Moment) {
+        let deployment = self.proxy.request(id).and_then(|request| self.deployment_of(flow, request));
+        let is_alive = deployment.and_then(|one| self.zones.get(&one)).is_some_and(|served| match named {
+            Some(host) => served.registrars.named(host).any(|node| node.health.is_alive()),
+            None => served.registrars.nodes().iter().any(|node| node.health.is_alive()),
+        });
         if is_alive {
             return self.answer(id, 200, "OK", None, now);
         }
@@ -174,6 +185,7 @@ impl CoreNode {
     fn send_inward(
         &mut self,
         id: TransactionId,
+        flow: FlowId,
         request: &Message,
         body: Option<Vec<u8>>,
         to: &Destination,
@@ -187,6 +199,8 @@ impl CoreNode {
         let agent = self.agent_over(transport);
         let mut edit = request.edit();
         edit.set_hops_less();
+        self.strip_identities(&mut edit, request, flow, &aor_of(request.from().uri));
+        self.strip_credentials(&mut edit, request, flow);
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some(method) if makes_dialog(method) => {
@@ -234,10 +248,11 @@ impl CoreNode {
 
     /// The ACK of a 2xx follows its dialog.
     fn acknowledge_inward(&mut self, edge: &NodeId, flow: FlowId, ack: &Message, now: Moment) {
-        let to = match self.decide(ack) {
+        let tagged = self.tagged(edge, flow);
+        let to = match self.decide(tagged, ack) {
             Decision::To(destination) => Some(destination),
             // Only what names no place inside of its own, and then to the registrar that set the call up.
-            Decision::Registrar { .. } if ack.to_tag().is_some() => self.any_registrar(self.tagged(edge, flow), now),
+            Decision::Registrar { .. } if ack.to_tag().is_some() => self.any_registrar(tagged, ack, now),
             Decision::Registrar { .. } | Decision::Refuse(..) => None,
         };
         let Some(to) = to else {
@@ -250,6 +265,8 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
         edit.set_hops_less();
+        self.strip_identities(&mut edit, ack, tagged, &aor_of(ack.from().uri));
+        self.strip_credentials(&mut edit, ack, tagged);
         if let Some(body) = body {
             set_description(&mut edit, ack, &body);
         }
@@ -264,38 +281,44 @@ impl CoreNode {
         }
     }
 
-    /// New requests go to a registrar, if they concern a domain we serve. Requests within a dialog go
-    /// where the dialog was established to, and nowhere else.
-    fn decide(&self, request: &Message) -> Decision {
-        let uri = request.request_uri().and_then(Uri::parse);
+    /// New requests go to a registrar, if they concern a domain of their deployment. Requests within a dialog
+    /// go where the dialog was established to, and nowhere else.
+    fn decide(&self, flow: FlowId, request: &Message) -> Decision {
+        let deployment = self.deployment_of(flow, request);
+        let served = deployment.as_ref().and_then(|one| self.zones.get(one));
         if request.method() == Some("REGISTER") || request.to_tag().is_none() {
-            let served = uri.as_ref().is_none_or(|uri| self.serves(uri.host));
-            return match served {
-                // A registrar follows Routes: a client must not send it anywhere by one.
-                _ if !self.leads_to_registrar(request) => Decision::Refuse(404, "Not Found", "Policy Response"),
-                false => Decision::Refuse(404, "Not Found", "Policy Response"),
-                true => Decision::Registrar { named: self.named_by(request) },
+            let (Some(deployment), Some(served)) = (&deployment, served) else {
+                return Decision::Refuse(404, "Not Found", "Policy Response");
             };
+            let uri = request.parsed_request_uri();
+            let is_its = uri.as_ref().is_none_or(|uri| self.serves(deployment, uri.host));
+            let named = self.named_by(request);
+            let names_its = named.as_ref().is_none_or(|host| served.registrars.is_named(host));
+            // A registrar follows Routes: a client must not send it anywhere by one.
+            if !is_its || !names_its || !self.leads_to_registrar(served, request) {
+                return Decision::Refuse(404, "Not Found", "Policy Response");
+            }
+            return Decision::Registrar { named };
         }
         let next = request.routes().next().map(|route| route.uri.to_owned());
         let next = next.or_else(|| request.request_uri().map(str::to_owned)).unwrap_or_default();
         let (outside_tag, inside_tag) = (request.from_tag().unwrap_or_default(), request.to_tag().unwrap_or_default());
         let known = self.calls.inside_target(request.call_id(), outside_tag, inside_tag);
-        match known {
-            Some(party) if same_place(party, &next) => self.place(&next),
-            _ if self.is_within_dialog(request, &next) => self.place(&next),
-            Some(_) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
+        match (known, served) {
+            (Some(party), _) if same_place(party, &next) => self.place(served, &next),
+            _ if self.is_within_dialog(request, &next) => self.place(served, &next),
+            (Some(_), _) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
             // A tag of a dialog we do not know (any more) is no licence: Routes lead to registrars here too.
-            None if !self.leads_to_registrar(request) => {
-                Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here")
-            }
-            None => match self.place(&next) {
-                Decision::To(destination) if self.is_registrar(destination.place.0) => Decision::To(destination),
-                Decision::Registrar { named } => Decision::Registrar { named },
-                Decision::To(..) | Decision::Refuse(..) => {
-                    Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here")
+            (None, Some(served)) if self.leads_to_registrar(served, request) => match self.place(Some(served), &next) {
+                Decision::To(destination)
+                    if served.registrars.nodes().iter().any(|node| node.place.0 == destination.place.0) =>
+                {
+                    Decision::To(destination)
                 }
+                Decision::Registrar { named } => Decision::Registrar { named },
+                Decision::To(..) | Decision::Refuse(..) => NO_DIALOG,
             },
+            (None, _) => NO_DIALOG,
         }
     }
 
@@ -305,20 +328,21 @@ impl CoreNode {
         self.dialogs.party(request.call_id(), tag).is_some_and(|party| same_place(party, next))
     }
 
-    /// Whether what Routes a new request still carries name a registrar (its Service-Route) or us.
-    fn leads_to_registrar(&self, request: &Message) -> bool {
+    /// Whether what Routes a new request still carries name a registrar of its deployment (its Service-Route)
+    /// or us.
+    fn leads_to_registrar(&self, served: &Served, request: &Message) -> bool {
         request.routes().all(|route| {
             Uri::parse(route.uri).is_some_and(|uri| {
                 // An address without a port means the default port of that machine, whoever listens there.
                 let port = if uri.host_ip().is_some() { Some(port_of(&uri)) } else { uri.port };
-                self.is_own(&uri) || self.registrars.place_of(uri.host, port, None).is_some()
+                self.is_own(&uri) || served.registrars.place_of(uri.host, port, None).is_some()
             })
         })
     }
 
     /// The place a URI leads to. No name is looked up that a client or an inside party wrote: one that
     /// is a registrar's leads to what the registrar's name was found to be, any other to a registrar.
-    fn place(&self, uri: &str) -> Decision {
+    fn place(&self, served: Option<&Served>, uri: &str) -> Decision {
         let Some(uri) = Uri::parse(uri) else {
             return Decision::Refuse(400, "Bad Request", "a Route that cannot be read");
         };
@@ -331,38 +355,28 @@ impl CoreNode {
             None => None,
         };
         let Some(ip) = uri.host_ip() else {
-            return match self.registrars.place_of(uri.host, uri.port, written) {
+            return match served.and_then(|served| served.registrars.once_place_of(uri.host, uri.port, written)) {
                 Some(place) => Decision::To(self.destination(place)),
                 None => Decision::Registrar { named: None },
             };
         };
         let address = SocketAddr::new(ip, port_of(&uri));
-        let of_registrar = self.registrars.nodes().iter().find(|node| node.place.0 == address);
+        let of_registrar = self.zones.once_by(address);
         // RFC 3263 §4.1: UDP where nobody says; a registrar we know by TCP keeps TCP.
-        let transport = written.or(of_registrar.map(|node| node.place.1)).unwrap_or(Transport::Udp);
+        let transport = written.or(of_registrar).unwrap_or(Transport::Udp);
         Decision::To(self.destination((address, transport)))
     }
 
     fn destination(&self, place: Place) -> Destination {
-        Destination { place, name: self.registrars.at(place).map(|node| node.name.clone()) }
+        Destination { place, name: self.zones.once_at(place).map(|node| node.name.clone()) }
     }
 
-    /// The registrar a client's connection talks to, or else any.
-    fn any_registrar(&mut self, flow: FlowId, now: Moment) -> Option<Destination> {
+    /// The registrar a client's connection talks to, or else any of its deployment.
+    fn any_registrar(&mut self, flow: FlowId, request: &Message, now: Moment) -> Option<Destination> {
         let held = self.held.of_flow(flow);
-        let place = self.registrars.choose(None, held, &[], &mut self.random, now)?.place;
+        let served = self.deployment_of(flow, request).and_then(|one| self.zones.get(&one))?;
+        let place = served.registrars.choose(Wanted::default(), held, &[], &mut self.random, now)?.place;
         Some(self.destination(place))
-    }
-
-    fn is_registrar(&self, address: SocketAddr) -> bool {
-        self.registrars.nodes().iter().any(|node| node.place.0 == address)
-    }
-
-    fn serves(&self, host: &str) -> bool {
-        let host = host.trim_matches(['[', ']']);
-        self.settings.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
-            || host.eq_ignore_ascii_case(&self.settings.host)
-            || self.registrars.is_named(host)
     }
 
     pub(crate) fn refuse_media(&mut self, id: TransactionId, refusal: crate::calls::MediaRefusal, now: Moment) {
@@ -373,7 +387,7 @@ impl CoreNode {
     }
 
     /// A client answered a request from inside.
-    fn response_from_edge(&mut self, edge: &NodeId, response: &Message, now: Moment) {
+    fn response_from_edge(&mut self, edge: &NodeId, flow: FlowId, response: &Message, now: Moment) {
         let Ok(matched) = self.proxy.receive_response(response, &Hop::Peer(edge.clone()), now) else {
             return self.dropped(DropReason::StrayResponse, "a response from outside that matches no request");
         };
@@ -394,6 +408,7 @@ impl CoreNode {
         };
         let mut edit = response.edit();
         edit.pop_via();
+        self.strip_identities(&mut edit, response, self.tagged(edge, flow), &aor_of(matched.request.to().uri));
         if let Some(body) = body {
             set_description(&mut edit, response, &body);
         }

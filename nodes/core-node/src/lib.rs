@@ -11,7 +11,10 @@
 //! | `inward.rs` | requests and responses towards registrars and inside parties |
 //! | `streams.rs` | connections and datagrams inside |
 //! | `registrars.rs` | which registrar takes a request, and what happens when one fails |
+//! | `zones.rs` | which deployment a request belongs to |
 //! | `calls/` | dialogs, their media relays and session descriptions |
+//! | `identity.rs` | who a client is, and whom it may speak for |
+//! | `nonces.rs` | what clients prove themselves with once |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `sign_in.rs` | who has signed in, and who is told |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
@@ -22,13 +25,16 @@
 mod calls;
 mod contact;
 mod dialogs;
+mod identity;
 mod inward;
 pub mod limits;
 mod links;
+mod nonces;
 mod outward;
 mod registrars;
 mod sign_in;
 mod streams;
+mod zones;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -42,15 +48,18 @@ use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
-use edgeway_policy::registrars::{Configured, Registrars};
+use edgeway_policy::deployments::Deployments;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;
+use crate::identity::Identities;
 use crate::links::Edge;
+use crate::nonces::Nonces;
 use crate::registrars::{Attempt, Held};
 use crate::sign_in::SignIns;
 use crate::streams::Streams;
@@ -60,8 +69,6 @@ use crate::streams::Streams;
 pub struct Settings {
     /// Its name, as in its certificate.
     pub node: NodeId,
-    /// The SIP domains it serves, in lower case.
-    pub domains: Vec<String>,
     /// The host registrars and inside parties reach it at.
     pub host: String,
     /// The port they reach it at.
@@ -72,8 +79,8 @@ pub struct Settings {
     pub datagrams: Vec<SocketAddr>,
     /// "SIP Path headers": On adds Path, Off rewrites Contact.
     pub path_headers: bool,
-    /// The registrars.
-    pub registrars: Vec<Configured>,
+    /// The deployments with their domains and registrars, until [`Input::Zones`] says otherwise.
+    pub zones: Zones,
     /// How often registrars are asked OPTIONS.
     pub options_every: Duration,
     /// How long a registrar may take to answer.
@@ -96,14 +103,13 @@ impl From<&edgeway_config::CoreSettings> for Settings {
     fn from(settings: &edgeway_config::CoreSettings) -> Self {
         Self {
             node: settings.node.clone(),
-            domains: settings.domains.clone(),
             host: settings.sip.advertise.host.clone(),
             port: settings.sip.advertise.port,
             // Without a listener the registrar must use the connection we dialled; the port is the usual one.
             tls_port: settings.sip.tls.listen.first().map_or(5_061, SocketAddr::port),
             datagrams: settings.sip.listen.clone(),
             path_headers: settings.sip.path_headers,
-            registrars: settings.sip.registrars.iter().map(registrars::configured).collect(),
+            zones: zones::configured(settings),
             options_every: settings.sip.options_interval,
             answer_within: settings.sip.request_timeout,
             media_address: settings.media.address,
@@ -129,13 +135,15 @@ pub struct CoreNode {
     bindings: Bindings,
     proxy: Proxy,
     streams: Streams,
-    registrars: Registrars,
+    zones: Deployments,
     held: Held,
     links: Links,
     edges: BTreeMap<NodeId, Edge>,
     /// Other cores, while they are linked.
     peers: BTreeMap<NodeId, LinkId>,
     sign_ins: SignIns,
+    identities: Identities,
+    nonces: Nonces,
     calls: Calls,
     dialogs: Dialogs,
     /// What was tried for requests on their way inside.
@@ -164,12 +172,14 @@ impl CoreNode {
             bindings: Bindings::default(),
             proxy: Proxy::new(patience, random.next_u64() >> 32),
             streams: Streams::default(),
-            registrars: Registrars::new(settings.registrars.clone(), families, settings.options_every, now),
+            zones: Deployments::new(&settings.zones, families, settings.options_every, now),
             held: Held::default(),
             links: Links::default(),
             edges: BTreeMap::new(),
             peers: BTreeMap::new(),
             sign_ins: SignIns::default(),
+            identities: Identities::new(&mut random),
+            nonces: Nonces::default(),
             calls: Calls::new(&mut random),
             attempts: HashMap::new(),
             probes: 0,
@@ -239,7 +249,7 @@ impl CoreNode {
         }
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.calls.gauge.current).unwrap_or(u32::MAX);
-        let stranded = self.registrars.nodes().iter().all(|node| !node.health.is_alive());
+        let stranded = self.zones.nodes().all(|node| !node.health.is_alive());
         self.links.set_load(Load { registrations, calls, stranded });
     }
 
@@ -249,7 +259,7 @@ impl CoreNode {
         if !changes.is_empty() {
             self.report(changes);
         }
-        self.registrars.handle_timeout(now);
+        self.zones.handle_timeout(now);
         self.watch_calls(now);
         self.dialogs.expire(now);
         self.run_sign_ins(now);
@@ -375,9 +385,12 @@ impl Node for CoreNode {
             Input::Datagram { local, peer, bytes } => self.handle_datagram(local, peer, bytes, now),
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
-            Input::Resolved { query, answer } => self.registrars.handle_answer(&query, &answer, now),
+            Input::Resolved { query, answer } => self.zones.handle_answer(&query, &answer, now),
             Input::SignIn(fact) => self.handle_sign_in(fact),
-            Input::Zones(_) => {}
+            Input::Zones(zones) => {
+                self.zones.replace(&zones, now);
+                self.report(Vec::new());
+            }
         }
         self.run_timers(now);
         self.settle(now);
@@ -395,7 +408,7 @@ impl Node for CoreNode {
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let own = Deadline::soonest(own, self.dialogs.next_deadline());
         let own = Deadline::soonest(own, self.sign_ins.next_deadline());
-        let others = Deadline::soonest(self.links.next_deadline(), self.registrars.next_deadline());
+        let others = Deadline::soonest(self.links.next_deadline(), self.zones.next_deadline());
         Deadline::soonest(others, own)
     }
 }
@@ -409,7 +422,7 @@ impl Observable for CoreNode {
             calls: self.calls.gauge,
             connections: self.streams.gauge(),
             links: self.links.status(),
-            registrars: self.registrars.status(),
+            registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             handshakes: Vec::new(),

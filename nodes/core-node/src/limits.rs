@@ -90,3 +90,17 @@ pub const REPLAY_EVERY: Duration = Duration::from_millis(50);
 /// Users whose tokens were revoked that a core remembers, to tell nodes that were away: an operator
 /// revokes by hand. The oldest gives way; by then its tokens have expired.
 pub const REVOCATIONS_MAX: usize = 10_000;
+
+/// Connections of clients whose proven identity is remembered: twice what an edge may carry. Beyond it a
+/// client is asked to prove itself each time.
+pub const IDENTITIES_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// Connections whose nonces are remembered. A stranger costs one; the oldest give way, and their clients
+/// are asked once more.
+pub const NONCE_FLOWS_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// Nonces of one connection that are good at once: each of its lines may answer one of its own.
+pub const NONCES_PER_FLOW_MAX: usize = 4;
+
+/// How long a nonce is good. A client in use then answers once more, with nobody asked for a password.
+pub const NONCE_LIFE: Duration = Duration::from_secs(3_600);

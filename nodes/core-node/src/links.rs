@@ -66,7 +66,7 @@ impl CoreNode {
             wall_ms: 0,
             stun_keepalive: self.settings.stun_keepalive,
             contact: self.agent(),
-            domains: self.settings.domains.clone(),
+            domains: self.domains(),
         };
         self.links.open(link, peer, role, ours, now);
     }
@@ -193,6 +193,8 @@ impl CoreNode {
             }
         }
         self.held.flows_closed(|flow| edge_of(flow) == index);
+        self.identities.flows_closed(|flow| edge_of(flow) == index);
+        self.nonces.flows_closed(|flow| edge_of(flow) == index);
         self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
@@ -303,6 +305,8 @@ impl CoreNode {
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);
         self.held.flow_closed(flow);
+        self.identities.flow_closed(flow);
+        self.nonces.flow_closed(flow);
         self.flow_lost(peer, flow, now);
         self.report(changes);
     }

@@ -278,7 +278,9 @@ impl CoreNode {
             return;
         }
         let Some(known) = self.edges.get(edge) else { return };
-        let changes = self.bindings.accept(request, answer, flow_at(known.index, flow), now);
+        let index = known.index;
+        let changes = self.bindings.accept(request, answer, flow_at(index, flow), now);
+        self.registered_in_deployment(flow_at(index, flow), request);
         if changes.iter().any(|change| matches!(change, Change::Registered { .. })) {
             self.device_registered(edge, flow, request, now);
         }

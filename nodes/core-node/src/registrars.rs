@@ -14,10 +14,11 @@ use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{FlowCommand, Transport};
 use edgeway_model::{FlowId, Moment, Output};
 use edgeway_policy::location::Place;
-use edgeway_policy::registrars::{Configured, Event, Families};
+use edgeway_policy::registrars::{Event, Families, Wanted};
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, TransactionId};
+use edgeway_sip::uri::Uri;
 use edgeway_sip::{Message, Name};
 
 use crate::limits::{HELD_MAX, RETRIES_MAX};
@@ -106,17 +107,6 @@ pub(crate) fn families(settings: &Settings) -> Families {
     }
 }
 
-/// One registrar of the settings, as the policy takes it.
-pub(crate) fn configured(registrar: &edgeway_config::Registrar) -> Configured {
-    let target = edgeway_policy::location::Target {
-        host: registrar.host.clone(),
-        port: registrar.port,
-        transport: registrar.transport,
-        secure: registrar.secure,
-    };
-    Configured { target, priority: registrar.priority, weight: registrar.weight }
-}
-
 impl CoreNode {
     /// The node for a request on its way to a registrar, or the status, code and text to refuse with.
     pub(crate) fn registrar_for(
@@ -127,6 +117,9 @@ impl CoreNode {
         named: Option<&str>,
         now: Moment,
     ) -> Result<Destination, (u16, u16, &'static str)> {
+        let Some(served) = self.deployment_of(flow, request).and_then(|one| self.zones.get(&one)) else {
+            return Err((404, 399, "Policy Response"));
+        };
         let held = self.held.of_flow(flow).or_else(|| {
             let is_register = request.method() == Some("REGISTER");
             is_register.then(|| self.held.of_device(&device_of(request), now)).flatten()
@@ -135,12 +128,12 @@ impl CoreNode {
         let pinned = attempt.and_then(|attempt| attempt.pinned);
         let tried = attempt.map_or(&[][..], |attempt| &attempt.tried);
         let chosen = match pinned {
-            Some(place) => self.registrars.at(place).filter(|node| node.health.is_alive()),
-            None => self.registrars.choose(named, held, tried, &mut self.random, now),
+            Some(place) => served.registrars.once_at(place).filter(|node| node.health.is_alive()),
+            None => served.registrars.choose(wanted(request, named), held, tried, &mut self.random, now),
         };
         match chosen {
             Some(node) => Ok(Destination { place: node.place, name: Some(node.name.clone()) }),
-            None if self.registrars.nodes().is_empty() => Err((503, 399, "no registrar has an address")),
+            None if served.registrars.nodes().is_empty() => Err((503, 399, "no registrar has an address")),
             None => Err((408, 383, "next hop not reachable")),
         }
     }
@@ -156,9 +149,20 @@ impl CoreNode {
             attempt.tried.push(place);
         }
         let others = !named && attempt.pinned.is_none() && attempt.retries < RETRIES_MAX;
-        if others && !invite && self.registrars.has_other(&attempt.tried, now) {
+        if others && !invite && self.has_other(id, now) {
             self.proxy.hurry(id, now);
         }
+    }
+
+    /// Whether another registrar of its deployment could still take `id`.
+    fn has_other(&self, id: TransactionId, now: Moment) -> bool {
+        let (Some(attempt), Some(request)) = (self.attempts.get(&id), self.proxy.request(id)) else { return false };
+        let flow = match self.proxy.upstream(id) {
+            Some(Hop::Client { edge, flow }) => self.tagged(edge, *flow),
+            Some(Hop::Flow(_) | Hop::Peer(_) | Hop::Datagram { .. }) | None => return false,
+        };
+        let served = self.deployment_of(flow, request).and_then(|one| self.zones.get(&one));
+        served.is_some_and(|served| served.registrars.has_other(&attempt.tried, now))
     }
 
     /// A request's connection could not be made, or (`delivered`) broke with the request on it.
@@ -197,13 +201,13 @@ impl CoreNode {
         let another = !invite && !proceeding && !self.proxy.is_withdrawn(id) && self.goes_on(id, now);
         if another {
             // Slow is not dead: it is asked at once, and OPTIONS decides.
-            self.registrars.suspect(place, now);
+            self.zones.suspect(place, now);
             self.proxy.renew_branch(id);
             self.proxy.park(id, now);
             self.route_inward_again(id, now);
         } else if !proceeding {
             // A request that rings too long says nothing about the registrar.
-            self.registrars.handle_failure(place, "it does not answer requests", now);
+            self.zones.handle_failure(place, "it does not answer requests", now);
         }
         another
     }
@@ -211,11 +215,9 @@ impl CoreNode {
     /// Counts another try, if there is another node for it.
     fn goes_on(&mut self, id: TransactionId, now: Moment) -> bool {
         let names_one = self.proxy.request(id).is_some_and(|request| self.named_by(request).is_some());
+        let has_other = self.has_other(id, now);
         let Some(attempt) = self.attempts.get_mut(&id) else { return false };
-        let goes_on = !names_one
-            && attempt.pinned.is_none()
-            && attempt.retries < RETRIES_MAX
-            && self.registrars.has_other(&attempt.tried, now);
+        let goes_on = !names_one && attempt.pinned.is_none() && attempt.retries < RETRIES_MAX && has_other;
         attempt.retries += u8::from(goes_on);
         goes_on
     }
@@ -227,7 +229,7 @@ impl CoreNode {
         if let Some(place) = place
             && let Some(retry_after) = retry_after(response)
         {
-            self.registrars.spare(place, retry_after, now);
+            self.zones.spare(place, retry_after, now);
         }
         let rang = self.attempts.get(&id).is_none_or(|attempt| attempt.rang);
         if rang || self.proxy.is_withdrawn(id) || !self.goes_on(id, now) {
@@ -258,7 +260,7 @@ impl CoreNode {
             // It works on it: it has all the time there is.
             self.proxy.allow(id, self.settings.answer_within, now);
         }
-        let Some(place) = self.place_of_hop(hop).filter(|place| self.registrars.at(*place).is_some()) else { return };
+        let Some(place) = self.place_of_hop(hop).filter(|place| self.zones.at(*place).is_some()) else { return };
         // A keepalive over a standby path asks after a node the device is not at.
         if status < 200 || status == 503 || is_keep_alive(request) {
             return;
@@ -278,13 +280,12 @@ impl CoreNode {
     /// The node a new request names by its first foreign Route or its Request-URI: a host that is a
     /// registrar's and not a domain's.
     pub(crate) fn named_by(&self, request: &Message) -> Option<String> {
-        let routes = request.routes().filter_map(|route| edgeway_sip::uri::Uri::parse(route.uri));
+        let routes = request.routes().filter_map(|route| Uri::parse(route.uri));
         let route = routes.into_iter().find(|uri| !self.is_own(uri)).map(|uri| uri.host.to_owned());
-        let uri = request.request_uri().and_then(edgeway_sip::uri::Uri::parse);
+        let uri = request.request_uri().and_then(Uri::parse);
         let host = route.or_else(|| uri.map(|uri| uri.host.to_owned()))?;
-        let generic = self.settings.domains.iter().any(|domain| domain.eq_ignore_ascii_case(&host))
-            || host.eq_ignore_ascii_case(self.settings.host.trim_matches(['[', ']']));
-        (!generic && self.registrars.is_named(&host)).then_some(host)
+        let generic = self.zones.all().iter().any(|served| served.has_domain(&host)) || self.is_own_host(&host);
+        (!generic && self.zones.of_host(&host).is_some()).then_some(host)
     }
 
     /// Where the other end of a hop is.
@@ -299,7 +300,7 @@ impl CoreNode {
     /// Does what the registrars' policy asks for. Returns whether there was anything.
     pub(crate) fn settle_registrars(&mut self, now: Moment) -> bool {
         let mut happened = false;
-        while let Some(event) = self.registrars.poll_event() {
+        while let Some(event) = self.zones.poll_event() {
             happened = true;
             match event {
                 Event::Ask(query) => self.outputs.push_back(Output::Resolve(query)),
@@ -352,7 +353,7 @@ impl CoreNode {
 
     fn send_probe(&mut self, place: Place, number: u64) {
         let (address, transport) = place;
-        let Some(node) = self.registrars.at(place) else { return };
+        let Some(node) = self.zones.at(place) else { return };
         let destination = Destination { place, name: Some(node.name.clone()) };
         let Some(hop) = self.hop_to(&destination) else {
             return self.dropped(DropReason::Overload, "no socket to probe a registrar from");
@@ -397,6 +398,15 @@ fn device_of(register: &Message) -> Device {
     let contact = register.contacts().next();
     let instance = contact.as_ref().and_then(|contact| contact.param("+sip.instance").flatten());
     (aor_of(register.to().uri), instance.unwrap_or_default().to_owned())
+}
+
+/// Which way to a node a request wants: what its Request-URI says, whatever Route it came with.
+fn wanted<'a>(request: &Message, host: Option<&'a str>) -> Wanted<'a> {
+    let uri = request.parsed_request_uri();
+    let by_tls = |uri: &Uri<'_>| {
+        uri.is_sips() || uri.param("transport").flatten().is_some_and(|one| one.eq_ignore_ascii_case("tls"))
+    };
+    Wanted { host, port: uri.as_ref().and_then(|uri| uri.port), tls: uri.as_ref().is_some_and(by_tls) }
 }
 
 /// For how long the registrar keeps anything of what was registered.

@@ -48,6 +48,12 @@ impl SignIns {
         Some(unix_ms.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The session of a user who is signed in now.
+    pub(crate) fn session(&self, subject: &Subject, now: Moment) -> Option<&Arc<Session>> {
+        let unix_ms = self.unix_ms(now)?;
+        self.sessions.get(subject).filter(|session| unix_ms < session.until_ms)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -151,6 +157,7 @@ impl CoreNode {
             }
             SignInFact::Revoked(revocation) => {
                 if self.sign_ins.revoke(&revocation) {
+                    self.identities.revoke(&revocation.subject);
                     self.tell_everybody(&Frame::Revoked(revocation));
                 }
             }
@@ -170,6 +177,7 @@ impl CoreNode {
             }
             Frame::Revoked(revocation) => {
                 if self.sign_ins.revoke(&revocation) {
+                    self.identities.revoke(&revocation.subject);
                     self.tell_edges(&Frame::Revoked(revocation.clone()));
                     self.told(SignInFact::Revoked(revocation));
                 }

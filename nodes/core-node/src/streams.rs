@@ -124,11 +124,11 @@ impl CoreNode {
         let Some(stream) = self.streams.streams.remove(&flow) else { return };
         let Stream { place, open, heard, .. } = stream;
         self.streams.dialled.retain(|_, known| *known != flow);
-        if flow.is_dialled() && self.registrars.at(place).is_some() {
+        if flow.is_dialled() && self.zones.once_at(place).is_some() {
             // With TLS 1.3 a registrar that does not like our certificate says so after we think we are
             // connected: a connection that ends before anything came over it was never one.
             if !heard {
-                self.registrars.handle_failure(place, why, now);
+                self.zones.handle_failure(place, why, now);
             }
         } else if !open {
             self.dropped(DropReason::NoRelay, format!("an inside party could not be reached: {why}"));
@@ -186,14 +186,14 @@ impl CoreNode {
 
     /// Whether a hop is a registrar that answers nothing.
     pub(crate) fn is_dead(&self, hop: &Hop) -> bool {
-        let node = self.place_of_hop(hop).and_then(|place| self.registrars.at(place));
+        let node = self.place_of_hop(hop).and_then(|place| self.zones.at(place));
         node.is_some_and(|node| !node.health.is_alive())
     }
 
     /// Whatever comes from a registrar proves it alive.
     pub(crate) fn registrar_heard(&mut self, hop: &Hop, now: Moment) {
         if let Some(place) = self.place_of_hop(hop) {
-            self.registrars.handle_heard(place, now);
+            self.zones.handle_heard(place, now);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use csv::{ReaderBuilder, StringRecord};
 use edgeway_model::sign_in::Deployment;
 
-use super::{MatchType, Rule, UrlParts};
+use super::{MatchType, Rule, RuleFault};
 use crate::limits::{ALLOW_FILE_BYTES_MAX, ALLOW_PROBLEMS_MAX, ALLOW_RULES_MAX};
 
 const COLUMNS: [&str; 5] = ["Url", "Deployment", "HttpMethods", "MatchType", "Description"];
@@ -73,7 +73,6 @@ fn rule(
     [url, deployment, methods, match_type, description]: [&str; 5],
     context: RulesContext<'_>,
 ) -> Result<Rule, String> {
-    let parts = UrlParts::read(url).map_err(|denial| format!("Url {url:?}: {denial}"))?;
     let deployment = read_deployment(deployment, context.deployments)?;
     let match_type = match match_type {
         "" => MatchType::Prefix,
@@ -85,20 +84,9 @@ fn rule(
     if methods == [""] {
         methods = context.default_methods.to_vec();
     }
-    let rule = Rule {
-        deployment,
-        https: parts.https,
-        host: parts.host.to_owned(),
-        port: parts.port,
-        path: parts.path.to_owned(),
-        match_type,
-        methods,
-        description: description.to_owned(),
-        automatic: None,
-    };
-    rule.normal().map_err(|fault| match fault {
-        super::RuleFault::Url(denial) => format!("Url {url:?}: {denial}"),
-        super::RuleFault::Methods | super::RuleFault::Description | super::RuleFault::TooMany => fault.to_string(),
+    Rule::of_url(url, deployment, match_type, methods, description).map_err(|fault| match fault {
+        RuleFault::Url(denial) => format!("Url {url:?}: {denial}"),
+        RuleFault::Methods | RuleFault::Description | RuleFault::TooMany => fault.to_string(),
     })
 }
 

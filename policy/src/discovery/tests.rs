@@ -114,6 +114,36 @@ fn a_search_rule_has_the_names_a_node_is_called_by() {
 }
 
 #[test]
+fn rules_are_for_the_servers_there_are_by_each_of_their_names() {
+    let mut short = cluster("cucm1", &["cucm2", "cucm3"]);
+    short.publisher = "cucm1.example.com".into();
+    short.tftp = vec!["cucm2".into(), "files.example.com".into()];
+    let mut unity = cluster("cuc1.example.com", &[]);
+    (unity.product, unity.nodes[0].https_port) = (Product::Unity, 443);
+    unity.deployment = Deployment::new("east").unwrap();
+    unity.tftp.clear();
+    let rules = snapshot(vec![short, unity]).allow_rules();
+    let mut servers: Vec<_> = rules.iter().map(|rule| format!("{} {}", rule.deployment, rule.origin())).collect();
+    servers.sort();
+    servers.dedup();
+    let names = ["cucm1", "cucm1.example.com", "cucm2", "cucm2.example.com", "cucm3", "cucm3.example.com"];
+    let mut expected: Vec<_> = names.iter().map(|name| format!("default https://{name}:8443")).collect();
+    for name in ["cucm2", "cucm2.example.com", "files.example.com"] {
+        expected.extend(
+            [("http", 6970), ("https", 6971), ("https", 6972)].map(|(s, port)| format!("default {s}://{name}:{port}")),
+        );
+    }
+    expected.push("east https://cuc1.example.com".to_owned());
+    expected.sort();
+    assert_eq!(servers, expected);
+    // A cluster that names no TFTP server has its files on its nodes.
+    let mut silent = cluster("a", &["b"]);
+    silent.tftp.clear();
+    let files = snapshot(vec![silent]).allow_rules().iter().filter(|rule| rule.port == 6970).count();
+    assert_eq!(files, 2);
+}
+
+#[test]
 fn every_change_is_named() {
     type Make = fn(&mut Cluster);
     let table: [(Make, &str, &str); 14] = [

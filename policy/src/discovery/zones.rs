@@ -62,7 +62,7 @@ fn zones_of(cluster: &Cluster, node: &UcNode) -> Vec<Zone> {
 
 /// What else clients call a node: a cluster that knows its nodes by their first label alone is asked for by whole
 /// names all the same, and a publisher by the name an operator gave us.
-fn names_of(cluster: &Cluster, node: &UcNode) -> Vec<String> {
+pub(super) fn names_of(cluster: &Cluster, node: &UcNode) -> Vec<String> {
     let mut names = Vec::new();
     let is_name = |host: &str| host.parse::<std::net::IpAddr>().is_err();
     if is_name(&node.name)

@@ -19,7 +19,7 @@ fn at(address: &str, priority: u16, weight: u16) -> Configured {
         transport: Some(Transport::Tcp),
         secure: false,
     };
-    Configured { target, priority, weight }
+    Configured { zone: address.to_string(), names: Vec::new(), target, priority, weight }
 }
 
 fn registrars(configured: Vec<Configured>) -> Registrars {
@@ -30,7 +30,7 @@ fn counts(registrars: &Registrars, held: Option<Place>, tried: &[Place], now: Mo
     let mut random = Random::from_seed([3; 32]);
     let mut counts = BTreeMap::new();
     for _ in 0..10_000 {
-        let chosen = registrars.choose(None, held, tried, &mut random, now);
+        let chosen = registrars.choose(Wanted::default(), held, tried, &mut random, now);
         *counts.entry(chosen.map_or("none".into(), |node| node.place.0.to_string())).or_default() += 1;
     }
     counts
@@ -72,7 +72,13 @@ fn whoever_is_named_gets_it_or_nobody() {
     let mut random = Random::from_seed([3; 32]);
     let named = |registrars: &Registrars, random: &mut Random| {
         registrars
-            .choose(Some("10.0.0.2"), Some(tcp("10.0.0.1:5060")), &[], random, Moment::ZERO)
+            .choose(
+                Wanted { host: Some("10.0.0.2"), ..Wanted::default() },
+                Some(tcp("10.0.0.1:5060")),
+                &[],
+                random,
+                Moment::ZERO,
+            )
             .map(|node| node.place)
     };
     assert_eq!(named(&two, &mut random), Some(tcp("10.0.0.2:5060")));
@@ -96,7 +102,7 @@ fn one_that_is_back_takes_its_priority_back_slowly() {
 #[test]
 fn a_name_becomes_its_nodes_and_follows_changes() {
     let name = Target { host: "pbx.example".into(), port: None, transport: Some(Transport::Tls), secure: false };
-    let configured = vec![Configured { target: name, priority: 0, weight: 1 }];
+    let configured = vec![Configured { zone: String::new(), names: Vec::new(), target: name, priority: 0, weight: 1 }];
     let families = Families { ipv6_first: true, ..BOTH };
     let mut registrars = Registrars::new(configured, families, Duration::from_secs(10), Moment::ZERO);
     assert!(registrars.is_named("PBX.example"), "also while it cannot be found");
@@ -121,11 +127,12 @@ fn a_name_becomes_its_nodes_and_follows_changes() {
     };
     answer(&mut registrars, &["192.0.2.1", "2001:db8::1"], Moment::ZERO);
     let mut random = Random::from_seed([3; 32]);
-    let first = registrars.choose(None, None, &[], &mut random, Moment::ZERO).expect("a node");
+    let first = registrars.choose(Wanted::default(), None, &[], &mut random, Moment::ZERO).expect("a node");
     assert_eq!((first.place.0, first.name.as_str()), ("[2001:db8::1]:5071".parse().expect("v6"), "pbx.example"));
     let v6 = first.place;
     registrars.handle_failure(v6, "unreachable", Moment::ZERO);
-    let second = registrars.choose(None, None, &[v6], &mut random, Moment::ZERO).expect("the other family");
+    let second =
+        registrars.choose(Wanted::default(), None, &[v6], &mut random, Moment::ZERO).expect("the other family");
     assert!(second.place.0.is_ipv4());
     assert!(registrars.is_named("a.pbx.example"));
     assert_eq!(registrars.place_of("a.pbx.example", Some(5071), None).map(|place| place.0.is_ipv4()), Some(true));
@@ -159,7 +166,7 @@ proptest::proptest! {
         }
         let tried: Vec<_> = (0..priorities.len()).filter(|index| tried[*index]).map(place).collect();
         let mut random = Random::from_seed([seed; 32]);
-        let chosen = registrars.choose(None, Some(place(held)), &tried, &mut random, Moment::ZERO);
+        let chosen = registrars.choose(Wanted::default(), Some(place(held)), &tried, &mut random, Moment::ZERO);
         let left: Vec<_> = registrars.nodes().iter().filter(|node| !tried.contains(&node.place)).collect();
         let alive: Vec<_> = left.iter().filter(|node| node.health.is_alive()).collect();
         match chosen {

@@ -13,3 +13,5 @@ pub const REASON: &str = "edgeway-reason";
 /// Core to edge: the client has tried this user's credentials and they were refused (`credentials`), or
 /// broke the rules (`intrusion`): for intrusion protection at the edge.
 pub const OFFENCE: &str = "edgeway-offence";
+/// Core to edge: the client's HTTP/1.1 connection ends with this answer.
+pub const CLOSE: &str = "edgeway-close";

@@ -6,6 +6,7 @@
 //! | `lane.rs` | `/<base64(domain)>/verb` and `/<base64(domain/proto/host/port)>/path` |
 //! | `query.rs` | `service_name` and `email` of the small lane |
 //! | `head.rs` | what a head must look like, and how its body is framed |
+//! | `stream.rs` | where requests of HTTP/1.1 begin and end, byte by byte |
 //! | `hygiene.rs` | which fields pass inwards and outwards |
 //! | `cookie.rs` | the session token in Cookie and Set-Cookie |
 //! | `credentials.rs` | Authorization: Basic and Bearer |
@@ -27,6 +28,7 @@ pub mod hygiene;
 pub mod lane;
 pub mod limits;
 pub mod query;
+pub mod stream;
 
 pub use credentials::{Authorization, CredentialsFault};
 pub use lane::{Lane, LaneFault, Scheme, Verb};

@@ -54,3 +54,13 @@ pub const BASIC_PASSWORD_BYTES_MAX: usize = 512;
 
 /// Longest bearer token, characters: a signed token with an encrypted one inside takes some 3,000.
 pub const BEARER_CHARS_MAX: usize = 8 * 1024;
+
+/// Largest head of an HTTP/1.1 request, bytes, with its request line and line ends. Cookies and bearer tokens have
+/// some 4 KiB each.
+pub const STREAM_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Digits of the length of a chunk: 15 make more than any body may have, and fit any counter.
+pub const CHUNK_DIGITS_MAX: usize = 15;
+
+/// Largest trailer section, bytes; what is in it goes nowhere.
+pub const TRAILER_BYTES_MAX: usize = 4 * 1024;

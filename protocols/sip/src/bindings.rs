@@ -81,6 +81,12 @@ impl Bindings {
         self.by_flow.contains_key(&flow)
     }
 
+    /// Whether this address of record ([`aor_of`]) is registered over this flow.
+    #[must_use]
+    pub fn holds(&self, flow: FlowId, aor: &str) -> bool {
+        self.by_flow.get(&flow).is_some_and(|lines| lines.iter().any(|(_, known)| **known == *aor))
+    }
+
     /// A REGISTER from `flow` was accepted by the registrar. `request` must carry the Contacts as
     /// the device wrote them, `response` those of the registrar, restored to the device's form.
     pub fn accept(&mut self, request: &Message, response: &Message, flow: FlowId, now: Moment) -> Vec<Change> {

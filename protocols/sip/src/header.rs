@@ -42,6 +42,9 @@ pub enum Name {
     PAssertedIdentity,
     PPreferredIdentity,
     RemotePartyId,
+    Diversion,
+    HistoryInfo,
+    ReferredBy,
     /// Any header field without a variant of its own.
     Other,
 }
@@ -88,6 +91,9 @@ impl Name {
             Self::PAssertedIdentity => "P-Asserted-Identity",
             Self::PPreferredIdentity => "P-Preferred-Identity",
             Self::RemotePartyId => "Remote-Party-ID",
+            Self::Diversion => "Diversion",
+            Self::HistoryInfo => "History-Info",
+            Self::ReferredBy => "Referred-By",
             Self::Other => "Other",
         }
     }
@@ -117,14 +123,16 @@ impl Name {
             (7, b'e') => &[Self::Expires],
             (7, b'r') => &[Self::Require],
             (7, b'w') => &[Self::Warning],
+            (9, b'd') => &[Self::Diversion],
             (9, b's') => &[Self::Supported],
             (9, b't') => &[Self::Timestamp],
             (10, b'f') => &[Self::FlowTimer],
             (10, b'u') => &[Self::UserAgent],
             (11, b'm') => &[Self::MinExpires],
-            (11, b'r') => &[Self::RetryAfter],
+            (11, b'r') => &[Self::RetryAfter, Self::ReferredBy],
             (11, b'u') => &[Self::Unsupported],
             (12, b'c') => &[Self::ContentType],
+            (12, b'h') => &[Self::HistoryInfo],
             (12, b'm') => &[Self::MaxForwards],
             (12, b'r') => &[Self::RecordRoute],
             (13, b'a') => &[Self::Authorization],
@@ -147,6 +155,7 @@ impl Name {
 
     const fn from_compact(letter: u8) -> Self {
         match letter {
+            b'b' => Self::ReferredBy,
             b'c' => Self::ContentType,
             b'f' => Self::From,
             b'i' => Self::CallId,
@@ -173,7 +182,6 @@ fn expand(name: &[u8]) -> &[u8] {
     let [letter] = name else { return name };
     match letter.to_ascii_lowercase() {
         b'a' => b"Accept-Contact",
-        b'b' => b"Referred-By",
         b'd' => b"Request-Disposition",
         b'e' => b"Content-Encoding",
         b'j' => b"Reject-Contact",
@@ -221,7 +229,7 @@ pub fn method_label(method: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const ALL: [Name; 37] = [
+    const ALL: [Name; 40] = [
         Name::Via,
         Name::Route,
         Name::RecordRoute,
@@ -259,6 +267,9 @@ mod tests {
         Name::PAssertedIdentity,
         Name::PPreferredIdentity,
         Name::RemotePartyId,
+        Name::Diversion,
+        Name::HistoryInfo,
+        Name::ReferredBy,
     ];
 
     #[test]

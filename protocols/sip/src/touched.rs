@@ -96,6 +96,9 @@ const HOPS: &str = "one less; 70 where it is missing";
 const BODY: &str = "the length of a body whose session description was rewritten";
 const OWN_VIA: &str = "our own put in front";
 const OWN_VIA_OFF: &str = "our own taken off";
+const FOREIGN: &str = "taken off, all of it, unless every value is an address the client has registered on this connection, or its own in this message";
+const OWN_CREDENTIALS: &str =
+    "where the core challenges: the answer to its own challenge taken off; what is for another realm stays";
 const RECORD: &str = "our own URI put in front";
 
 use Direction::{Inward, Outward};
@@ -138,6 +141,14 @@ pub const TOUCHED: &[Touch] = &[
     ),
     touch(Core, Inward, Request, Name::Contact, REGISTER, "Off: the URIs lead to the core; parameters stay"),
     touch(Core, Inward, Request, Name::ContentLength, OFFERS, BODY),
+    touch(Core, Inward, Request, Name::PAssertedIdentity, All, FOREIGN),
+    touch(Core, Inward, Request, Name::PPreferredIdentity, All, FOREIGN),
+    touch(Core, Inward, Request, Name::RemotePartyId, All, FOREIGN),
+    touch(Core, Inward, Request, Name::Diversion, All, FOREIGN),
+    touch(Core, Inward, Request, Name::HistoryInfo, All, FOREIGN),
+    touch(Core, Inward, Request, Name::ReferredBy, All, FOREIGN),
+    touch(Core, Inward, Request, Name::Authorization, All, OWN_CREDENTIALS),
+    touch(Core, Inward, Request, Name::ProxyAuthorization, All, OWN_CREDENTIALS),
     touch(Core, Outward, Response, Name::Via, All, OWN_VIA_OFF),
     touch(Core, Outward, Response, Name::Contact, REGISTER, "Off: the client's own URIs are given back"),
     touch(Core, Outward, Response, Name::ContentLength, OFFERS, BODY),
@@ -200,6 +211,12 @@ pub const TOUCHED: &[Touch] = &[
     touch(Edge, Inward, Response, Name::Via, All, OWN_VIA_OFF),
     touch(Core, Inward, Response, Name::Via, All, OWN_VIA_OFF),
     touch(Core, Inward, Response, Name::ContentLength, OFFERS, BODY),
+    touch(Core, Inward, Response, Name::PAssertedIdentity, All, FOREIGN),
+    touch(Core, Inward, Response, Name::PPreferredIdentity, All, FOREIGN),
+    touch(Core, Inward, Response, Name::RemotePartyId, All, FOREIGN),
+    touch(Core, Inward, Response, Name::Diversion, All, FOREIGN),
+    touch(Core, Inward, Response, Name::HistoryInfo, All, FOREIGN),
+    touch(Core, Inward, Response, Name::ReferredBy, All, FOREIGN),
 ];
 
 /// What any of our nodes does to a field of such a message, tiers in the order of the table.
@@ -241,8 +258,8 @@ const HEAD: &str = "\
 
 Every SIP header field Edgeway touches between a client and a registrar, per method and direction. Any other line
 crosses both nodes byte for byte and in its place, whatever its name, spelling, folding or compact form: Session-ID,
-Remote-Party-ID, P-Asserted-Identity, Diversion, Call-Info, Session-Expires, Authorization, push parameters (RFC 8599),
-vendor headers and parameters. Bodies are passed on untouched, except session descriptions of calls, whose media the
+Call-Info, Session-Expires, push parameters (RFC 8599), vendor headers and parameters. What says who a client is
+(Remote-Party-ID, P-Asserted-Identity, Diversion and the like) crosses so where it is true. Bodies are passed on untouched, except session descriptions of calls, whose media the
 core anchors; in a multipart body only the part that is one changes. A test sends random messages of every method
 through both nodes and compares.
 ";

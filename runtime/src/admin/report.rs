@@ -62,6 +62,8 @@ fn registrar(registrar: &RegistrarStatus) -> Value {
     let state = if registrar.alive { "alive" } else { "failed" };
     json!({
         "name": registrar.name,
+        "deployment": registrar.deployment,
+        "zone": registrar.zone,
         "address": registrar.address.map(|address| address.to_string()),
         "transport": registrar.transport.map(Transport::param),
         "state": state,
@@ -100,9 +102,9 @@ pub fn table(status: &Value) -> String {
     }
     if status.get("role").and_then(Value::as_str) != Some("edge") {
         out.push('\n');
-        let columns = ["name", "address", "transport", "state", "why"];
+        let columns = ["zone", "deployment", "address", "transport", "state", "why"];
         let registrars = rows(status, "registrars", |one| columns.map(|column| cell(one.get(column))).to_vec());
-        grid(&mut out, &["registrar", "address", "transport", "state", "why"], &registrars, &[]);
+        grid(&mut out, &["zone", "deployment", "address", "transport", "state", "why"], &registrars, &[]);
     }
     out.push('\n');
     grid(&mut out, &["requests", "count"], &count_rows(status, "requests"), &[1]);
@@ -248,6 +250,8 @@ mod tests {
             ],
             registrars: vec![
                 RegistrarStatus {
+                    deployment: "default".into(),
+                    zone: "sip:pbx.example.com".into(),
                     name: "pbx.example.com".into(),
                     address: "10.0.0.5:5060".parse().ok(),
                     transport: Some(Transport::Tls),
@@ -255,6 +259,8 @@ mod tests {
                     why: None,
                 },
                 RegistrarStatus {
+                    deployment: "default".into(),
+                    zone: "CEtcp-cucm1".into(),
                     name: "2001:db8::5".into(),
                     address: "[2001:db8::5]:5060".parse().ok(),
                     transport: Some(Transport::Udp),
@@ -289,9 +295,9 @@ edge3       down            -           -  -
 link   trouble
 edge3  silent for 3 s
 
-registrar        address             transport  state   why
-pbx.example.com  10.0.0.5:5060       tls        alive   -
-2001:db8::5      [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
+zone                 deployment  address             transport  state   why
+sip:pbx.example.com  default     10.0.0.5:5060       tls        alive   -
+CEtcp-cucm1          default     [2001:db8::5]:5060  udp        failed  it does not answer OPTIONS
 
 requests  count
 INVITE        4
@@ -336,7 +342,7 @@ outward            99
     fn an_idle_edge_says_none_and_knows_no_registrar() {
         let text = table(&json(&Status { node: "edge1".into(), role: "edge", ..Status::default() }));
         assert!(text.contains("\nlink: none\n") && text.contains("\nrefused or dropped: none\n"), "{text}");
-        assert!(!text.contains("registrar:"), "{text}");
+        assert!(!text.contains("zone:"), "{text}");
     }
 
     #[test]

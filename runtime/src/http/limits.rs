@@ -26,8 +26,12 @@ pub const BULK_FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes HTTP/2 holds ready for the socket, per stream.
 pub const BULK_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes that are written between two flushes of HTTP/2 and leave together: four TLS records. As much is read
+/// from the socket of a bulk connection at once.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// Largest header list on the bulk connection, bytes: that of a client, and what the edge adds.
-pub const BULK_HEADER_BYTES_MAX: u32 = HEAD_BYTES_MAX_U32 + 2 * 1024;
+pub const BULK_HEADER_BYTES_MAX: u32 = HEAD_BYTES_MAX + 2 * 1024;
 
 /// Bulk connections that have not proven an identity yet, at an edge; more are closed.
 pub const BULK_STRANGERS_MAX: usize = 32;
@@ -82,13 +86,14 @@ pub const READ_BYTES_PER_SECOND_MIN: u64 = 1_000;
 /// Largest body of a request, bytes: problem reports of phones have some tens of MiB.
 pub const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Largest head of a request, bytes: request line and fields. Cookies and bearer tokens have some 4 KiB each.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Largest header list of a request over HTTP/2, bytes; that of HTTP/1.1 is bounded as it is read.
+pub const HEAD_BYTES_MAX: u32 = 16 * 1024;
 
-const HEAD_BYTES_MAX_U32: u32 = 16 * 1024;
+/// How long a client that was refused in the middle of what it sends is heard out, so that it reads the answer.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// Fields of a request's head.
-pub const HEADERS_MAX: usize = 64;
+/// What is heard from it meanwhile, bytes.
+pub const LINGER_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes read from one client's connection at once, and held ready for it.
 pub const CONNECTION_BUFFER_BYTES: usize = 32 * 1024;
@@ -113,9 +118,6 @@ pub(crate) const CLIENT_CALMNESS: Calmness = Calmness {
 
 /// How often connections are looked at for their deadlines.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// Session tokens looked at in one request; a client has one.
-pub const TOKENS_PER_REQUEST_MAX: usize = 4;
 
 /// Good tokens remembered per connection: one of the user, and the one before it.
 pub const TOKENS_REMEMBERED_MAX: usize = 2;

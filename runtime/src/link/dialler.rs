@@ -10,6 +10,7 @@ use edgeway_model::limits::{LINK_QUEUE_BYTES_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::{NodeId, Random, Role};
 use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -200,11 +201,11 @@ pub(crate) async fn connect(address: &str) -> Result<(TcpStream, SocketAddr), St
     Err(why)
 }
 
-pub(crate) async fn handshake(
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     connector: &TlsConnector,
     edge: &NodeId,
-    tcp: TcpStream,
-) -> Result<client::TlsStream<TcpStream>, String> {
+    tcp: S,
+) -> Result<client::TlsStream<S>, String> {
     match timeout(TLS_HANDSHAKE_MAX, connector.connect(server_name(edge), tcp)).await {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(error)) => Err(explain_io(&error)),

@@ -6,7 +6,7 @@
 //! between machines better than throughput and latency do.
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
-//! `edgeway-bench hostile` keeps strangers at the door.
+//! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench refresh` refreshes servers under load.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
@@ -17,6 +17,7 @@ mod http;
 mod media;
 mod parts;
 mod perf;
+mod refresh;
 mod report;
 mod sip;
 mod soak;
@@ -48,6 +49,8 @@ enum Bench {
     Soak(soak::SoakArguments),
     /// Thousands of half-open connections and a flood of garbage: memory stays, phones are served
     Hostile(hostile::HostileArguments),
+    /// Servers are refreshed while people sign in and talk: nobody may notice
+    Refresh(refresh::RefreshArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -111,7 +114,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     match arguments.bench {
-        Bench::Parts => {}
+        Bench::Parts | Bench::Refresh(_) => {}
         Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
         Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
             requirement::check(requirement::BENCH)?;
@@ -124,6 +127,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Bench::Media(arguments) => media::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Hostile(arguments) => hostile::run(arguments),
+        Bench::Refresh(arguments) => refresh::run(arguments),
         Bench::Parts => parts::run(),
     }
 }

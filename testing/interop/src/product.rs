@@ -154,6 +154,13 @@ impl Product {
         [&self.edge, &self.core].into_iter().filter_map(|node| node.daemon.as_ref()).map(Daemon::pid).collect()
     }
 
+    /// An `edgeway` command on the core's machine, with the core's file.
+    pub fn core_command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.core.host.command(self.binaries.join("edgeway"));
+        command.args(arguments).arg("--config").arg(&self.core.config);
+        Ok(command)
+    }
+
     /// `edgeway status` of the edge.
     pub fn edge_status(&self) -> Result<Value> {
         self.status(&self.edge)

@@ -1,6 +1,7 @@
 //! What breaks, who calls whom, and what strangers try.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use edgeway_model::world::Transport;
 
 use crate::calls::{HOSTILE, Plan};
 use crate::conns::{Item, first_line};
-use crate::world::{Actor, Happening, REGISTRAR, World, edge_address};
+use crate::world::{Actor, Happening, REGISTRAR, World, edge_address, zones};
 
 /// An inside address nobody may reach.
 pub(crate) const FORBIDDEN: &str = "10.0.0.200:5060";
@@ -45,14 +46,16 @@ impl World {
                 let edge = self.chance.below(self.edges);
                 self.restart_some(edge);
             }
-            90..95 => self.registrar_outage(),
+            90..93 => self.registrar_outage(),
+            93..96 => self.swap_zones(false),
             _ => self.mischief(),
         }
     }
 
     fn gentle_chaos(&mut self) {
         match self.chance.below(100) {
-            0..55 => self.stall(100, 2_000),
+            0..45 => self.stall(100, 2_000),
+            45..55 => self.swap_zones(false),
             55..80 => {
                 if let Some(link) = self.some_link() {
                     self.cut_link(link);
@@ -123,6 +126,27 @@ impl World {
         self.registrar_down.insert(address);
         self.drop_conns_at(address);
         self.with_registrar(|registrar, now| registrar.forget_connections(address, now));
+    }
+
+    /// Discovery has found something else: every core is told at its own time. Where there are two registrars,
+    /// one may be taken away, or come back (`whole`: both are there).
+    pub(crate) fn swap_zones(&mut self, whole: bool) {
+        let mut addresses = self.registrar_addresses.clone();
+        if !whole && addresses.len() > 1 {
+            match self.chance.below(4) {
+                0 => drop(addresses.pop()),
+                1 => drop(addresses.remove(0)),
+                2 => addresses.reverse(),
+                _ => {}
+            }
+        }
+        let revision = self.zones.revision + 1;
+        self.zones = zones(&addresses, self.habits.transport, revision);
+        self.trace(format_args!("zones of revision {revision} lead to {addresses:?}"));
+        for node in self.edges..self.slots.len() {
+            let (life, after) = (self.slots[node].life, self.chance.millis(0, 300));
+            self.schedule(after, Happening::Zones { node, life, zones: Arc::new(self.zones.clone()) });
+        }
     }
 
     /// The first of two addresses goes for good: the other must be enough from now on.
@@ -251,6 +275,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.trace(format_args!("calm"));
         self.chaotic = false;
+        self.swap_zones(true);
         self.parted.clear();
         let first_goes = self.first_goes;
         self.registrar_down.retain(|address| first_goes && *address == REGISTRAR);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,10 +14,10 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
+use edgeway_model::sign_in::Deployment;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
+use edgeway_model::zones::{Challenge, DeploymentZones, Zone, Zones};
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
-use edgeway_policy::location::Target;
-use edgeway_policy::registrars::Configured;
 
 use crate::chance::Chance;
 use crate::conns::Conn;
@@ -45,21 +46,69 @@ pub(crate) enum Actor {
 
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Tick { node: usize, life: u32 },
-    Wall { node: usize, life: u32 },
-    Media { node: usize, life: u32, event: MediaEvent },
-    Start { node: usize },
-    Reports { node: usize, life: u32 },
-    Conn { conn: usize, end: usize },
-    Datagram { from: SocketAddr, to: SocketAddr, bytes: Bytes },
-    Link { link: usize, end: usize },
-    LinkClosed { link: usize, end: usize, why: &'static str },
-    LinkDatagram { link: usize, end: usize, bytes: Bytes },
-    DatagramPath { link: usize, end: usize, open: bool },
-    Dial { core: usize, life: u32, edge: usize, tries: u32 },
+    Tick {
+        node: usize,
+        life: u32,
+    },
+    Wall {
+        node: usize,
+        life: u32,
+    },
+    Media {
+        node: usize,
+        life: u32,
+        event: MediaEvent,
+    },
+    Start {
+        node: usize,
+    },
+    Reports {
+        node: usize,
+        life: u32,
+    },
+    Conn {
+        conn: usize,
+        end: usize,
+    },
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Bytes,
+    },
+    Link {
+        link: usize,
+        end: usize,
+    },
+    LinkClosed {
+        link: usize,
+        end: usize,
+        why: &'static str,
+    },
+    LinkDatagram {
+        link: usize,
+        end: usize,
+        bytes: Bytes,
+    },
+    DatagramPath {
+        link: usize,
+        end: usize,
+        open: bool,
+    },
+    Dial {
+        core: usize,
+        life: u32,
+        edge: usize,
+        tries: u32,
+    },
     Phone(usize),
     RegistrarWake,
     RegistrarUp(SocketAddr),
+    /// A core is told of other registrars.
+    Zones {
+        node: usize,
+        life: u32,
+        zones: Arc<Zones>,
+    },
     Chaos,
     Call,
     Stranger,
@@ -95,6 +144,8 @@ pub(crate) struct World {
     pub(crate) registrar: Registrar,
     /// Where the registrar can be reached: one address, or two that fail apart.
     pub(crate) registrar_addresses: Vec<SocketAddr>,
+    /// What every core is told of registrars now.
+    pub(crate) zones: Zones,
     /// Which of them are down now.
     pub(crate) registrar_down: BTreeSet<SocketAddr>,
     /// The first address goes for good when things begin to break.
@@ -120,7 +171,7 @@ pub(crate) struct World {
     pub(crate) chaotic: bool,
     pub(crate) calling: bool,
     pub(crate) bind_failures: u64,
-    habits: Habits,
+    pub(crate) habits: Habits,
     path_headers: bool,
     sabotage: Option<Sabotage>,
     /// Edges and cores speak version 1 of the link protocol with each other.
@@ -230,6 +281,7 @@ impl World {
             phone_wake: vec![None; phones.len()],
             phones,
             registrar: Registrar::new(registrar_addresses.clone(), habits, users),
+            zones: zones(&registrar_addresses, habits.transport, 0),
             registrar_addresses,
             registrar_down: BTreeSet::new(),
             first_goes,
@@ -384,6 +436,11 @@ impl World {
                 self.trace(format_args!("the registrar at {address} is back"));
                 self.registrar_down.remove(&address);
             }
+            Happening::Zones { node, life, zones } => {
+                if self.slots[node].life == life {
+                    self.feed(node, Input::Zones(zones));
+                }
+            }
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
             Happening::Stranger => self.stranger(),
@@ -392,10 +449,10 @@ impl World {
 
     fn start(&mut self, index: usize) {
         let random = self.chance.random();
-        let (path_headers, habits) = (self.path_headers, self.habits);
+        let path_headers = self.path_headers;
         let (core, edge) = (index.wrapping_sub(self.edges), index);
         let now = self.now;
-        let registrars = configured(&self.registrar_addresses, habits.transport);
+        let zones = self.zones.clone();
         let slot = &mut self.slots[index];
         slot.life += 1;
         slot.media = MediaModel::default();
@@ -417,13 +474,12 @@ impl World {
         } else {
             let settings = edgeway_core_node::Settings {
                 node: slot.name.clone(),
-                domains: vec!["example.com".to_owned()],
                 host: core_address(core).ip().to_string(),
                 port: 5_060,
                 tls_port: 5_061,
                 datagrams: vec![core_address(core)],
                 path_headers,
-                registrars,
+                zones,
                 options_every: Duration::from_secs(10),
                 answer_within: Duration::from_secs(30),
                 media_address: core_address(core).ip(),
@@ -711,12 +767,24 @@ fn called(notice: &Notice) -> &str {
     }
 }
 
-/// Registrars at fixed addresses, best first.
-fn configured(addresses: &[SocketAddr], transport: Transport) -> Vec<Configured> {
-    let one = |(priority, address): (u16, &SocketAddr)| {
-        let (host, port) = (address.ip().to_string(), Some(address.port()));
-        let target = Target { host, port, transport: Some(transport), secure: false };
-        Configured { target, priority, weight: 1 }
+/// Registrars at fixed addresses, best first, and a second deployment that has none.
+pub(crate) fn zones(addresses: &[SocketAddr], transport: Transport, revision: u64) -> Zones {
+    let zone = |(priority, address): (u16, &SocketAddr)| Zone {
+        name: format!("zone-{address}-{revision}"),
+        host: address.ip().to_string(),
+        port: Some(address.port()),
+        transport: Some(transport),
+        secure: false,
+        priority,
+        weight: 1,
+        names: vec![format!("node{revision}.example.com")],
     };
-    (0..).zip(addresses).map(one).collect()
+    let of = |name: &str, domain: &str, zones: Vec<Zone>| {
+        let deployment = Deployment::new(name)?;
+        let domains = vec![domain.to_owned()];
+        Some(DeploymentZones { deployment, domains, zones, challenge: Challenge::Registrar })
+    };
+    let own = (0..).zip(addresses).map(zone).collect();
+    let deployments = [of(Deployment::DEFAULT, "example.com", own), of("other", "example.net", Vec::new())];
+    Zones { revision, deployments: deployments.into_iter().flatten().collect() }
 }

@@ -14,6 +14,7 @@ use edgeway_model::{NodeId, Role};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -23,9 +24,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::super::limits::{
     BULK_CALMNESS, BULK_DOWNLOAD_WINDOW_BYTES, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX,
-    BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
+    BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
+use super::gathered::Gathered;
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
 use crate::link::{BulkHello, tune};
@@ -202,12 +204,14 @@ impl Core {
     }
 }
 
-type Connection = h2::client::Connection<Calm<TlsStream<TcpStream>>, Bytes>;
+type Connection = h2::client::Connection<Calm<Gathered<TlsStream<BufReader<TcpStream>>>>, Bytes>;
 
 async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     hello.tcp.set_nonblocking(true)?;
     let tcp = TcpStream::from_std(hello.tcp)?;
     tune(&tcp)?;
+    // TLS reads in small pieces: they are taken from the socket in large ones.
+    let tcp = BufReader::with_capacity(GATHERED_BYTES_MAX, tcp);
     let stream = StartHandshake::from_parts(*hello.accepted, tcp).into_stream(hello.config).await?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     // The TLS configuration has checked both already.
@@ -227,7 +231,7 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
         .initial_max_send_streams(BULK_STREAMS_MAX as usize)
         .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
-        .handshake(Calm::server_with(stream, BULK_CALMNESS));
+        .handshake(Calm::server_with(Gathered::keeping(stream, GATHERED_BYTES_MAX), BULK_CALMNESS));
     let (requests, connection) = handshake.await.map_err(io::Error::other)?;
     let core = Core { node, requests, in_flight: Cell::new(0), serial, end: Notify::new() };
     Ok((core, ends_unix, connection))

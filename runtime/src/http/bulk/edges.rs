@@ -17,6 +17,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Frame, SizeHint};
 use rustls::ClientConfig;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
@@ -26,9 +27,10 @@ use tokio_rustls::{TlsConnector, client};
 use super::super::limits::{
     BULK_CALMNESS, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX, BULK_PENDING_RESETS_MAX,
     BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, BULK_UPLOAD_WINDOW_BYTES, DRAIN_MAX,
-    STALLED_MAX,
+    GATHERED_BYTES_MAX, STALLED_MAX,
 };
 use super::super::{Body, BodyFault, HttpFact, Inside, Teller};
+use super::gathered::Gathered;
 use super::{send_all, strip_hop_by_hop};
 use crate::link::back_off::BackOff;
 use crate::link::calm::Calm;
@@ -140,7 +142,7 @@ struct Keeper {
     teller: Teller,
 }
 
-type Connection = h2::server::Connection<Calm<client::TlsStream<TcpStream>>, Bytes>;
+type Connection = h2::server::Connection<Calm<Gathered<client::TlsStream<BufReader<TcpStream>>>>, Bytes>;
 
 impl Keeper {
     async fn run(self, mut random: Random) {
@@ -171,6 +173,8 @@ impl Keeper {
     async fn open(&self) -> Result<(Connection, Duration), String> {
         let config = Arc::clone(&self.standing.config.borrow());
         let (tcp, _) = connect(&self.address).await?;
+        // TLS reads in small pieces: they are taken from the socket in large ones.
+        let tcp = BufReader::with_capacity(GATHERED_BYTES_MAX, tcp);
         let tls = handshake(&TlsConnector::from(config), &self.edge, tcp).await?;
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
         let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
@@ -183,7 +187,7 @@ impl Keeper {
             .max_header_list_size(BULK_HEADER_BYTES_MAX)
             .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(BULK_PENDING_RESETS_MAX)
-            .handshake(Calm::client_with(tls, BULK_CALMNESS));
+            .handshake(Calm::client_with(Gathered::keeping(tls, GATHERED_BYTES_MAX), BULK_CALMNESS));
         let opened = timeout(BULK_OPEN_MAX, handshake).await.map_err(|_| "HTTP/2 took too long to stand")?;
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         Ok((opened.map_err(|error| error.to_string())?, lasts))

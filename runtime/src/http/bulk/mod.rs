@@ -16,6 +16,7 @@
 
 mod cores;
 mod edges;
+pub(super) mod gathered;
 
 use std::time::Duration;
 

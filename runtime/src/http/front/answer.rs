@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::header::{AGE, CONNECTION, HeaderName, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::header::{AGE, CONNECTION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -81,14 +81,11 @@ impl Body for FrontBody {
     }
 }
 
-/// An answer without a body, after which an HTTP/1.1 connection ends if `last`.
-pub(super) fn plain(status: StatusCode, version: Version, last: bool) -> Response<FrontBody> {
+/// An answer without a body.
+pub(super) fn plain(status: StatusCode) -> Response<FrontBody> {
     let mut response = Response::new(FrontBody::Empty);
     *response.status_mut() = status;
     response.headers_mut().insert(SERVER, EDGE);
-    if last && version != Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 
@@ -107,29 +104,24 @@ pub(super) fn unauthorized(version: Version) -> Response<FrontBody> {
 }
 
 /// Later, or at another edge. `number` spreads the clients over some seconds.
-pub(super) fn unavailable(version: Version, number: u64) -> Response<FrontBody> {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, version, false);
+pub(super) fn unavailable(number: u64) -> Response<FrontBody> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(2 + number % 7));
     response
 }
 
 /// Too much of what needs no credentials.
-pub(super) fn too_many(version: Version, seconds: u64) -> Response<FrontBody> {
-    let mut response = plain(StatusCode::TOO_MANY_REQUESTS, version, false);
+pub(super) fn too_many(seconds: u64) -> Response<FrontBody> {
+    let mut response = plain(StatusCode::TOO_MANY_REQUESTS);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
 /// The core went away with the request: what clients know as a reason to go to another edge.
 pub(super) fn next_hop_failed(version: Version) -> Response<FrontBody> {
-    let mut response = plain(StatusCode::BAD_GATEWAY, version, false);
+    let mut response = plain(StatusCode::BAD_GATEWAY);
     if version != Version::HTTP_2 {
         response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(b"Next Hop Connection Failed"));
     }
     response
-}
-
-/// Fields of ours that a core may add; what begins like them never reaches a client.
-pub(super) fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().starts_with(edgeway_http_proxy::carried::PREFIX)
 }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | accepts, shakes hands, serves HTTP/1.1 or HTTP/2 by ALPN |
+//! | `strict.rs` | HTTP/1.1 byte by byte, before it is parsed |
 //! | `vitals.rs` | deadlines of connections, looked at once a second |
 //! | `tokens.rs` | session tokens: which are good |
 //! | `request.rs` | one request: where it goes, whether it may, what of it is carried |
@@ -13,6 +14,7 @@
 
 mod answer;
 mod request;
+mod strict;
 mod tokens;
 mod vitals;
 
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use edgeway_http_proxy::limits::HEADER_FIELDS_MAX;
 use edgeway_model::NodeId;
 use edgeway_model::limits::TLS_HANDSHAKE_MAX;
 use edgeway_model::sign_in::SignInFact;
@@ -45,13 +48,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::answer::FrontBody;
+use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
 use self::vitals::{Guarded, Vitals};
 use super::bulk::Cores;
+use super::bulk::gathered::Gathered;
 use super::handle::FrontConfig;
 use super::limits::{
     CLIENT_CALMNESS, CONNECTION_BUFFER_BYTES, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX,
-    DRAIN_MAX, HANDSHAKES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, OPEN_ADDRESSES_MAX, OPEN_BURST_MAX, OPEN_PER_SECOND_MAX,
+    DRAIN_MAX, HANDSHAKES_MAX, HEAD_BYTES_MAX, OPEN_ADDRESSES_MAX, OPEN_BURST_MAX, OPEN_PER_SECOND_MAX,
     STREAM_WINDOW_BYTES, STREAMS_MAX, SWEEP_EVERY,
 };
 use super::{HttpFact, Teller};
@@ -255,16 +260,16 @@ impl Front {
 
 async fn serve_http1(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result<(), String> {
     let vitals = Rc::clone(&client.vitals);
-    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&vitals)));
+    let stream = Guarded::new(stream, Rc::clone(&vitals));
+    let io = TokioIo::new(Strict::new(stream.again(), Rc::clone(&vitals)));
     let connection = http1::Builder::new()
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
+        .max_headers(HEADER_FIELDS_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES)
         .title_case_headers(true)
         .serve_connection(io, service_fn(|request| answered(Rc::clone(&client), request)));
     let mut connection = pin!(connection);
     let mut leaving = false;
-    poll_fn(|context| {
+    let outcome = poll_fn(|context| {
         if vitals.poll_cut(context) {
             return Poll::Ready(Err("cut".to_owned()));
         }
@@ -272,16 +277,23 @@ async fn serve_http1(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(context).map_err(|error| error.to_string())
-    })
-    .await
+    });
+    let outcome = outcome.await;
+    if vitals.lingers() {
+        stream.linger().await;
+    }
+    outcome
 }
 
 async fn serve_http2(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result<(), String> {
     let vitals = Rc::clone(&client.vitals);
-    let io = Guarded::new(Calm::client_with(stream, CLIENT_CALMNESS), Rc::clone(&vitals));
+    let io = Guarded::new(
+        Calm::client_with(Gathered::new(stream, CONNECTION_BUFFER_BYTES), CLIENT_CALMNESS),
+        Rc::clone(&vitals),
+    );
     let connection = http2::Builder::new(Local)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(HEAD_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(CONNECTION_BUFFER_BYTES)

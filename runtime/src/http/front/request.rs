@@ -6,20 +6,22 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use edgeway_http_proxy::carried::{CLIENT, REASON, REQUEST};
-use edgeway_http_proxy::{Lane, Verb};
+use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
+use edgeway_http_proxy::cookie::session_cookies;
+use edgeway_http_proxy::head::{self, RequestLine, check_request};
+use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
+use edgeway_http_proxy::{Authorization, Lane, Verb};
+use edgeway_model::sign_in::UserName;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::super::bulk::{Core, Lost, Sent, send_all, strip_hop_by_hop};
+use super::super::bulk::{Core, Lost, Sent, send_all};
 use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_WAIT_MAX};
 use super::Client;
 use super::answer::{self, Carried, FrontBody};
@@ -34,7 +36,7 @@ struct Passed {
 /// Why a request was answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
-    Malformed,
+    Malformed(StatusCode),
     NoSuchPlace,
     Unauthorized,
     TooMany,
@@ -46,18 +48,22 @@ impl Client {
         let answering = self.vitals.answering();
         let version = request.version();
         let (parts, body) = request.into_parts();
+        if !body.is_end_stream() {
+            // It may be answered before all of it is here.
+            self.vitals.will_linger();
+        }
         if self.front.stopping.get() {
             self.front.count("https_stopping");
-            return answer::unavailable(version, self.front.number());
+            return answer::unavailable(self.front.number());
         }
         match self.look(&parts) {
-            Err(Refused::Malformed) => {
+            Err(Refused::Malformed(status)) => {
                 self.front.count("https_malformed");
-                answer::plain(StatusCode::BAD_REQUEST, version, true)
+                self.last(status, version)
             }
             Err(Refused::NoSuchPlace) => {
                 self.front.count("https_no_such_place");
-                answer::plain(StatusCode::NOT_FOUND, version, false)
+                answer::plain(StatusCode::NOT_FOUND)
             }
             Err(Refused::Unauthorized) => {
                 self.front.count("https_unauthorized");
@@ -65,11 +71,11 @@ impl Client {
             }
             Err(Refused::TooMany) => {
                 self.front.count("https_too_many");
-                answer::too_many(version, 10)
+                answer::too_many(10)
             }
             Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
                 self.front.count("https_body_too_large");
-                answer::plain(StatusCode::PAYLOAD_TOO_LARGE, version, true)
+                self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
             }
             Ok(passed) => self.carry(&passed, parts, body, answering).await,
         }
@@ -77,17 +83,14 @@ impl Client {
 
     /// Whether it may pass. What is looked at is the request itself, so that nothing is asked of a core.
     fn look(&self, parts: &http::request::Parts) -> Result<Passed, Refused> {
-        if !is_plain(parts) {
-            return Err(Refused::Malformed);
-        }
+        self.check(parts).map_err(Refused::Malformed)?;
         let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let lane = Lane::parse(path).map_err(|_| Refused::NoSuchPlace)?;
         let open = match &lane {
             Lane::Small { verb: Verb::GetEdgeSso | Verb::Authorize | Verb::AccessToken, .. } => true,
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
-        let offered = session_cookies(&parts.headers);
-        if let Some(claims) = self.front.tokens.check(offered, &mut self.remembered.borrow_mut()) {
+        if let Some(claims) = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut()) {
             return Ok(Passed { user: claims.subject.user.as_str().to_owned() });
         }
         if let Some(user) = shown(&parts.headers) {
@@ -102,6 +105,39 @@ impl Client {
         Ok(Passed { user: self.address.to_string() })
     }
 
+    /// The last answer on this connection: where the next request begins is not known.
+    fn last(&self, status: StatusCode, version: Version) -> Response<FrontBody> {
+        let mut response = answer::plain(status);
+        if version != Version::HTTP_2 {
+            self.vitals.will_linger();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// HTTP/1.1 was checked before it was parsed; HTTP/2 is checked now.
+    fn check(&self, parts: &http::request::Parts) -> Result<(), StatusCode> {
+        if parts.version == Version::HTTP_2 {
+            let line = RequestLine {
+                method: parts.method.as_str(),
+                target: parts.uri.path_and_query().map_or("", PathAndQuery::as_str),
+                authority: parts.uri.authority().map(Authority::as_str),
+                version: head::Version::Http2,
+            };
+            let fields = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let status = |fault: head::HeadFault| StatusCode::from_u16(fault.status());
+            return check_request(line, fields)
+                .map(drop)
+                .map_err(|fault| status(fault).unwrap_or(StatusCode::BAD_REQUEST));
+        }
+        // The request that stands for one that was refused; and nobody changes protocols here.
+        if !parts.uri.path().starts_with('/') || parts.headers.contains_key(UPGRADE) {
+            let status = self.vitals.refused().and_then(|status| StatusCode::from_u16(status).ok());
+            return Err(status.unwrap_or(StatusCode::BAD_REQUEST));
+        }
+        Ok(())
+    }
+
     /// Carries it to the first core that takes it.
     async fn carry(
         self: &Rc<Self>,
@@ -113,7 +149,7 @@ impl Client {
         let (version, number) = (parts.version, self.front.number());
         let Some(mut head) = self.head(parts, number) else {
             self.front.count("https_malformed");
-            return answer::plain(StatusCode::BAD_REQUEST, version, true);
+            return self.last(StatusCode::BAD_REQUEST, version);
         };
         let mut cores = self.front.cores.ranked(&passed.user).into_iter().peekable();
         let mut body = Some(body).filter(|body| !body.is_end_stream());
@@ -125,11 +161,11 @@ impl Client {
                 Ok(asked) => return self.pass_on(asked, version, answering),
                 Err(Failed::Client(status)) => {
                     self.front.count("https_body_refused");
-                    return answer::plain(status, version, true);
+                    return self.last(status, version);
                 }
                 Err(Failed::Late) => {
                     self.front.count("https_core_late");
-                    return answer::plain(StatusCode::GATEWAY_TIMEOUT, version, false);
+                    return answer::plain(StatusCode::GATEWAY_TIMEOUT);
                 }
                 Err(Failed::Lost(lost)) => {
                     tracing::debug!(core = %core.node(), "a request was not answered: {lost:?}");
@@ -145,7 +181,7 @@ impl Client {
             }
         }
         self.front.count("https_no_core");
-        answer::unavailable(version, number)
+        answer::unavailable(number)
     }
 
     /// The head as a core gets it.
@@ -198,13 +234,21 @@ impl Client {
             return answer::next_hop_failed(version);
         }
         let reason = parts.headers.remove(REASON);
-        let ours: Vec<_> = parts.headers.keys().filter(|name| answer::is_ours(name)).cloned().collect();
+        let last = parts.headers.remove(CLOSE).is_some();
+        let options = ConnectionOptions::default();
+        let ours: Vec<_> =
+            parts.headers.keys().filter(|name| !passes_outward(name.as_str(), &options)).cloned().collect();
         for name in ours {
             parts.headers.remove(name);
         }
-        strip_hop_by_hop(&mut parts.headers);
         if version != Version::HTTP_2 {
             parts.version = Version::HTTP_11;
+            if last {
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if parts.status == StatusCode::UNAUTHORIZED {
+                // Said although it goes without saying: clients know it so.
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
             if let Some(reason) = reason.and_then(|text| hyper::ext::ReasonPhrase::try_from(text.as_bytes()).ok()) {
                 parts.extensions.insert(reason);
             }
@@ -305,13 +349,6 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Origin form, and nothing that asks for another protocol.
-fn is_plain(parts: &http::request::Parts) -> bool {
-    let target = parts.version == Version::HTTP_2 || parts.uri.scheme().is_none() && parts.uri.authority().is_none();
-    let method = parts.method != Method::CONNECT && parts.method != Method::TRACE;
-    target && method && parts.uri.path().starts_with('/') && !parts.headers.contains_key(UPGRADE)
-}
-
 fn copy_of(head: &Request<()>) -> Request<()> {
     let mut copy = Request::new(());
     *copy.uri_mut() = head.uri().clone();
@@ -323,37 +360,25 @@ fn copy_of(head: &Request<()>) -> Request<()> {
 
 /// Takes out what ends here, and what only our own tiers may say.
 fn clean(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    let ours = |name: &HeaderName| {
-        let name = name.as_str();
-        name.starts_with(edgeway_http_proxy::carried::PREFIX) || name.starts_with("x-forwarded") || name == "forwarded"
-    };
-    let ours: Vec<_> = headers.keys().filter(|name| ours(name)).cloned().collect();
-    for name in ours {
+    let fields = headers.get_all(CONNECTION).into_iter().map(HeaderValue::as_bytes);
+    // No checked head has more of them than can be held.
+    let options = ConnectionOptions::read(fields).unwrap_or_default();
+    let ends: Vec<_> = headers.keys().filter(|name| !passes_inward(name.as_str(), &options)).cloned().collect();
+    for name in ends {
         headers.remove(name);
     }
 }
 
 /// The session tokens that are offered.
-fn session_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let fields = headers.get_all(COOKIE).into_iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().strip_prefix("X-Auth="))
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    session_cookies(headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes))
 }
 
 /// Whether credentials are shown, and whose, if that can be read.
 #[expect(clippy::option_option, reason = "credentials without a name are credentials")]
 fn shown(headers: &HeaderMap) -> Option<Option<String>> {
-    let field = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, rest) = field.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(None);
+    match Authorization::parse(headers.get(AUTHORIZATION)?.as_bytes()).ok()? {
+        Authorization::Basic { user, .. } => Some(UserName::new(&user).map(|user| user.as_str().to_owned())),
+        Authorization::Bearer(_) => Some(None),
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = STANDARD_NO_PAD.decode(rest.trim().trim_end_matches('=')).ok();
-    let user =
-        decoded.and_then(|pair| Some(String::from_utf8_lossy(pair.split(|byte| *byte == b':').next()?).to_lowercase()));
-    Some(user)
 }

@@ -8,16 +8,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-use super::super::limits::{HEAD_WITHIN, IDLE_MAX, READ_BYTES_PER_SECOND_MIN, STALLED_MAX};
+use super::super::limits::{
+    HEAD_WITHIN, IDLE_MAX, LINGER_BYTES_MAX, LINGER_MAX, READ_BYTES_PER_SECOND_MIN, STALLED_MAX,
+};
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
 pub(super) struct Vitals {
     opened: Instant,
-    /// When the client was heard last.
-    heard: Cell<Instant>,
     /// Since when a request's head is incomplete.
     head_since: Cell<Option<Instant>>,
     /// Requests being answered.
@@ -33,6 +33,10 @@ pub(super) struct Vitals {
     taken: Cell<u64>,
     /// Answers on their way, and when each has moved last.
     moving: RefCell<Vec<Rc<Cell<Instant>>>>,
+    /// The status of what was refused before it was a request.
+    refused: Cell<Option<u16>>,
+    /// Whether the client may still be sending when we close.
+    lingers: Cell<bool>,
     cut: Cell<bool>,
     leaving: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -74,7 +78,6 @@ impl Vitals {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             opened: now,
-            heard: Cell::new(now),
             head_since: Cell::new(None),
             answering: Cell::new(0),
             idle_since: Cell::new(now),
@@ -83,6 +86,8 @@ impl Vitals {
             waited: Cell::default(),
             taken: Cell::new(0),
             moving: RefCell::default(),
+            refused: Cell::new(None),
+            lingers: Cell::new(false),
             cut: Cell::new(false),
             leaving: Cell::new(false),
             task: RefCell::default(),
@@ -104,13 +109,31 @@ impl Vitals {
     }
 
     /// The head of a request has begun, or is whole.
-    #[expect(dead_code, reason = "the strict reader of HTTP/1.1 is the next step")]
     pub(super) fn head(&self, incomplete: bool) {
         match (incomplete, self.head_since.get()) {
             (true, None) => self.head_since.set(Some(Instant::now())),
             (false, Some(_)) => self.head_since.set(None),
             (true, Some(_)) | (false, None) => {}
         }
+    }
+
+    /// What came is no request.
+    pub(super) fn refuse(&self, status: u16) {
+        self.refused.set(Some(status));
+    }
+
+    /// The connection ends, and the client may still be sending.
+    pub(super) fn will_linger(&self) {
+        self.lingers.set(true);
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.get()
+    }
+
+    /// With what it is answered.
+    pub(super) fn refused(&self) -> Option<u16> {
+        self.refused.get()
     }
 
     /// Which deadline has passed.
@@ -192,37 +215,56 @@ impl Vitals {
     }
 }
 
-/// A connection whose reading and writing is noted.
+/// A connection whose writing is noted. It outlives whoever serves it, for the sake of [`Guarded::linger`].
 pub(super) struct Guarded<T> {
-    inner: T,
+    inner: Rc<RefCell<T>>,
     vitals: Rc<Vitals>,
 }
 
 impl<T> Guarded<T> {
     pub(super) fn new(inner: T, vitals: Rc<Vitals>) -> Self {
-        Self { inner, vitals }
+        Self { inner: Rc::new(RefCell::new(inner)), vitals }
+    }
+
+    /// The same connection once more.
+    pub(super) fn again(&self) -> Self {
+        Self { inner: Rc::clone(&self.inner), vitals: Rc::clone(&self.vitals) }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Guarded<T> {
+    /// A client that was refused in the middle of what it sends is heard out for a moment: a socket that is closed
+    /// with unread bytes is reset, and the reset overtakes the answer (RFC 9112 §9.6).
+    pub(super) async fn linger(mut self) {
+        let heard = async {
+            let mut piece = vec![0; 16 * 1024];
+            let mut left = LINGER_BYTES_MAX;
+            while left > 0 {
+                match self.read(&mut piece).await {
+                    Ok(count) if count > 0 => left = left.saturating_sub(count),
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER_MAX, heard).await;
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.inner).poll_read(context, buf);
-        if read.is_ready() {
-            self.vitals.heard.set(Instant::now());
-        }
-        read
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner.borrow_mut()).poll_read(context, buf)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write(context, bytes);
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut *self.inner.borrow_mut()).poll_write(context, bytes);
         self.vitals.wrote(&wrote);
         wrote
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self.inner.borrow_mut()).poll_flush(context);
         match &flushed {
             Poll::Ready(Ok(())) => self.vitals.flowed(),
             Poll::Ready(Err(_)) => {}
@@ -231,21 +273,76 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner.borrow_mut()).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write_vectored(context, bytes);
+        let wrote = Pin::new(&mut *self.inner.borrow_mut()).poll_write_vectored(context, bytes);
         self.vitals.wrote(&wrote);
         wrote
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.borrow().is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(vitals: &Vitals, seconds: u64) -> Option<&'static str> {
+        vitals.overdue(vitals.opened + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_or_half_a_head_is_cut() {
+        let vitals = Rc::new(Vitals::new(Instant::now()));
+        assert_eq!((after(&vitals, 9), after(&vitals, 10)), (None, Some("https_cut_silent")));
+        drop(vitals.answering());
+        assert_eq!((after(&vitals, 59), after(&vitals, 61)), (None, Some("https_cut_idle")));
+        vitals.head(true);
+        assert_eq!((after(&vitals, 9), after(&vitals, 11)), (None, Some("https_cut_slow_head")));
+        vitals.head(false);
+        assert_eq!(after(&vitals, 11), None);
+    }
+
+    #[test]
+    fn an_answer_that_takes_its_time_is_waited_for() {
+        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let _answering = vitals.answering();
+        assert_eq!(after(&vitals, 3_600), None);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut_and_one_that_takes_a_little_a_little_later() {
+        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let _answering = vitals.answering();
+        vitals.wrote(&Poll::Pending);
+        assert_eq!((after(&vitals, 29), after(&vitals, 31)), (None, Some("https_cut_slow_read")));
+        // It has kept us waiting for 25 s, took 2 KB, and does so again.
+        vitals.wrote(&Poll::Ready(Ok(2_000)));
+        vitals.waited.set(Duration::from_secs(25));
+        assert_eq!(after(&vitals, 31), None);
+        vitals.wrote(&Poll::Pending);
+        assert_eq!((after(&vitals, 5), after(&vitals, 9)), (None, Some("https_cut_slow_read")));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_move_is_noticed_among_others() {
+        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let (_answering, still) = (vitals.answering(), vitals.moving());
+        let moving = vitals.moving();
+        assert_eq!(after(&vitals, 50), None);
+        moving.moved();
+        assert_eq!(after(&vitals, 61), Some("https_cut_stalled"));
+        drop(still);
+        moving.moved.set(vitals.opened + Duration::from_secs(30));
+        assert_eq!(after(&vitals, 61), None);
     }
 }

@@ -158,7 +158,7 @@ fn request(method: &str, uri: &str, routes: &[String], via: &str) -> String {
     let routes: String = routes.iter().map(|route| format!("Route: <{route}>\r\n")).collect();
     format!(
         "{method} {uri} SIP/2.0\r\nv: SIP/2.0/{via};branch=z9hG4bKone , SIP/2.0/UDP 192.0.2.77;branch=z9hG4bKtwo\r\n\
-         {routes}f : \"A, B\" <sip:a@example.com>;tag=1\r\nTO: <sip:b@example.com>\r\ni:call-1\r\nCSeq: 7 {method}\r\n\
+         {routes}f : \"A, B\" <sip:alice@example.com>;tag=1\r\nTO: <sip:alice@example.com>\r\ni:call-1\r\nCSeq: 7 {method}\r\n\
          Record-Route: <sip:192.0.2.88;lr>\r\nmax-forwards : 30\r\n\
          m: <sip:a@192.168.1.2:5061;transport=tls;pn-prid=00fc;pn-provider=x>;+u.sip!serialno.ccm.cisco.com=A1;video\r\n\
          Content-Length: 0\r\n\r\n"

@@ -5,6 +5,7 @@ mod bodies;
 mod dialogs;
 mod headers;
 mod hostile;
+mod identity;
 mod register;
 mod registrars;
 mod rig;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
+use edgeway_link::{Decoder, Frame, Hello};
 use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
 use edgeway_model::sign_in::SignInFact;
@@ -20,6 +21,9 @@ use edgeway_sip::{Message, Stun};
 pub(crate) const REGISTRAR: &str = "10.0.0.5:5060";
 /// Where clients come from.
 pub(crate) const CLIENT: &str = "203.0.113.7:58980";
+
+/// The link of the second edge.
+const SECOND: LinkId = LinkId(50);
 
 /// What the name system says.
 pub(crate) type Zone = BTreeMap<DnsQuery, DnsAnswer>;
@@ -65,6 +69,8 @@ pub(crate) struct Rig {
     told: Vec<(At, SignInFact)>,
     /// All that has crossed the links towards the edge.
     pub(crate) to_edge: Vec<u8>,
+    /// What the first core says to an edge of which there is nothing but its words.
+    to_second_edge: Decoder,
 }
 
 impl Rig {
@@ -123,6 +129,7 @@ impl Rig {
             inside_silent: false,
             told: Vec::new(),
             to_edge: Vec::new(),
+            to_second_edge: Decoder::default(),
         };
         let unix_ms = 1_800_000_000_000;
         rig.feed(At::Edge, Input::WallClock { unix_ms });
@@ -190,6 +197,46 @@ impl Rig {
     pub(crate) fn forge(&mut self, core: usize, bytes: Bytes) {
         let event = LinkEvent::Received { bytes };
         self.feed(At::Core(core), Input::Link { link: Self::link(core), event });
+    }
+
+    /// A second edge is linked to the first core, and taken: it says whatever a test likes.
+    pub(crate) fn connect_second_edge(&mut self) {
+        let address = "198.51.100.2:40000".parse().expect("an address");
+        let peer = NodeId::new("edge2").expect("a name");
+        let hello = Hello {
+            version: edgeway_link::limits::VERSION,
+            version_min: edgeway_link::limits::VERSION_MIN,
+            node: peer.clone(),
+            role: Role::Edge,
+            boot: 2,
+            wall_ms: 0,
+            stun_keepalive: true,
+            contact: "192.0.2.200:5061".to_owned(),
+            domains: Vec::new(),
+        };
+        self.feed(
+            At::Core(0),
+            Input::Link { link: SECOND, event: LinkEvent::Opened { peer, role: Role::Edge, address } },
+        );
+        self.second_edge_says(&Frame::Hello(hello));
+    }
+
+    /// A client of the second edge has written this, if one believes it.
+    pub(crate) fn second_edge_writes(&mut self, flow: FlowId, sip: impl Into<Bytes>) {
+        let peer = "203.0.113.8:40000".parse().expect("an address");
+        self.second_edge_says(&Frame::FromClient { flow, peer, sip: sip.into() });
+    }
+
+    fn second_edge_says(&mut self, frame: &Frame) {
+        let bytes = frame.encode();
+        self.feed(At::Core(0), Input::Link { link: SECOND, event: LinkEvent::Received { bytes } });
+    }
+
+    /// What the first core has sent for clients of the second edge.
+    pub(crate) fn second_edge_reads(&mut self) -> Vec<Message> {
+        let frames = std::iter::from_fn(|| self.to_second_edge.poll_frame().expect("our own frames are legal"));
+        let sip = |frame| if let Frame::ToClient { sip } = frame { Some(sip) } else { None };
+        frames.filter_map(sip).map(|sip| Message::parse(sip).expect("what the core writes parses")).collect()
     }
 
     /// What a node has told its HTTP side, and nobody has read.
@@ -372,6 +419,9 @@ impl Rig {
             (At::Edge, Output::Flow { flow, command }) => self.obey_client(flow, command),
             (At::Core(index), Output::Flow { flow, command }) => self.obey_stream(index, flow, command, inputs),
             (_, Output::Link { link, command: LinkCommand::Send { bytes } }) => {
+                if link == SECOND {
+                    return self.to_second_edge.push(bytes);
+                }
                 if link.0 >= 100 {
                     let (one, other) = ((link.0 - 100) / 10, (link.0 - 100) % 10);
                     let ends = [one, other].map(|end| At::Core(usize::try_from(end).expect("few")));

@@ -13,12 +13,15 @@ pub(crate) struct Leg {
     pub(crate) remote: Option<String>,
     pub(crate) routes: Vec<String>,
     pub(crate) target: String,
+    /// User parts of the two addresses.
+    names: [String; 2],
     via: String,
     cseq: u32,
 }
 
 impl Leg {
-    /// Nothing sent yet. `via` is the transport and address of the sender, `local` its tag and user.
+    /// Nothing sent yet. `via` is the transport and address of the sender, `local` its tag. The tags of alice's
+    /// begin with her name.
     pub(crate) fn new(call_id: &str, via: &str, local: &str, target: &str) -> Self {
         Self {
             call_id: call_id.to_owned(),
@@ -26,6 +29,7 @@ impl Leg {
             remote: None,
             routes: Vec::new(),
             target: target.to_owned(),
+            names: [if local.starts_with("alice") { "alice" } else { "me" }, "you"].map(str::to_owned),
             via: via.to_owned(),
             cseq: 0,
         }
@@ -48,6 +52,8 @@ impl Leg {
         let target = request.contacts().next().map_or("sip:nobody@invalid", |contact| contact.uri);
         let mut leg = Self::new(request.call_id(), via, local, target);
         leg.remote = request.from_tag().map(str::to_owned);
+        leg.names = [request.to(), request.from()]
+            .map(|address| address.parsed_uri().and_then(|uri| uri.user.map(str::to_owned)).unwrap_or_default());
         leg.routes = uris(request, Name::RecordRoute);
         leg
     }
@@ -72,10 +78,11 @@ impl Leg {
         for route in &self.routes {
             let _ = write!(text, "Route: <{route}>\r\n");
         }
+        let [me, you] = &self.names;
         let remote = self.remote.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let _ = write!(
             text,
-            "From: <sip:me@example.com>;tag={}\r\nTo: <sip:you@example.com>{remote}\r\nCall-ID: {}\r\n\
+            "From: <sip:{me}@example.com>;tag={}\r\nTo: <sip:{you}@example.com>{remote}\r\nCall-ID: {}\r\n\
              CSeq: {} {method}\r\nContact: <sip:me@{};transport={}>\r\n{lines}Content-Length: {}\r\n\r\n{body}",
             self.local,
             self.call_id,

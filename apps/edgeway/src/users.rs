@@ -1,0 +1,69 @@
+//! `edgeway users`: ends what signed-in users have, and edits the users file.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use edgeway_model::sign_in::{Deployment, UserName};
+use serde_json::{Value, json};
+
+use crate::commands::{Failure, ask, finish};
+use crate::users_file::{self, FileCommand};
+
+/// Users who sign in, and the users file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UsersCommand {
+    /// Ends a user's session tokens and cached credentials at once, at every core and edge.
+    #[command(
+        after_help = "Examples:\n  edgeway users revoke alice\n  edgeway users revoke alice --deployment staging"
+    )]
+    Revoke(Who),
+    /// Forgets a user's cached credentials at this core: the next sign-in asks whoever checks them. Tokens stay good.
+    #[command(after_help = "Examples:\n  edgeway users purge alice\n  edgeway users purge alice --deployment staging")]
+    Purge(Who),
+    #[command(flatten)]
+    File(FileCommand),
+}
+
+/// A user, at a core.
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// The user's name.
+    user: String,
+    /// The user's deployment.
+    #[arg(long, default_value = Deployment::DEFAULT)]
+    deployment: String,
+    /// The core's settings file.
+    #[arg(long, default_value = "/etc/edgeway/core.toml")]
+    config: PathBuf,
+}
+
+pub(crate) fn run(command: &UsersCommand) -> ExitCode {
+    finish(match command {
+        UsersCommand::Revoke(who) => revoke(who),
+        UsersCommand::Purge(who) => purge(who),
+        UsersCommand::File(command) => users_file::run(command),
+    })
+}
+
+fn revoke(who: &Who) -> Result<(), Failure> {
+    ask_about(who, "users/revoke")?;
+    println!("{}: tokens issued until now hold no longer, and nothing of the user is cached", who.user);
+    Ok(())
+}
+
+fn purge(who: &Who) -> Result<(), Failure> {
+    let answer = ask_about(who, "users/purge")?;
+    let was_there = answer.get("purged").and_then(Value::as_bool).unwrap_or_default();
+    let text = if was_there { "nothing of the user is cached any more" } else { "nothing of the user was cached" };
+    println!("{}: {text} at this core", who.user);
+    Ok(())
+}
+
+fn ask_about(who: &Who, path: &str) -> Result<Value, Failure> {
+    let usage = |text: String| Failure(2, text);
+    UserName::new(&who.user).ok_or_else(|| usage(format!("{:?} is no name of a user", who.user)))?;
+    Deployment::new(&who.deployment).ok_or_else(|| usage(format!("{:?} is no deployment", who.deployment)))?;
+    let config: &Path = &who.config;
+    ask(config, path, &json!({ "user": who.user, "deployment": who.deployment }))
+}

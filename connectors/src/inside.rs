@@ -1,0 +1,349 @@
+//! What a core does with the requests that edges carry to it: the small lane, and the descriptor lane through
+//! sign-in and the allow list to the reverse proxy. Nothing of what an edge says of a client is believed: the token
+//! is looked at again, and so is everything else.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use edgeway_config::settings::CoreSettings;
+use edgeway_config::sign_in::AuthoritySettings;
+use edgeway_http_proxy::lane::{Lane, Scheme};
+use edgeway_http_proxy::{Authorization, carried};
+use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
+use edgeway_model::zones::{Challenge, DeploymentZones};
+use edgeway_model::{NodeId, Secret};
+use edgeway_policy::allow_list::{Denial, Wanted};
+use edgeway_runtime::clock::{Clock, unix_ms};
+use edgeway_runtime::dns::Resolver;
+use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
+use edgeway_runtime::pki::shared_secret;
+use edgeway_runtime::service;
+use http::header::HeaderValue;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+
+use crate::allowed::InForce;
+use crate::authorities::{Authorities, Needs};
+use crate::discovery::{self, Discovery};
+use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target, Trust};
+use crate::sign_in::answers;
+use crate::sign_in::counters as count;
+use crate::sign_in::desk::{Desk, Now, Place};
+use crate::sign_in::kept::Kept;
+use crate::sign_in::keys::Keys;
+use crate::sign_in::limits::SWEEP_MIN;
+use crate::sign_in::services::{Services, srv_by};
+use crate::sign_in::small::{Small, signed};
+use crate::sign_in::who::Shown;
+
+/// The inside of a core.
+pub struct CoreInside {
+    desk: Rc<Desk>,
+    small: Small,
+    allowed: InForce,
+    /// `None` where nobody can sign in: then nothing is carried anywhere.
+    proxy: Option<Proxy>,
+    client: Option<HttpClient>,
+    trusts: Trusts,
+    discovery: Rc<Discovery>,
+    kept: Kept,
+    teller: Teller,
+    deployments: Vec<Deployment>,
+}
+
+/// Makes the inside of a core, on the HTTP thread.
+#[must_use]
+pub fn make(settings: CoreSettings) -> MakeInside {
+    Box::new(move |teller| Ok(CoreInside::new(&settings, teller)?))
+}
+
+impl CoreInside {
+    /// Reads the files the settings name, and starts what goes on by itself; on the HTTP thread.
+    ///
+    /// # Errors
+    /// In the operator's words.
+    pub fn new(settings: &CoreSettings, teller: Teller) -> Result<Rc<Self>, String> {
+        let resolver = Resolver::new(settings.sip.dns_servers.clone());
+        let lab = on_this_machine(settings);
+        let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
+        let trusts = Trusts::load(settings)?;
+        let client = trusts.default.clone().map(|trust| HttpClient::new(resolver.clone(), trust, lab));
+        let asked_again = Rc::clone(&discovery);
+        let needs = Needs {
+            servers: discovery.current(),
+            fetch_keys: Rc::new(move |deployment| Box::pin(Rc::clone(&asked_again).fetch_keys(deployment))),
+            http: client.clone(),
+            resolver: resolver.clone(),
+            teller: teller.clone(),
+        };
+        let authorities = Authorities::new(settings, &needs).map_err(|fault| fault.to_string())?;
+        let keys = Keys::new(&secret(settings)?)?;
+        let clock = Clock::start();
+        let clocks = Rc::new(move || Now { moment: clock.now(), unix_ms: unix_ms() });
+        let zones = discovery::deployments(settings);
+        let places = zones.iter().filter_map(|one| place(one, &authorities));
+        let desk = Rc::new(Desk::new(&settings.sign_in, places, keys, clocks, teller.clone()));
+        let kept = Kept::new(Path::new(&settings.state_dir));
+        if signs_in(settings) {
+            kept.load(&desk, &teller)?;
+        }
+        let services = Services::new(discovery.current(), srv_by(resolver));
+        let inside = Rc::new(Self {
+            small: Small::new(Rc::clone(&desk), services, &settings.deployments),
+            allowed: InForce::new(settings, discovery.current())?,
+            proxy: client.clone().map(|client| Proxy::new(client, settings.node.clone())),
+            client,
+            trusts,
+            kept,
+            deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
+            desk,
+            discovery,
+            teller,
+        });
+        inside.discovery.start();
+        let (swept, every) = (Rc::downgrade(&inside), settings.sign_in.credentials_cleanup_interval.max(SWEEP_MIN));
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(inside) = swept.upgrade() else { return };
+                inside.desk.sweep();
+            }
+        });
+        Ok(inside)
+    }
+
+    async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
+        if let Some(client) = &self.client {
+            self.trusts.follow(&self.discovery, client);
+        }
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        match Lane::parse(path) {
+            Ok(Lane::Small { domain, verb, query }) => self.small.serve(&edge, &domain, verb, &query, &head).await,
+            Ok(Lane::Descriptor { domain, scheme, host, port, path }) => {
+                let there = There { https: scheme == Scheme::Https, host, port, path };
+                self.descriptor(edge, &domain, there, head, body).await
+            }
+            Err(_) => answers::plain(StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// Signed in, allowed, carried; or one word why not.
+    async fn descriptor(&self, edge: NodeId, domain: &str, there: There, head: Parts, body: Body) -> Response<Body> {
+        let deployment = match self.small.deployment(domain) {
+            Ok(deployment) => deployment,
+            Err(answer) => return *answer,
+        };
+        let mut shown = Shown::read(&self.desk, deployment, &head.headers);
+        let subject = match self.subject(deployment, &mut shown).await {
+            Ok(subject) => subject,
+            Err(answer) => return *answer,
+        };
+        let list = self.allowed.list();
+        let wanted = Wanted {
+            deployment: &subject.deployment,
+            user: Some(&subject.user),
+            method: head.method.as_str(),
+            https: there.https,
+            host: &there.host,
+            port: there.port,
+            path: &there.path,
+        };
+        let onward = match list.decide(wanted) {
+            // Everything from the answer, nothing from the question.
+            Ok(allowed) => Onward {
+                target: Target { https: allowed.https, host: allowed.host.to_owned(), port: allowed.port },
+                path: allowed.path.into_owned(),
+            },
+            Err(denial) => {
+                tracing::debug!(%denial, host = there.host, port = there.port, "not on the HTTP server allow list");
+                self.count(if denial == Denial::NotOwn { count::NOT_SELF } else { count::NOT_ALLOWED });
+                return answers::forbidden();
+            }
+        };
+        let Some(proxy) = &self.proxy else { return answers::forbidden() };
+        let facts = ClientFacts { edge, address: shown.address, request: request_id(&head.headers) };
+        proxy.forward(&onward, Request::from_parts(head, body), &facts).await
+    }
+
+    /// Whose request it is: of the holder of a good token, or of who signs in with it.
+    async fn subject(&self, deployment: &Deployment, shown: &mut Shown) -> Result<Subject, Box<Response<Body>>> {
+        let Some(claims) = &shown.token else {
+            if shown.foreign && shown.authorization.is_none() {
+                // Somebody's, but of another deployment: nothing of this one is theirs.
+                return Err(Box::new(answers::forbidden()));
+            }
+            return Ok(signed(shown.sign_in(&self.desk, deployment).await)?.subject.clone());
+        };
+        // What goes to the server inside is of the same user, or somebody lends a token.
+        let basic = matches!(shown.authorization, Some(Authorization::Basic { .. }));
+        if basic && shown.named().is_none_or(|user| user != claims.subject.user) {
+            self.count(count::NOT_SELF);
+            return Err(Box::new(answers::forbidden()));
+        }
+        Ok(claims.subject.clone())
+    }
+
+    async fn operated(self: Rc<Self>, path: String, question: Value) -> Result<Value, String> {
+        match path.as_str() {
+            "users/revoke" => {
+                let subject = self.asked_about(&question)?;
+                let revocation = self.desk.revoke(&subject);
+                self.kept.store(&self.desk).await?;
+                Ok(json!({ "revoked": true, "before_ms": revocation.before_ms }))
+            }
+            "users/purge" => Ok(json!({ "purged": self.desk.purge(&self.asked_about(&question)?) })),
+            "status" => {
+                let (credentials, revocations) = self.desk.held();
+                let rules = self.allowed.list().rules().len();
+                Ok(json!({ "credentials": credentials, "revocations": revocations.len(), "allow_rules": rules }))
+            }
+            "allow-list" => Ok(self.list()),
+            _ if path == "servers" || path.starts_with("servers/") => {
+                Rc::clone(&self.discovery).operate(path, question).await
+            }
+            _ => Err(format!("there is no {path}")),
+        }
+    }
+
+    fn list(&self) -> Value {
+        let list = self.allowed.list();
+        let rules = list.rules().iter().map(|rule| {
+            json!({
+                "url": format!("{}{}", rule.origin(), rule.path),
+                "deployment": rule.deployment.as_str(),
+                "methods": rule.methods,
+                "match_type": match rule.match_type {
+                    edgeway_policy::allow_list::MatchType::Exact => "exact",
+                    edgeway_policy::allow_list::MatchType::Prefix => "prefix",
+                },
+                "description": rule.description,
+                "automatic": rule.automatic,
+            })
+        });
+        json!({ "rules": rules.collect::<Vec<_>>() })
+    }
+
+    /// The user an operator means.
+    fn asked_about(&self, question: &Value) -> Result<Subject, String> {
+        let text = |name: &str| question.get(name).and_then(Value::as_str);
+        let user = text("user").and_then(UserName::new).ok_or("which user? Give a name without a colon or a slash")?;
+        let deployment = text("deployment").unwrap_or(Deployment::DEFAULT);
+        let known = self.deployments.iter().find(|one| one.as_str() == deployment);
+        let deployment = known.ok_or_else(|| format!("there is no deployment {deployment}"))?.clone();
+        Ok(Subject { deployment, user })
+    }
+
+    fn count(&self, what: &'static str) {
+        self.teller.tell(HttpFact::Counted(what));
+    }
+}
+
+impl Inside for CoreInside {
+    fn serve(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> LocalFuture<'static, Response<Body>> {
+        Box::pin(self.answer(edge, request))
+    }
+
+    fn told(&self, fact: SignInFact) {
+        self.desk.told(&fact);
+        self.small.told(&fact);
+        if matches!(fact, SignInFact::Revoked(_)) {
+            self.kept.store_soon(&self.desk);
+        }
+    }
+
+    fn operate(self: Rc<Self>, path: String, question: Value) -> LocalFuture<'static, Result<Value, String>> {
+        Box::pin(self.operated(path, question))
+    }
+}
+
+/// Where a descriptor leads, as the client wrote it.
+struct There {
+    https: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// Whether there is anything to sign in to, or to carry requests to.
+fn signs_in(settings: &CoreSettings) -> bool {
+    let uc = &settings.uc;
+    let servers = !(uc.unified_cm.is_empty() && uc.im_and_presence.is_empty() && uc.unity.is_empty());
+    servers || settings.deployments.iter().any(|one| one.oauth || one.authority != AuthoritySettings::None)
+}
+
+/// The secret of the key file; where nobody signs in there is no file, and the secret is as good as none.
+fn secret(settings: &CoreSettings) -> Result<Secret<32>, String> {
+    if signs_in(settings) {
+        return shared_secret(Path::new(&settings.sign_in.key_file)).map_err(|error| error.to_string());
+    }
+    service::seed().map(Secret::new).map_err(|fault| fault.to_string())
+}
+
+fn place(zones: &DeploymentZones, authorities: &Authorities) -> Option<Place> {
+    let realm = match &zones.challenge {
+        Challenge::Core { realm } => Some(realm.clone()),
+        Challenge::Registrar => None,
+    };
+    Some(Place::new(zones.deployment.clone(), authorities.of(&zones.deployment)?, realm))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(carried::REQUEST).map(HeaderValue::to_str)?.ok()?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+/// Whether all of this core's SIP is on this machine: in a lab, where servers inside are here, too. Elsewhere no name
+/// leads to this machine.
+fn on_this_machine(settings: &CoreSettings) -> bool {
+    !settings.sip.listen.is_empty() && settings.sip.listen.iter().all(|address| address.ip().is_loopback())
+}
+
+/// Whom the reverse proxy trusts: what holds for all servers, and what the operator says of single UC servers,
+/// whose nodes discovery knows.
+struct Trusts {
+    default: Option<Trust>,
+    own: Vec<(String, Trust)>,
+    followed: std::cell::Cell<Option<u64>>,
+}
+
+impl Trusts {
+    fn load(settings: &CoreSettings) -> Result<Self, String> {
+        let servers = || {
+            let uc = &settings.uc;
+            uc.unified_cm.iter().chain(&uc.im_and_presence).chain(&uc.unity)
+        };
+        if !signs_in(settings) {
+            return Ok(Self { default: None, own: Vec::new(), followed: std::cell::Cell::new(None) });
+        }
+        let default = Trust::load(settings.http.ca.as_deref(), "http.ca", None).map_err(|fault| fault.to_string())?;
+        let mut own = Vec::new();
+        for server in servers().filter(|server| !server.tls_verify || server.ca.is_some()) {
+            let trust =
+                if server.tls_verify { Trust::load(server.ca.as_deref(), "ca", None) } else { Trust::anybody(None) };
+            own.push((server.address.host.to_lowercase(), trust.map_err(|fault| fault.to_string())?));
+        }
+        Ok(Self { default: Some(default), own, followed: std::cell::Cell::new(None) })
+    }
+
+    /// Nodes of a cluster are trusted as its publisher is.
+    fn follow(&self, discovery: &Discovery, client: &HttpClient) {
+        let snapshot = discovery.current().snapshot();
+        if self.followed.replace(Some(snapshot.revision)) == Some(snapshot.revision) {
+            return;
+        }
+        let mut trusts: Vec<(String, Trust)> = self.own.clone();
+        for cluster in &snapshot.clusters {
+            let Some((_, trust)) = self.own.iter().find(|(host, _)| *host == cluster.publisher) else { continue };
+            let names = cluster.nodes.iter().map(|node| &node.name).chain(&cluster.tftp);
+            trusts.extend(names.map(|name| (name.clone(), trust.clone())));
+        }
+        client.set_trusts(trusts);
+    }
+}
+
+#[cfg(test)]
+#[path = "inside/tests.rs"]
+mod tests;

@@ -1,0 +1,483 @@
+//! Where users sign in: rate control, then the credential cache, then one question to the authority, however
+//! many ask for the same at a time. What comes out is a session, and a token for it.
+//!
+//! ```text
+//!  credentials ─▶ rate ─▶ cache ─▶ under way already? ─▶ away? ─▶ authority ─▶ session ─▶ node, cores
+//!                  429      200/401                         503      200/401/503
+//! ```
+//! Whatever is refused takes the same steps, whether there is such a user or not.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeway_config::sign_in::SignInSettings;
+use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
+use edgeway_model::{Moment, Secret};
+use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
+use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
+use edgeway_policy::token::{Claims, Refusal};
+use edgeway_runtime::http::{HttpFact, Teller};
+use edgeway_sip::digest;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::authority::{Authority, Credential, Known, Verdict};
+use super::away::{Away, Change};
+use super::counters as count;
+use super::keys::Keys;
+use super::limits::CHECKS_MAX;
+use crate::authorities::limits::CHECK_WITHIN;
+
+/// An authority keeps its own time; this is for one that does not.
+const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
+
+/// What the clocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The monotonic one.
+    pub moment: Moment,
+    /// The wall clock, Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// Reads the clocks: those of the machine, or those of a test.
+pub type Clocks = Rc<dyn Fn() -> Now>;
+
+/// Who credentials say they are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The user.
+    pub subject: Subject,
+    /// The name as the client spells it: its SIP side will spell it so, too, and digest tells cases apart.
+    pub spelled: String,
+}
+
+/// What a sign-in comes to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The credentials are right.
+    Good(Arc<Session>),
+    /// They are not.
+    Refused,
+    /// Nobody can say now.
+    Unavailable,
+    /// The user's credentials have been supplied too often: nobody looked at these.
+    TooMany {
+        /// When to come back.
+        retry_after: Duration,
+    },
+}
+
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFault {
+    /// By itself.
+    Refused(Refusal),
+    /// Its user was revoked after it was issued.
+    Revoked,
+}
+
+/// A token as it goes to a client.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Zeroizing<String>,
+    /// When it ends, Unix milliseconds.
+    pub expires_ms: u64,
+}
+
+/// Who checks, and what goes with it, for one deployment.
+pub struct Place {
+    deployment: Deployment,
+    authority: Rc<dyn Authority>,
+    /// Where SIP clients of the deployment are challenged by the core: the realm.
+    realm: Option<String>,
+    away: RefCell<Away>,
+}
+
+impl Place {
+    /// `realm`: where this core challenges the SIP clients of the deployment.
+    #[must_use]
+    pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
+        Self { deployment, authority, realm, away: RefCell::default() }
+    }
+}
+
+/// One question to an authority: who, and the keyed hash of the credential.
+type Check = (Subject, [u8; 32]);
+/// Where its answer will stand.
+type Answer = watch::Receiver<Option<Outcome>>;
+
+/// Where users sign in. Lives on the HTTP thread.
+pub struct Desk {
+    clocks: Clocks,
+    teller: Teller,
+    lifetime_ms: u64,
+    keys: RefCell<Keys>,
+    rate: RefCell<Rate>,
+    credentials: RefCell<Credentials>,
+    places: BTreeMap<Deployment, Place>,
+    under_way: RefCell<BTreeMap<Check, Answer>>,
+}
+
+impl Desk {
+    /// `places`: deployments whose users can sign in here. Tells the node the public key of tokens.
+    pub fn new(
+        settings: &SignInSettings,
+        places: impl IntoIterator<Item = Place>,
+        keys: Keys,
+        clocks: Clocks,
+        teller: Teller,
+    ) -> Self {
+        let interval = settings.credentials_refresh_interval;
+        let rate = Rate::new(RateSettings {
+            attempts: settings.maximum_authorizations_per_period,
+            period: settings.rate_control_period,
+            remember: interval,
+        });
+        teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
+        Self {
+            clocks,
+            teller,
+            lifetime_ms: millis(interval),
+            keys: RefCell::new(keys),
+            rate: RefCell::new(rate),
+            credentials: RefCell::new(Credentials::new(interval)),
+            places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
+            under_way: RefCell::default(),
+        }
+    }
+
+    /// What the clocks say.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        (self.clocks)()
+    }
+
+    /// Whether users of a deployment can sign in here at all.
+    #[must_use]
+    pub fn serves(&self, deployment: &Deployment) -> bool {
+        self.places.contains_key(deployment)
+    }
+
+    /// Credentials were supplied.
+    pub async fn sign_in(self: &Rc<Self>, claimed: Claimed, credential: Credential, source: Source) -> Outcome {
+        let (now, subject) = (self.now(), claimed.subject.clone());
+        let decision = self.rate.borrow_mut().check(&subject, source, now.moment);
+        if let Decision::Refused { retry_after } = decision {
+            self.count(count::TOO_MANY);
+            return Outcome::TooMany { retry_after };
+        }
+        let verifier = self.verifier(&subject, &credential);
+        let found = match &credential {
+            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now.unix_ms),
+            Credential::Bearer(_) => Found::Unknown,
+        };
+        let outcome = match found {
+            Found::Good(session) => {
+                self.count(count::CACHED);
+                Outcome::Good(session)
+            }
+            Found::Refused => Outcome::Refused,
+            Found::Unknown => self.ask(claimed, credential, verifier, now).await,
+        };
+        match &outcome {
+            Outcome::Good(_) => {
+                let now = self.now().moment;
+                self.rate.borrow_mut().succeeded(&subject, source, now);
+                self.count(count::GOOD);
+            }
+            Outcome::Refused => self.count(count::REFUSED),
+            Outcome::Unavailable => self.count(count::UNAVAILABLE),
+            Outcome::TooMany { .. } => self.count(count::TOO_MANY),
+        }
+        outcome
+    }
+
+    /// The session of a user whose password is known to be this one, without counting, and without asking
+    /// anybody: for clients that have proven themselves otherwise.
+    #[must_use]
+    pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
+        let verifier = self.verifier(subject, credential);
+        matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+    }
+
+    /// The session of a user, while it lasts.
+    #[must_use]
+    pub fn session(&self, subject: &Subject) -> Option<Arc<Session>> {
+        self.credentials.borrow().current(subject, self.now().unix_ms).cloned()
+    }
+
+    /// What a token says, if it is to be believed.
+    ///
+    /// # Errors
+    /// [`TokenFault`].
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
+        self.verify_at(token, self.now().unix_ms)
+    }
+
+    /// Whether a token was good for `subject`, and has expired no longer ago than tokens last: whoever holds it
+    /// has signed in lately.
+    #[must_use]
+    pub fn was_good(&self, token: &str, subject: &Subject) -> bool {
+        // As of then it had been issued, because it lasts no longer than that.
+        let then = self.now().unix_ms.saturating_sub(self.lifetime_ms);
+        self.verify_at(token, then).is_ok_and(|claims| claims.subject == *subject)
+    }
+
+    fn verify_at(&self, token: &str, unix_ms: u64) -> Result<Claims, TokenFault> {
+        let claims = self.keys.borrow().verify(token, unix_ms).map_err(TokenFault::Refused)?;
+        let revoked = self.credentials.borrow().revocations().covers(&claims.subject, claims.issued_ms);
+        if revoked { Err(TokenFault::Revoked) } else { Ok(claims) }
+    }
+
+    /// A token for a session: for as long as the refresh interval, or as the token it came by.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn issue(&self, session: &Session) -> Result<Issued, String> {
+        let issued_ms = self.now().unix_ms;
+        let lasts = issued_ms.saturating_add(self.lifetime_ms);
+        let expires_ms = if session.verifier.is_some() { lasts } else { lasts.min(session.until_ms) };
+        let mut serial = [0; 8];
+        aws_lc_rs::rand::fill(&mut serial).map_err(|_| "the operating system gives no random numbers".to_owned())?;
+        let serial = u64::from_be_bytes(serial);
+        let claims = Claims { subject: session.subject.clone(), issued_ms, expires_ms, serial };
+        let token = self.keys.borrow().sign(&claims);
+        self.count(count::ISSUED);
+        Ok(Issued { token, expires_ms })
+    }
+
+    /// How long tokens last, milliseconds.
+    #[must_use]
+    pub const fn lifetime_ms(&self) -> u64 {
+        self.lifetime_ms
+    }
+
+    /// Something the node or a peer says.
+    pub fn told(&self, fact: &SignInFact) {
+        let now_ms = self.now().unix_ms;
+        match fact {
+            SignInFact::SignedIn(session) => {
+                if self.credentials.borrow_mut().remember(Arc::clone(session), now_ms) == Remembered::Yes {
+                    self.count(count::TOLD);
+                }
+            }
+            SignInFact::Revoked(revocation) => {
+                self.rate.borrow_mut().forget(&revocation.subject);
+                self.credentials.borrow_mut().revoke(revocation, now_ms);
+            }
+            SignInFact::PeerKeys { peer, keys } => self.keys.borrow_mut().peer(peer.clone(), keys),
+            SignInFact::Keys(_) | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {}
+        }
+    }
+
+    /// Revokes a user: cached credentials go, tokens issued until now hold no longer, here and, as soon as
+    /// they hear of it, at edges and other cores.
+    pub fn revoke(&self, subject: &Subject) -> Revocation {
+        // What was issued in this very millisecond is meant, too.
+        let before_ms = self.now().unix_ms.saturating_add(1);
+        let revocation = Revocation { subject: subject.clone(), before_ms };
+        self.told(&SignInFact::Revoked(revocation.clone()));
+        self.teller.tell(HttpFact::SignIn(SignInFact::Revoked(revocation.clone())));
+        self.count(count::REVOKED);
+        revocation
+    }
+
+    /// Forgets a user's cached credentials at this core: the next sign-in asks the authority. Says whether there
+    /// were any.
+    pub fn purge(&self, subject: &Subject) -> bool {
+        self.count(count::PURGED);
+        self.credentials.borrow_mut().purge(subject)
+    }
+
+    /// Takes out of memory what has ended. Says how many entries went.
+    pub fn sweep(&self) -> usize {
+        self.credentials.borrow_mut().sweep(self.now().unix_ms)
+    }
+
+    /// Users whose credentials are in memory, and revocations.
+    #[must_use]
+    pub fn held(&self) -> (usize, Vec<Revocation>) {
+        let credentials = self.credentials.borrow();
+        (credentials.len(), credentials.revocations().iter().collect())
+    }
+
+    fn verifier(&self, subject: &Subject, credential: &Credential) -> Verifier {
+        let (Credential::Password(text) | Credential::Bearer(text)) = credential;
+        Verifier::new(self.keys.borrow().cache(), subject, text)
+    }
+
+    /// One question for all who ask the same at a time. It goes on when the client that asked first goes away.
+    async fn ask(self: &Rc<Self>, claimed: Claimed, credential: Credential, verifier: Verifier, now: Now) -> Outcome {
+        let check = (claimed.subject.clone(), *verifier.secret().expose());
+        let waiting = self.under_way.borrow().get(&check).cloned();
+        let mut answer = match waiting {
+            Some(answer) => {
+                self.count(count::COALESCED);
+                answer
+            }
+            None => match self.begin(check, claimed, credential, verifier, now) {
+                Some(answer) => answer,
+                None => return Outcome::Unavailable,
+            },
+        };
+        let outcome = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or(Outcome::Unavailable)
+    }
+
+    /// `None` where the authority is not to be asked now.
+    fn begin(
+        self: &Rc<Self>,
+        check: Check,
+        claimed: Claimed,
+        credential: Credential,
+        verifier: Verifier,
+        now: Now,
+    ) -> Option<Answer> {
+        let place = self.places.get(&check.0.deployment)?;
+        if self.under_way.borrow().len() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
+            return None;
+        }
+        let (tell, answer) = watch::channel(None);
+        self.under_way.borrow_mut().insert(check.clone(), answer.clone());
+        self.count(count::ASKED);
+        let guard = UnderWay { desk: Rc::clone(self), check };
+        spawn_local(async move {
+            let outcome = guard.desk.check(&claimed, &credential, &verifier, now.unix_ms).await;
+            // Whoever asks from now on finds it in the cache.
+            drop(guard);
+            tell.send_replace(Some(outcome));
+        });
+        Some(answer)
+    }
+
+    async fn check(&self, claimed: &Claimed, credential: &Credential, verifier: &Verifier, since_ms: u64) -> Outcome {
+        let subject = &claimed.subject;
+        let Some(place) = self.places.get(&subject.deployment) else { return Outcome::Refused };
+        let verdict = timeout(CHECK_OVER, place.authority.check(subject, credential)).await;
+        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable { why: "it took too long".into() });
+        match verdict {
+            Verdict::Good(known) => {
+                self.answered(&subject.deployment, place);
+                self.welcome(place, claimed, credential, *known, since_ms)
+            }
+            Verdict::Refused => {
+                self.answered(&subject.deployment, place);
+                self.credentials.borrow_mut().refuse(subject, verifier, self.now().unix_ms);
+                Outcome::Refused
+            }
+            Verdict::Unavailable { why } => {
+                self.unavailable(&subject.deployment, place, why);
+                Outcome::Unavailable
+            }
+        }
+    }
+
+    /// Remembers who has proven to be one, and tells the node.
+    fn welcome(
+        &self,
+        place: &Place,
+        claimed: &Claimed,
+        credential: &Credential,
+        known: Known,
+        since_ms: u64,
+    ) -> Outcome {
+        let now_ms = self.now().unix_ms;
+        let subject = Subject { deployment: claimed.subject.deployment.clone(), user: known.user };
+        let lasts = since_ms.saturating_add(self.lifetime_ms);
+        let (verifier, digest) = match credential {
+            Credential::Password(password) => (
+                Some(self.verifier(&subject, credential).secret()),
+                place.realm.as_deref().map(|realm| digest_secret(&claimed.spelled, realm, password)),
+            ),
+            Credential::Bearer(_) => (None, None),
+        };
+        let session = Arc::new(Session {
+            subject,
+            until_ms: known.until_ms.map_or(lasts, |until_ms| until_ms.min(lasts)),
+            since_ms,
+            verifier,
+            digest,
+            devices: known.devices,
+            numbers: known.numbers,
+            profile: known.profile,
+        });
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), now_ms);
+        match remembered {
+            Remembered::Yes => {
+                self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
+                Outcome::Good(session)
+            }
+            Remembered::Superseded => Outcome::Good(session),
+            // Revoked while the authority was being asked: the client may ask once more.
+            Remembered::Over => Outcome::Unavailable,
+        }
+    }
+
+    fn answered(&self, deployment: &Deployment, place: &Place) {
+        let change = place.away.borrow_mut().answered();
+        if change == Change::Back {
+            let about = deployment.as_str().to_owned();
+            self.teller.tell(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, about });
+        }
+    }
+
+    fn unavailable(&self, deployment: &Deployment, place: &Place, why: String) {
+        let now = self.now();
+        tracing::debug!(%deployment, %why, "credentials could not be checked");
+        let change = place.away.borrow_mut().failed(now.moment);
+        if change == Change::Lost {
+            self.teller.tell(HttpFact::Alarm(Alarm {
+                id: AUTHORITY_UNAVAILABLE,
+                about: deployment.as_str().to_owned(),
+                severity: Severity::Error,
+                cause: format!("users of deployment {deployment} cannot sign in: {why}"),
+                action: "See that the server that checks credentials answers, and that this core reaches it. Clients are told to \
+                         come back; who has signed in already is not affected."
+                    .into(),
+                since_ms: now.unix_ms,
+                node: None,
+            }));
+        }
+    }
+
+    /// Counts something of `super::counters`.
+    pub(crate) fn count(&self, what: &'static str) {
+        self.teller.tell(HttpFact::Counted(what));
+    }
+}
+
+/// The alarm of an authority that cannot be asked.
+pub const AUTHORITY_UNAVAILABLE: &str = "authority_unavailable";
+
+/// Takes a check out of the list, however it ends.
+struct UnderWay {
+    desk: Rc<Desk>,
+    check: Check,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.desk.under_way.borrow_mut().remove(&self.check);
+    }
+}
+
+fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
+    let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
+    DigestSecret { realm: realm.to_owned(), md5, sha256 }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "desk/tests.rs"]
+mod tests;

@@ -1,0 +1,425 @@
+use std::cell::Cell;
+use std::future::Future;
+use std::num::NonZeroU32;
+
+use aws_lc_rs::pbkdf2;
+use edgeway_model::NodeId;
+use edgeway_model::sign_in::{Profile, UserName};
+use edgeway_runtime::http::LocalFuture;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{LocalSet, yield_now};
+
+use super::*;
+
+const INTERVAL_MS: u64 = 480 * 60_000;
+const NOW_MS: u64 = 1_800_000_000_000;
+
+/// An authority with two users that can be switched off, and stopped in the middle.
+struct Fake {
+    password: RefCell<String>,
+    asked: Cell<u32>,
+    down: Cell<bool>,
+    gate: Semaphore,
+}
+
+impl Authority for Fake {
+    fn check<'a>(&'a self, subject: &'a Subject, credential: &'a Credential) -> LocalFuture<'a, Verdict> {
+        self.asked.set(self.asked.get() + 1);
+        Box::pin(async move {
+            let _permit = self.gate.acquire().await;
+            if self.down.get() {
+                return Verdict::Unavailable { why: "it is down".into() };
+            }
+            let (Credential::Password(text) | Credential::Bearer(text)) = credential;
+            // Both are always looked at, as a real one hashes for users it does not know. A real one takes far
+            // longer, too: at least a network, or a hash made to be slow.
+            let mut hash = [0; 32];
+            let rounds = NonZeroU32::new(2_000).unwrap();
+            pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, b"salt", text.as_bytes(), &mut hash);
+            let exists = ["alice", "bob"].contains(&subject.user.as_str());
+            if !(exists & (**text == **self.password.borrow())) {
+                return Verdict::Refused;
+            }
+            Verdict::Good(Box::new(Known {
+                user: subject.user.clone(),
+                devices: vec!["CSFALICE".into()],
+                numbers: vec!["1001".into()],
+                profile: Profile::default(),
+                until_ms: matches!(credential, Credential::Bearer(_)).then_some(NOW_MS + 900_000),
+            }))
+        })
+    }
+}
+
+struct Rig {
+    desk: Rc<Desk>,
+    fake: Rc<Fake>,
+    now_ms: Rc<Cell<u64>>,
+    facts: RefCell<UnboundedReceiver<HttpFact>>,
+}
+
+impl Rig {
+    fn new(attempts: u32) -> Self {
+        Self::with(attempts, Some("example.com"), 7)
+    }
+
+    fn with(attempts: u32, realm: Option<&str>, secret: u8) -> Self {
+        let fake = Rc::new(Fake {
+            password: RefCell::new("right".into()),
+            asked: Cell::new(0),
+            down: Cell::new(false),
+            gate: Semaphore::new(100),
+        });
+        let now_ms = Rc::new(Cell::new(0));
+        let settings = SignInSettings {
+            credentials_refresh_interval: Duration::from_millis(INTERVAL_MS),
+            credentials_cleanup_interval: Duration::from_secs(720 * 60),
+            maximum_authorizations_per_period: attempts,
+            rate_control_period: Duration::from_secs(300),
+            key_file: String::new(),
+            check_internal_availability: false,
+        };
+        let clock = Rc::clone(&now_ms);
+        let clocks: Clocks =
+            Rc::new(move || Now { moment: Moment::from_millis(clock.get()), unix_ms: NOW_MS + clock.get() });
+        let (teller, facts) = Teller::new();
+        let authority: Rc<dyn Authority> = Rc::clone(&fake) as Rc<dyn Authority>;
+        let keys = Keys::new(&Secret::new([secret; 32])).unwrap();
+        let realm = realm.map(str::to_owned);
+        let place = Place::new(Deployment::default_one(), authority, realm);
+        let desk = Desk::new(&settings, [place], keys, clocks, teller);
+        Self { desk: Rc::new(desk), fake, now_ms, facts: RefCell::new(facts) }
+    }
+
+    async fn sign_in(&self, user: &str, password: &str) -> Outcome {
+        self.desk.sign_in(claimed(user), secret(password), from(1)).await
+    }
+
+    async fn good(&self, user: &str, password: &str) -> Arc<Session> {
+        match self.sign_in(user, password).await {
+            Outcome::Good(session) => session,
+            other @ (Outcome::Refused | Outcome::Unavailable | Outcome::TooMany { .. }) => panic!("{other:?}"),
+        }
+    }
+
+    /// What was told since the last call, counters left out.
+    fn told(&self) -> Vec<HttpFact> {
+        let mut facts = self.facts.borrow_mut();
+        let mut told = Vec::new();
+        while let Ok(fact) = facts.try_recv() {
+            if !matches!(fact, HttpFact::Counted(_)) {
+                told.push(fact);
+            }
+        }
+        told
+    }
+}
+
+fn claimed(user: &str) -> Claimed {
+    let name = UserName::new(user).unwrap();
+    Claimed { subject: Subject { deployment: Deployment::default_one(), user: name }, spelled: user.into() }
+}
+
+fn secret(password: &str) -> Credential {
+    Credential::Password(Zeroizing::new(password.to_owned()))
+}
+
+fn from(last: u8) -> Source {
+    Source::at(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, last)))
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn the_authority_is_asked_once_in_an_interval() {
+    run(async {
+        let rig = Rig::new(1_000);
+        for after in [0, 1, 1_000, INTERVAL_MS - 1] {
+            rig.now_ms.set(after);
+            let session = rig.good("alice", "right").await;
+            assert_eq!((session.since_ms, session.until_ms), (NOW_MS, NOW_MS + INTERVAL_MS));
+        }
+        rig.good("ALICE", "right").await;
+        assert_eq!(rig.fake.asked.get(), 1);
+        rig.now_ms.set(INTERVAL_MS + 1_000);
+        rig.good("alice", "right").await;
+        assert_eq!(rig.fake.asked.get(), 2, "nothing was swept, and it is asked all the same");
+    });
+}
+
+#[test]
+fn who_asks_the_same_at_a_time_is_one_question() {
+    run(async {
+        let rig = Rig::new(1_000);
+        let all = rig.fake.gate.acquire_many(100).await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..50 {
+            let desk = Rc::clone(&rig.desk);
+            waiting.push(spawn_local(async move { desk.sign_in(claimed("alice"), secret("right"), from(1)).await }));
+        }
+        let desk = Rc::clone(&rig.desk);
+        let wrong = spawn_local(async move { desk.sign_in(claimed("alice"), secret("wrong"), from(1)).await });
+        while rig.fake.asked.get() < 2 {
+            yield_now().await;
+        }
+        // The client that asked first goes away.
+        waiting.remove(0).abort();
+        drop(all);
+        for answer in waiting {
+            assert!(matches!(answer.await.unwrap(), Outcome::Good(_)));
+        }
+        assert!(matches!(wrong.await.unwrap(), Outcome::Refused));
+        assert_eq!(rig.fake.asked.get(), 2);
+        assert!(rig.desk.under_way.borrow().is_empty());
+    });
+}
+
+#[test]
+fn rate_control_comes_first_and_strangers_lock_nobody_out() {
+    run(async {
+        let rig = Rig::new(8);
+        rig.good("alice", "right").await;
+        rig.now_ms.set(1_000_000);
+        for guess in 0..8 {
+            let outcome = rig.desk.sign_in(claimed("alice"), secret(&format!("guess{guess}")), from(66)).await;
+            assert!(matches!(outcome, Outcome::Refused));
+        }
+        let asked = rig.fake.asked.get();
+        for place in [66, 67] {
+            let outcome = rig.desk.sign_in(claimed("alice"), secret("right"), from(place)).await;
+            let Outcome::TooMany { retry_after } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(retry_after, Duration::from_secs(300));
+        }
+        assert_eq!(rig.fake.asked.get(), asked);
+        rig.good("alice", "right").await;
+        rig.good("bob", "right").await;
+    });
+}
+
+#[test]
+fn wrong_passwords_ask_once_and_a_changed_one_takes_the_place_of_the_old() {
+    run(async {
+        let rig = Rig::new(1_000);
+        rig.good("alice", "right").await;
+        for _ in 0..5 {
+            assert!(matches!(rig.sign_in("alice", "wrong").await, Outcome::Refused));
+        }
+        assert_eq!(rig.fake.asked.get(), 2, "repeating a wrong password asks nobody");
+        rig.good("alice", "right").await;
+        assert_eq!(rig.fake.asked.get(), 2, "a wrong guess leaves the right one cached");
+        *rig.fake.password.borrow_mut() = "wrong".into();
+        rig.now_ms.set(3_000);
+        rig.good("alice", "wrong").await;
+        assert_eq!(rig.fake.asked.get(), 3);
+        assert!(matches!(rig.sign_in("alice", "right").await, Outcome::Refused));
+        assert_eq!(rig.fake.asked.get(), 4);
+    });
+}
+
+#[test]
+fn an_authority_that_is_away_is_never_a_refusal() {
+    run(async {
+        let rig = Rig::new(1_000);
+        rig.told();
+        rig.good("bob", "right").await;
+        rig.told();
+        rig.fake.down.set(true);
+        for number in 0..20 {
+            assert!(matches!(rig.sign_in("alice", &number.to_string()).await, Outcome::Unavailable));
+        }
+        rig.good("bob", "right").await;
+        assert_eq!(rig.fake.asked.get(), 4, "one that is away is not asked");
+        let told = rig.told();
+        let [HttpFact::Alarm(alarm)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((alarm.id, alarm.about.as_str()), (AUTHORITY_UNAVAILABLE, "default"));
+        assert!(!alarm.cause.contains("alice"));
+        rig.fake.down.set(false);
+        rig.now_ms.set(1_000);
+        rig.good("alice", "right").await;
+        let told = rig.told();
+        assert!(matches!(told.first(), Some(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, .. })), "{told:?}");
+    });
+}
+
+#[test]
+fn tokens_of_others_are_asked_about_each_time_and_bound_ours() {
+    run(async {
+        let rig = Rig::new(1_000);
+        let bearer = || Credential::Bearer(Zeroizing::new("right".to_owned()));
+        for time in 1..4 {
+            let outcome = rig.desk.sign_in(claimed("alice"), bearer(), from(1)).await;
+            let Outcome::Good(session) = outcome else { panic!("{outcome:?}") };
+            assert_eq!((session.until_ms, &session.verifier, &session.digest), (NOW_MS + 900_000, &None, &None));
+            assert_eq!(rig.desk.issue(&session).unwrap().expires_ms, NOW_MS + 900_000);
+            assert_eq!(rig.fake.asked.get(), time);
+        }
+        // As a password it is another credential.
+        let session = rig.good("alice", "right").await;
+        assert_eq!((rig.fake.asked.get(), session.until_ms), (4, NOW_MS + INTERVAL_MS));
+    });
+}
+
+#[test]
+fn a_session_has_what_sip_needs_where_the_core_challenges() {
+    run(async {
+        let rig = Rig::new(8);
+        rig.told();
+        let session = rig.good("Alice", "right").await;
+        let digest = session.digest.clone().unwrap();
+        let (md5, sha256) = digest::hashes("Alice", "example.com", "right");
+        assert_eq!(digest, DigestSecret { realm: "example.com".into(), md5, sha256 });
+        assert_eq!(
+            (session.devices.as_slice(), session.numbers.as_slice()),
+            (&["CSFALICE".into()][..], &["1001".into()][..])
+        );
+        let told = rig.told();
+        let [HttpFact::SignIn(SignInFact::SignedIn(told))] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(*told, session);
+        rig.good("Alice", "right").await;
+        assert!(rig.told().is_empty(), "what is known is not told again");
+        let other = Rig::with(8, None, 7);
+        assert_eq!(other.good("alice", "right").await.digest, None);
+    });
+}
+
+#[test]
+fn tokens_hold_until_they_end_or_their_user_is_revoked() {
+    run(async {
+        let rig = Rig::new(1_000);
+        let subject = claimed("alice").subject;
+        let session = rig.good("alice", "right").await;
+        let (one, two) = (rig.desk.issue(&session).unwrap(), rig.desk.issue(&session).unwrap());
+        assert!(one.token != two.token && one.expires_ms == NOW_MS + INTERVAL_MS);
+        rig.now_ms.set(INTERVAL_MS - 1);
+        assert!(rig.desk.verify(&one.token).is_ok_and(|claims| claims.subject == subject));
+        rig.now_ms.set(INTERVAL_MS);
+        assert_eq!(rig.desk.verify(&one.token), Err(TokenFault::Refused(Refusal::Expired)));
+        assert!(rig.desk.was_good(&one.token, &subject) && !rig.desk.was_good(&one.token, &claimed("bob").subject));
+        rig.now_ms.set(2 * INTERVAL_MS);
+        assert!(!rig.desk.was_good(&one.token, &subject));
+
+        let session = rig.good("alice", "right").await;
+        let token = rig.desk.issue(&session).unwrap().token;
+        rig.told();
+        rig.desk.revoke(&subject);
+        assert_eq!(rig.desk.verify(&token), Err(TokenFault::Revoked));
+        assert!(!rig.desk.was_good(&one.token, &subject));
+        let told = rig.told();
+        assert!(matches!(told.as_slice(), [HttpFact::SignIn(SignInFact::Revoked(_))]), "{told:?}");
+        let asked = rig.fake.asked.get();
+        rig.now_ms.set(2 * INTERVAL_MS + 1);
+        let session = rig.good("alice", "right").await;
+        assert_eq!(rig.fake.asked.get(), asked + 1);
+        assert!(rig.desk.verify(&rig.desk.issue(&session).unwrap().token).is_ok());
+    });
+}
+
+#[test]
+fn who_is_revoked_while_the_authority_is_asked_does_not_slip_in() {
+    run(async {
+        let rig = Rig::new(8);
+        let all = rig.fake.gate.acquire_many(100).await.unwrap();
+        let desk = Rc::clone(&rig.desk);
+        let waiting = spawn_local(async move { desk.sign_in(claimed("alice"), secret("right"), from(1)).await });
+        while rig.fake.asked.get() < 1 {
+            yield_now().await;
+        }
+        rig.desk.revoke(&claimed("alice").subject);
+        drop(all);
+        assert!(matches!(waiting.await.unwrap(), Outcome::Unavailable));
+        assert!(rig.desk.session(&claimed("alice").subject).is_none());
+    });
+}
+
+#[test]
+fn what_another_core_has_checked_is_not_checked_again() {
+    run(async {
+        let (one, other) = (Rig::new(8), Rig::new(8));
+        let session = one.good("alice", "right").await;
+        other.desk.told(&SignInFact::SignedIn(session));
+        other.good("alice", "right").await;
+        assert_eq!(other.fake.asked.get(), 0);
+        other.desk.told(&SignInFact::Revoked(one.desk.revoke(&claimed("alice").subject)));
+        other.now_ms.set(1);
+        other.good("alice", "right").await;
+        assert_eq!(other.fake.asked.get(), 1);
+        // A core with another secret shares tokens by its public key, and no credentials.
+        let stranger = Rig::with(8, Some("example.com"), 8);
+        let session = stranger.good("bob", "right").await;
+        let token = stranger.desk.issue(&session).unwrap().token;
+        assert_eq!(other.desk.verify(&token), Err(TokenFault::Refused(Refusal::Forged)));
+        let keys = vec![stranger.desk.keys.borrow().own().clone()];
+        other.desk.told(&SignInFact::PeerKeys { peer: NodeId::new("core3").unwrap(), keys });
+        assert!(other.desk.verify(&token).is_ok());
+        other.desk.told(&SignInFact::SignedIn(session));
+        other.good("bob", "right").await;
+        assert_eq!(other.fake.asked.get(), 2);
+    });
+}
+
+#[test]
+fn a_purge_asks_the_authority_again_and_ends_no_token() {
+    run(async {
+        let rig = Rig::new(8);
+        let session = rig.good("alice", "right").await;
+        let token = rig.desk.issue(&session).unwrap().token;
+        assert!(rig.desk.purge(&session.subject) && !rig.desk.purge(&session.subject));
+        assert!(rig.desk.verify(&token).is_ok());
+        rig.good("alice", "right").await;
+        assert_eq!(rig.fake.asked.get(), 2);
+    });
+}
+
+/// Unknown users, wrong passwords and (to the authority they are the same) locked users take alike: the
+/// probability that one of the one kind takes longer than one of the other is a half, or near it.
+#[test]
+fn refusals_take_alike() {
+    run(async {
+        let rig = Rig::new(u32::MAX);
+        rig.good("alice", "right").await;
+        let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
+        let mut last = 0;
+        let mut random = edgeway_model::Random::from_seed([1; 32]);
+        for number in 0..4_400_usize {
+            // In pairs, in either order: neither kind is always the one behind the other.
+            let known = if number % 2 == 0 { usize::from(random.bytes::<1>()[0] & 1) } else { 1 - last };
+            last = known;
+            let claimed = claimed(["aline", "alice"][known]);
+            let password = secret(&format!("wrong{number}"));
+            let begin = std::time::Instant::now();
+            let outcome = rig.desk.sign_in(claimed, password, from(66)).await;
+            let took = begin.elapsed();
+            assert!(matches!(outcome, Outcome::Refused));
+            // Each kind's windows are as full as the other's; the clock goes on so that nothing piles up.
+            rig.now_ms.set(rig.now_ms.get() + 1_000);
+            if number >= 400 {
+                times[known].push(took);
+            }
+        }
+        let [unknown, wrong] = times;
+        let auc = auc(&unknown, &wrong);
+        assert_eq!((unknown.len(), wrong.len()), (2_000, 2_000));
+        assert!((0.45..=0.55).contains(&auc), "AUC {auc:.3}");
+    });
+}
+
+/// The area under the curve of the rank test of Mann and Whitney.
+fn auc(one: &[Duration], other: &[Duration]) -> f64 {
+    let mut all: Vec<(Duration, bool)> = one.iter().map(|time| (*time, false)).collect();
+    all.extend(other.iter().map(|time| (*time, true)));
+    all.sort_unstable();
+    let (mut wins, mut lower, mut at) = (0.0, 0_u32, 0);
+    while at < all.len() {
+        let tied = all[at..].iter().take_while(|(time, _)| *time == all[at].0).count();
+        let others = u32::try_from(all[at..at + tied].iter().filter(|(_, other)| *other).count()).unwrap();
+        let ones = u32::try_from(tied).unwrap() - others;
+        wins += f64::from(others) * (f64::from(lower) + f64::from(ones) / 2.0);
+        lower += ones;
+        at += tied;
+    }
+    wins / (f64::from(u32::try_from(one.len()).unwrap()) * f64::from(u32::try_from(other.len()).unwrap()))
+}

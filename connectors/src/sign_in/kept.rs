@@ -1,0 +1,91 @@
+//! Revocations on disk (`revocations.json` in the state directory): a core that starts anew must not take tokens
+//! again that were revoked. Private, because it names users.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use edgeway_model::sign_in::{Deployment, Revocation, SignInFact, Subject, UserName};
+use edgeway_runtime::http::{HttpFact, Teller};
+use edgeway_runtime::pki;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::desk::Desk;
+use super::limits::REVOCATIONS_KEPT_MAX;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    deployment: String,
+    user: String,
+    before_ms: u64,
+}
+
+/// The file.
+pub(crate) struct Kept {
+    path: PathBuf,
+    /// Held while it is written: one at a time, each with what is true then.
+    writing: Rc<Mutex<()>>,
+}
+
+impl Kept {
+    /// In this state directory.
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("revocations.json"), writing: Rc::default() }
+    }
+
+    /// Takes what the file says into use, and tells the node.
+    ///
+    /// # Errors
+    /// When it cannot be read: without it revoked tokens would hold again.
+    pub(crate) fn load(&self, desk: &Desk, teller: &Teller) -> Result<(), String> {
+        let Some(bytes) = pki::read_private(&self.path).map_err(|error| error.to_string())? else { return Ok(()) };
+        let lines: Vec<Line> = serde_json::from_slice(&bytes)
+            .map_err(|error| format!("{} is damaged: {error}; remove it, and revoke again", self.path.display()))?;
+        for revocation in lines.into_iter().filter_map(revocation) {
+            desk.told(&SignInFact::Revoked(revocation));
+        }
+        for revocation in desk.held().1 {
+            teller.tell(HttpFact::SignIn(SignInFact::Revoked(revocation)));
+        }
+        Ok(())
+    }
+
+    /// Writes the revocations in force.
+    pub(crate) async fn store(&self, desk: &Desk) -> Result<(), String> {
+        let _one_at_a_time = self.writing.lock().await;
+        write(self.path.clone(), desk.held().1).await
+    }
+
+    /// The same, later: what a peer has told is on its disk, too.
+    pub(crate) fn store_soon(&self, desk: &Rc<Desk>) {
+        let (path, writing, desk) = (self.path.clone(), Rc::clone(&self.writing), Rc::clone(desk));
+        tokio::task::spawn_local(async move {
+            // Whoever waits for this writes what the ones behind it would.
+            let Ok(_one_at_a_time) = writing.try_lock() else { return };
+            tokio::task::yield_now().await;
+            if let Err(why) = write(path, desk.held().1).await {
+                tracing::error!(%why, "revocations cannot be kept: this core would forget them if it started anew");
+            }
+        });
+    }
+}
+
+async fn write(path: PathBuf, mut revocations: Vec<Revocation>) -> Result<(), String> {
+    revocations.sort_unstable_by_key(|one| std::cmp::Reverse(one.before_ms));
+    let line = |one: Revocation| Line {
+        deployment: one.subject.deployment.to_string(),
+        user: one.subject.user.as_str().to_owned(),
+        before_ms: one.before_ms,
+    };
+    let lines: Vec<Line> = revocations.into_iter().take(REVOCATIONS_KEPT_MAX).map(line).collect();
+    let text = serde_json::to_vec_pretty(&lines).map_err(|error| error.to_string())?;
+    // A disk may be slow, and this thread carries requests.
+    let written = tokio::task::spawn_blocking(move || pki::replace(&path, &text).map_err(|error| error.to_string()));
+    written.await.map_err(|error| error.to_string())?
+}
+
+fn revocation(line: Line) -> Option<Revocation> {
+    let subject = Subject { deployment: Deployment::new(&line.deployment)?, user: UserName::new(&line.user)? };
+    Some(Revocation { subject, before_ms: line.before_ms })
+}

@@ -1,0 +1,95 @@
+//! Whose request it is: by its session token, or by credentials.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use edgeway_http_proxy::Authorization;
+use edgeway_http_proxy::carried;
+use edgeway_http_proxy::cookie::session_cookies;
+use edgeway_model::sign_in::{Deployment, Subject, UserName};
+use edgeway_policy::rate::{Prefix, Source};
+use edgeway_policy::token::Claims;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
+
+use super::authority::Credential;
+use super::bearer::claimed_user;
+use super::counters as count;
+use super::desk::{Claimed, Desk, Outcome};
+
+/// What a request shows.
+pub(crate) struct Shown {
+    /// What a good token says, of a user of this deployment.
+    pub(crate) token: Option<Claims>,
+    /// A good token, but of a user of another deployment.
+    pub(crate) foreign: bool,
+    /// Well-formed credentials.
+    pub(crate) authorization: Option<Authorization>,
+    /// The session tokens, good or not.
+    cookies: Vec<HeaderValue>,
+    /// The client's address, as the edge says.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Shown {
+    /// Reads the head of a request for a domain of `deployment`.
+    pub(crate) fn read(desk: &Desk, deployment: &Deployment, headers: &HeaderMap) -> Self {
+        let cookies: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
+        let (mut token, mut foreign, mut refused) = (None, false, false);
+        for cookie in session_cookies(cookies.iter().map(HeaderValue::as_bytes)) {
+            match desk.verify(cookie) {
+                Ok(claims) if claims.subject.deployment == *deployment => {
+                    token = Some(claims);
+                    break;
+                }
+                Ok(_) => foreign = true,
+                Err(_) => refused = true,
+            }
+        }
+        if token.is_none() && (foreign || refused) {
+            desk.count(count::TOKEN_REFUSED);
+        }
+        let authorization = headers.get(AUTHORIZATION).and_then(|value| Authorization::parse(value.as_bytes()).ok());
+        Self { token, foreign, authorization, cookies, address: client_address(headers) }
+    }
+
+    /// The user that the credentials name, where they name one.
+    pub(crate) fn named(&self) -> Option<UserName> {
+        match self.authorization.as_ref()? {
+            Authorization::Basic { user, .. } => UserName::new(user),
+            Authorization::Bearer(token) => claimed_user(token),
+        }
+    }
+
+    /// Takes the credentials and signs in with them. `None` where there are none that could be right.
+    pub(crate) async fn sign_in(&mut self, desk: &Rc<Desk>, deployment: &Deployment) -> Option<Outcome> {
+        let user = self.named()?;
+        let subject = Subject { deployment: deployment.clone(), user };
+        let (credential, spelled) = match self.authorization.take()? {
+            Authorization::Basic { user, password } => (Credential::Password(password), user.trim().to_owned()),
+            Authorization::Bearer(token) => (Credential::Bearer(token), subject.user.as_str().to_owned()),
+        };
+        let cookies = || session_cookies(self.cookies.iter().map(HeaderValue::as_bytes));
+        let holds_token = self.token.as_ref().is_some_and(|claims| claims.subject == subject)
+            || cookies().any(|cookie| desk.was_good(cookie, &subject));
+        let source = Source { prefix: self.address.map(Prefix::from), holds_token };
+        Some(desk.sign_in(Claimed { subject, spelled }, credential, source).await)
+    }
+
+    /// Whether the credentials are a password that is known to be right, of this user.
+    pub(crate) fn recognised(&self, desk: &Desk, subject: &Subject) -> bool {
+        match &self.authorization {
+            Some(Authorization::Basic { user, password }) => {
+                let same = UserName::new(user).is_some_and(|user| user == subject.user);
+                same && desk.recognises(subject, &Credential::Password(password.clone()))
+            }
+            Some(Authorization::Bearer(_)) | None => false,
+        }
+    }
+}
+
+/// The client's address as the edge says: information, never an authorisation.
+fn client_address(headers: &HeaderMap) -> Option<IpAddr> {
+    let text = headers.get(carried::CLIENT)?.to_str().ok()?;
+    text.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| text.parse()).ok()
+}

@@ -1,0 +1,387 @@
+//! Who a client is, and whom it may speak for.
+//!
+//! ```text
+//!                        the registrar challenges          this core challenges (Unified CM)
+//!   REGISTER             it decides; From as To            digest of a signed-in user; To, From and
+//!                                                          device must be the user's own
+//!   new requests         From is registered on this        the same, or the user's own after a digest
+//!                        very connection
+//!   within a dialog      From is who the dialog began with
+//!   identity headers     stay where they name an address registered here, else are taken off
+//! ```
+//! An identity belongs to one connection of one edge as *this* core has seen it proven. What an edge, or
+//! a client, says of itself counts for nothing, so a user can be nobody else over any edge.
+
+use std::collections::HashMap;
+
+use edgeway_model::notice::DropReason;
+use edgeway_model::sign_in::{Deployment, Session, Subject, UserName};
+use edgeway_model::zones::Challenge;
+use edgeway_model::{FlowId, Moment, Secret};
+use edgeway_sip::bindings::aor_of;
+use edgeway_sip::digest::{self, Algorithm, Credentials, Ha1};
+use edgeway_sip::mra::is_keep_alive;
+use edgeway_sip::proxy::TransactionId;
+use edgeway_sip::uri::Uri;
+use edgeway_sip::{Edit, Message, Name};
+
+use crate::CoreNode;
+use crate::limits::IDENTITIES_MAX;
+
+/// What a connection has proven, while it is open.
+#[derive(Debug)]
+struct Proven {
+    deployment: Deployment,
+    /// By digest.
+    user: Option<UserName>,
+}
+
+/// Connections that have proven something.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    flows: HashMap<FlowId, Proven>,
+    /// What a user who has not signed in is checked against, so that it takes as long.
+    nobody: [Ha1; 2],
+}
+
+impl Identities {
+    pub(crate) fn new(random: &mut edgeway_model::Random) -> Self {
+        let mut bytes = || {
+            let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
+            Secret::<16>::new(std::array::from_fn(|at| halves[at / 8][at % 8]))
+        };
+        let (one, other) = (bytes(), bytes());
+        let long =
+            Secret::new(std::array::from_fn(|at| if at < 16 { one.expose()[at] } else { other.expose()[at - 16] }));
+        let nobody = [Ha1::from_md5(&one), Ha1::from_sha256(&long)];
+        Self { flows: HashMap::new(), nobody }
+    }
+
+    /// The deployment a connection belongs to.
+    pub(crate) fn deployment(&self, flow: FlowId) -> Option<&Deployment> {
+        self.flows.get(&flow).map(|proven| &proven.deployment)
+    }
+
+    fn user(&self, flow: FlowId) -> Option<&UserName> {
+        self.flows.get(&flow)?.user.as_ref()
+    }
+
+    fn prove(&mut self, flow: FlowId, deployment: Deployment, user: Option<UserName>) {
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.deployment = deployment;
+            known.user = user.or(known.user.take());
+        } else if self.flows.len() < IDENTITIES_MAX {
+            self.flows.insert(flow, Proven { deployment, user });
+        }
+    }
+
+    fn disprove(&mut self, flow: FlowId) {
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.user = None;
+        }
+    }
+
+    /// What connections have proven of a user holds no longer.
+    pub(crate) fn revoke(&mut self, subject: &Subject) {
+        for known in self.flows.values_mut() {
+            if known.deployment == subject.deployment && known.user.as_ref() == Some(&subject.user) {
+                known.user = None;
+            }
+        }
+    }
+
+    pub(crate) fn flow_closed(&mut self, flow: FlowId) {
+        self.flows.remove(&flow);
+    }
+
+    pub(crate) fn flows_closed(&mut self, is_gone: impl Fn(FlowId) -> bool) {
+        self.flows.retain(|flow, _| !is_gone(*flow));
+    }
+}
+
+/// What becomes of a request.
+enum Standing {
+    Good,
+    /// 401, with a fresh nonce.
+    Challenged {
+        realm: String,
+        stale: bool,
+    },
+    /// 403.
+    Refused(&'static str),
+    /// 481: it speaks of a dialog that is not known, in a name that is not its own.
+    Unknown,
+}
+
+const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on this connection");
+const NOT_THE_USERS: Standing = Standing::Refused("an address that is not the user's own");
+
+/// Headers in which a client says who it is, besides From and Contact.
+const IDENTITY_HEADERS: [Name; 6] = [
+    Name::PAssertedIdentity,
+    Name::PPreferredIdentity,
+    Name::RemotePartyId,
+    Name::Diversion,
+    Name::HistoryInfo,
+    Name::ReferredBy,
+];
+
+impl CoreNode {
+    /// Whether a new request of a client may go on; else it has been answered.
+    pub(crate) fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) -> bool {
+        match self.standing(flow, request, now) {
+            Standing::Good => true,
+            Standing::Challenged { realm, stale } => {
+                let nonce = self.nonces.mint(flow, &mut self.random, now);
+                let challenge =
+                    digest::Challenge { realm, nonce, algorithm: Algorithm::Md5, qop_auth: true, opaque: None, stale };
+                let response = request.respond(401, "Unauthorized");
+                let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
+                let bytes = response.header(Name::WwwAuthenticate, &challenge.to_value()).build();
+                self.respond(id, 401, bytes, now);
+                false
+            }
+            Standing::Unknown => {
+                self.dropped(DropReason::NoRelay, "no such dialog here");
+                self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
+                false
+            }
+            Standing::Refused(why) => {
+                self.dropped(DropReason::Identity, why);
+                self.answer(id, 403, "Forbidden", Some((399, why)), now);
+                false
+            }
+        }
+    }
+
+    fn standing(&mut self, flow: FlowId, request: &Message, now: Moment) -> Standing {
+        let registers = request.method() == Some("REGISTER");
+        if !registers && let Some(tag) = request.to_tag() {
+            let began = self.dialogs.client_of(request.call_id(), tag);
+            if began.is_some() || self.calls.knows(request) {
+                let from = aor_of(request.from().uri);
+                let is_its = began.is_none_or(|client| client == label_of(&from)) || self.bindings.holds(flow, &from);
+                return if is_its {
+                    Standing::Good
+                } else {
+                    Standing::Refused("From is not who the dialog began with")
+                };
+            }
+        }
+        let standing = self.standing_outside_of_dialogs(flow, request, now);
+        match (request.to_tag(), &standing) {
+            (None, _) | (_, Standing::Good) => standing,
+            (Some(_), _) if registers => standing,
+            // A dialog this core has forgotten, or that never was. Whoever hangs up says so to somebody who
+            // knows the tags; anything else might be news to somebody who does not look at them.
+            (Some(_), _) if request.method() == Some("BYE") => Standing::Good,
+            (Some(_), _) => Standing::Unknown,
+        }
+    }
+
+    fn standing_outside_of_dialogs(&mut self, flow: FlowId, request: &Message, now: Moment) -> Standing {
+        let registers = request.method() == Some("REGISTER");
+        if registers && !self.bindings.is_registered(flow) {
+            // Nothing is left of what it was: it may become somebody else.
+            self.identities.flow_closed(flow);
+        }
+        // What leads nowhere is refused where that is found out.
+        let Some(deployment) = self.deployment_of(flow, request) else { return Standing::Good };
+        let realm = match self.zones.get(&deployment).map(|served| &served.challenge) {
+            None => return Standing::Good,
+            Some(Challenge::Registrar) => return self.standing_at_registrar(flow, request),
+            Some(Challenge::Core { realm }) => realm.clone(),
+        };
+        if is_keep_alive(request) && self.answers_keep_alive(request) {
+            return Standing::Good;
+        }
+        self.standing_at_core(flow, request, deployment, realm, now)
+    }
+
+    /// Where the registrar proves its users, what it has accepted on a connection is who speaks there.
+    fn standing_at_registrar(&self, flow: FlowId, request: &Message) -> Standing {
+        let from = aor_of(request.from().uri);
+        let holds = self.bindings.holds(flow, &from);
+        match request.method() {
+            Some("REGISTER") if from == aor_of(request.to().uri) => Standing::Good,
+            Some("REGISTER") => Standing::Refused("From and To of a REGISTER differ"),
+            _ if holds || (is_anonymous(request) && self.bindings.is_registered(flow)) => Standing::Good,
+            _ => NOT_REGISTERED,
+        }
+    }
+
+    /// Where this core proves users: by the digest of somebody who has signed in.
+    fn standing_at_core(
+        &mut self,
+        flow: FlowId,
+        request: &Message,
+        deployment: Deployment,
+        realm: String,
+        now: Moment,
+    ) -> Standing {
+        let given = request.lines(Name::Authorization).filter_map(Credentials::parse).find(|one| one.realm == realm);
+        let known = self.identities.user(flow).cloned();
+        let user = match given {
+            Some(credentials) => match self.verified(flow, request, &deployment, &credentials, now) {
+                Ok(user) => user,
+                Err(stale) => return Standing::Challenged { realm, stale },
+            },
+            None => match &known {
+                Some(user) => user.clone(),
+                None => return Standing::Challenged { realm, stale: false },
+            },
+        };
+        if known.is_some_and(|known| known != user) {
+            return Standing::Refused("this connection is another user's");
+        }
+        let subject = Subject { deployment: deployment.clone(), user: user.clone() };
+        let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
+            // Whoever signs in next proves it here anew.
+            self.identities.disprove(flow);
+            return Standing::Challenged { realm, stale: false };
+        };
+        self.identities.prove(flow, deployment.clone(), Some(user));
+        let is_own = |uri: &str| self.is_own_address(&deployment, &session, uri);
+        let from = request.from().uri;
+        let from_fits = is_own(from);
+        if !has_own_devices(&session, request) {
+            return Standing::Refused("a device that is not the user's own");
+        }
+        if request.method() == Some("REGISTER") {
+            return if from_fits && is_own(request.to().uri) { Standing::Good } else { NOT_THE_USERS };
+        }
+        let is_registered = self.bindings.is_registered(flow);
+        if from_fits || (is_registered && (is_anonymous(request) || self.bindings.holds(flow, &aor_of(from)))) {
+            return Standing::Good;
+        }
+        NOT_THE_USERS
+    }
+
+    /// Whose these credentials are, if they are good. Else whether a fresh nonce alone would do. A user who
+    /// has not signed in is checked like any other.
+    fn verified(
+        &mut self,
+        flow: FlowId,
+        request: &Message,
+        deployment: &Deployment,
+        credentials: &Credentials,
+        now: Moment,
+    ) -> Result<UserName, bool> {
+        let user = UserName::new(&credentials.username);
+        let subject = user.clone().map(|user| Subject { deployment: deployment.clone(), user });
+        let session = subject.and_then(|subject| self.sign_ins.session(&subject, now));
+        let secret = session.and_then(|session| session.digest.as_ref()).filter(|one| one.realm == credentials.realm);
+        let known = secret.map(|secret| match credentials.algorithm {
+            Algorithm::Md5 => Ha1::from_md5(&secret.md5),
+            Algorithm::Sha256 => Ha1::from_sha256(&secret.sha256),
+        });
+        let nobody = match credentials.algorithm {
+            Algorithm::Md5 => &self.identities.nobody[0],
+            Algorithm::Sha256 => &self.identities.nobody[1],
+        };
+        let proves = credentials.verify(known.as_ref().unwrap_or(nobody), request.method().unwrap_or_default());
+        let for_this = is_same_uri(&credentials.uri, request.request_uri().unwrap_or_default());
+        let proves = proves & known.is_some() & for_this;
+        let Some(count) = credentials.count.as_ref().filter(|_| proves) else { return Err(false) };
+        // Only what proves the password is counted: nobody else can use a nonce up.
+        if !self.nonces.spend(flow, &credentials.nonce, count.nc, now) {
+            return Err(true);
+        }
+        user.ok_or(false)
+    }
+
+    /// Whether an address is one of a user: at a domain or node of the deployment, with a user part that is
+    /// a number of theirs or their name.
+    fn is_own_address(&self, deployment: &Deployment, session: &Session, uri: &str) -> bool {
+        let Some(uri) = Uri::parse(uri).filter(Uri::is_sip) else { return false };
+        let Some(user) = uri.user.filter(|_| self.serves(deployment, uri.host)) else { return false };
+        let name = session.subject.user.as_str();
+        session.numbers.iter().any(|number| number == user)
+            || UserName::new(user).is_some_and(|user| user.as_str() == name)
+            || name.split_once('@').is_some_and(|(local, _)| local.eq_ignore_ascii_case(user))
+    }
+
+    /// A registrar has accepted a REGISTER: the connection belongs to its deployment.
+    pub(crate) fn registered_in_deployment(&mut self, flow: FlowId, request: &Message) {
+        if self.identities.deployment(flow).is_none()
+            && let Some(deployment) = self.deployment_of(flow, request)
+        {
+            self.identities.prove(flow, deployment, None);
+        }
+    }
+
+    /// Takes off what says a client is somebody else, and the answer to our own challenge. `also` is an
+    /// address that is its own besides those it has registered: From of a request, To of an answered one.
+    pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: &str) {
+        for name in IDENTITY_HEADERS {
+            let lines = message.lines(name).count();
+            if lines == 0 {
+                continue;
+            }
+            let is_own = |value: &[u8]| {
+                edgeway_sip::NameAddr::parse(value).is_some_and(|address| {
+                    let aor = aor_of(address.uri);
+                    aor == also || self.bindings.holds(flow, &aor)
+                })
+            };
+            if message.values(name).count() == 0 || !message.values(name).all(is_own) {
+                edit.remove(name);
+            }
+        }
+    }
+
+    /// Takes the answer to our own challenge off; what answers a registrar's stays.
+    pub(crate) fn strip_credentials(&self, edit: &mut Edit<'_>, request: &Message, flow: FlowId) {
+        for name in [Name::Authorization, Name::ProxyAuthorization] {
+            if request.header(name).is_none() {
+                continue;
+            }
+            let deployment = self.deployment_of(flow, request);
+            let served = deployment.as_ref().and_then(|one| self.zones.get(one));
+            let Some(Challenge::Core { realm }) = served.map(|served| &served.challenge) else { return };
+            let is_ours = |value: &[u8]| Credentials::parse(value).is_some_and(|one| one.realm == *realm);
+            if request.lines(name).any(is_ours) {
+                edit.remove(name);
+                for other in request.lines(name).filter(|value| !is_ours(value)) {
+                    edit.append(name, &String::from_utf8_lossy(other));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the devices a Contact names are the user's. A Contact that names none is no claim, and where
+/// nothing is known of devices there is nothing to hold it against.
+fn has_own_devices(session: &Session, request: &Message) -> bool {
+    if session.devices.is_empty() {
+        return true;
+    }
+    let is_own = |device: &str| session.devices.iter().any(|own| own.eq_ignore_ascii_case(device));
+    request.contacts().all(|contact| {
+        let mut named = contact.params().filter(|(name, _)| name.eq_ignore_ascii_case(DEVICE_NAME));
+        named.all(|(_, device)| is_own(device.unwrap_or_default()))
+    })
+}
+
+/// The Contact parameter in which a device of the field says its name.
+const DEVICE_NAME: &str = "+u.sip!devicename.ccm.cisco.com";
+
+/// RFC 3261 §8.1.1.3, RFC 3323 §4.1.
+fn is_anonymous(request: &Message) -> bool {
+    aor_of(request.from().uri).eq_ignore_ascii_case("anonymous@anonymous.invalid")
+}
+
+/// RFC 7616 §3.4.6: the digest is for this request. Parameters may differ: some clients leave them out.
+fn is_same_uri(given: &str, asked: &str) -> bool {
+    let place = |uri: &Uri<'_>| (uri.user.map(str::to_owned), uri.host.to_ascii_lowercase(), uri.port);
+    given == asked
+        || Uri::parse(given).zip(Uri::parse(asked)).is_some_and(|(given, asked)| place(&given) == place(&asked))
+}
+
+/// An address of record, for a table of many: who somebody is, not where.
+pub(crate) fn label_of(aor: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    aor.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,76 @@
+//! Deployments: which one a client's connection belongs to, and what it may reach.
+//!
+//! A connection belongs to the deployment it has registered in, for as long as anything is registered over
+//! it; before that, a request belongs to the one whose domain or node it names. Nothing it asks for leads
+//! to registrars of another.
+
+use edgeway_config::{AuthoritySettings, CoreSettings};
+use edgeway_model::FlowId;
+use edgeway_model::sign_in::Deployment;
+use edgeway_model::zones::{Challenge, DeploymentZones, Zone, Zones};
+use edgeway_policy::deployments::Served;
+use edgeway_sip::Message;
+use edgeway_sip::uri::Uri;
+
+use crate::CoreNode;
+
+/// The zones the settings make by themselves: an operator's registrars. Discovery adds to them.
+pub(crate) fn configured(settings: &CoreSettings) -> Zones {
+    let deployments = settings.deployments.iter().map(|one| DeploymentZones {
+        deployment: one.name.clone(),
+        domains: one.domains.clone(),
+        zones: one.registrars.iter().map(zone).collect(),
+        challenge: match one.authority {
+            AuthoritySettings::UnifiedCm => Challenge::Core { realm: one.domains.first().cloned().unwrap_or_default() },
+            AuthoritySettings::None | AuthoritySettings::Ldap(_) | AuthoritySettings::Users { .. } => {
+                Challenge::Registrar
+            }
+        },
+    });
+    Zones { revision: 0, deployments: deployments.collect() }
+}
+
+/// One registrar of the settings as a zone; its name is what the operator wrote.
+fn zone(registrar: &edgeway_config::Registrar) -> Zone {
+    Zone {
+        name: registrar.to_string(),
+        host: registrar.host.clone(),
+        port: registrar.port,
+        transport: registrar.transport,
+        secure: registrar.secure,
+        priority: registrar.priority,
+        weight: registrar.weight,
+        names: Vec::new(),
+    }
+}
+
+impl CoreNode {
+    /// All domains, of all deployments.
+    pub(crate) fn domains(&self) -> Vec<String> {
+        self.zones.all().iter().flat_map(Served::domains).cloned().collect()
+    }
+
+    /// The deployment a client's request belongs to. `None`: to none that there is.
+    pub(crate) fn deployment_of(&self, flow: FlowId, request: &Message) -> Option<Deployment> {
+        if let Some(deployment) = self.identities.deployment(flow) {
+            return Some(deployment.clone());
+        }
+        let host = |uri: &str| Uri::parse(uri).map(|uri| uri.host.to_owned());
+        let named = self.named_by(request).or_else(|| request.request_uri().and_then(host))?;
+        let served = match self.zones.of_host(&named) {
+            None if self.is_own_host(&named) => host(request.to().uri).and_then(|host| self.zones.of_host(&host)),
+            served => served,
+        };
+        served.map(|served| served.deployment.clone())
+    }
+
+    pub(crate) fn is_own_host(&self, host: &str) -> bool {
+        host.trim_matches(['[', ']']).eq_ignore_ascii_case(self.settings.host.trim_matches(['[', ']']))
+    }
+
+    /// Whether a host belongs to a deployment, or is this core itself.
+    pub(crate) fn serves(&self, deployment: &Deployment, host: &str) -> bool {
+        let host = host.trim_matches(['[', ']']);
+        self.is_own_host(host) || self.zones.get(deployment).is_some_and(|served| served.serves(host))
+    }
+}
