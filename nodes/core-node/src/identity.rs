@@ -160,7 +160,7 @@ impl CoreNode {
             let began = self.dialogs.client_of(request.call_id(), tag);
             if began.is_some() || self.calls.knows(request) {
                 let from = aor_of(request.from().uri);
-                let is_its = began.is_none_or(|client| client == label_of(&from)) || self.bindings.holds(flow, &from);
+                let is_its = began.is_none_or(|client| client == label_of(&from)) || self.holds(flow, &from);
                 return if is_its {
                     Standing::Good
                 } else {
@@ -201,11 +201,11 @@ impl CoreNode {
     /// Where the registrar proves its users, what it has accepted on a connection is who speaks there.
     fn standing_at_registrar(&self, flow: FlowId, request: &Message) -> Standing {
         let from = aor_of(request.from().uri);
-        let holds = self.bindings.holds(flow, &from);
+        let holds = self.holds(flow, &from);
         match request.method() {
             Some("REGISTER") if from == aor_of(request.to().uri) => Standing::Good,
             Some("REGISTER") => Standing::Refused("From and To of a REGISTER differ"),
-            _ if holds || (is_anonymous(request) && self.bindings.is_registered(flow)) => Standing::Good,
+            _ if holds || (is_anonymous(request) && self.is_known(flow)) => Standing::Good,
             _ => NOT_REGISTERED,
         }
     }
@@ -251,7 +251,7 @@ impl CoreNode {
             return if from_fits && is_own(request.to().uri) { Standing::Good } else { NOT_THE_USERS };
         }
         let is_registered = self.bindings.is_registered(flow);
-        if from_fits || (is_registered && (is_anonymous(request) || self.bindings.holds(flow, &aor_of(from)))) {
+        if from_fits || (is_registered && (is_anonymous(request) || self.holds(flow, &aor_of(from)))) {
             return Standing::Good;
         }
         NOT_THE_USERS
@@ -321,7 +321,7 @@ impl CoreNode {
             let is_own = |value: &[u8]| {
                 edgeway_sip::NameAddr::parse(value).is_some_and(|address| {
                     let aor = aor_of(address.uri);
-                    aor == also || self.bindings.holds(flow, &aor)
+                    aor == also || self.holds(flow, &aor)
                 })
             };
             if message.values(name).count() == 0 || !message.values(name).all(is_own) {

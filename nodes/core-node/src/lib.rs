@@ -14,6 +14,7 @@
 //! | `zones.rs` | which deployment a request belongs to |
 //! | `calls/` | dialogs, their media relays and session descriptions |
 //! | `identity.rs` | who a client is, and whom it may speak for |
+//! | `vouched.rs` | what other cores know of clients |
 //! | `nonces.rs` | what clients prove themselves with once |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `sign_in.rs` | who has signed in, and who is told |
@@ -34,6 +35,7 @@ mod outward;
 mod registrars;
 mod sign_in;
 mod streams;
+mod vouched;
 mod zones;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -63,6 +65,7 @@ use crate::nonces::Nonces;
 use crate::registrars::{Attempt, Held};
 use crate::sign_in::SignIns;
 use crate::streams::Streams;
+use crate::vouched::Vouched;
 
 /// What a core must be told.
 #[derive(Clone, Debug)]
@@ -144,6 +147,7 @@ pub struct CoreNode {
     sign_ins: SignIns,
     identities: Identities,
     nonces: Nonces,
+    vouched: Vouched,
     calls: Calls,
     dialogs: Dialogs,
     /// What was tried for requests on their way inside.
@@ -180,6 +184,7 @@ impl CoreNode {
             sign_ins: SignIns::default(),
             identities: Identities::new(&mut random),
             nonces: Nonces::default(),
+            vouched: Vouched::default(),
             calls: Calls::new(&mut random),
             attempts: HashMap::new(),
             probes: 0,
@@ -241,6 +246,7 @@ impl CoreNode {
     }
 
     fn report(&mut self, changes: Vec<Change>) {
+        self.vouch(&changes);
         for change in changes {
             match change {
                 Change::Registered { aor, flow } => self.notice(Notice::Registered { aor: Pii::new(aor), flow }),

@@ -80,11 +80,11 @@ pub const SUBSCRIPTION_DEFAULT: Duration = Duration::from_secs(3_600);
 /// Sessions of signed-in users a core knows: more than twice the users of a cluster of six edges at work.
 pub const SESSIONS_MAX: usize = 100_000;
 
-/// Sessions a core that has just been linked is told at once, and after how long the next portion follows:
-/// a full table takes half a minute, and SIP is not kept waiting.
-pub const REPLAY_SESSIONS: usize = 200;
+/// Sessions, or identities of connections, a core that has just been linked is told at once, and after how
+/// long the next portion follows: a full table takes half a minute, and SIP is not kept waiting.
+pub const REPLAY_PORTION: usize = 200;
 
-/// See [`REPLAY_SESSIONS`].
+/// See [`REPLAY_PORTION`].
 pub const REPLAY_EVERY: Duration = Duration::from_millis(50);
 
 /// Users whose tokens were revoked that a core remembers, to tell nodes that were away: an operator
@@ -104,3 +104,6 @@ pub const NONCES_PER_FLOW_MAX: usize = 4;
 
 /// How long a nonce is good. A client in use then answers once more, with nobody asked for a password.
 pub const NONCE_LIFE: Duration = Duration::from_secs(3_600);
+
+/// Connections of clients that other cores have vouched for: twice what an edge may carry.
+pub const VOUCHED_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;

@@ -192,6 +192,9 @@ impl CoreNode {
                 self.report(changes);
             }
         }
+        if let Some(edge) = self.edges.get(peer) {
+            self.vouched.edge_restarted(peer, edge.hello.boot);
+        }
         self.held.flows_closed(|flow| edge_of(flow) == index);
         self.identities.flows_closed(|flow| edge_of(flow) == index);
         self.nonces.flows_closed(|flow| edge_of(flow) == index);
@@ -289,6 +292,7 @@ impl CoreNode {
             | Frame::Synchronised
             | Frame::TokenKeys(_)
             | Frame::SignedIn(_)
+            | Frame::Identity(_)
             | Frame::Revoked(_) => {
                 self.breach(link, "an edge sent what only a core may send");
             }
@@ -301,6 +305,7 @@ impl CoreNode {
         for id in self.proxy.hop_lost(&Hop::Client { edge: peer.clone(), flow }, now) {
             debug_assert!(false, "no request goes to a client but through its edge: {id:?}");
         }
+        self.vouched.flow_closed(peer, flow);
         let Some(edge) = self.edges.get_mut(peer) else { return };
         let flow = flow_at(edge.index, flow);
         let changes = self.bindings.flow_closed(flow);

@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use edgeway_link::Frame;
+use edgeway_link::{Frame, Identity};
 use edgeway_model::sign_in::{CoreContact, EdgeContact, Revocation, Session, SignInFact, Subject, TokenKey};
 use edgeway_model::{Deadline, Moment, NodeId, Output};
 use edgeway_policy::routing::client_route;
 
 use crate::CoreNode;
-use crate::limits::{REPLAY_EVERY, REPLAY_SESSIONS, REVOCATIONS_MAX, SESSIONS_MAX};
+use crate::limits::{REPLAY_EVERY, REPLAY_PORTION, REVOCATIONS_MAX, SESSIONS_MAX};
 
 /// What a core knows of sign-ins.
 #[derive(Debug, Default)]
@@ -31,10 +31,20 @@ pub(crate) struct SignIns {
     ends: BTreeSet<(u64, Subject)>,
     revoked: BTreeMap<Subject, u64>,
     revoked_order: VecDeque<Subject>,
-    /// Cores that are being told of the sessions: behind which one they go on, and when.
-    replays: BTreeMap<NodeId, (Option<Subject>, Moment)>,
+    /// Cores that are being told of what they have missed.
+    replays: BTreeMap<NodeId, Replay>,
     /// What the HTTP side was told last.
     told: Option<(Vec<EdgeContact>, Vec<CoreContact>)>,
+}
+
+/// What a core that has just been linked is still to be told.
+#[derive(Debug)]
+struct Replay {
+    /// Who is registered over which connection.
+    identities: std::vec::IntoIter<Identity>,
+    /// The session behind which it goes on.
+    behind: Option<Subject>,
+    at: Moment,
 }
 
 impl SignIns {
@@ -121,23 +131,28 @@ impl SignIns {
         }
     }
 
-    /// The next portion of sessions for a core that is being told.
-    fn portion(&mut self, peer: &NodeId, now: Moment) -> Vec<Arc<Session>> {
-        let Some((behind, _)) = self.replays.get(peer) else { return Vec::new() };
-        let from = behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    /// The next portion for a core that is being told.
+    fn portion(&mut self, peer: &NodeId, now: Moment) -> Vec<Frame> {
+        let Some(replay) = self.replays.get_mut(peer) else { return Vec::new() };
+        replay.at = now + REPLAY_EVERY;
+        let identities: Vec<_> = replay.identities.by_ref().take(REPLAY_PORTION).map(Frame::Identity).collect();
+        if !identities.is_empty() {
+            return identities;
+        }
+        let from = replay.behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let portion: Vec<_> =
-            self.sessions.range((from, Bound::Unbounded)).take(REPLAY_SESSIONS).map(|(_, one)| one.clone()).collect();
-        match portion.last().filter(|_| portion.len() == REPLAY_SESSIONS) {
-            Some(last) => self.replays.insert(peer.clone(), (Some(last.subject.clone()), now + REPLAY_EVERY)),
-            None => self.replays.remove(peer),
-        };
-        portion
+            self.sessions.range((from, Bound::Unbounded)).take(REPLAY_PORTION).map(|(_, one)| one.clone()).collect();
+        match portion.last().filter(|_| portion.len() == REPLAY_PORTION) {
+            Some(last) => replay.behind = Some(last.subject.clone()),
+            None => drop(self.replays.remove(peer)),
+        }
+        portion.into_iter().map(Frame::SignedIn).collect()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Deadline> {
         self.replays
             .values()
-            .map(|(_, at)| Some(Deadline { at: *at, why: "sessions for a core" }))
+            .map(|replay| Some(Deadline { at: replay.at, why: "sessions for a core" }))
             .fold(None, Deadline::soonest)
     }
 }
@@ -182,6 +197,7 @@ impl CoreNode {
                     self.told(SignInFact::Revoked(revocation));
                 }
             }
+            Frame::Identity(identity) => self.vouched.take(identity),
             Frame::Hello(_)
             | Frame::Keepalive { .. }
             | Frame::KeepaliveAnswer { .. }
@@ -215,7 +231,8 @@ impl CoreNode {
                 self.links.send(link, frame);
             }
         }
-        self.sign_ins.replays.insert(core.clone(), (None, now));
+        let identities = self.identities_known().into_iter();
+        self.sign_ins.replays.insert(core.clone(), Replay { identities, behind: None, at: now });
         self.tell_http();
     }
 
@@ -232,12 +249,12 @@ impl CoreNode {
 
     pub(crate) fn run_sign_ins(&mut self, now: Moment) {
         self.sign_ins.expire(now);
-        let due = self.sign_ins.replays.iter().filter(|(_, (_, at))| *at <= now);
+        let due = self.sign_ins.replays.iter().filter(|(_, replay)| replay.at <= now);
         let due: Vec<_> = due.map(|(peer, _)| peer.clone()).collect();
         for peer in due {
-            for session in self.sign_ins.portion(&peer, now) {
+            for frame in self.sign_ins.portion(&peer, now) {
                 if let Some(link) = self.peers.get(&peer).copied() {
-                    self.links.send(link, &Frame::SignedIn(session));
+                    self.links.send(link, &frame);
                 }
             }
         }
@@ -293,7 +310,7 @@ impl CoreNode {
         }
     }
 
-    fn tell_cores(&mut self, frame: &Frame) {
+    pub(crate) fn tell_cores(&mut self, frame: &Frame) {
         for link in self.peers.values() {
             self.links.send(*link, frame);
         }

@@ -52,7 +52,7 @@ impl CoreNode {
 
     /// The deployment a client's request belongs to. `None`: to none that there is.
     pub(crate) fn deployment_of(&self, flow: FlowId, request: &Message) -> Option<Deployment> {
-        if let Some(deployment) = self.identities.deployment(flow) {
+        if let Some(deployment) = self.identities.deployment(flow).or_else(|| self.vouched_deployment(flow)) {
             return Some(deployment.clone());
         }
         let host = |uri: &str| Uri::parse(uri).map(|uri| uri.host.to_owned());

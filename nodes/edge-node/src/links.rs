@@ -255,7 +255,7 @@ impl EdgeNode {
             Frame::Synchronised => self.synchronised(peer),
             Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
             Frame::Revoked(revocation) => self.told(SignInFact::Revoked(revocation)),
-            Frame::SignedIn(_) => {
+            Frame::SignedIn(_) | Frame::Identity(_) => {
                 self.dropped(DropReason::LinkProtocol, "a core sent an edge what only cores may know");
                 self.links.refuse(link, "a core may not send that to an edge");
             }

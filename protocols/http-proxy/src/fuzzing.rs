@@ -15,6 +15,7 @@ use crate::hygiene::{ConnectionOptions, passes_inward, passes_outward};
 use crate::lane::{Lane, Scheme};
 use crate::limits::{SESSION_COOKIE_CHARS_MAX, SESSION_COOKIES_MAX};
 use crate::query;
+use crate::stream::{Requests, StreamFault};
 
 /// Takes the bytes for a path, and for the descriptor of one. What is read can be written again and is read the
 /// same; queries are read without a panic.
@@ -129,5 +130,91 @@ fn check_value(name: &str, value: &[u8]) {
             }
         }
         _ => {}
+    }
+}
+
+/// Takes the bytes for what one HTTP/1.1 connection sends, and shows them whole and in pieces. Both ways the same
+/// goes on and the same is refused; and what goes on is requests, as somebody reads them who looks for nothing but
+/// ends of heads and lengths of bodies.
+pub fn http_stream(bytes: &[u8]) {
+    let (piece, bytes) = bytes.split_first().map_or((1, bytes), |(first, rest)| (usize::from(*first).max(1), rest));
+    let (passed, outcome) = follow(bytes, bytes.len().max(1));
+    let (in_pieces, other) = follow(bytes, piece);
+    assert_eq!(passed, in_pieces, "cutting changes nothing of what goes on");
+    assert_eq!(outcome.as_ref().err(), other.as_ref().err(), "and nothing of what is refused");
+    assert!(bytes.starts_with(&passed), "what goes on is what came");
+    let rest = read_plainly(&passed);
+    if outcome.is_ok_and(|requests| !requests.is_in_body()) {
+        assert!(rest, "no request is under way: {:?}", String::from_utf8_lossy(&passed));
+    }
+}
+
+fn follow(bytes: &[u8], piece: usize) -> (Vec<u8>, Result<Requests, StreamFault>) {
+    let (mut requests, mut held, mut passed) = (Requests::default(), Vec::new(), Vec::new());
+    for piece in bytes.chunks(piece) {
+        held.extend_from_slice(piece);
+        let (count, fault) = match requests.follow(&held) {
+            Ok(count) => (count, None),
+            Err((count, fault)) => (count, Some(fault)),
+        };
+        passed.extend(held.drain(..count));
+        if let Some(fault) = fault {
+            return (passed, Err(fault));
+        }
+    }
+    (passed, Ok(requests))
+}
+
+/// The plain reader: whether `bytes` are whole requests, up to one that ends the connection.
+fn read_plainly(mut bytes: &[u8]) -> bool {
+    loop {
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return bytes.is_empty() };
+        let (head, rest) = bytes.split_at(end + 4);
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let field = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(found, _)| *found == name).map(|(_, value)| value.trim().to_owned())
+        };
+        assert!(!head.contains("\n ") && !head.contains("\n\t") && !head.contains('\0'), "{head:?}");
+        let length = field("content-length").map(|length| length.parse::<usize>().expect("a checked number"));
+        let chunked = field("transfer-encoding").map(|coding| assert_eq!(coding, "chunked", "the one coding"));
+        bytes = match (length, chunked) {
+            (Some(_), Some(())) => panic!("two lengths go on: {head:?}"),
+            (Some(length), None) => match rest.split_at_checked(length) {
+                Some((_, rest)) => rest,
+                None => return false,
+            },
+            (None, Some(())) => match behind_chunks(rest) {
+                Some(rest) => rest,
+                None => return false,
+            },
+            (None, None) => rest,
+        };
+        let says = |wanted: &str| {
+            let lines = head.lines().filter_map(|line| line.strip_prefix("connection:"));
+            lines.flat_map(|options| options.split(',')).any(|option| option.trim() == wanted)
+        };
+        let old = head.lines().next().is_some_and(|line| line.ends_with("http/1.0"));
+        if says("close") || (old && !says("keep-alive")) {
+            // What comes then is for nobody.
+            return true;
+        }
+    }
+}
+
+fn behind_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let end = bytes.windows(2).position(|two| two == b"\r\n")?;
+        let (length, rest) = bytes.split_at(end);
+        let length = usize::from_str_radix(std::str::from_utf8(length).ok()?, 16).expect("a checked length");
+        let rest = rest.get(2..)?;
+        if length == 0 {
+            // No trailers, or trailers up to an empty line.
+            return rest.strip_prefix(b"\r\n").or_else(|| {
+                let end = rest.windows(4).position(|four| four == b"\r\n\r\n")?;
+                rest.get(end + 4..)
+            });
+        }
+        bytes = rest.get(length..)?.strip_prefix(b"\r\n")?;
     }
 }

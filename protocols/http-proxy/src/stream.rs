@@ -131,7 +131,7 @@ impl Requests {
                 0 => return Err(fault),
                 b'\n' if before(1) != Some(b'\r') => return Err(fault),
                 b'\n' if before(2) == Some(b'\n') || at == 1 => return Ok(Some(at + 1)),
-                b'\n' | b'\r' => {}
+                b'\n' => {}
                 _ if before(1) == Some(b'\r') => return Err(fault),
                 _ => {}
             }
@@ -324,6 +324,8 @@ mod tests {
             "GET /x HTTP/1.1\r\nHost: e\n\r\n".to_owned(),
             "GET /x HTTP/1.1\r\nHost: e\r\n\n".to_owned(),
             "GET /x HTTP/1.1\rHost: e\r\n\r\n".to_owned(),
+            "GET /x HTTP/1.1\r\r\nHost: e\r\n\r\n".to_owned(),
+            "GET /x HTTP/1.1\r\nHost: e\r\n\r\r\n".to_owned(),
             "GET /x HTTP/1.1\r\nHost: e\rX: y\r\n\r\n".to_owned(),
             "GET /x HTTP/1.1\r\nHost: e\r\nA: b\0\r\n\r\n".to_owned(),
             "GET /x HTTP/1.1\r\nHost: e\r\nA: b\r\n c\r\n\r\n".to_owned(),

@@ -295,6 +295,7 @@ impl Link {
             | Frame::Services { .. }
             | Frame::TokenKeys(_)
             | Frame::SignedIn(_)
+            | Frame::Identity(_)
             | Frame::Revoked(_)) => {
                 if self.state == State::Up {
                     self.events.push_back(LinkEvent::Received(other));

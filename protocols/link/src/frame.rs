@@ -24,11 +24,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub use edgeway_model::Role;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
 use edgeway_model::media::{Carriage, PortPair};
-use edgeway_model::sign_in::{Revocation, Session, TokenKey};
+use edgeway_model::sign_in::{Deployment, Revocation, Session, TokenKey};
 use edgeway_model::{FlowId, NodeId, RelayId};
 
 use crate::limits::{DOMAINS_MAX, GRANT_PAIRS_MAX};
-use crate::sign_in::{read_keys, read_revocation, read_session, write_keys, write_revocation, write_session};
+use crate::sign_in::{
+    read_identity, read_keys, read_revocation, read_session, write_identity, write_keys, write_revocation,
+    write_session,
+};
 use crate::wire::{Reader, write_address, write_ip, write_string};
 
 /// The first frame of each side.
@@ -86,6 +89,21 @@ pub struct RelayRule {
     pub mux: bool,
     /// What is carried.
     pub carriage: Carriage,
+}
+
+/// Who is registered over one connection of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The edge it is connected to.
+    pub edge: NodeId,
+    /// That edge's number of its start: after another, the connection is another.
+    pub boot: u64,
+    /// The connection, as the edge numbers it.
+    pub flow: FlowId,
+    /// The deployment it belongs to.
+    pub deployment: Deployment,
+    /// The addresses of record; none where nothing is registered any more.
+    pub aors: Vec<String>,
 }
 
 /// One frame.
@@ -166,6 +184,8 @@ pub enum Frame {
     TokenKeys(Vec<TokenKey>),
     /// Core to core, never to an edge: a user has signed in.
     SignedIn(Arc<Session>),
+    /// Core to core: who is registered over a client's connection, so that another core knows when it stands in.
+    Identity(Identity),
     /// Core to edge and core: tokens and sessions of a user that are older than this hold no longer.
     Revoked(Revocation),
 }
@@ -202,17 +222,19 @@ const SERVICES: u8 = 12;
 const TOKEN_KEYS: u8 = 13;
 const SIGNED_IN: u8 = 14;
 const REVOKED: u8 = 15;
+const IDENTITY: u8 = 16;
 
 impl Frame {
     /// The frame as bytes for a peer of `version` in the role of `to`, length included; `None` if that version
     /// knows nothing like it and works without, or if such a peer must never be told.
     #[must_use]
     pub fn encode_for(&self, version: u16, to: Role) -> Option<Bytes> {
-        if matches!(self, Self::SignedIn(_)) && to != Role::Core {
+        let among_cores = matches!(self, Self::SignedIn(_) | Self::Identity(_));
+        if among_cores && to != Role::Core {
             return None;
         }
         let is_of_sign_in =
-            matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::SignedIn(_) | Self::Revoked(_));
+            among_cores || matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::Revoked(_));
         // Version 1 knows the other frames of version 2, and of a relay less.
         let since = if is_of_sign_in { 3 } else { crate::limits::VERSION_MIN };
         (version >= since).then(|| self.bytes(version))
@@ -250,6 +272,7 @@ impl Frame {
             | Self::Services { .. }
             | Self::TokenKeys(_)
             | Self::SignedIn(_)
+            | Self::Identity(_)
             | Self::Revoked(_) => 0,
         }
     }
@@ -317,6 +340,10 @@ impl Frame {
                 out.put_u8(SIGNED_IN);
                 write_session(session, out);
             }
+            Self::Identity(identity) => {
+                out.put_u8(IDENTITY);
+                write_identity(identity, out);
+            }
             Self::Revoked(revocation) => {
                 out.put_u8(REVOKED);
                 write_revocation(revocation, out);
@@ -358,6 +385,7 @@ impl Frame {
             SERVICES => Self::Services { https_port: reader.u16()?, xmpp_port: reader.u16()? },
             TOKEN_KEYS => Self::TokenKeys(read_keys(&mut reader)?),
             SIGNED_IN => Self::SignedIn(read_session(&mut reader)?),
+            IDENTITY => Self::Identity(read_identity(&mut reader)?),
             REVOKED => Self::Revoked(read_revocation(&mut reader)?),
             unknown => return Err(FrameFault::UnknownKind(unknown)),
         })

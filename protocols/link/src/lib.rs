@@ -17,5 +17,5 @@ mod sign_in;
 mod wire;
 
 pub use engine::{Link, LinkEvent};
-pub use frame::{Decoder, Frame, FrameFault, Hello, Load, RelayRule, Role};
+pub use frame::{Decoder, Frame, FrameFault, Hello, Identity, Load, RelayRule, Role};
 pub use links::Links;

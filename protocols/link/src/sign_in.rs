@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use edgeway_model::Secret;
 use edgeway_model::sign_in::{
     Deployment, DigestSecret, Profile, Revocation, Session, Subject, TokenKey, USER_BYTES_MAX, UserName,
 };
+use edgeway_model::{FlowId, NodeId, Secret};
 
-use crate::frame::FrameFault;
+use crate::frame::{FrameFault, Identity};
 use crate::limits::{SESSION_NAMES_MAX, SESSION_SERVERS_MAX, STRING_BYTES_MAX, TOKEN_KEYS_MAX};
 use crate::wire::{Reader, write_string};
 
@@ -82,6 +82,24 @@ pub(crate) fn read_session(reader: &mut Reader) -> Result<Arc<Session>, FrameFau
         im_servers: read_strings(reader, SESSION_SERVERS_MAX)?,
     };
     Ok(Arc::new(Session { subject, until_ms, since_ms, verifier, digest, devices, numbers, profile }))
+}
+
+pub(crate) fn write_identity(identity: &Identity, out: &mut BytesMut) {
+    write_string(identity.edge.as_str(), out);
+    out.put_u64(identity.boot);
+    out.put_u64(identity.flow.0);
+    write_string(identity.deployment.as_str(), out);
+    write_strings(&identity.aors, SESSION_NAMES_MAX, out);
+}
+
+pub(crate) fn read_identity(reader: &mut Reader) -> Result<Identity, FrameFault> {
+    Ok(Identity {
+        edge: NodeId::new(&reader.string()?).ok_or(FrameFault::Field("node name"))?,
+        boot: reader.u64()?,
+        flow: FlowId(reader.u64()?),
+        deployment: Deployment::new(&reader.string()?).ok_or(FrameFault::Field("deployment"))?,
+        aors: read_strings(reader, SESSION_NAMES_MAX)?,
+    })
 }
 
 fn write_subject(subject: &Subject, out: &mut BytesMut) {

@@ -72,6 +72,13 @@ fn samples() -> Vec<Frame> {
         Frame::Services { https_port: 8_443, xmpp_port: 0 },
         Frame::TokenKeys(vec![TokenKey { id: [1; 8], public: [2; 32] }, TokenKey { id: [3; 8], public: [4; 32] }]),
         Frame::SignedIn(session().into()),
+        Frame::Identity(Identity {
+            edge: NodeId::new("edge1").expect("legal"),
+            boot: 9,
+            flow: FlowId(77),
+            deployment: Deployment::default_one(),
+            aors: vec!["alice@example.com".into()],
+        }),
         Frame::Revoked(Revocation { subject: session().subject, before_ms: 1_700_000_000_000 }),
     ]
 }
@@ -165,7 +172,7 @@ proptest! {
     }
 
     #[test]
-    fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..16, at in 0_usize..200, value in any::<u8>()) {
+    fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..17, at in 0_usize..200, value in any::<u8>()) {
         let mut bytes = samples()[index].encode().slice(4..).to_vec();
         let len = bytes.len();
         bytes[at % len] = value;
@@ -182,9 +189,15 @@ fn what_later_versions_know_is_not_said_to_older_ones_and_a_session_never_to_an_
     for frame in samples() {
         for (version, role) in [(0, Role::Core), (1, Role::Core), (2, Role::Core), (3, Role::Core), (3, Role::Edge)] {
             let to_peer = frame.encode_for(version, role);
-            let is_new =
-                matches!(frame, Frame::Services { .. } | Frame::TokenKeys(_) | Frame::SignedIn(_) | Frame::Revoked(_));
-            let is_secret = matches!(frame, Frame::SignedIn(_));
+            let is_new = matches!(
+                frame,
+                Frame::Services { .. }
+                    | Frame::TokenKeys(_)
+                    | Frame::SignedIn(_)
+                    | Frame::Identity(_)
+                    | Frame::Revoked(_)
+            );
+            let is_secret = matches!(frame, Frame::SignedIn(_) | Frame::Identity(_));
             let expected = version >= if is_new { 3 } else { 1 } && !(is_secret && role == Role::Edge);
             assert_eq!(to_peer.is_some(), expected, "{frame:?} to {role} of version {version}");
             said.extend(to_peer.filter(|_| role == Role::Edge));

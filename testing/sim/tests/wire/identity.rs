@@ -655,3 +655,43 @@ fn zones_are_swapped_under_a_registration_and_a_call() {
     let (told, inside) = outcome(&mut rig, flow, &Words::new("REGISTER", "10001", 95));
     assert_eq!((status(told.as_ref()), inside.len()), (Some(404), 0));
 }
+
+#[test]
+fn a_core_that_stands_in_knows_whom_another_has_seen_register() {
+    for linked_before in [true, false] {
+        let mut rig = Rig::with(2, "", "");
+        let link = |rig: &mut Rig| rig.connect_cores(0, 1);
+        if linked_before {
+            link(&mut rig);
+        }
+        let flow = rig.client();
+        let words = |method, user: &str, cseq| {
+            let uri = |user: &str| format!("sip:{user}@example.com");
+            let to = if method == "REGISTER" { uri(user) } else { uri("lamp") };
+            Words { from: uri(user), to, uri: "sip:example.com".into(), ..Words::new(method, user, cseq) }
+        };
+        rig.client_writes(flow, words("REGISTER", "alice", 1).write());
+        let (core, _, asked) = rig.inside_reads().remove(0);
+        let other = 1 - core;
+        let contact = String::from_utf8_lossy(asked.header(Name::Contact).expect("one")).into_owned();
+        let ok = asked.respond(200, "OK").to_tag("r").header(Name::Contact, &contact).build();
+        rig.inside_writes(core, REGISTRAR, ok);
+        assert_eq!(rig.client_reads_one(flow).status(), Some(200));
+        if !linked_before {
+            link(&mut rig);
+        }
+        rig.disconnect(core);
+        for (user, cseq, good) in [("alice", 10, true), ("bob", 11, false)] {
+            rig.client_writes(flow, words("MESSAGE", user, cseq).write());
+            let inside = rig.inside_reads();
+            assert_eq!(inside.len(), usize::from(good), "{user}");
+            assert!(inside.iter().all(|(at, _, _)| *at == other));
+            rig.client_reads(flow);
+        }
+        // A connection that is gone takes it along, and a new one has nothing of it.
+        rig.client_closes(flow);
+        let new = rig.client();
+        rig.client_writes(new, words("MESSAGE", "alice", 20).write());
+        assert!(rig.inside_reads().is_empty());
+    }
+}
