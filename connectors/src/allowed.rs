@@ -7,10 +7,8 @@ use std::rc::Rc;
 
 use edgeway_config::settings::CoreSettings;
 use edgeway_model::sign_in::Deployment;
-use edgeway_policy::allow_list::{
-    AllowList, AutomaticPorts, Rule, RuleFault, RulesContext, automatic_rules, read_rules,
-};
-use edgeway_policy::discovery::{Product, Snapshot};
+use edgeway_policy::allow_list::{AllowList, Rule, RuleFault, RulesContext, read_rules};
+use edgeway_policy::discovery::Snapshot;
 use edgeway_policy::limits::ALLOW_FILE_BYTES_MAX;
 
 use crate::discovery::Current;
@@ -71,23 +69,6 @@ fn read(path: &str, deployments: &[Deployment], default_methods: &[String]) -> R
 
 fn compose(written: &[Rule], snapshot: &Snapshot) -> Result<AllowList, RuleFault> {
     let mut rules = written.to_vec();
-    for cluster in &snapshot.clusters {
-        let usual = AutomaticPorts::usual(cluster.product);
-        for node in &cluster.nodes {
-            let files =
-                cluster.product == Product::UnifiedCm && (cluster.tftp.is_empty() || cluster.tftp.contains(&node.name));
-            let ports = AutomaticPorts {
-                https: node.https_port,
-                tftp_http: if files { usual.tftp_http } else { 0 },
-                tftp_https: if files { usual.tftp_https } else { [0; 2] },
-            };
-            rules.extend(automatic_rules(cluster.product, &node.name, &cluster.deployment, ports));
-        }
-        // TFTP servers that are no nodes of the cluster.
-        for server in cluster.tftp.iter().filter(|server| cluster.nodes.iter().all(|node| node.name != **server)) {
-            let ports = AutomaticPorts { https: 0, ..usual };
-            rules.extend(automatic_rules(cluster.product, server, &cluster.deployment, ports));
-        }
-    }
+    rules.extend(snapshot.allow_rules());
     AllowList::new(rules)
 }

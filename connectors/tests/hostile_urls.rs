@@ -329,6 +329,13 @@ fn no_byte_reaches_a_host_it_should_not() {
         assert!(allowed.is_untouched(), "{:?}", allowed.0.borrow());
         assert!(canary.is_untouched(), "{:?}", canary.0.borrow());
 
+        // What the operator is shown is what is in force.
+        let shown = Rc::clone(&inside).operate("allow-list".into(), serde_json::Value::Null).await.expect("rules");
+        let rule = &shown["rules"][0];
+        assert_eq!(rule["url"], format!("http://127.0.0.1:{port}/updates"));
+        assert_eq!((&rule["deployment"], &rule["match_type"]), (&"default".into(), &"prefix".into()));
+        assert_eq!((&rule["methods"][0], &rule["automatic"]), (&"GET".into(), &serde_json::Value::Null));
+
         // The same client gets what it may have: what was refused was refused for its URL.
         for (path, sent) in [
             ("/updates/a.zip?x=../y", "/updates/a.zip?x=../y"),

@@ -190,8 +190,10 @@ fn changes_table(answer: &Value) -> String {
     }
     let is = |key: &str| answer.get(key) == Some(&Value::Bool(true));
     let took = number(answer, "took_ms");
+    let failed = entries(answer, "servers").iter().any(|server| !text(server, "error").is_empty());
     let _ = match (entries(answer, "servers").is_empty(), entries(answer, "changes").is_empty(), is("dry_run")) {
         (true, ..) => writeln!(out, "every server is known already: `edgeway servers refresh` asks anew"),
+        (_, true, _) if failed => writeln!(out, "nothing was taken into use ({took} ms)"),
         (_, true, _) => writeln!(out, "nothing has changed ({took} ms)"),
         (_, _, true) => writeln!(out, "a dry run: nothing was taken into use ({took} ms)"),
         (_, _, false) => writeln!(out, "in use as revision {} ({took} ms)", number(answer, "revision")),
@@ -260,6 +262,7 @@ mod tests {
             (answer(&changes, good.clone(), false), format!("{first}in use as revision 2 (7 ms)\n")),
             (answer(&changes, good.clone(), true), format!("{first}a dry run: nothing was taken into use (7 ms)\n")),
             (answer(&changes, json!([failed]), false), format!("{first}{second}in use as revision 2 (7 ms)\n")),
+            (answer(&json!([]), json!([failed]), false), format!("{second}nothing was taken into use (7 ms)\n")),
             (answer(&json!([]), good, false), "nothing has changed (7 ms)\n".to_owned()),
             (
                 answer(&json!([]), json!([]), false),

@@ -1,4 +1,5 @@
-//! The alarms of discovery: told once when they begin, when their words change, and when they are over.
+//! The alarms of discovery: told once when they begin, when their words change, and when they are over. Whoever is
+//! told writes them to the log.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,7 +27,6 @@ impl Alarms {
         let (about, action) = (about.to_owned(), action.to_owned());
         let alarm = Alarm { id, about, severity, cause, action, since_ms, node: None };
         if standing.get(&key) != Some(&alarm) {
-            tracing::warn!(alarm = id, about = %alarm.about, cause = %alarm.cause, action = %alarm.action, "alarm");
             standing.insert(key, alarm.clone());
             self.teller.tell(HttpFact::Alarm(alarm));
         }
@@ -35,7 +35,6 @@ impl Alarms {
     /// It is not the case, or no longer.
     pub(super) fn over(&self, id: &'static str, about: &str) {
         if self.standing.borrow_mut().remove(&(id, about.to_owned())).is_some() {
-            tracing::info!(alarm = id, about, "alarm is over");
             self.teller.tell(HttpFact::AlarmOver { id, about: about.to_owned() });
         }
     }

@@ -47,8 +47,11 @@ impl<T> Strict<T> {
         self.ready.extend_from_slice(if fault.is_in_body() { REFUSED_CHUNK } else { REFUSED });
     }
 
-    /// What came is whole up to where it is good, or stays.
-    fn settle(&mut self) {
+    /// `passed` bytes went on; what is left is the beginning of a head, or none.
+    fn settle(&self, passed: usize) {
+        if passed > 0 {
+            self.vitals.head(false);
+        }
         self.vitals.head(!self.held.is_empty() && !self.requests.is_in_body());
     }
 }
@@ -71,7 +74,7 @@ impl<T: AsyncRead + Unpin> Strict<T> {
             None => self.held.extend_from_slice(arrived.get(passed..).unwrap_or_default()),
         }
         buf.set_filled(before + passed);
-        self.settle();
+        self.settle(passed);
         Poll::Ready(Ok(passed > 0))
     }
 
@@ -84,14 +87,15 @@ impl<T: AsyncRead + Unpin> Strict<T> {
             return Poll::Ready(Ok(true));
         }
         self.held.extend_from_slice(buf.filled());
-        match self.requests.follow(&self.held) {
-            Ok(passed) => self.ready.unsplit(self.held.split_to(passed)),
-            Err((passed, fault)) => {
-                self.ready.unsplit(self.held.split_to(passed));
-                self.refuse(fault);
-            }
+        let (passed, fault) = match self.requests.follow(&self.held) {
+            Ok(passed) => (passed, None),
+            Err((passed, fault)) => (passed, Some(fault)),
+        };
+        self.ready.unsplit(self.held.split_to(passed));
+        if let Some(fault) = fault {
+            self.refuse(fault);
         }
-        self.settle();
+        self.settle(passed);
         Poll::Ready(Ok(false))
     }
 }
@@ -106,8 +110,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                 this.ready.advance(length);
                 return Poll::Ready(Ok(()));
             }
-            if this.refused || buf.remaining() == 0 {
-                return Poll::Ready(Ok(()));
+            if this.refused {
+                // Not the end: the parser would take it for a client that has left before its answer. The answer
+                // ends the connection.
+                return Poll::Pending;
             }
             let done = if this.held.is_empty() {
                 ready!(this.poll_direct(context, buf))?

@@ -143,7 +143,7 @@ impl Vitals {
             return Some("https_cut_slow_head");
         }
         if self.answering.get() == 0 && self.blocked.get().is_none() {
-            if !self.spoke.get() && since(self.opened) >= HEAD_WITHIN {
+            if !self.spoke.get() && self.head_since.get().is_none() && since(self.opened) >= HEAD_WITHIN {
                 return Some("https_cut_silent");
             }
             if since(self.idle_since.get()) >= IDLE_MAX {

@@ -1,4 +1,5 @@
 //! Scenarios of HTTP over loopback: real sockets, real TLS on both connections, and a made-up inside.
 
 mod carried;
+mod hostile;
 mod rig;

@@ -1,5 +1,6 @@
 //! An edge, some cores, and clients.
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -181,6 +182,40 @@ impl LinkHost for Host {
     }
 }
 
+/// What lies between a core and an edge, and what goes over it.
+pub(super) struct Wire {
+    /// Bytes from the edge to the core.
+    pub(super) inwards: Cell<usize>,
+}
+
+impl Wire {
+    async fn start(to: SocketAddr) -> (Rc<Self>, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let wire = Rc::new(Self { inwards: Cell::new(0) });
+        let counted = Rc::clone(&wire);
+        spawn_local(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(to).await.unwrap();
+                let (mut near_in, mut near_out) = near.into_split();
+                let (mut far_in, mut far_out) = far.into_split();
+                spawn_local(async move { drop(tokio::io::copy(&mut near_in, &mut far_out).await) });
+                let counted = Rc::clone(&counted);
+                spawn_local(async move {
+                    let mut piece = vec![0; 64 * 1024];
+                    while let Ok(count @ 1..) = far_in.read(&mut piece).await {
+                        counted.inwards.set(counted.inwards.get() + count);
+                        if near_out.write_all(&piece[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (wire, address)
+    }
+}
+
 /// A core: its HTTP thread, and what it has seen.
 pub(super) struct Core {
     pub(super) http: HttpHandle,
@@ -228,6 +263,15 @@ impl Rig {
             rig.add_core(core).await;
         }
         rig
+    }
+
+    /// As [`Self::add_core`], and what goes to it is counted.
+    pub(super) async fn add_core_behind_a_wire(&mut self, name: &str) -> Rc<Wire> {
+        let (wire, address) = Wire::start(self.link).await;
+        let link = std::mem::replace(&mut self.link, address);
+        self.add_core(name).await;
+        self.link = link;
+        wire
     }
 
     /// One more core; waits until requests reach it.
@@ -356,7 +400,7 @@ impl Plain {
         let line = lines.next().unwrap().to_owned();
         let status = line[9..12].parse().unwrap();
         let fields: Vec<_> = lines
-            .map(|line| line.split_once(": ").unwrap())
+            .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
         let mut answer = Answer { line, status, fields, body: Vec::new() };
