@@ -18,6 +18,7 @@ use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
 use edgeway_runtime::pki::shared_secret;
 use edgeway_runtime::service;
+use edgeway_runtime::tls::CertificateStore;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -318,11 +319,18 @@ impl Trusts {
         if !signs_in(settings) {
             return Ok(Self { default: None, own: Vec::new(), followed: std::cell::Cell::new(None) });
         }
-        let default = Trust::load(settings.http.ca.as_deref(), "http.ca", None).map_err(|fault| fault.to_string())?;
+        // TFTP servers ask for a certificate (6971, 6972), even where the cluster is not in mixed mode.
+        let shown = settings.sip.tls.certificate.as_ref().map(|files| {
+            CertificateStore::load(std::slice::from_ref(files))
+                .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        });
+        let shown = shown.transpose()?;
+        let shown = shown.as_ref();
+        let default = Trust::load(settings.http.ca.as_deref(), "http.ca", shown).map_err(|fault| fault.to_string())?;
         let mut own = Vec::new();
         for server in servers().filter(|server| !server.tls_verify || server.ca.is_some()) {
             let trust =
-                if server.tls_verify { Trust::load(server.ca.as_deref(), "ca", None) } else { Trust::anybody(None) };
+                if server.tls_verify { Trust::load(server.ca.as_deref(), "ca", shown) } else { Trust::anybody(shown) };
             own.push((server.address.host.to_lowercase(), trust.map_err(|fault| fault.to_string())?));
         }
         Ok(Self { default: Some(default), own, followed: std::cell::Cell::new(None) })

@@ -25,6 +25,10 @@ fn steps() -> Vec<Step> {
             .env("RUSTDOCFLAGS", "-D warnings"),
         Step::cargo("deny", &["deny", "--locked", "check", "bans", "licenses", "sources"]),
         Step::cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]).within(20 * 60),
+        // A real directory; on loopback, as whoever we are.
+        Step::cargo("directory", &["test", "--locked", "-p", "edgeway-interop", "--test", "directory"])
+            .env("EDGEWAY_INTEROP", "1")
+            .within(5 * 60),
         Step::cargo(
             BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],

@@ -38,3 +38,17 @@ pub const FOREIGN_DOMAIN: &str = "domain_refused";
 pub const NOT_SELF: &str = "not_self";
 /// Not on the HTTP server allow list.
 pub const NOT_ALLOWED: &str = "not_allowed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_lists_every_counter() {
+        const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manual/sign-in.md");
+        let manual = std::fs::read_to_string(MANUAL).unwrap();
+        let listed: Vec<&str> = manual.lines().skip_while(|line| *line != "| what | counts |").skip(2).collect();
+        let wanted: Vec<String> = ALL.iter().map(|(name, what)| format!("| `{name}` | {what} |")).collect();
+        assert_eq!(listed, wanted, "docs/manual/sign-in.md should have these rows:\n{}", wanted.join("\n"));
+    }
+}

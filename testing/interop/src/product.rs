@@ -287,12 +287,6 @@ impl ProductSetup<'_> {
     }
 }
 
-/// Adds a user to a file of users, as an operator does.
-pub fn add_user(file: &Path, name: &str, password: &str) -> Result<()> {
-    let mut command = Command::new(binaries()?.join("edgeway"));
-    feed(command.args(["users", "add", name, "--file"]).arg(file), password)
-}
-
 /// Runs a command with `text` on its standard input.
 fn feed(command: &mut Command, text: &str) -> Result<()> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;

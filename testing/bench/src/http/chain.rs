@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use edgeway_connectors::users_file::edit::{Costs, hash};
 use edgeway_interop::Host;
 use edgeway_interop::certificates::Authority;
 use edgeway_interop::kamailio::DOMAIN;
@@ -19,8 +20,8 @@ use super::crowd::{Asked, Crowd};
 use super::nginx::{FILE, FILE_BYTES, Nginx};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Who signs in.
-const USER: &str = "alice";
+/// Users that sign in, in turn: more sign-ins of one user in a second than the settings can allow are refused.
+const USERS: usize = 16;
 const PASSWORD: &str = "wonderland";
 /// How long the first sign-in may take: the bulk connection is up some time after the link.
 const SIGN_IN_PATIENCE: Duration = Duration::from_secs(10);
@@ -135,7 +136,7 @@ impl Chain {
     }
 
     /// The request for the file: with a session token, which nginx gets too and looks at as little as at any cookie.
-    pub(crate) fn file(&self, crowd: &Crowd) -> Result<Asked> {
+    pub(crate) fn file(&self, crowd: &Crowd) -> Result<Vec<Asked>> {
         let cookie = match &self.tiers {
             Tiers::Edgeway(_) => sign_in(crowd).with_context(|| self.logs())?,
             // As long as ours.
@@ -143,13 +144,13 @@ impl Chain {
         };
         let descriptor = format!("{DOMAIN}/http/{}/{}", self.server_address.ip(), self.server_address.port());
         let path = format!("/{}/{FILE}", STANDARD_NO_PAD.encode(descriptor));
-        Ok(Asked { path, headers: vec![("Cookie", cookie)], bytes_min: FILE_BYTES })
+        Ok(vec![Asked { path, headers: vec![("Cookie", cookie)], bytes_min: FILE_BYTES }])
     }
 
-    /// The request that signs in; with nginx, the file, which costs it what any answer costs.
-    pub(crate) fn signing_in(&self, crowd: &Crowd) -> Result<Asked> {
+    /// The requests that sign in; with nginx, the file, which costs it what any answer costs.
+    pub(crate) fn signing_in(&self, crowd: &Crowd) -> Result<Vec<Asked>> {
         match &self.tiers {
-            Tiers::Edgeway(_) => Ok(small_lane()),
+            Tiers::Edgeway(_) => Ok((0..USERS).map(small_lane).collect()),
             Tiers::Nginx { .. } => self.file(crowd),
         }
     }
@@ -158,8 +159,12 @@ impl Chain {
 /// About what a session token has.
 const TOKEN_CHARS: usize = 180;
 
-fn small_lane() -> Asked {
-    let credentials = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+fn user(number: usize) -> String {
+    format!("user{number}")
+}
+
+fn small_lane(number: usize) -> Asked {
+    let credentials = STANDARD.encode(format!("{}:{PASSWORD}", user(number)));
     let path = format!("/{}/get_edge_config", STANDARD_NO_PAD.encode(DOMAIN));
     Asked { path, headers: vec![("Authorization", format!("Basic {credentials}"))], bytes_min: 1 }
 }
@@ -168,7 +173,7 @@ fn small_lane() -> Asked {
 fn sign_in(crowd: &Crowd) -> Result<String> {
     let start = Instant::now();
     loop {
-        let (status, head, _) = crowd.once(&small_lane())?;
+        let (status, head, _) = crowd.once(&small_lane(0))?;
         let field = head.lines().filter_map(|line| line.split_once(':'));
         let mut cookies = field.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
         let cookie = cookies.find_map(|(_, value)| value.trim().split(';').next()).map(str::to_owned);
@@ -183,14 +188,20 @@ fn sign_in(crowd: &Crowd) -> Result<String> {
 /// The core's part: a user, as many sign-ins as we like, and a rule for the server.
 fn core_lines(directory: &Path, server: SocketAddr) -> Result<String> {
     let (users, list) = (directory.join("users"), directory.join("allow-list.csv"));
-    edgeway_interop::product::add_user(&users, USER, PASSWORD)?;
+    let hash = hash(PASSWORD.as_bytes(), Costs::USUAL)?;
+    let text: String = (0..USERS).map(|number| format!("{}:{hash}\n", user(number))).collect();
+    fs::write(&users, text)?;
     fs::write(
         &list,
         format!("Url,Deployment,HttpMethods,MatchType,Description\nhttp://{server}/,,GET,Prefix,bench\n"),
     )?;
     let mut lines = String::new();
     writeln!(lines, "[sign_in]\nauthority = \"users\"\nusers_file = \"{}\"", users.display())?;
-    writeln!(lines, "maximum_authorizations_per_period = 1000000\n[http]\nallow_list = \"{}\"", list.display())?;
+    writeln!(
+        lines,
+        "maximum_authorizations_per_period = 1000\nrate_control_period = \"1s\"\n[http]\nallow_list = \"{}\"",
+        list.display()
+    )?;
     Ok(lines)
 }
 

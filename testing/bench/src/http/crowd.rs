@@ -98,10 +98,10 @@ impl Crowd {
     }
 
     /// Keeps the load up for `duration`: as fast as answers come, or so many a second.
-    pub(crate) fn run(&self, way: Way, asked: &Asked, rate: Option<f64>, duration: Duration) -> Result<Done> {
+    pub(crate) fn run(&self, way: Way, asked: &[Asked], rate: Option<f64>, duration: Duration) -> Result<Done> {
         let count = way.connections();
         let [http1, http2] = &self.tls;
-        let (edge, asked) = (self.edge, Arc::new(asked.clone()));
+        let (edge, asked) = (self.edge, Arc::new(asked.iter().map(Request::from).collect::<Vec<_>>()));
         let workers: Vec<Worker> = self.runtime.block_on(async {
             let mut workers = Vec::new();
             for _ in 0..count {
@@ -125,7 +125,7 @@ impl Crowd {
             .enumerate()
             .map(|(index, worker)| {
                 let pace = rate.map(|rate| (index as f64 / rate, number as f64 / rate));
-                self.runtime.spawn(worker.work(Arc::clone(&asked), pace, start, start + duration))
+                self.runtime.spawn(worker.work(Arc::clone(&asked), index, pace, start, start + duration))
             })
             .collect();
         let mut done = Done::default();
@@ -167,6 +167,18 @@ async fn connect(edge: SocketAddr, tls: &TlsConnector) -> Result<TlsStream<TcpSt
     Ok(tls.connect(ServerName::try_from(EDGE_NAME)?, stream).await?)
 }
 
+/// What is asked for, and its head as it is sent over HTTP/1.1.
+struct Request {
+    asked: Asked,
+    head: String,
+}
+
+impl From<&Asked> for Request {
+    fn from(asked: &Asked) -> Self {
+        Self { head: head(asked), asked: asked.clone() }
+    }
+}
+
 /// One request at a time.
 enum Worker {
     /// On a connection of its own, with what was read from it.
@@ -176,34 +188,36 @@ enum Worker {
 }
 
 impl Worker {
-    /// Works until the end or the first failure. `pace`: when the first request is due, and how far they are apart,
+    /// Asks for one after the other, from number `first` on, until the end or the first failure. `pace`: when the first request is due, and how far they are apart,
     /// in seconds.
     async fn work(
         mut self,
-        asked: Arc<Asked>,
+        asked: Arc<Vec<Request>>,
+        first: usize,
         pace: Option<(f64, f64)>,
         start: Instant,
         end: Instant,
     ) -> (Latencies, Option<anyhow::Error>) {
-        let (mut latencies, mut turn, head) = (Latencies::default(), 0_u32, head(&asked));
-        loop {
-            if let Some((first, step)) = pace {
-                let due = start + Duration::from_secs_f64(first + step * f64::from(turn));
+        let (mut latencies, mut turn) = (Latencies::default(), 0_u32);
+        for request in asked.iter().cycle().skip(first % asked.len()) {
+            if let Some((begin, step)) = pace {
+                let due = start + Duration::from_secs_f64(begin + step * f64::from(turn));
                 tokio::time::sleep_until(due.min(end).into()).await;
             }
             let began = Instant::now();
             if began >= end {
                 return (latencies, None);
             }
-            match self.ask(&asked, &head).await {
+            match self.ask(request).await {
                 Ok(()) => latencies.record_since(began),
                 Err(error) => return (latencies, Some(error)),
             }
             turn += 1;
         }
+        (latencies, None)
     }
 
-    async fn ask(&mut self, asked: &Asked, head: &str) -> Result<()> {
+    async fn ask(&mut self, Request { asked, head }: &Request) -> Result<()> {
         match self {
             Self::Kept(stream, buffer) => {
                 stream.write_all(head.as_bytes()).await?;

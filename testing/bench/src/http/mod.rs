@@ -173,7 +173,7 @@ fn phase(
     chain: &Chain,
     crowd: &Crowd,
     work: Work,
-    asked: &Asked,
+    asked: &[Asked],
 ) -> Result<Figures> {
     // Caches and connections to the next hops warm up outside the figures.
     crowd.run(work.way, asked, work.rate, Duration::from_millis(500))?;
