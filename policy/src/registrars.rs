@@ -263,7 +263,7 @@ impl Registrars {
     }
 
     /// Whether this is the way to its host that a request wants, where there are several: the port it
-    /// writes, else TLS for one that asks for TLS, and no TLS for any other.
+    /// writes, else TLS for one that asks for TLS, and no TLS for any other; of several such the first.
     fn is_wanted(&self, node: &RegistrarNode, wanted: Wanted<'_>) -> bool {
         let Some(own) = self.configured.get(node.configured) else { return false };
         let twins = || {
@@ -271,12 +271,11 @@ impl Registrars {
                 .iter()
                 .filter(|one| self.configured.get(one.configured).is_some_and(|other| are_twins(own, other)))
         };
-        let port = |one: &RegistrarNode| wanted.port == Some(one.place.0.port());
         let tls = |one: &RegistrarNode| (one.place.1 == Transport::Tls) == wanted.tls;
-        if twins().any(|one| port(one) && tls(one)) {
-            return port(node) && tls(node);
-        }
-        tls(node) || !twins().any(tls)
+        let with_port = twins().find(|one| tls(one) && wanted.port == Some(one.place.0.port()));
+        let first = || twins().filter(|one| tls(one)).min_by_key(|one| one.configured);
+        let any = || twins().min_by_key(|one| one.configured);
+        with_port.or_else(first).or_else(any).is_some_and(|one| one.configured == node.configured)
     }
 
     /// Draws one of a pool: registrar by priority and weight, host by SRV's, address by family.

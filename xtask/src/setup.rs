@@ -19,13 +19,14 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 13] = [
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", service: Some("kamailio.service") },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", service: None },
     Package { name: "baresip-core", used_by: "interop: the phones", service: None },
     Package { name: "linphone-cli", used_by: "stories: the phones of another make", service: None },
     Package { name: "rtpengine-daemon", used_by: "bench: the media peer", service: Some("rtpengine-daemon.service") },
     Package { name: "nginx-light", used_by: "bench: the HTTP peer", service: Some("nginx.service") },
+    Package { name: "slapd", used_by: "directory: whom people bind to", service: Some("slapd.service") },
     Package { name: "nftables", used_by: "interop: the inner firewall", service: None },
     Package { name: "iproute2", used_by: "interop: network namespaces", service: None },
     Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", service: None },

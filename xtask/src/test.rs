@@ -27,6 +27,10 @@ fn steps() -> Vec<Step> {
         Step::cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]).within(20 * 60),
         // What a client does in its first minute, with curl and openssl; part of the tests above, and here by itself.
         Step::cargo("sign-in", &["test", "--locked", "-p", "edgeway", "--test", "sign_in"]).within(5 * 60),
+        // A real directory; on loopback, as whoever we are.
+        Step::cargo("directory", &["test", "--locked", "-p", "edgeway-interop", "--test", "directory"])
+            .env("EDGEWAY_INTEROP", "1")
+            .within(5 * 60),
         Step::cargo(
             BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],

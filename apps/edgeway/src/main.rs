@@ -8,7 +8,9 @@ mod commands;
 mod lab;
 mod nodes;
 mod servers;
+mod terminal;
 mod users;
+mod users_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

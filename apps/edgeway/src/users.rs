@@ -1,4 +1,4 @@
-//! `edgeway users`: ends what signed-in users have.
+//! `edgeway users`: ends what signed-in users have, and edits the users file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use edgeway_model::sign_in::{Deployment, UserName};
 use serde_json::{Value, json};
 
 use crate::commands::{Failure, ask, finish};
+use crate::users_file::{self, FileCommand};
 
-/// Users who sign in.
+/// Users who sign in, and the users file.
 #[derive(Debug, Subcommand)]
 pub(crate) enum UsersCommand {
     /// Ends a user's session tokens and cached credentials at once, at every core and edge.
@@ -20,6 +21,8 @@ pub(crate) enum UsersCommand {
     /// Forgets a user's cached credentials at this core: the next sign-in asks whoever checks them. Tokens stay good.
     #[command(after_help = "Examples:\n  edgeway users purge alice\n  edgeway users purge alice --deployment staging")]
     Purge(Who),
+    #[command(flatten)]
+    File(FileCommand),
 }
 
 /// A user, at a core.
@@ -39,6 +42,7 @@ pub(crate) fn run(command: &UsersCommand) -> ExitCode {
     finish(match command {
         UsersCommand::Revoke(who) => revoke(who),
         UsersCommand::Purge(who) => purge(who),
+        UsersCommand::File(command) => users_file::run(command),
     })
 }
 

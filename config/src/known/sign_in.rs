@@ -116,7 +116,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         unit: "true or false",
         example: "true",
         impact: RESTART,
-        doc: "Check for internal authentication availability: whether `get_edge_sso` looks the user up inside. If not, everybody gets the same answer and nothing is asked.",
+        doc: "Check for internal authentication availability: whether `get_edge_sso` looks the user up inside. If not, everybody gets the same answer and nothing is asked. This version has no sign-in through an identity provider to offer: it answers `false` and asks nothing either way.",
     },
     Setting {
         path: "deployment.name",

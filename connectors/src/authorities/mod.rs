@@ -125,3 +125,6 @@ impl Authority for ByKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -415,6 +415,10 @@ async fn send(
     }
 }
 
+fn is_cut_off(source: &(dyn std::error::Error + 'static)) -> bool {
+    source.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
+}
+
 fn fault_of(error: &hyper::Error) -> ClientFault {
     if error.is_parse_too_large() {
         return ClientFault::TooLarge;
@@ -426,6 +430,8 @@ fn fault_of(error: &hyper::Error) -> ClientFault {
     }
     // What a server sends may stand in no log: hyper's words say what is wrong, not what was read.
     ClientFault::Broken(match source {
+        // The TLS library adds a page of its manual to this one.
+        Some(source) if is_cut_off(source) => "the connection was closed in the middle".to_owned(),
         Some(source) if !error.is_parse() => format!("{error}: {source}"),
         _ => error.to_string(),
     })

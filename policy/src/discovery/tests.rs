@@ -71,10 +71,10 @@ fn a_node_is_a_zone_for_each_way_it_is_spoken_to() {
         [
             ("sip:pbx.example.com", None, None, false, 0),
             ("CEtcp-pub.example.com", Some(5060), Some(Transport::Tcp), false, 1_001),
-            ("CEtls-pub.example.com", Some(5061), Some(Transport::Tls), true, 1_011),
+            ("CEtls-pub.example.com", Some(5061), Some(Transport::Tls), true, 1_001),
             ("CEtcp-sub1.example.com", Some(5060), Some(Transport::Tcp), false, 1_000),
-            ("CEtls-sub1.example.com", Some(5061), Some(Transport::Tls), true, 1_010),
-            ("CEOAuth-sub1.example.com", Some(5091), Some(Transport::Tls), true, 1_020),
+            ("CEtls-sub1.example.com", Some(5061), Some(Transport::Tls), true, 1_000),
+            ("CEOAuth-sub1.example.com", Some(5091), Some(Transport::Tls), true, 1_000),
             ("CEtcp-p2.example.com", Some(5060), Some(Transport::Tcp), false, 1_001),
         ]
     );

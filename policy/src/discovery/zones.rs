@@ -10,8 +10,6 @@ use super::{Cluster, Product, Snapshot, UcNode};
 
 /// Discovered zones come after all registrars that an operator wrote down.
 const PRIORITY: u16 = 1_000;
-/// TLS after TCP, and OAuth after both: a phone that names its node and nothing else is not a secure one.
-const PRIORITY_STEP: u16 = 10;
 
 impl Snapshot {
     /// The zones: those of `settings` (one entry for each deployment, with its domains, the registrars an operator
@@ -40,7 +38,6 @@ fn zones_of(cluster: &Cluster, node: &UcNode) -> Vec<Zone> {
         ("CEOAuth", node.sip_oauth_port, Transport::Tls),
     ];
     let mut zones = Vec::new();
-    let mut priority = PRIORITY;
     for (kind, port, transport) in ways {
         if port != 0 {
             zones.push(Zone {
@@ -50,12 +47,12 @@ fn zones_of(cluster: &Cluster, node: &UcNode) -> Vec<Zone> {
                 transport: Some(transport),
                 secure: transport == Transport::Tls,
                 // The publisher is the cluster's database; registrations are the business of its subscribers.
-                priority: priority + u16::from(node.publisher),
+                // All ways to a node have the same: which one it is, is for the request to say.
+                priority: PRIORITY + u16::from(node.publisher),
                 weight: 1,
                 names: names_of(cluster, node),
             });
         }
-        priority += PRIORITY_STEP;
     }
     zones
 }

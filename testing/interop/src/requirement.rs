@@ -28,6 +28,10 @@ pub const INTEROP: &[Requirement] = &[
 /// What the stories need beyond that.
 pub const STORIES: &[Requirement] = &[Requirement { what: "linphonec", package: "linphone-cli" }];
 
+/// What the directory's test needs.
+pub const DIRECTORY: &[Requirement] =
+    &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];
+
 /// What the benches need.
 pub const BENCH: &[Requirement] = &[
     Requirement { what: "setpriv", package: "util-linux" },

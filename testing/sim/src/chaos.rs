@@ -10,7 +10,8 @@ use edgeway_model::world::Transport;
 
 use crate::calls::{HOSTILE, Plan};
 use crate::conns::{Item, first_line};
-use crate::world::{Actor, Happening, REGISTRAR, World, edge_address, zones};
+use crate::sign_in::zones;
+use crate::world::{Actor, Happening, REGISTRAR, World, edge_address};
 
 /// An inside address nobody may reach.
 pub(crate) const FORBIDDEN: &str = "10.0.0.200:5060";
@@ -141,7 +142,7 @@ impl World {
             }
         }
         let revision = self.zones.revision + 1;
-        self.zones = zones(&addresses, self.habits.transport, revision);
+        self.zones = zones(&addresses, self.habits.transport, self.core_challenges, revision);
         self.trace(format_args!("zones of revision {revision} lead to {addresses:?}"));
         for node in self.edges..self.slots.len() {
             let (life, after) = (self.slots[node].life, self.chance.millis(0, 300));

@@ -12,10 +12,11 @@ use edgeway_model::limits::SIP_MESSAGE_BYTES_MAX;
 use edgeway_model::world::Transport;
 use edgeway_model::{FlowId, Moment};
 use edgeway_sip::framer::{Element, Framer};
-use edgeway_sip::{Message, Name, Stun, stun};
+use edgeway_sip::{Message, Name, Stun, digest, stun};
 
 use crate::calls::{Call, Outcome};
 use crate::chance::Chance;
+use crate::sign_in::PASSWORD;
 
 /// How long an outside phone waits for a final answer: the longest chain of waits of an edge and a core.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
@@ -123,6 +124,8 @@ pub(crate) struct Phone {
     register_call: String,
     register_seq: u32,
     nonce: Option<String>,
+    /// The challenge of a core, and how often it was answered.
+    challenge: Option<(digest::Challenge, u32)>,
     pub(crate) clients: BTreeMap<String, Client>,
     /// What was answered, by branch and method, for retransmitted requests.
     pub(crate) answered: BTreeMap<(String, String), Bytes>,
@@ -165,6 +168,7 @@ impl Phone {
             register_call,
             register_seq: 0,
             nonce: None,
+            challenge: None,
             clients: BTreeMap::new(),
             answered: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -386,7 +390,12 @@ impl Phone {
             self.user, self.register_call, self.register_seq
         );
         text += &format!("Contact: {}\r\nExpires: {expires}\r\nSupported: path, outbound, gruu\r\n", self.contact());
-        if let Some(nonce) = &self.nonce {
+        if let Some((challenge, nc)) = &mut self.challenge {
+            *nc += 1;
+            let asked = digest::Asked { method: "REGISTER", uri: "sip:example.com", cnonce: "c", nc: *nc };
+            let answer = challenge.answer(&asked, &self.user, PASSWORD);
+            text += &format!("Authorization: {}\r\n", answer.to_value());
+        } else if let Some(nonce) = &self.nonce {
             text += &format!("Authorization: Digest username=\"{}\", nonce=\"{nonce}\"\r\n", self.user);
         }
         text += "Content-Length: 0\r\n\r\n";
@@ -619,6 +628,8 @@ impl Phone {
                 self.set(Timer::Register, refresh);
             }
             401 => {
+                let asked = response.header(Name::WwwAuthenticate).and_then(digest::Challenge::parse);
+                self.challenge = asked.filter(|challenge| challenge.qop_auth).map(|challenge| (challenge, 0));
                 let challenge = response.header(Name::WwwAuthenticate).map(String::from_utf8_lossy);
                 let nonce = challenge.as_ref().and_then(|text| text.split("nonce=\"").nth(1)?.split('"').next());
                 let nonce = nonce.map(str::to_owned);

@@ -14,9 +14,8 @@ use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
 use edgeway_model::notice::Notice;
-use edgeway_model::sign_in::Deployment;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
-use edgeway_model::zones::{Challenge, DeploymentZones, Zone, Zones};
+use edgeway_model::zones::Zones;
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
 
 use crate::chance::Chance;
@@ -26,6 +25,7 @@ use crate::links::SimLink;
 use crate::media::{Effect, MediaModel};
 use crate::phone::{self, Phone, Place};
 use crate::registrar::{self, Habits, Registrar};
+use crate::sign_in::{signed_in, zones};
 
 /// Ticks one node may need in one virtual second.
 const TICKS_PER_SECOND_MAX: u32 = 400;
@@ -146,6 +146,8 @@ pub(crate) struct World {
     pub(crate) registrar_addresses: Vec<SocketAddr>,
     /// What every core is told of registrars now.
     pub(crate) zones: Zones,
+    /// Cores prove users by digest.
+    pub(crate) core_challenges: bool,
     /// Which of them are down now.
     pub(crate) registrar_down: BTreeSet<SocketAddr>,
     /// The first address goes for good when things begin to break.
@@ -211,12 +213,15 @@ impl World {
         let mut chance = Chance::new(seed, 0);
         let (edges, cores) = (1 + chance.below(2), 1 + chance.below(2));
         let path = chance.percent(60);
-        let habits = Habits {
+        // Behind a call manager that trusts us: it challenges nobody, the cores do.
+        let core_challenges = seed % 3 == 2;
+        let mut habits = Habits {
             transport: if chance.percent(50) { Transport::Tcp } else { Transport::Udp },
             challenges: chance.percent(50),
             record_routes: chance.percent(60),
             path,
         };
+        habits.challenges &= !core_challenges;
         let registrar_addresses = if chance.percent(50) { vec![REGISTRAR, STANDBY] } else { vec![REGISTRAR] };
         let outside = 2 + chance.below(4);
         let names = ["alice", "bob", "carol", "dave", "erin"];
@@ -281,7 +286,8 @@ impl World {
             phone_wake: vec![None; phones.len()],
             phones,
             registrar: Registrar::new(registrar_addresses.clone(), habits, users),
-            zones: zones(&registrar_addresses, habits.transport, 0),
+            zones: zones(&registrar_addresses, habits.transport, core_challenges, 0),
+            core_challenges,
             registrar_addresses,
             registrar_down: BTreeSet::new(),
             first_goes,
@@ -327,9 +333,10 @@ impl World {
 
     fn begin(&mut self, cores: usize) {
         let text = format!(
-            "{}{}{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
+            "{}{}{}{} edge(s), {cores} core(s), {} phone(s), Path {}, {:?}, unrest {:?} ms, overtaking {} %, datagram loss {} %",
             if self.gentle { "gentle, " } else { "" },
             if self.version1 { "links of version 1, " } else { "" },
+            if self.core_challenges { "cores challenge, " } else { "" },
             self.edges,
             self.phones.len(),
             if self.path_headers { "On" } else { "Off" },
@@ -522,6 +529,12 @@ impl World {
         if self.slots[index].life == life {
             let unix_ms = 1_790_000_000_000 + self.now.as_micros() / 1_000 + self.slots[index].clock_ahead_ms;
             self.feed(index, Input::WallClock { unix_ms });
+            if self.core_challenges && !self.slots[index].is_edge {
+                let users: Vec<_> = self.phones.iter().map(|phone| phone.user.clone()).collect();
+                for input in users.iter().filter_map(|user| signed_in(user)) {
+                    self.feed(index, input);
+                }
+            }
             self.schedule(Duration::from_secs(10), Happening::Wall { node: index, life });
         }
     }
@@ -765,26 +778,4 @@ fn called(notice: &Notice) -> &str {
         | Notice::Resolution { .. }
         | Notice::Dropped { .. } => "",
     }
-}
-
-/// Registrars at fixed addresses, best first, and a second deployment that has none.
-pub(crate) fn zones(addresses: &[SocketAddr], transport: Transport, revision: u64) -> Zones {
-    let zone = |(priority, address): (u16, &SocketAddr)| Zone {
-        name: format!("zone-{address}-{revision}"),
-        host: address.ip().to_string(),
-        port: Some(address.port()),
-        transport: Some(transport),
-        secure: false,
-        priority,
-        weight: 1,
-        names: vec![format!("node{revision}.example.com")],
-    };
-    let of = |name: &str, domain: &str, zones: Vec<Zone>| {
-        let deployment = Deployment::new(name)?;
-        let domains = vec![domain.to_owned()];
-        Some(DeploymentZones { deployment, domains, zones, challenge: Challenge::Registrar })
-    };
-    let own = (0..).zip(addresses).map(zone).collect();
-    let deployments = [of(Deployment::DEFAULT, "example.com", own), of("other", "example.net", Vec::new())];
-    Zones { revision, deployments: deployments.into_iter().flatten().collect() }
 }

@@ -1,8 +1,10 @@
 //! Edge, core, and the call manager they are in front of.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,8 @@ pub(super) struct World {
     pub(super) https: Place,
     pub(super) sip: SocketAddr,
     pub(super) ca_pem: String,
+    /// A session token of one of the callers.
+    cookie: RefCell<Option<String>>,
     product: Product,
     // Held: names are asked for all the time.
     _dns: LabDns,
@@ -56,6 +60,7 @@ impl World {
 
         let (password, ca) = (directory.join("axl.password"), directory.join("uc-ca.pem"));
         fs::write(&password, axl_password)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
         fs::write(&ca, cluster.ca_pem())?;
         let publisher = format!("cucm1.{DOMAIN}");
         let mut core = String::new();
@@ -85,7 +90,17 @@ impl World {
         };
         let product = Product::start(&setup, directory)?;
         let https = Place { address: https, tls: Some((EDGE_NAME.to_owned(), ca_pem.clone())) };
-        Ok(Self { cluster, publisher, new_node: format!("cucm3.{DOMAIN}"), https, sip, ca_pem, product, _dns: dns })
+        Ok(Self {
+            cluster,
+            publisher,
+            new_node: format!("cucm3.{DOMAIN}"),
+            https,
+            sip,
+            ca_pem,
+            cookie: RefCell::default(),
+            product,
+            _dns: dns,
+        })
     }
 
     /// The end of the logs, for error messages.
@@ -111,9 +126,18 @@ impl World {
     pub(super) async fn reaches_new_node(&self) -> Result<bool> {
         let descriptor = b64(&format!("{DOMAIN}/https/{}/{HTTPS_PORT}", self.new_node));
         let path = format!("/{descriptor}/cucm-uds/version");
-        let signed_in = self.ready(&caller(0)).await?;
-        let cookie = signed_in.header("set-cookie").and_then(|line| line.split(';').next()).context("a cookie")?;
-        let got = ask(&self.https, &Ask::get(EDGE_NAME, &path).with("cookie", cookie)).await?;
+        let kept = self.cookie.borrow().clone();
+        let cookie = match kept {
+            Some(cookie) => cookie,
+            None => {
+                let signed_in = self.ready(&caller(0)).await?;
+                let cookie = signed_in.header("set-cookie").and_then(|line| line.split(';').next());
+                let cookie = cookie.context("a cookie")?.to_owned();
+                self.cookie.replace(Some(cookie.clone()));
+                cookie
+            }
+        };
+        let got = ask(&self.https, &Ask::get(EDGE_NAME, &path).with("cookie", &cookie)).await?;
         match got.status {
             200 => Ok(true),
             403 => Ok(false),
