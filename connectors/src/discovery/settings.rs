@@ -1,7 +1,10 @@
 //! What the settings say of where SIP goes, before anything is discovered.
 
 use edgeway_config::settings::{CoreSettings, Registrar};
+use edgeway_config::sign_in::AuthoritySettings;
+use edgeway_model::sign_in::Deployment;
 use edgeway_model::zones::{Challenge, DeploymentZones, Zone};
+use edgeway_policy::discovery::Configured;
 
 /// The deployments, with the registrars an operator wrote down, and who asks their users to prove themselves: this
 /// core does where there is a Unified CM, which takes its word; any other registrar does it itself.
@@ -35,6 +38,21 @@ fn zone(registrar: &Registrar) -> Zone {
         weight: registrar.weight,
         names: Vec::new(),
     }
+}
+
+/// The hosts that the settings give to each deployment: UC servers, registrars and directories.
+pub(super) fn configured(settings: &CoreSettings) -> Vec<Configured> {
+    let uc = &settings.uc;
+    let of = |deployment: &Deployment, host: &str| Configured { deployment: deployment.clone(), host: host.to_owned() };
+    let servers = uc.unified_cm.iter().chain(&uc.im_and_presence).chain(&uc.unity);
+    let mut all: Vec<_> = servers.map(|server| of(&server.deployment, &server.address.host)).collect();
+    for deployment in &settings.deployments {
+        all.extend(deployment.registrars.iter().map(|registrar| of(&deployment.name, &registrar.host)));
+        if let AuthoritySettings::Ldap(ldap) = &deployment.authority {
+            all.extend(ldap.servers.iter().map(|server| of(&deployment.name, &server.host)));
+        }
+    }
+    all
 }
 
 /// What this core calls itself towards a Unified CM: a whole name that its nodes can look up, or nothing.
