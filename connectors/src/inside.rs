@@ -13,7 +13,7 @@ use edgeway_http_proxy::{Authorization, carried};
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
 use edgeway_model::zones::{Challenge, DeploymentZones};
 use edgeway_model::{NodeId, Secret};
-use edgeway_policy::allow_list::{Denial, Wanted};
+use edgeway_policy::allow_list::{Denial, Holder, Wanted};
 use edgeway_runtime::clock::{Clock, unix_ms};
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
@@ -153,9 +153,13 @@ impl CoreInside {
             Err(answer) => return *answer,
         };
         let list = self.allowed.list();
+        // A token does not say them. Where no session is held (this core has started anew, or an operator has purged
+        // the user) only what all share is open until the next sign-in, here or at another core.
+        let session = self.desk.session(&subject);
+        let devices = session.as_ref().map_or(&[][..], |session| &session.devices);
         let wanted = Wanted {
             deployment: &subject.deployment,
-            user: Some(&subject.user),
+            holder: Holder { user: Some(&subject.user), devices },
             method: head.method.as_str(),
             https: there.https,
             host: &there.host,

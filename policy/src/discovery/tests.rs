@@ -139,7 +139,11 @@ fn rules_are_for_the_servers_there_are_by_each_of_their_names() {
     // A cluster that names no TFTP server has its files on its nodes.
     let mut silent = cluster("a", &["b"]);
     silent.tftp.clear();
-    let files = snapshot(vec![silent]).allow_rules().iter().filter(|rule| rule.port == 6970).count();
+    let files = snapshot(vec![silent])
+        .allow_rules()
+        .iter()
+        .filter(|rule| rule.port == 6970 && rule.path == "/{common}")
+        .count();
     assert_eq!(files, 2);
 }
 
