@@ -49,7 +49,7 @@ use self::limits::LOOK_EVERY_MIN;
 pub use self::server::Connect;
 use self::server::Server;
 use self::settings::configured;
-pub use self::settings::{deployments, own_name};
+pub use self::settings::own_name;
 use self::web::Web;
 
 /// A certificate of a server is not checked, because the operator says so.
@@ -115,7 +115,7 @@ impl Discovery {
         let discovery = Rc::new(Self {
             current: Current::default(),
             servers: kinds.into_iter().flat_map(of).collect(),
-            deployments: deployments(settings),
+            deployments: settings.deployment_zones(),
             configured: configured(settings),
             own_name: own_name(settings),
             look_every: uc.look_every.map(|every| every.max(LOOK_EVERY_MIN)),

@@ -1,44 +1,9 @@
-//! What the settings say of where SIP goes, before anything is discovered.
+//! What the settings say of this core.
 
-use edgeway_config::settings::{CoreSettings, Registrar};
+use edgeway_config::settings::CoreSettings;
 use edgeway_config::sign_in::AuthoritySettings;
 use edgeway_model::sign_in::Deployment;
-use edgeway_model::zones::{Challenge, DeploymentZones, Zone};
 use edgeway_policy::discovery::Configured;
-
-/// The deployments, with the registrars an operator wrote down, and who asks their users to prove themselves: this
-/// core does where there is a Unified CM, which takes its word; any other registrar does it itself.
-#[must_use]
-pub fn deployments(settings: &CoreSettings) -> Vec<DeploymentZones> {
-    let mut deployments = Vec::new();
-    for deployment in &settings.deployments {
-        let trusts_us = settings.uc.unified_cm.iter().any(|server| server.deployment == deployment.name);
-        let challenge = match deployment.domains.first().filter(|_| trusts_us) {
-            Some(domain) => Challenge::Core { realm: domain.clone() },
-            None => Challenge::Registrar,
-        };
-        deployments.push(DeploymentZones {
-            deployment: deployment.name.clone(),
-            domains: deployment.domains.clone(),
-            zones: deployment.registrars.iter().map(zone).collect(),
-            challenge,
-        });
-    }
-    deployments
-}
-
-fn zone(registrar: &Registrar) -> Zone {
-    Zone {
-        name: registrar.to_string(),
-        host: registrar.host.clone(),
-        port: registrar.port,
-        transport: registrar.transport,
-        secure: registrar.secure,
-        priority: registrar.priority,
-        weight: registrar.weight,
-        names: Vec::new(),
-    }
-}
 
 /// The hosts that the settings give to each deployment: UC servers, registrars and directories.
 pub(super) fn configured(settings: &CoreSettings) -> Vec<Configured> {
