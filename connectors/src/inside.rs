@@ -285,7 +285,7 @@ fn secret(settings: &CoreSettings) -> Result<Secret<32>, String> {
 
 fn place(zones: &DeploymentZones, authorities: &Authorities) -> Option<Place> {
     let realm = match &zones.challenge {
-        Challenge::Core { realm } => Some(realm.clone()),
+        Challenge::Core { realm, .. } => Some(realm.clone()),
         Challenge::Registrar => None,
     };
     Some(Place::new(zones.deployment.clone(), authorities.of(&zones.deployment)?, realm))

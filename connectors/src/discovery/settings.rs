@@ -11,7 +11,7 @@ pub fn deployments(settings: &CoreSettings) -> Vec<DeploymentZones> {
     for deployment in &settings.deployments {
         let trusts_us = settings.uc.unified_cm.iter().any(|server| server.deployment == deployment.name);
         let challenge = match deployment.domains.first().filter(|_| trusts_us) {
-            Some(domain) => Challenge::Core { realm: domain.clone() },
+            Some(domain) => Challenge::Core { realm: domain.clone(), bearer: deployment.oauth },
             None => Challenge::Registrar,
         };
         deployments.push(DeploymentZones {

@@ -21,7 +21,9 @@ pub(crate) fn configured(settings: &CoreSettings) -> Zones {
         domains: one.domains.clone(),
         zones: one.registrars.iter().map(zone).collect(),
         challenge: match one.authority {
-            AuthoritySettings::UnifiedCm => Challenge::Core { realm: one.domains.first().cloned().unwrap_or_default() },
+            AuthoritySettings::UnifiedCm => {
+                Challenge::Core { realm: one.domains.first().cloned().unwrap_or_default(), bearer: one.oauth }
+            }
             AuthoritySettings::None | AuthoritySettings::Ldap(_) | AuthoritySettings::Users { .. } => {
                 Challenge::Registrar
             }

@@ -40,7 +40,7 @@ fn zones(is_core: bool) -> Zones {
         deployment: Deployment::new(name).expect("legal"),
         domains: vec![domain.to_owned()],
         zones: vec![zone],
-        challenge: if is_core { Challenge::Core { realm: domain.to_owned() } } else { Challenge::Registrar },
+        challenge: if is_core { Challenge::Core { realm: domain.to_owned(), bearer: false } } else { Challenge::Registrar },
     };
     let default = of(Deployment::DEFAULT, "example.com", zone(REGISTRAR, NODE));
     Zones { revision: 1, deployments: vec![default, of("other", "example.net", zone(OTHER, "cucm1.example.net"))] }
@@ -57,7 +57,8 @@ fn session(deployment: &str, user: &str, number: &str, since_ms: u64) -> Session
         until_ms: since_ms + HOUR,
         since_ms,
         verifier: None,
-        digest: Some(DigestSecret { realm: realm.into(), md5, sha256 }),
+        digests: vec![DigestSecret { user: user.into(), realm: realm.into(), md5, sha256 }],
+        tokens: Vec::new(),
         devices: vec![format!("CSF{}", user.to_uppercase())],
         numbers: vec![number.to_owned()],
         profile: Profile::default(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_model::sign_in::{
-    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, UserName,
+    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, TokenProof,
+    UserName,
 };
 use edgeway_model::world::Observable as _;
 use edgeway_model::{Input, NodeId, Secret};
@@ -24,11 +25,13 @@ pub(crate) fn session(user: &str, since_ms: u64, lasts_ms: u64) -> Session {
         until_ms: since_ms + lasts_ms,
         since_ms,
         verifier: Some(Secret::new([0xa1; 32])),
-        digest: Some(DigestSecret {
+        digests: vec![DigestSecret {
+            user: user.into(),
             realm: "example.com".into(),
             md5: Secret::new([0xb2; 16]),
             sha256: Secret::new([0xc3; 32]),
-        }),
+        }],
+        tokens: vec![TokenProof { hash: Secret::new([0xd4; 32]), since_ms, until_ms: since_ms + lasts_ms }],
         devices: vec!["CSFALICE".into()],
         numbers: vec!["10001".into()],
         profile: Profile::default(),
