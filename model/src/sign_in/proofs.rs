@@ -34,7 +34,9 @@ impl Session {
         joined.tokens.sort_by_key(|token| (Reverse(token.until_ms), *token.hash.expose()));
         joined.tokens.truncate(ACCESS_TOKENS_MAX);
         if first.verifier.is_some() && first.verifier == second.verifier {
-            joined.digests.extend(second.digests.iter().filter(|one| !first.digests.iter().any(|own| own.is(one))).cloned());
+            joined
+                .digests
+                .extend(second.digests.iter().filter(|one| !first.digests.iter().any(|own| own.is(one))).cloned());
             joined.digests.truncate(SPELLINGS_MAX);
         }
         joined
@@ -166,7 +168,10 @@ mod tests {
         let tokens = vec![token(1, 5, 500), token(2, 20, 400)];
         let all = Session { digests, tokens, ..session(10, Some(1)) };
         assert_eq!(all.revoked(5), Some(all.clone()));
-        assert_eq!(all.revoked(6).map(|left| (left.tokens, left.verifier)), Some((vec![token(2, 20, 400)], all.verifier.clone())));
+        assert_eq!(
+            all.revoked(6).map(|left| (left.tokens, left.verifier)),
+            Some((vec![token(2, 20, 400)], all.verifier.clone()))
+        );
         let left = all.revoked(11).expect("a token");
         assert_eq!((left.since_ms, left.until_ms, left.verifier, left.digests.len()), (20, 400, None, 0));
         assert_eq!(all.revoked(21), None);

@@ -78,7 +78,6 @@ impl SignIns {
         session.filter(|(unix_ms, session)| *unix_ms < session.until_ms).map_or(&[], |(_, session)| &session.digests)
     }
 
-
     /// Whose an access token is: of a user of this deployment who has signed in with it, while it lasts.
     pub(crate) fn user_of(&self, deployment: &Deployment, token: &Secret<32>, now: Moment) -> Option<UserName> {
         let unix_ms = self.unix_ms(now)?;

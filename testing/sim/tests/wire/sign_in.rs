@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_model::sign_in::{
-    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, TokenProof,
-    UserName,
+    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, TokenProof, UserName,
 };
 use edgeway_model::world::Observable as _;
 use edgeway_model::{Input, NodeId, Secret};
@@ -67,7 +66,7 @@ fn a_session_goes_from_core_to_core_and_never_to_an_edge() {
     assert_eq!(**there, session("alice", START_MS, HOUR), "whole, secrets and all");
     assert!(sessions(&rig.told(At::Core(0))).is_empty(), "whoever said it is not told");
     assert!(sessions(&rig.told(At::Edge)).is_empty());
-    for secret in [[0xa1; 16], [0xb2; 16], [0xc3; 16]] {
+    for secret in [[0xa1; 16], [0xb2; 16], [0xc3; 16], [0xd4; 16]] {
         assert!(!contains(&rig.to_edge, &secret), "no secret goes to an edge");
     }
     assert!(!contains(&rig.to_edge, b"alice"), "nor who has signed in");
