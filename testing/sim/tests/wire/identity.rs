@@ -21,7 +21,7 @@ const HOUR: u64 = 3_600_000;
 const NODE: &str = "cucm1.example.com";
 pub(crate) const PASSWORD: &str = "s3cret";
 /// How long access tokens last here.
-pub(crate) const TOKEN_MS: u64 = 400_000;
+pub(crate) const TOKEN_MS: u64 = 250_000;
 /// The line side of a call manager of another deployment.
 const OTHER: &str = "10.9.0.5:5060";
 
