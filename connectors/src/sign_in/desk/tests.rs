@@ -324,9 +324,9 @@ fn the_node_is_told_of_access_tokens_and_never_what_they_are() {
         let token = |text: &str| Zeroizing::new(text.to_owned());
         let told = || {
             let told = rig.told();
-            let sessions = told.iter().map(|fact| match fact {
-                HttpFact::SignIn(SignInFact::SignedIn(session)) => Arc::clone(session),
-                other => panic!("{other:?}"),
+            let sessions = told.iter().map(|fact| {
+                let HttpFact::SignIn(SignInFact::SignedIn(session)) = fact else { panic!("{fact:?}") };
+                Arc::clone(session)
             });
             sessions.collect::<Vec<_>>()
         };
