@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use super::authority::{Authority, Credential, Known, Verdict};
 use super::away::{Away, Change};
 use super::counters as count;
-use super::keys::Keys;
+use super::keys::{Good, Keys};
 use super::limits::CHECKS_MAX;
 use crate::authorities::limits::CHECK_WITHIN;
 
@@ -83,6 +83,9 @@ pub enum TokenFault {
     Revoked,
 }
 
+/// Credentials on their way to a server inside that were counted as an attempt: by keyed hash.
+pub struct Rider([u8; 32]);
+
 /// A token as it goes to a client.
 #[derive(Debug)]
 pub struct Issued {
@@ -124,6 +127,7 @@ pub struct Desk {
     credentials: RefCell<Credentials>,
     places: BTreeMap<Deployment, Place>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
+    riders: RefCell<Good>,
 }
 
 impl Desk {
@@ -151,6 +155,7 @@ impl Desk {
             credentials: RefCell::new(Credentials::new(interval)),
             places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
             under_way: RefCell::default(),
+            riders: RefCell::default(),
         }
     }
 
@@ -206,6 +211,33 @@ impl Desk {
     pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
         let verifier = self.verifier(subject, credential);
         matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+    }
+
+    /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
+    /// attempt, once for each credential, and again after the server has refused it ([`Self::refused_inside`]): a
+    /// server may have passwords of its own, and clients send them with each request.
+    ///
+    /// # Errors
+    /// When there were too many attempts: when to come back.
+    pub fn ride(&self, subject: &Subject, credential: &Credential, source: Source) -> Result<Option<Rider>, Duration> {
+        if matches!(credential, Credential::Password(_)) && self.recognises(subject, credential) {
+            return Ok(None);
+        }
+        let digest = *self.verifier(subject, credential).secret().expose();
+        if self.riders.borrow_mut().knows(digest) {
+            return Ok(Some(Rider(digest)));
+        }
+        if let Decision::Refused { retry_after } = self.rate.borrow_mut().check(subject, source, self.now().moment) {
+            self.count(count::TOO_MANY);
+            return Err(retry_after);
+        }
+        self.riders.borrow_mut().add(digest);
+        Ok(Some(Rider(digest)))
+    }
+
+    /// A server inside has refused such credentials: they are counted again.
+    pub fn refused_inside(&self, rider: &Rider) {
+        self.riders.borrow_mut().forget(rider.0);
     }
 
     /// The session of a user, while it lasts.
@@ -310,8 +342,16 @@ impl Desk {
     }
 
     fn verifier(&self, subject: &Subject, credential: &Credential) -> Verifier {
-        let (Credential::Password(text) | Credential::Bearer(text)) = credential;
-        Verifier::new(self.keys.borrow().cache(), subject, text)
+        match credential {
+            Credential::Password(text) => Verifier::new(self.keys.borrow().cache(), subject, text),
+            Credential::Bearer(text) => {
+                // No password holds a control character: a token with the text of one is something else.
+                let mut marked = Zeroizing::new(String::with_capacity(text.len() + 1));
+                marked.push('\0');
+                marked.push_str(text);
+                Verifier::new(self.keys.borrow().cache(), subject, &marked)
+            }
+        }
     }
 
     /// One question for all who ask the same at a time. It goes on when the client that asked first goes away.

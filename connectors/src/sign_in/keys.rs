@@ -32,13 +32,13 @@ pub struct Keys {
 /// Signatures that were found good, by digest: a client shows the same token with each request, and to check it costs
 /// more than everything else its request costs a core. Two generations: what is not shown any more is forgotten.
 #[derive(Default)]
-struct Good {
+pub(super) struct Good {
     recent: HashSet<[u8; 32]>,
     before: HashSet<[u8; 32]>,
 }
 
 impl Good {
-    fn knows(&mut self, digest: [u8; 32]) -> bool {
+    pub(super) fn knows(&mut self, digest: [u8; 32]) -> bool {
         if self.recent.contains(&digest) {
             return true;
         }
@@ -49,7 +49,12 @@ impl Good {
         known
     }
 
-    fn add(&mut self, digest: [u8; 32]) {
+    pub(super) fn forget(&mut self, digest: [u8; 32]) {
+        self.recent.remove(&digest);
+        self.before.remove(&digest);
+    }
+
+    pub(super) fn add(&mut self, digest: [u8; 32]) {
         if self.recent.len() >= GOOD_TOKENS_MAX / 2 {
             self.before = std::mem::take(&mut self.recent);
         }

@@ -48,5 +48,6 @@ pub const REVOCATIONS_KEPT_MAX: usize = 2_048;
 /// What has ended is taken out of memory no more often than this, whatever the settings say.
 pub const SWEEP_MIN: Duration = Duration::from_secs(60);
 
-/// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients.
+/// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients. As many
+/// credentials that were counted once and go to servers inside, by keyed hash.
 pub const GOOD_TOKENS_MAX: usize = 32_768;
