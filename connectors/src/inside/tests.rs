@@ -293,6 +293,29 @@ fn the_operator_ends_what_a_user_has_and_a_restart_does_not_give_it_back() {
 }
 
 #[test]
+fn what_peers_revoke_while_the_disk_is_written_is_on_it_in_the_end() {
+    use edgeway_model::sign_in::Revocation;
+    run(async {
+        let scratch = Scratch::new("inside-kept");
+        let settings = settings(scratch.path(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let inside = CoreInside::new(&settings, Teller::new().0).unwrap();
+        let users = ["alice", "bob", "carol", "dave"];
+        for user in users {
+            let subject = Subject { deployment: Deployment::default_one(), user: UserName::new(user).unwrap() };
+            Rc::clone(&inside).told(SignInFact::Revoked(Revocation { subject, before_ms: unix_ms() }));
+            // The first of them is being written now.
+            tokio::task::yield_now().await;
+        }
+        while !inside.kept.is_clean() {
+            tokio::task::yield_now().await;
+        }
+        let restarted = CoreInside::new(&settings, Teller::new().0).unwrap();
+        let revoked: Vec<_> = restarted.desk.held().1.into_iter().map(|one| one.subject.user).collect();
+        assert_eq!(revoked, users.map(|user| UserName::new(user).unwrap()));
+    });
+}
+
+#[test]
 fn a_core_does_not_start_with_files_it_cannot_trust() {
     run(async {
         let scratch = Scratch::new("inside-files");

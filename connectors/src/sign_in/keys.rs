@@ -117,7 +117,15 @@ impl Keys {
     /// # Errors
     /// [`Refusal`].
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Claims, Refusal> {
-        Claims::verify(token, now_ms, |id, signed, signature| {
+        self.verify_late(token, now_ms, 0)
+    }
+
+    /// The same, of a token that may have expired less than `late_ms` ago.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn verify_late(&self, token: &str, now_ms: u64, late_ms: u64) -> Result<Claims, Refusal> {
+        Claims::verify_late(token, now_ms, late_ms, |id, signed, signature| {
             let digest = Sha256::new().chain_update(id).chain_update(signature).chain_update(signed).finalize().into();
             if self.good.borrow_mut().knows(digest) {
                 return true;
