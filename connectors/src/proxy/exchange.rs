@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use edgeway_runtime::http::{Body, BodyFault};
 use http::{Method, StatusCode};
 use hyper::body::{Body as _, Frame, SizeHint};
@@ -19,6 +19,9 @@ use super::head::{self, Head, HeadFault, Sent};
 use super::limits::{ANSWER_HEAD_BYTES_MAX, INTERIM_ANSWERS_MAX};
 use super::pool::Lease;
 use super::wire::Wire;
+
+/// Largest body that is copied out of what was read, bytes.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// The body of a request on its way out.
 pub(super) struct Upload {
@@ -228,7 +231,14 @@ impl Incoming {
         if read.len() < length {
             return None;
         }
-        let bytes = read.split_to(length).freeze();
+        // A small one is copied, so that the connection's memory is its own again.
+        let bytes = if length <= COPIED_BYTES_MAX {
+            let copy = read.get(..length).map(Bytes::copy_from_slice).unwrap_or_default();
+            read.advance(length);
+            copy
+        } else {
+            read.split_to(length).freeze()
+        };
         self.framing = Framing::Length(0);
         self.ended();
         Some(bytes)
@@ -300,9 +310,9 @@ impl hyper::body::Body for Incoming {
 }
 
 fn words(error: &std::io::Error) -> String {
-    match error.kind() {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
         // The TLS library adds a page of its manual to this one.
-        std::io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
-        _ => error.to_string(),
+        return "the connection was closed in the middle".to_owned();
     }
+    error.to_string()
 }

@@ -170,11 +170,14 @@ mod tests {
         }
     }
 
+    /// What is to come, what comes, and the body with what is behind it.
+    type Case<'a> = (Framing, &'a str, Result<(&'a str, &'a str), &'a str>);
+
     #[test]
     fn bodies_end_where_they_say_however_they_are_cut() {
         let chunked = Framing::Chunked(Chunk::Size);
         let long = format!("1{}\r\n", ";".repeat(CHUNK_LINE_BYTES_MAX));
-        let cases: &[(Framing, &str, Result<(&str, &str), &str>)] = &[
+        let cases: &[Case<'_>] = &[
             (Framing::Length(0), "next", Ok(("", "next"))),
             (Framing::Length(5), "hellonext", Ok(("hello", "next"))),
             (Framing::Length(5), "hell", Err("more")),

@@ -79,6 +79,8 @@ pub(super) enum HeadFault {
     Broken(&'static str),
 }
 
+const NO_HTTP: HeadFault = HeadFault::Broken("what it says is no HTTP");
+
 /// Takes the head of the answer to a `method` request from what was read; `None` if it is not all there.
 pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, HeadFault> {
     let mut fields = [const { MaybeUninit::uninit() }; ANSWER_HEADERS_MAX];
@@ -88,16 +90,15 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Head>,
         Ok(httparse::Status::Complete(length)) if length <= ANSWER_HEAD_BYTES_MAX => length,
         Ok(httparse::Status::Partial) if read.len() < ANSWER_HEAD_BYTES_MAX => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooLarge),
-        Err(_) => return Err(HeadFault::Broken("what it says is no HTTP")),
+        Err(_) => return Err(NO_HTTP),
     };
-    let broken = |_| HeadFault::Broken("what it says is no HTTP");
-    let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|fault| broken(drop(fault)))?;
+    let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| NO_HTTP)?;
     let version = if answer.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut headers = HeaderMap::with_capacity(answer.headers.len());
     for field in answer.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|fault| broken(drop(fault)))?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NO_HTTP)?;
         // Copied: whoever keeps a value keeps no more than that.
-        let value = HeaderValue::from_bytes(field.value).map_err(|fault| broken(drop(fault)))?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| NO_HTTP)?;
         headers.append(name, value);
     }
     let framing = framing(status, version, &headers, method).map_err(HeadFault::Broken)?;
