@@ -1,7 +1,7 @@
 //! Sign-in through a real edge and a real core: by hand with curl and openssl, and at its limits.
 
 mod interval;
-mod limits;
+mod rates;
 mod system;
 
 use std::process::Command;
