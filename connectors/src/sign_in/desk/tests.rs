@@ -391,8 +391,10 @@ fn refusals_take_the_same_steps() {
             for (password, wait_ms) in [("wrong", 0), ("worse", 1), ("wrong", 1), ("wrong", 10_000)] {
                 rig.now_ms.set(rig.now_ms.get() + wait_ms);
                 let before = rig.fake.asked.get();
+                let begun = Instant::now();
                 let outcome = rig.desk.sign_in(claimed(user), secret(password), from(66)).await;
                 assert!(matches!(outcome, Outcome::Refused), "{user} {password}");
+                assert!(begun.elapsed() >= REFUSAL_TAKES, "{user} {password}: {:?}", begun.elapsed());
                 steps.push((rig.fake.asked.get() - before, rig.steps()));
             }
             let asked: Vec<u32> = steps.iter().map(|(asked, _)| *asked).collect();
