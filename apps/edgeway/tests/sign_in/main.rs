@@ -2,7 +2,7 @@
 
 mod certificates;
 mod interval;
-mod limits;
+mod rates;
 mod system;
 
 use std::process::Command;
