@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::limits::{CREDENTIALS_MAX, REFUSED_FOR, REFUSED_MAX, REVOCATIONS_MAX};
+use crate::limits::{CREDENTIALS_MAX, REFUSED_FOR, REFUSED_MAX, REVOCATIONS_MAX, TOKEN_LIFE_MAX};
 
 /// The keyed hash of a user's password: HMAC-SHA256 (RFC 2104). Compared in constant time.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Credentials {
     pub fn new(interval: Duration) -> Self {
         let interval_ms = millis(interval);
         let (sessions, by_end, refused) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::new(interval) }
+        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::default() }
     }
 
     /// What is known of these credentials. What has expired is unknown, whether it was swept or not.
@@ -120,21 +120,25 @@ impl Credentials {
     pub fn remember(&mut self, session: Arc<Session>, now_ms: u64) -> Remembered {
         let end = session.until_ms.min(now_ms.saturating_add(self.interval_ms));
         let from_the_future = session.since_ms > now_ms.saturating_add(SKEW_MS);
-        if end <= now_ms || from_the_future || self.revocations.covers(&session.subject, session.since_ms) {
+        let before_ms = self.revocations.before(&session.subject);
+        if end <= now_ms || from_the_future || session.since_ms < before_ms {
             return Remembered::Over;
         }
+        let mut session = session;
+        if end != session.until_ms || session.tokens.iter().any(|token| token.since_ms < before_ms) {
+            let mut bounded = Session { until_ms: end, ..Session::clone(&session) };
+            bounded.tokens.retain(|token| token.since_ms >= before_ms);
+            session = Arc::new(bounded);
+        }
         if let Some(known) = self.current(&session.subject, now_ms) {
-            // A sign-in by token does not displace what is known of the password.
-            let later = session.since_ms >= known.since_ms;
-            if !later || (session.verifier.is_none() && known.verifier.is_some()) {
+            // A sign-in by token does not displace what is known of the password; it stands beside it.
+            let joined = known.joined(&session);
+            if joined == **known {
                 return Remembered::Superseded;
             }
+            session = Arc::new(joined);
         }
-        let session = if end == session.until_ms {
-            session
-        } else {
-            Arc::new(Session { until_ms: end, ..Session::clone(&session) })
-        };
+        let end = session.until_ms;
         self.purge(&session.subject.clone());
         if self.sessions.len() >= CREDENTIALS_MAX
             && let Some((_, first)) = self.by_end.first().cloned()
@@ -167,8 +171,12 @@ impl Credentials {
     /// that is news.
     pub fn revoke(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
         let news = self.revocations.add(revocation, now_ms);
-        if self.sessions.get(&revocation.subject).is_some_and(|known| known.since_ms < revocation.before_ms) {
+        if let Some(known) = self.sessions.get(&revocation.subject).cloned() {
             self.purge(&revocation.subject);
+            if let Some(left) = known.revoked(revocation.before_ms) {
+                self.by_end.insert((left.until_ms, left.subject.clone()));
+                self.sessions.insert(left.subject.clone(), Arc::new(left));
+            }
         }
         news
     }
@@ -203,32 +211,29 @@ impl Credentials {
     }
 }
 
-/// Which tokens hold no longer although they have not expired. Kept by edges and cores alike.
-#[derive(Clone, Debug)]
+/// Which tokens hold no longer although they have not expired: for as long as any token lasts ([`TOKEN_LIFE_MAX`]).
+#[derive(Clone, Debug, Default)]
 pub struct Revocations {
-    lifetime_ms: u64,
     before: BTreeMap<Subject, u64>,
     by_age: BTreeSet<(u64, Subject)>,
 }
 
 impl Revocations {
-    /// None. `lifetime`: of tokens; after that a revocation is about nothing.
-    #[must_use]
-    pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime_ms: millis(lifetime), before: BTreeMap::new(), by_age: BTreeSet::new() }
-    }
-
     /// Whether what was issued to `subject` at this time is revoked.
     #[must_use]
     pub fn covers(&self, subject: &Subject, issued_ms: u64) -> bool {
         self.before.get(subject).is_some_and(|before| issued_ms < *before)
     }
 
+    fn before(&self, subject: &Subject) -> u64 {
+        self.before.get(subject).copied().unwrap_or(0)
+    }
+
     /// Adds one; says whether it is news. One of the far future is taken as of now: it would lock the user
     /// out until then.
     pub fn add(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
         let before = revocation.before_ms.min(now_ms.saturating_add(SKEW_MS));
-        if before.saturating_add(self.lifetime_ms) <= now_ms {
+        if before.saturating_add(millis(TOKEN_LIFE_MAX)) <= now_ms {
             return false;
         }
         let known = self.before.get(&revocation.subject).copied();
@@ -250,8 +255,7 @@ impl Revocations {
 
     /// Forgets those whose tokens have all expired.
     pub fn sweep(&mut self, now_ms: u64) {
-        let lifetime = self.lifetime_ms;
-        let over = |at: u64| at.saturating_add(lifetime).saturating_add(SKEW_MS) <= now_ms;
+        let over = |at: u64| at.saturating_add(millis(TOKEN_LIFE_MAX)).saturating_add(SKEW_MS) <= now_ms;
         while let Some((at, subject)) = self.by_age.first().filter(|(at, _)| over(*at)).cloned() {
             self.by_age.remove(&(at, subject.clone()));
             self.before.remove(&subject);

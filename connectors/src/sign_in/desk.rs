@@ -8,7 +8,7 @@
 //! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
 //! authorities have mostly answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
 use edgeway_model::alarm::{Alarm, Severity};
-use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
+use edgeway_model::limits::SPELLINGS_MAX;
+use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject, TokenProof};
 use edgeway_model::{Moment, Secret};
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
 use edgeway_runtime::http::{HttpFact, Teller};
-use edgeway_sip::digest;
+use edgeway_sip::{bearer, digest};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,8 +32,8 @@ use zeroize::Zeroizing;
 use super::authority::{Authority, Credential, Known, Verdict};
 use super::away::{Away, Change};
 use super::counters as count;
-use super::keys::Keys;
-use super::limits::{CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
+use super::keys::{Good, Keys};
+use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
 use crate::authorities::limits::CHECK_WITHIN;
 
 /// An authority keeps its own time; this is for one that does not.
@@ -84,6 +85,20 @@ pub enum TokenFault {
     Revoked,
 }
 
+/// Credentials on their way to a server inside that were counted as an attempt: by keyed hash.
+pub struct Rider([u8; 32]);
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueFault {
+    /// The user was revoked meanwhile.
+    #[error("the user was revoked")]
+    Revoked,
+    /// The system gives no randomness.
+    #[error("the operating system gives no random numbers")]
+    NoRandomness,
+}
+
 /// A token as it goes to a client.
 #[derive(Debug)]
 pub struct Issued {
@@ -99,14 +114,25 @@ pub struct Place {
     authority: Rc<dyn Authority>,
     /// Where SIP clients of the deployment are challenged by the core: the realm.
     realm: Option<String>,
+    /// Whether access tokens prove users there, too.
+    tokens: bool,
     away: RefCell<Away>,
+    /// Checks that are under way.
+    checks: Cell<usize>,
 }
 
 impl Place {
     /// `realm`: where this core challenges the SIP clients of the deployment.
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
-        Self { deployment, authority, realm, away: RefCell::default() }
+        let (away, checks) = (RefCell::default(), Cell::new(0));
+        Self { deployment, authority, realm, tokens: false, away, checks }
+    }
+
+    /// Where it does: whether it takes the access tokens that users sign in with.
+    #[must_use]
+    pub fn taking_tokens(self, tokens: bool) -> Self {
+        Self { tokens: tokens && self.realm.is_some(), ..self }
     }
 }
 
@@ -125,6 +151,7 @@ pub struct Desk {
     credentials: RefCell<Credentials>,
     places: BTreeMap<Deployment, Place>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
+    riders: RefCell<Good>,
 }
 
 impl Desk {
@@ -152,6 +179,7 @@ impl Desk {
             credentials: RefCell::new(Credentials::new(interval)),
             places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
             under_way: RefCell::default(),
+            riders: RefCell::default(),
         }
     }
 
@@ -183,7 +211,7 @@ impl Desk {
         let outcome = match found {
             Found::Good(session) => {
                 self.count(count::CACHED);
-                Outcome::Good(session)
+                Outcome::Good(self.respelled(session, &claimed, &credential))
             }
             Found::Refused => Outcome::Refused,
             Found::Unknown => self.ask(claimed, credential, verifier, now).await,
@@ -205,12 +233,76 @@ impl Desk {
         outcome
     }
 
+    /// A user who is signed in shows an access token beside: a device has got a new one. Where SIP clients are
+    /// asked for it, it is checked now unless it is known; what comes of it is told to the node. Not counted:
+    /// nobody is let in by it here.
+    pub async fn acquaint(self: &Rc<Self>, subject: &Subject, token: &Zeroizing<String>) {
+        if !self.places.get(&subject.deployment).is_some_and(|place| place.tokens) {
+            return;
+        }
+        let now = self.now();
+        let hash = bearer::hash(token);
+        let session = self.session(subject);
+        let mut known = session.iter().flat_map(|session| &session.tokens);
+        if known.any(|one| bearer::is_same(&one.hash, &hash) && one.holds(now.unix_ms)) {
+            return;
+        }
+        let credential = Credential::Bearer(token.clone());
+        let verifier = self.verifier(subject, &credential);
+        if matches!(self.credentials.borrow().look(subject, &verifier, now.unix_ms), Found::Refused) {
+            return;
+        }
+        let claimed = Claimed { subject: subject.clone(), spelled: subject.user.as_str().to_owned() };
+        // The check goes on after that; the request does not wait for an authority that is slow.
+        let _ = timeout(ACQUAINT_WITHIN, self.ask(claimed, credential, verifier, now)).await;
+    }
+
+    /// A device spells the name of its user in a way that is new: its SIP side will, too.
+    fn respelled(&self, session: Arc<Session>, claimed: &Claimed, credential: &Credential) -> Arc<Session> {
+        let realm = self.places.get(&session.subject.deployment).and_then(|place| place.realm.as_deref());
+        let (Some(realm), Credential::Password(password)) = (realm, credential) else { return session };
+        let is_known = session.digests.iter().any(|known| known.user == claimed.spelled);
+        if is_known || session.digests.len() >= SPELLINGS_MAX {
+            return session;
+        }
+        let mut respelled = Session::clone(&session);
+        respelled.spell(digest_secret(&claimed.spelled, realm, password));
+        self.keep(Arc::new(respelled)).1
+    }
+
     /// The session of a user whose password is known to be this one, without counting, and without asking
     /// anybody: for clients that have proven themselves otherwise.
     #[must_use]
     pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
         let verifier = self.verifier(subject, credential);
         matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+    }
+
+    /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
+    /// attempt, once for each credential, and again after the server has refused it ([`Self::refused_inside`]): a
+    /// server may have passwords of its own, and clients send them with each request.
+    ///
+    /// # Errors
+    /// When there were too many attempts: when to come back.
+    pub fn ride(&self, subject: &Subject, credential: &Credential, source: Source) -> Result<Option<Rider>, Duration> {
+        if matches!(credential, Credential::Password(_)) && self.recognises(subject, credential) {
+            return Ok(None);
+        }
+        let digest = *self.verifier(subject, credential).secret().expose();
+        if self.riders.borrow_mut().knows(digest) {
+            return Ok(Some(Rider(digest)));
+        }
+        if let Decision::Refused { retry_after } = self.rate.borrow_mut().check(subject, source, self.now().moment) {
+            self.count(count::TOO_MANY);
+            return Err(retry_after);
+        }
+        self.riders.borrow_mut().add(digest);
+        Ok(Some(Rider(digest)))
+    }
+
+    /// A server inside has refused such credentials: they are counted again.
+    pub fn refused_inside(&self, rider: &Rider) {
+        self.riders.borrow_mut().forget(rider.0);
     }
 
     /// The session of a user, while it lasts.
@@ -224,39 +316,47 @@ impl Desk {
     /// # Errors
     /// [`TokenFault`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
-        self.verify_at(token, self.now().unix_ms)
+        self.verify_late(token, 0)
     }
 
     /// Whether a token was good for `subject`, and has expired no longer ago than tokens last: whoever holds it
     /// has signed in lately.
     #[must_use]
     pub fn was_good(&self, token: &str, subject: &Subject) -> bool {
-        // As of then it had been issued, because it lasts no longer than that.
-        let then = self.now().unix_ms.saturating_sub(self.lifetime_ms);
-        self.verify_at(token, then).is_ok_and(|claims| claims.subject == *subject)
+        self.verify_late(token, self.lifetime_ms).is_ok_and(|claims| claims.subject == *subject)
     }
 
-    fn verify_at(&self, token: &str, unix_ms: u64) -> Result<Claims, TokenFault> {
-        let claims = self.keys.borrow().verify(token, unix_ms).map_err(TokenFault::Refused)?;
+    fn verify_late(&self, token: &str, late_ms: u64) -> Result<Claims, TokenFault> {
+        let now_ms = self.now().unix_ms;
+        let claims = self.keys.borrow().verify_late(token, now_ms, late_ms).map_err(TokenFault::Refused)?;
         let revoked = self.credentials.borrow().revocations().covers(&claims.subject, claims.issued_ms);
         if revoked { Err(TokenFault::Revoked) } else { Ok(claims) }
     }
 
-    /// A token for a session: for as long as the refresh interval, or as the token it came by.
+    /// A token for a session, for as long as the session: whatever it is made from (a fresh check, the cache, another
+    /// token), the authority is asked again when the interval since it was asked is over.
     ///
     /// # Errors
-    /// When the system gives no randomness.
-    pub fn issue(&self, session: &Session) -> Result<Issued, String> {
-        let issued_ms = self.now().unix_ms;
-        let lasts = issued_ms.saturating_add(self.lifetime_ms);
-        let expires_ms = if session.verifier.is_some() { lasts } else { lasts.min(session.until_ms) };
+    /// [`IssueFault`].
+    pub fn issue(&self, session: &Session) -> Result<Issued, IssueFault> {
+        if self.is_revoked(session) {
+            return Err(IssueFault::Revoked);
+        }
+        let lasts = self.now().unix_ms.saturating_add(self.lifetime_ms);
+        let expires_ms = session.until_ms.min(lasts);
         let mut serial = [0; 8];
-        aws_lc_rs::rand::fill(&mut serial).map_err(|_| "the operating system gives no random numbers".to_owned())?;
+        aws_lc_rs::rand::fill(&mut serial).map_err(|_| IssueFault::NoRandomness)?;
         let serial = u64::from_be_bytes(serial);
-        let claims = Claims { subject: session.subject.clone(), issued_ms, expires_ms, serial };
+        // Dated by the check it rests on: another core may have revoked the user since, and not told us yet.
+        let claims = Claims { subject: session.subject.clone(), issued_ms: session.since_ms, expires_ms, serial };
         let token = self.keys.borrow().sign(&claims);
         self.count(count::ISSUED);
         Ok(Issued { token, expires_ms })
+    }
+
+    /// Whether the user was revoked after the authority was asked.
+    fn is_revoked(&self, session: &Session) -> bool {
+        self.credentials.borrow().revocations().covers(&session.subject, session.since_ms)
     }
 
     /// How long tokens last, milliseconds.
@@ -315,8 +415,16 @@ impl Desk {
     }
 
     fn verifier(&self, subject: &Subject, credential: &Credential) -> Verifier {
-        let (Credential::Password(text) | Credential::Bearer(text)) = credential;
-        Verifier::new(self.keys.borrow().cache(), subject, text)
+        match credential {
+            Credential::Password(text) => Verifier::new(self.keys.borrow().cache(), subject, text),
+            Credential::Bearer(text) => {
+                // No password holds a control character: a token with the text of one is something else.
+                let mut marked = Zeroizing::new(String::with_capacity(text.len() + 1));
+                marked.push('\0');
+                marked.push_str(text);
+                Verifier::new(self.keys.borrow().cache(), subject, &marked)
+            }
+        }
     }
 
     /// One question for all who ask the same at a time. It goes on when the client that asked first goes away.
@@ -334,7 +442,12 @@ impl Desk {
             },
         };
         let outcome = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        outcome.unwrap_or(Outcome::Unavailable)
+        match outcome {
+            // Revoked between the answer and now: the client may ask once more.
+            Some(Outcome::Good(session)) if self.is_revoked(&session) => Outcome::Unavailable,
+            Some(outcome) => outcome,
+            None => Outcome::Unavailable,
+        }
     }
 
     /// `None` where the authority is not to be asked now.
@@ -347,11 +460,12 @@ impl Desk {
         now: Now,
     ) -> Option<Answer> {
         let place = self.places.get(&check.0.deployment)?;
-        if self.under_way.borrow().len() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
+        if place.checks.get() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
             return None;
         }
         let (tell, answer) = watch::channel(None);
         self.under_way.borrow_mut().insert(check.clone(), answer.clone());
+        place.checks.set(place.checks.get() + 1);
         self.count(count::ASKED);
         let guard = UnderWay { desk: Rc::clone(self), check };
         spawn_local(async move {
@@ -394,36 +508,48 @@ impl Desk {
         known: Known,
         since_ms: u64,
     ) -> Outcome {
-        let now_ms = self.now().unix_ms;
         let subject = Subject { deployment: claimed.subject.deployment.clone(), user: known.user };
         let lasts = since_ms.saturating_add(self.lifetime_ms);
-        let (verifier, digest) = match credential {
-            Credential::Password(password) => (
-                Some(self.verifier(&subject, credential).secret()),
-                place.realm.as_deref().map(|realm| digest_secret(&claimed.spelled, realm, password)),
-            ),
-            Credential::Bearer(_) => (None, None),
-        };
-        let session = Arc::new(Session {
+        let mut session = Session {
             subject,
             until_ms: known.until_ms.map_or(lasts, |until_ms| until_ms.min(lasts)),
             since_ms,
-            verifier,
-            digest,
+            verifier: None,
+            digests: Vec::new(),
+            tokens: Vec::new(),
             devices: known.devices,
             numbers: known.numbers,
             profile: known.profile,
-        });
-        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), now_ms);
-        match remembered {
-            Remembered::Yes => {
-                self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
-                Outcome::Good(session)
+        };
+        match (credential, place.realm.as_deref()) {
+            (Credential::Password(password), realm) => {
+                session.verifier = Some(self.verifier(&session.subject, credential).secret());
+                let folded = session.subject.user.as_str().to_owned();
+                let spellings = [Some(claimed.spelled.clone()), known.spelled, Some(folded)];
+                for (spelled, realm) in spellings.iter().flatten().zip(realm.iter().cycle()) {
+                    session.spell(digest_secret(spelled, realm, password));
+                }
             }
-            Remembered::Superseded => Outcome::Good(session),
-            // Revoked while the authority was being asked: the client may ask once more.
-            Remembered::Over => Outcome::Unavailable,
+            (Credential::Bearer(token), _) if place.tokens => {
+                let hash = bearer::hash(token);
+                session.tokens.push(TokenProof { hash, since_ms, until_ms: session.until_ms });
+            }
+            (Credential::Bearer(_), _) => {}
         }
+        match self.keep(Arc::new(session)) {
+            (Remembered::Yes | Remembered::Superseded, session) => Outcome::Good(session),
+            // Revoked while the authority was being asked: the client may ask once more.
+            (Remembered::Over, _) => Outcome::Unavailable,
+        }
+    }
+
+    /// Remembers a session, and tells the node if it is news.
+    fn keep(&self, session: Arc<Session>) -> (Remembered, Arc<Session>) {
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now().unix_ms);
+        if remembered == Remembered::Yes {
+            self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
+        }
+        (remembered, session)
     }
 
     fn answered(&self, deployment: &Deployment, place: &Place) {
@@ -471,12 +597,15 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.desk.under_way.borrow_mut().remove(&self.check);
+        if let Some(place) = self.desk.places.get(&self.check.0.deployment) {
+            place.checks.set(place.checks.get().saturating_sub(1));
+        }
     }
 }
 
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
-    DigestSecret { realm: realm.to_owned(), md5, sha256 }
+    DigestSecret { user: user.to_owned(), realm: realm.to_owned(), md5, sha256 }
 }
 
 /// Anything up to `most`; nothing, where the system gives no randomness.
