@@ -90,6 +90,11 @@ impl Identities {
         }
     }
 
+    /// Whoever belonged to a deployment that is gone may belong to another.
+    pub(crate) fn deployments_changed(&mut self, is_there: impl Fn(&Deployment) -> bool) {
+        self.flows.retain(|_, proven| is_there(&proven.deployment));
+    }
+
     pub(crate) fn flow_closed(&mut self, flow: FlowId) {
         self.flows.remove(&flow);
     }
@@ -117,13 +122,16 @@ const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on th
 const NOT_THE_USERS: Standing = Standing::Refused("an address that is not the user's own");
 
 /// Headers in which a client says who it is, besides From and Contact.
-const IDENTITY_HEADERS: [Name; 6] = [
+const IDENTITY_HEADERS: [Name; 9] = [
     Name::PAssertedIdentity,
     Name::PPreferredIdentity,
     Name::RemotePartyId,
     Name::Diversion,
     Name::HistoryInfo,
     Name::ReferredBy,
+    Name::PServedUser,
+    Name::PProfileKey,
+    Name::PChargeInfo,
 ];
 
 impl CoreNode {
@@ -156,17 +164,14 @@ impl CoreNode {
 
     fn standing(&mut self, flow: FlowId, request: &Message, now: Moment) -> Standing {
         let registers = request.method() == Some("REGISTER");
-        if !registers && let Some(tag) = request.to_tag() {
-            let began = self.dialogs.client_of(request.call_id(), tag);
-            if began.is_some() || self.calls.knows(request) {
-                let from = aor_of(request.from().uri);
-                let is_its = began.is_none_or(|client| client == label_of(&from)) || self.holds(flow, &from);
-                return if is_its {
-                    Standing::Good
-                } else {
-                    Standing::Refused("From is not who the dialog began with")
-                };
-            }
+        let began = request.to_tag().filter(|_| !registers).and_then(|tag| self.began(request, tag));
+        if let Some(began) = began {
+            let from = aor_of(request.from().uri);
+            return if began == label_of(&from) || self.holds(flow, &from) {
+                Standing::Good
+            } else {
+                Standing::Refused("From is not who the dialog began with")
+            };
         }
         let standing = self.standing_outside_of_dialogs(flow, request, now);
         match (request.to_tag(), &standing) {
@@ -310,9 +315,31 @@ impl CoreNode {
         }
     }
 
-    /// Takes off what says a client is somebody else, and the answer to our own challenge. `also` is an
-    /// address that is its own besides those it has registered: From of a request, To of an answered one.
-    pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: &str) {
+    /// Who the client was when the dialog of its request began; `None` for one not known here.
+    fn began(&self, request: &Message, tag: &str) -> Option<u64> {
+        self.calls.client_of(request).or_else(|| self.dialogs.client_of(request.call_id(), tag))
+    }
+
+    /// From of a client's request, where the client has proven that it may speak for it.
+    pub(crate) fn proven_from(&self, flow: FlowId, request: &Message, now: Moment) -> Option<String> {
+        let user = self.identities.user(flow);
+        if user.is_none() && !self.is_known(flow) {
+            return None;
+        }
+        let uri = request.from().uri;
+        let from = aor_of(uri);
+        let began = request.to_tag().and_then(|tag| self.began(request, tag));
+        if began == Some(label_of(&from)) || self.holds(flow, &from) {
+            return Some(from);
+        }
+        let subject = Subject { deployment: self.identities.deployment(flow)?.clone(), user: user?.clone() };
+        let session = self.sign_ins.session(&subject, now)?;
+        self.is_own_address(&subject.deployment, session, uri).then_some(from)
+    }
+
+    /// Takes off what says a client is somebody else. `also` is an address that is its own besides those it
+    /// has registered: From of a request where that is proven, To of an answered one.
+    pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: Option<&str>) {
         for name in IDENTITY_HEADERS {
             let lines = message.lines(name).count();
             if lines == 0 {
@@ -321,7 +348,7 @@ impl CoreNode {
             let is_own = |value: &[u8]| {
                 edgeway_sip::NameAddr::parse(value).is_some_and(|address| {
                     let aor = aor_of(address.uri);
-                    aor == also || self.holds(flow, &aor)
+                    also == Some(aor.as_str()) || self.holds(flow, &aor)
                 })
             };
             if message.values(name).count() == 0 || !message.values(name).all(is_own) {

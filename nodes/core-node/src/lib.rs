@@ -395,6 +395,8 @@ impl Node for CoreNode {
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
                 self.zones.replace(&zones, now);
+                self.identities.deployments_changed(|one| self.zones.get(one).is_some());
+                self.vouched.deployments_changed(|one| self.zones.get(one).is_some());
                 self.report(Vec::new());
             }
         }

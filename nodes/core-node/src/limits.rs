@@ -65,6 +65,10 @@ pub const DIALOGS_PER_CLIENT_MAX: usize = 512;
 /// Longest Call-ID and tag of a remembered dialog together, bytes. Honest ones have about 100.
 pub const DIALOG_LABEL_BYTES_MAX: usize = 512;
 
+/// Longest Call-ID of a client's INVITE, bytes: it leaves room for the tags of those who answer, so that the
+/// dialog can be remembered.
+pub const INVITE_CALL_ID_BYTES_MAX: usize = DIALOG_LABEL_BYTES_MAX - 128;
+
 /// How long a call's dialog is remembered without any request that refreshes it.
 pub const DIALOG_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
 

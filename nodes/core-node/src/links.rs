@@ -86,7 +86,7 @@ impl CoreNode {
             Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::Up(hello) => match hello.role {
                 Role::Edge => self.edge_up(link, peer, hello, now),
-                Role::Core => self.core_up(link, peer, now),
+                Role::Core => self.core_up(link, peer, hello.boot, now),
             },
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
             // What follows a breach of the protocol is not looked at.
@@ -146,7 +146,7 @@ impl CoreNode {
     }
 
     /// Another core. Of two links the newer stays, as with edges: the runtime dials one only.
-    fn core_up(&mut self, link: LinkId, peer: &NodeId, now: Moment) {
+    fn core_up(&mut self, link: LinkId, peer: &NodeId, boot: u64, now: Moment) {
         let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
         let old = self.peers.insert(peer.clone(), link);
         self.links.settled(peer);
@@ -156,7 +156,7 @@ impl CoreNode {
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
-        self.tell_core(peer, now);
+        self.tell_core(peer, boot, now);
     }
 
     fn is_edge(&self, link: LinkId) -> bool {
