@@ -76,6 +76,15 @@ impl Shown {
         Some(desk.sign_in(Claimed { subject, spelled }, credential, source).await)
     }
 
+    /// Where the credentials are an access token of this user, who is known by another proof: SIP gets to know it.
+    pub(crate) async fn acquaint(&self, desk: &Rc<Desk>, subject: &Subject) {
+        if let Some(Authorization::Bearer(token)) = &self.authorization
+            && claimed_user(token).is_some_and(|user| user == subject.user)
+        {
+            desk.acquaint(subject, token).await;
+        }
+    }
+
     /// Whether the credentials are a password that is known to be right, of this user.
     pub(crate) fn recognised(&self, desk: &Desk, subject: &Subject) -> bool {
         match &self.authorization {

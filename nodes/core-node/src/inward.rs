@@ -215,7 +215,7 @@ impl CoreNode {
         let mut edit = request.edit();
         edit.set_hops_less();
         self.strip_identities(&mut edit, request, flow, self.proven_from(flow, request, now).as_deref());
-        self.strip_credentials(&mut edit, request, flow);
+        self.strip_credentials(&mut edit, request, flow, to.place);
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some(method) if makes_dialog(method) => {
@@ -281,7 +281,7 @@ impl CoreNode {
         let mut edit = ack.edit();
         edit.set_hops_less();
         self.strip_identities(&mut edit, ack, tagged, self.proven_from(tagged, ack, now).as_deref());
-        self.strip_credentials(&mut edit, ack, tagged);
+        self.strip_credentials(&mut edit, ack, tagged, to.place);
         if let Some(body) = body {
             set_description(&mut edit, ack, &body);
         }

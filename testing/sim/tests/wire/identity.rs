@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_model::sign_in::{Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, UserName};
+use edgeway_model::sign_in::{
+    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenProof, UserName,
+};
 use edgeway_model::world::{Observable as _, Transport};
 use edgeway_model::zones::{Challenge, DeploymentZones, Zone, Zones};
 use edgeway_model::{FlowId, Input};
+use edgeway_sip::bearer;
 use edgeway_sip::digest::{self, Asked};
 use edgeway_sip::{Message, Name};
 
@@ -17,6 +20,8 @@ use crate::sign_in::START_MS;
 const HOUR: u64 = 3_600_000;
 pub(crate) const NODE: &str = "cucm1.example.com";
 pub(crate) const PASSWORD: &str = "s3cret";
+/// How long access tokens last here.
+pub(crate) const TOKEN_MS: u64 = 250_000;
 /// The line side of a call manager of another deployment.
 const OTHER: &str = "10.9.0.5:5060";
 
@@ -40,7 +45,11 @@ pub(crate) fn zones(is_core: bool) -> Zones {
         deployment: Deployment::new(name).expect("legal"),
         domains: vec![domain.to_owned()],
         zones: vec![zone],
-        challenge: if is_core { Challenge::Core { realm: domain.to_owned() } } else { Challenge::Registrar },
+        challenge: if is_core {
+            Challenge::Core { realm: domain.to_owned(), bearer: true }
+        } else {
+            Challenge::Registrar
+        },
     };
     let default = of(Deployment::DEFAULT, "example.com", zone(REGISTRAR, NODE));
     Zones { revision: 1, deployments: vec![default, of("other", "example.net", zone(OTHER, "cucm1.example.net"))] }
@@ -57,11 +66,21 @@ pub(crate) fn session(deployment: &str, user: &str, number: &str, since_ms: u64)
         until_ms: since_ms + HOUR,
         since_ms,
         verifier: None,
-        digest: Some(DigestSecret { realm: realm.into(), md5, sha256 }),
+        digests: vec![DigestSecret { user: user.into(), realm: realm.into(), md5, sha256 }],
+        tokens: vec![proof(user, since_ms)],
         devices: vec![format!("CSF{}", user.to_uppercase())],
         numbers: vec![number.to_owned()],
         profile: Profile::default(),
     }
+}
+
+/// The access token of a user, and what is kept of it.
+fn token(user: &str) -> String {
+    format!("e30.{user}.c2ln")
+}
+
+pub(crate) fn proof(user: &str, since_ms: u64) -> TokenProof {
+    TokenProof { hash: bearer::hash(&token(user)), since_ms, until_ms: since_ms + TOKEN_MS }
 }
 
 pub(crate) fn signs_in(rig: &mut Rig, session: Session) {
@@ -136,6 +155,11 @@ impl Words {
     pub(crate) fn within(method: &'static str, call_id: &str, tag: &'static str, target: &str, cseq: u32) -> Self {
         let dialog = Some((call_id.to_owned(), tag));
         Self { uri: target.to_owned(), dialog, ..Self::new(method, "10001", cseq) }
+    }
+
+    /// With the access token of a user.
+    pub(crate) fn bearing(&self, user: &str) -> Self {
+        self.with(&format!("Authorization: Bearer {}\r\n", token(user)))
     }
 
     /// With the answer to a challenge.
@@ -353,6 +377,16 @@ enum Claim {
     SecondEdge,
     /// A taken edge, with what alice's connection has proven.
     SecondEdgeReplay,
+    /// Alice's access token, with From of bob's.
+    HerTokenHisName,
+    /// A token of bob's that has ended.
+    EndedToken,
+    /// A token of carol's, who has the same number in the other deployment.
+    ForeignToken,
+    /// A token nobody has signed in with.
+    StrangeToken,
+    /// A taken edge, with alice's token and From of bob's.
+    SecondEdgeToken,
 }
 
 const METHODS: [&str; 11] = [
@@ -369,7 +403,7 @@ const METHODS: [&str; 11] = [
     "FROBNICATE",
 ];
 
-const CLAIMS: [Claim; 21] = [
+const CLAIMS: [Claim; 26] = [
     Claim::From,
     Claim::FromEscaped,
     Claim::FromByName,
@@ -391,6 +425,11 @@ const CLAIMS: [Claim; 21] = [
     Claim::OtherFlow,
     Claim::SecondEdge,
     Claim::SecondEdgeReplay,
+    Claim::HerTokenHisName,
+    Claim::EndedToken,
+    Claim::ForeignToken,
+    Claim::StrangeToken,
+    Claim::SecondEdgeToken,
 ];
 
 impl Claim {
@@ -400,6 +439,9 @@ impl Claim {
             Self::To => is_core && method == "REGISTER",
             // A registrar that challenges by itself knows what it has been shown, and about devices.
             Self::Device | Self::HerDigestHisName | Self::Guess | Self::Replay | Self::SecondEdgeReplay => is_core,
+            // So are tokens: elsewhere they are the registrar's.
+            Self::HerTokenHisName | Self::EndedToken | Self::ForeignToken | Self::StrangeToken => is_core,
+            Self::SecondEdgeToken => is_core,
             // There a REGISTER of somebody new is for the registrar to challenge.
             Self::From | Self::FromEscaped | Self::FromByName | Self::FromOfOtherDeployment | Self::Header(_) => true,
             Self::OtherFlow | Self::SecondEdge => is_core || method != "REGISTER",
@@ -448,10 +490,20 @@ fn cell(method: &'static str, claim: Claim, is_core: bool) -> Result<(), String>
             let flow = rig.client();
             (flow, if is_core { replayed() } else { own })
         }
-        Claim::SecondEdge | Claim::SecondEdgeReplay => {
+        Claim::HerTokenHisName => (rig.client(), Words { from: bob.clone(), ..own }.bearing("alice")),
+        Claim::EndedToken => {
+            rig.advance(Duration::from_millis(TOKEN_MS));
+            rig.inside_reads();
+            (rig.client(), Words::new(method, BOB, 70).bearing("bob"))
+        }
+        Claim::ForeignToken => (rig.client(), own.bearing("carol")),
+        Claim::StrangeToken => (rig.client(), own.bearing("nobody")),
+        Claim::SecondEdge | Claim::SecondEdgeReplay | Claim::SecondEdgeToken => {
             rig.connect_second_edge();
             let words = if claim == Claim::SecondEdge {
                 Words { from: bob.clone(), to: own.to.clone(), ..own }
+            } else if claim == Claim::SecondEdgeToken {
+                Words { from: bob.clone(), ..own }.bearing("alice")
             } else {
                 replayed()
             };
@@ -505,7 +557,7 @@ fn nobody_is_anybody_else() {
     }
     println!("impersonation matrix: {refused} cells refused, {} let through", let_through.len());
     assert!(let_through.is_empty(), "{}", let_through.join("\n"));
-    assert_eq!(refused, 384);
+    assert_eq!(refused, 439);
 }
 
 #[test]
