@@ -117,8 +117,20 @@ enum Standing {
     },
     /// 403.
     Refused(&'static str),
+    /// 403: there were too many wrong passwords; what it shows is looked at in so many seconds.
+    Shut(u64),
     /// 481: it speaks of a dialog that is not known, in a name that is not its own.
     Unknown,
+}
+
+/// Why credentials prove nothing.
+enum Unproven {
+    Wrong {
+        /// A fresh nonce alone would do.
+        stale: bool,
+    },
+    /// Not looked at, for so many seconds.
+    Shut(u64),
 }
 
 /// Whether a challenge asks for an access token, too (RFC 8898).
@@ -131,6 +143,8 @@ enum Bearer {
     Invalid,
 }
 
+const SHUT: &str = "too many wrong passwords";
+const OTHERS: Standing = Standing::Refused("this connection is another user's");
 const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on this connection");
 const NOT_THE_USERS: Standing = Standing::Refused("an address that is not the user's own");
 
@@ -170,6 +184,15 @@ impl CoreNode {
             Standing::Unknown => {
                 self.dropped(DropReason::NoRelay, "no such dialog here");
                 self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
+                false
+            }
+            Standing::Shut(seconds) => {
+                self.dropped(DropReason::Identity, SHUT);
+                let response = request.respond(403, "Forbidden");
+                let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
+                let response = response.warning(399, &self.agent(), SHUT);
+                let bytes = response.header(Name::RetryAfter, &seconds.to_string()).build();
+                self.respond(id, 403, bytes, now);
                 false
             }
             Standing::Refused(why) => {
@@ -246,9 +269,12 @@ impl CoreNode {
         let given = request.lines(Name::Authorization).filter_map(Credentials::parse).find(|one| one.realm == realm);
         let known = self.identities.user(flow).cloned();
         let user = match given {
+            // Not looked at: a connection that has proven itself is no place to guess at others.
+            Some(credentials) if known.is_some() && UserName::new(&credentials.username) != known => return OTHERS,
             Some(credentials) => match self.verified(flow, request, &deployment, &credentials, now) {
                 Ok(user) => user,
-                Err(stale) => return Standing::Challenged { realm, stale, bearer },
+                Err(Unproven::Wrong { stale }) => return Standing::Challenged { realm, stale, bearer },
+                Err(Unproven::Shut(seconds)) => return Standing::Shut(seconds),
             },
             None => match (self.shown(request, &deployment, bearer, now), &known) {
                 (Some(Some(user)), _) => user,
@@ -258,7 +284,7 @@ impl CoreNode {
             },
         };
         if known.is_some_and(|known| known != user) {
-            return Standing::Refused("this connection is another user's");
+            return OTHERS;
         }
         let subject = Subject { deployment: deployment.clone(), user: user.clone() };
         let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
@@ -299,8 +325,7 @@ impl CoreNode {
         Some(token.and_then(|token| self.sign_ins.user_of(deployment, &bearer::hash(token), now)))
     }
 
-    /// Whose these credentials are, if they are good. Else whether a fresh nonce alone would do. A user who
-    /// has not signed in is checked like any other.
+    /// Whose these credentials are, if they are good. A user who has not signed in is checked like any other.
     fn verified(
         &mut self,
         flow: FlowId,
@@ -308,9 +333,13 @@ impl CoreNode {
         deployment: &Deployment,
         credentials: &Credentials,
         now: Moment,
-    ) -> Result<UserName, bool> {
+    ) -> Result<UserName, Unproven> {
         let user = UserName::new(&credentials.username);
-        let subject = user.clone().map(|user| Subject { deployment: deployment.clone(), user });
+        let is_its = user.is_some() && self.identities.user(flow) == user.as_ref();
+        let subject = user.map(|user| Subject { deployment: deployment.clone(), user });
+        if let Some(seconds) = self.guesses.shut(flow, subject.as_ref(), is_its, now) {
+            return Err(Unproven::Shut(seconds));
+        }
         let secrets = subject.as_ref().map_or(&[][..], |subject| self.sign_ins.digests(subject, now));
         let is_this = |one: &&DigestSecret| one.realm == credentials.realm && one.user == credentials.username;
         let secret = secrets.iter().find(is_this);
@@ -325,12 +354,16 @@ impl CoreNode {
         let proves = credentials.verify(known.as_ref().unwrap_or(nobody), request.method().unwrap_or_default());
         let for_this = is_same_uri(&credentials.uri, request.request_uri().unwrap_or_default());
         let proves = proves & known.is_some() & for_this;
-        let Some(count) = credentials.count.as_ref().filter(|_| proves) else { return Err(false) };
+        let Some((count, subject)) = credentials.count.as_ref().zip(subject.as_ref()).filter(|_| proves) else {
+            self.guesses.wrong(flow, subject.as_ref(), is_its, now);
+            return Err(Unproven::Wrong { stale: false });
+        };
         // Only what proves the password is counted: nobody else can use a nonce up.
         if !self.nonces.spend(flow, &credentials.nonce, count.nc, now) {
-            return Err(true);
+            return Err(Unproven::Wrong { stale: true });
         }
-        user.ok_or(false)
+        self.guesses.right(flow, subject, now);
+        Ok(subject.user.clone())
     }
 
     /// Whether an address is one of a user: at a domain or node of the deployment, with a user part that is

@@ -1,6 +1,6 @@
 //! What comes from edges, on its way inside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use edgeway_config::StandbyKeepalive;
@@ -36,9 +36,15 @@ enum Decision {
 const NO_DIALOG: Decision = Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here");
 
 impl CoreNode {
-    pub(crate) fn message_from_edge(&mut self, edge: &NodeId, flow: FlowId, bytes: Bytes, now: Moment) {
+    pub(crate) fn message_from_edge(
+        &mut self,
+        edge: &NodeId,
+        (flow, address): (FlowId, IpAddr),
+        bytes: Bytes,
+        now: Moment,
+    ) {
         match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.request_from_edge(edge, flow, &message, now),
+            Ok(message) if message.is_request() => self.request_from_edge(edge, (flow, address), &message, now),
             Ok(message) => self.response_from_edge(edge, flow, &message, now),
             Err(fault) => {
                 self.edge_fault(edge, format!("an edge sent a bad message: {fault}"));
@@ -49,7 +55,7 @@ impl CoreNode {
         }
     }
 
-    fn request_from_edge(&mut self, edge: &NodeId, flow: FlowId, request: &Message, now: Moment) {
+    fn request_from_edge(&mut self, edge: &NodeId, (flow, address): (FlowId, IpAddr), request: &Message, now: Moment) {
         self.count_request(request);
         if let Err(refusal) = check_request(request) {
             self.dropped(DropReason::Malformed, refusal.warning);
@@ -91,6 +97,9 @@ impl CoreNode {
             }
             Received::New(id) => {
                 let tagged = self.tagged(edge, flow);
+                if request.header(Name::Authorization).is_some() {
+                    self.guesses.speaks(tagged, address, now);
+                }
                 if self.admit(id, tagged, request, now) {
                     self.route_inward(id, edge, flow, now);
                 }

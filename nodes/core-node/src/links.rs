@@ -198,6 +198,7 @@ impl CoreNode {
         self.held.flows_closed(|flow| edge_of(flow) == index);
         self.identities.flows_closed(|flow| edge_of(flow) == index);
         self.nonces.flows_closed(|flow| edge_of(flow) == index);
+        self.guesses.flows_closed(|flow| edge_of(flow) == index);
         self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
@@ -259,8 +260,8 @@ impl CoreNode {
                 self.breach(link, "an edge spoke for a flow that no edge can have");
             }
             // A copy: what is kept of a message must not keep alive all that arrived with it.
-            Frame::FromClient { flow, sip, .. } => {
-                self.message_from_edge(peer, flow, Bytes::copy_from_slice(&sip), now);
+            Frame::FromClient { flow, peer: client, sip } => {
+                self.message_from_edge(peer, (flow, client.ip()), Bytes::copy_from_slice(&sip), now);
             }
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
             Frame::GrantPorts { address, pairs } => {
@@ -312,6 +313,7 @@ impl CoreNode {
         self.held.flow_closed(flow);
         self.identities.flow_closed(flow);
         self.nonces.flow_closed(flow);
+        self.guesses.flow_closed(flow);
         self.flow_lost(peer, flow, now);
         self.report(changes);
     }

@@ -223,6 +223,7 @@ impl CoreNode {
             }
             SignInFact::SignedIn(session) => {
                 if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.tell_cores(&Frame::SignedIn(session));
                 }
             }
@@ -243,6 +244,7 @@ impl CoreNode {
             Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
             Frame::SignedIn(session) => {
                 if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.told(SignInFact::SignedIn(session));
                 }
             }

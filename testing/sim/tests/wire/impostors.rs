@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_model::Input;
 use edgeway_model::sign_in::Deployment;
-use edgeway_sip::Name;
+use edgeway_model::{FlowId, Input};
+use edgeway_sip::{Message, Name};
 
-use crate::identity::{NODE, Words, accept, holds, outcome, registered, rig, status, zones};
+use crate::identity::{NODE, PASSWORD, Words, accept, holds, outcome, registered, rig, status, zones};
 use crate::rig::{At, REGISTRAR, Rig};
 
 const PHONE: &str = "<sip:phone@10.0.0.5:5060;transport=tcp>";
@@ -74,7 +74,7 @@ fn who_has_proven_nothing_says_nothing_of_who_it_is() {
         for method in ["BYE", "ACK"] {
             let bye = Words::within(method, "made-up", "tag", TARGET, 3).with(&line);
             let bye = Words { from: format!("sip:10002@{NODE}"), ..bye };
-            rig.second_edge_writes(edgeway_model::FlowId::accepted(0, 7), bye.write());
+            rig.second_edge_writes(FlowId::accepted(0, 7), bye.write());
             let inside = rig.inside_reads();
             assert!(!inside.is_empty() || method == "ACK", "who hangs up may");
             for (_, _, got) in inside {
@@ -144,4 +144,67 @@ fn a_deployment_that_is_gone_holds_nobody() {
     assert_eq!(inside.len(), 1, "{told:?}");
     accept(&mut rig, flow, &inside[0]);
     assert_eq!(outcome(&mut rig, flow, &Words::new("MESSAGE", "10001", 41)).1.len(), 1);
+}
+
+/// Guesses at a password over a connection of the second edge, in a window of its own; what that is told.
+fn guesses(rig: &mut Rig, flow: FlowId, cseq: u32) -> Message {
+    let words = Words::new("REGISTER", "10001", cseq);
+    rig.second_edge_writes(flow, words.write());
+    let told = rig.second_edge_reads().pop().expect("told");
+    if told.status() != Some(401) {
+        return told;
+    }
+    rig.second_edge_writes(flow, words.answering(&told, "alice", "guess", 1).write());
+    rig.second_edge_reads().pop().expect("told")
+}
+
+#[test]
+fn a_password_is_guessed_at_a_few_times_and_its_owner_notices_nothing() {
+    let mut rig = rig(true);
+    let (flow, proven) = registered(&mut rig, "alice", "10001", true);
+    let (challenge, _) = proven.expect("challenged");
+    rig.connect_second_edge();
+    let mut told = Vec::new();
+    for number in 0..24 {
+        // A fresh connection for each four.
+        let flow = FlowId::accepted(0, 100 + u64::from(number / 4));
+        told.push(guesses(&mut rig, flow, 10 + 10 * number));
+    }
+    let of: Vec<_> = told.iter().map(|told| told.status().unwrap_or_default()).collect();
+    assert_eq!((&of[..8], of[8..].iter().all(|status| *status == 403)), (&[401; 8][..], true), "{of:?}");
+    let after = told[8].header(Name::RetryAfter).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    assert!(after.is_some_and(|after| (1..=301).contains(&after)) && told[8].header(Name::Warning).is_some());
+    assert!(rig.inside_reads().is_empty());
+    // The right one is not looked at either: nobody learns that it is.
+    let words = Words::new("REGISTER", "10001", 500);
+    let stranger = FlowId::accepted(0, 300);
+    rig.second_edge_writes(stranger, words.write());
+    let asked = rig.second_edge_reads().pop().expect("asked");
+    rig.second_edge_writes(stranger, words.answering(&asked, "alice", PASSWORD, 1).write());
+    assert_eq!(rig.second_edge_reads().pop().and_then(|told| told.status()), Some(403));
+    // Alice refreshes, as often as she likes, and comes back from where she was.
+    for nc in 2..20 {
+        let words = Words::new("REGISTER", "10001", 1_000 + 2 * nc).answering(&challenge, "alice", PASSWORD, nc);
+        let (told, inside) = outcome(&mut rig, flow, &words);
+        assert_eq!(inside.len(), 1, "{told:?}");
+        accept(&mut rig, flow, &inside[0]);
+    }
+    registered(&mut rig, "alice", "10001", true);
+}
+
+#[test]
+fn a_connection_is_no_place_to_guess() {
+    let mut rig = rig(true);
+    rig.connect_second_edge();
+    let flow = FlowId::accepted(0, 9);
+    let of: Vec<_> = (0..7).map(|number| guesses(&mut rig, flow, 10 + 10 * number).status()).collect();
+    assert_eq!(of, [401, 401, 401, 401, 401, 403, 403].map(Some));
+    // Nor is one that is somebody's a place to guess at others, however right.
+    let (flow, proven) = registered(&mut rig, "bob", "10002", true);
+    let (challenge, _) = proven.expect("challenged");
+    for (cseq, password) in [(40, PASSWORD), (50, "guess")] {
+        let words = Words::new("REGISTER", "10001", cseq).answering(&challenge, "alice", password, 3);
+        let (told, inside) = outcome(&mut rig, flow, &words);
+        assert_eq!((status(told.as_ref()), inside.len()), (Some(403), 0));
+    }
 }
