@@ -235,7 +235,7 @@ pub fn method_label(method: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const ALL: [Name; 40] = [
+    const ALL: [Name; 43] = [
         Name::Via,
         Name::Route,
         Name::RecordRoute,
