@@ -132,7 +132,7 @@ fn nobody_is_asked_for_tokens_where_there_are_none() {
 }
 
 #[test]
-fn a_call_manager_that_wants_the_token_gets_it() {
+fn a_registrar_that_wants_the_token_sees_it() {
     let mut rig = rig(true);
     let mut oauth = zones(true);
     oauth.revision = 2;
