@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
+use edgeway_model::Secret;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
-use edgeway_model::{Moment, Secret};
+pub use edgeway_policy::credentials::Now;
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
@@ -36,15 +37,6 @@ use crate::authorities::limits::CHECK_WITHIN;
 
 /// An authority keeps its own time; this is for one that does not.
 const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
-
-/// What the clocks say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// The monotonic one.
-    pub moment: Moment,
-    /// The wall clock, Unix milliseconds.
-    pub unix_ms: u64,
-}
 
 /// Reads the clocks: those of the machine, or those of a test.
 pub type Clocks = Rc<dyn Fn() -> Now>;
@@ -194,7 +186,7 @@ impl Desk {
         }
         let verifier = self.verifier(&subject, &credential);
         let found = match &credential {
-            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now.unix_ms),
+            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now),
             Credential::Bearer(_) => Found::Unknown,
         };
         let outcome = match found {
@@ -223,7 +215,7 @@ impl Desk {
     #[must_use]
     pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
         let verifier = self.verifier(subject, credential);
-        matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+        matches!(self.credentials.borrow().look(subject, &verifier, self.now()), Found::Good(_))
     }
 
     /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
@@ -256,7 +248,7 @@ impl Desk {
     /// The session of a user, while it lasts.
     #[must_use]
     pub fn session(&self, subject: &Subject) -> Option<Arc<Session>> {
-        self.credentials.borrow().current(subject, self.now().unix_ms).cloned()
+        self.credentials.borrow().current(subject, self.now()).cloned()
     }
 
     /// What a token says, if it is to be believed.
@@ -315,16 +307,16 @@ impl Desk {
 
     /// Something the node or a peer says.
     pub fn told(&self, fact: &SignInFact) {
-        let now_ms = self.now().unix_ms;
+        let now = self.now();
         match fact {
             SignInFact::SignedIn(session) => {
-                if self.credentials.borrow_mut().remember(Arc::clone(session), now_ms) == Remembered::Yes {
+                if self.credentials.borrow_mut().remember(Arc::clone(session), now) == Remembered::Yes {
                     self.count(count::TOLD);
                 }
             }
             SignInFact::Revoked(revocation) => {
                 self.rate.borrow_mut().forget(&revocation.subject);
-                self.credentials.borrow_mut().revoke(revocation, now_ms);
+                self.credentials.borrow_mut().revoke(revocation, now.unix_ms);
             }
             SignInFact::PeerKeys { peer, keys } => self.keys.borrow_mut().peer(peer.clone(), keys),
             SignInFact::Keys(_) | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {}
@@ -352,7 +344,7 @@ impl Desk {
 
     /// Takes out of memory what has ended. Says how many entries went.
     pub fn sweep(&self) -> usize {
-        self.credentials.borrow_mut().sweep(self.now().unix_ms)
+        self.credentials.borrow_mut().sweep(self.now())
     }
 
     /// Users whose credentials are in memory, and revocations.
@@ -437,7 +429,7 @@ impl Desk {
             }
             Verdict::Refused => {
                 self.answered(&subject.deployment, place);
-                self.credentials.borrow_mut().refuse(subject, verifier, self.now().unix_ms);
+                self.credentials.borrow_mut().refuse(subject, verifier, self.now().moment);
                 Outcome::Refused
             }
             Verdict::Unavailable { why } => {
@@ -456,7 +448,6 @@ impl Desk {
         known: Known,
         since_ms: u64,
     ) -> Outcome {
-        let now_ms = self.now().unix_ms;
         let subject = Subject { deployment: claimed.subject.deployment.clone(), user: known.user };
         let lasts = since_ms.saturating_add(self.lifetime_ms);
         let (verifier, digest) = match credential {
@@ -476,7 +467,7 @@ impl Desk {
             numbers: known.numbers,
             profile: known.profile,
         });
-        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), now_ms);
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now());
         match remembered {
             Remembered::Yes => {
                 self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));

@@ -3,8 +3,8 @@ use std::future::Future;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::pbkdf2;
-use edgeway_model::NodeId;
 use edgeway_model::sign_in::{Profile, UserName};
+use edgeway_model::{Moment, NodeId};
 use edgeway_runtime::http::LocalFuture;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
