@@ -136,26 +136,30 @@ impl Credentials {
     /// from before a revocation, and none lasts longer from now than the refresh interval.
     pub fn remember(&mut self, session: Arc<Session>, now: Now) -> Remembered {
         let until_ms = session.until_ms.min(now.unix_ms.saturating_add(millis(self.interval)));
-        let left = Duration::from_millis(until_ms.saturating_sub(now.unix_ms));
-        if left.is_zero()
-            || from_the_future(&session, now)
-            || self.revocations.covers(&session.subject, session.since_ms)
-        {
+        let before_ms = self.revocations.before(&session.subject);
+        if until_ms <= now.unix_ms || from_the_future(&session, now) || session.since_ms < before_ms {
             return Remembered::Over;
         }
+        let mut session = session;
+        if until_ms != session.until_ms || session.tokens.iter().any(|token| token.since_ms < before_ms) {
+            let mut bounded = Session { until_ms, ..Session::clone(&session) };
+            bounded.tokens.retain(|token| token.since_ms >= before_ms);
+            session = Arc::new(bounded);
+        }
+        let mut known_end = None;
         if let Some(known) = self.current(&session.subject, now) {
-            // A sign-in by token does not displace what is known of the password.
-            let later = session.since_ms >= known.since_ms;
-            if !later || (session.verifier.is_none() && known.verifier.is_some()) {
+            // A sign-in by token does not displace what is known of the password; it stands beside it.
+            let joined = known.joined(&session);
+            if joined == **known {
                 return Remembered::Superseded;
             }
+            // What only stands beside it leaves its end where it was.
+            let same_end = joined.until_ms == known.until_ms;
+            known_end = self.sessions.get(&session.subject).map(|known| known.end).filter(|_| same_end);
+            session = Arc::new(joined);
         }
-        let session = if until_ms == session.until_ms {
-            session
-        } else {
-            Arc::new(Session { until_ms, ..Session::clone(&session) })
-        };
-        let end = now.moment + left;
+        let end = now.moment + Duration::from_millis(session.until_ms.saturating_sub(now.unix_ms));
+        let end = known_end.map_or(end, |known| end.min(known));
         self.purge(&session.subject.clone());
         if self.sessions.len() >= CREDENTIALS_MAX
             && let Some((_, first)) = self.by_end.first().cloned()
@@ -188,8 +192,12 @@ impl Credentials {
     /// that is news.
     pub fn revoke(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
         let news = self.revocations.add(revocation, now_ms);
-        if self.sessions.get(&revocation.subject).is_some_and(|known| known.session.since_ms < revocation.before_ms) {
+        if let Some(known) = self.sessions.get(&revocation.subject).cloned() {
             self.purge(&revocation.subject);
+            if let Some(left) = known.session.revoked(revocation.before_ms) {
+                self.by_end.insert((known.end, left.subject.clone()));
+                self.sessions.insert(left.subject.clone(), Kept { session: Arc::new(left), end: known.end });
+            }
         }
         news
     }
@@ -236,6 +244,10 @@ impl Revocations {
     #[must_use]
     pub fn covers(&self, subject: &Subject, issued_ms: u64) -> bool {
         self.before.get(subject).is_some_and(|before| issued_ms < *before)
+    }
+
+    fn before(&self, subject: &Subject) -> u64 {
+        self.before.get(subject).copied().unwrap_or(0)
     }
 
     /// Adds one; says whether it is news. One of the far future is taken as of now: it would lock the user

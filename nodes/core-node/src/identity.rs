@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                        the registrar challenges          this core challenges (Unified CM)
-//!   REGISTER             it decides; From as To            digest of a signed-in user; To, From and
+//!   REGISTER             it decides; From as To            digest or token of a signed-in user; To, From and
 //!                                                          device must be the user's own
 //!   new requests         From is registered on this        the same, or the user's own after a digest
 //!                        very connection
@@ -15,9 +15,11 @@
 use std::collections::HashMap;
 
 use edgeway_model::notice::DropReason;
-use edgeway_model::sign_in::{Deployment, Session, Subject, UserName};
-use edgeway_model::zones::Challenge;
+use edgeway_model::sign_in::{Deployment, DigestSecret, Session, Subject, UserName};
+use edgeway_model::zones::{Challenge, OAUTH_ZONE};
 use edgeway_model::{FlowId, Moment, Secret};
+use edgeway_policy::location::Place;
+use edgeway_sip::bearer;
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::digest::{self, Algorithm, Credentials, Ha1};
 use edgeway_sip::mra::is_keep_alive;
@@ -106,11 +108,22 @@ enum Standing {
     Challenged {
         realm: String,
         stale: bool,
+        bearer: Bearer,
     },
     /// 403.
     Refused(&'static str),
     /// 481: it speaks of a dialog that is not known, in a name that is not its own.
     Unknown,
+}
+
+/// Whether a challenge asks for an access token, too (RFC 8898).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearer {
+    /// Nobody of this deployment has any.
+    Off,
+    Asked,
+    /// The one that was shown is not, or no longer, good.
+    Invalid,
 }
 
 const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on this connection");
@@ -131,14 +144,19 @@ impl CoreNode {
     pub(crate) fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) -> bool {
         match self.standing(flow, request, now) {
             Standing::Good => true,
-            Standing::Challenged { realm, stale } => {
+            Standing::Challenged { realm, stale, bearer } => {
+                let token = (bearer != Bearer::Off).then(|| bearer::challenge(&realm, bearer == Bearer::Invalid));
                 let nonce = self.nonces.mint(flow, &mut self.random, now);
                 let challenge =
                     digest::Challenge { realm, nonce, algorithm: Algorithm::Md5, qop_auth: true, opaque: None, stale };
                 let response = request.respond(401, "Unauthorized");
                 let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
-                let bytes = response.header(Name::WwwAuthenticate, &challenge.to_value()).build();
-                self.respond(id, 401, bytes, now);
+                // Digest first: clients of the field look at no second one.
+                let mut response = response.header(Name::WwwAuthenticate, &challenge.to_value());
+                if let Some(token) = token {
+                    response = response.header(Name::WwwAuthenticate, &token);
+                }
+                self.respond(id, 401, response.build(), now);
                 false
             }
             Standing::Unknown => {
@@ -187,15 +205,16 @@ impl CoreNode {
         }
         // What leads nowhere is refused where that is found out.
         let Some(deployment) = self.deployment_of(flow, request) else { return Standing::Good };
-        let realm = match self.zones.get(&deployment).map(|served| &served.challenge) {
+        let (realm, bearer) = match self.zones.get(&deployment).map(|served| &served.challenge) {
             None => return Standing::Good,
             Some(Challenge::Registrar) => return self.standing_at_registrar(flow, request),
-            Some(Challenge::Core { realm }) => realm.clone(),
+            Some(Challenge::Core { realm, bearer }) => (realm.clone(), *bearer),
         };
         if is_keep_alive(request) && self.answers_keep_alive(request) {
             return Standing::Good;
         }
-        self.standing_at_core(flow, request, deployment, realm, now)
+        let bearer = if bearer { Bearer::Asked } else { Bearer::Off };
+        self.standing_at_core(flow, request, deployment, (realm, bearer), now)
     }
 
     /// Where the registrar proves its users, what it has accepted on a connection is who speaks there.
@@ -210,13 +229,13 @@ impl CoreNode {
         }
     }
 
-    /// Where this core proves users: by the digest of somebody who has signed in.
+    /// Where this core proves users: by the digest of somebody who has signed in, or by the token they did it with.
     fn standing_at_core(
         &mut self,
         flow: FlowId,
         request: &Message,
         deployment: Deployment,
-        realm: String,
+        (realm, bearer): (String, Bearer),
         now: Moment,
     ) -> Standing {
         let given = request.lines(Name::Authorization).filter_map(Credentials::parse).find(|one| one.realm == realm);
@@ -224,11 +243,13 @@ impl CoreNode {
         let user = match given {
             Some(credentials) => match self.verified(flow, request, &deployment, &credentials, now) {
                 Ok(user) => user,
-                Err(stale) => return Standing::Challenged { realm, stale },
+                Err(stale) => return Standing::Challenged { realm, stale, bearer },
             },
-            None => match &known {
-                Some(user) => user.clone(),
-                None => return Standing::Challenged { realm, stale: false },
+            None => match (self.shown(request, &deployment, bearer, now), &known) {
+                (Some(Some(user)), _) => user,
+                (Some(None), _) => return Standing::Challenged { realm, stale: false, bearer: Bearer::Invalid },
+                (None, Some(user)) => user.clone(),
+                (None, None) => return Standing::Challenged { realm, stale: false, bearer },
             },
         };
         if known.is_some_and(|known| known != user) {
@@ -238,7 +259,7 @@ impl CoreNode {
         let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
             // Whoever signs in next proves it here anew.
             self.identities.disprove(flow);
-            return Standing::Challenged { realm, stale: false };
+            return Standing::Challenged { realm, stale: false, bearer };
         };
         self.identities.prove(flow, deployment.clone(), Some(user));
         let is_own = |uri: &str| self.is_own_address(&deployment, &session, uri);
@@ -257,6 +278,22 @@ impl CoreNode {
         NOT_THE_USERS
     }
 
+    /// Whose access token a request shows, if it shows one; `Some(None)`: nobody's here. Several count as none that is good.
+    fn shown(
+        &self,
+        request: &Message,
+        deployment: &Deployment,
+        bearer: Bearer,
+        now: Moment,
+    ) -> Option<Option<UserName>> {
+        if bearer == Bearer::Off {
+            return None;
+        }
+        let mut lines = request.lines(Name::Authorization).filter(|value| bearer::is_bearer(value));
+        let token = bearer::token(lines.next()?).filter(|_| lines.next().is_none());
+        Some(token.and_then(|token| self.sign_ins.user_of(deployment, &bearer::hash(token), now)))
+    }
+
     /// Whose these credentials are, if they are good. Else whether a fresh nonce alone would do. A user who
     /// has not signed in is checked like any other.
     fn verified(
@@ -269,8 +306,9 @@ impl CoreNode {
     ) -> Result<UserName, bool> {
         let user = UserName::new(&credentials.username);
         let subject = user.clone().map(|user| Subject { deployment: deployment.clone(), user });
-        let session = subject.and_then(|subject| self.sign_ins.session(&subject, now));
-        let secret = session.and_then(|session| session.digest.as_ref()).filter(|one| one.realm == credentials.realm);
+        let secrets = subject.as_ref().map_or(&[][..], |subject| self.sign_ins.digests(subject, now));
+        let is_this = |one: &&DigestSecret| one.realm == credentials.realm && one.user == credentials.username;
+        let secret = secrets.iter().find(is_this);
         let known = secret.map(|secret| match credentials.algorithm {
             Algorithm::Md5 => Ha1::from_md5(&secret.md5),
             Algorithm::Sha256 => Ha1::from_sha256(&secret.sha256),
@@ -313,11 +351,7 @@ impl CoreNode {
     /// Takes off what says a client is somebody else, and the answer to our own challenge. `also` is an
     /// address that is its own besides those it has registered: From of a request, To of an answered one.
     pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: &str) {
-        for name in IDENTITY_HEADERS {
-            let lines = message.lines(name).count();
-            if lines == 0 {
-                continue;
-            }
+        for name in message.names_among(IDENTITY_HEADERS) {
             let is_own = |value: &[u8]| {
                 edgeway_sip::NameAddr::parse(value).is_some_and(|address| {
                     let aor = aor_of(address.uri);
@@ -330,16 +364,19 @@ impl CoreNode {
         }
     }
 
-    /// Takes the answer to our own challenge off; what answers a registrar's stays.
-    pub(crate) fn strip_credentials(&self, edit: &mut Edit<'_>, request: &Message, flow: FlowId) {
-        for name in [Name::Authorization, Name::ProxyAuthorization] {
-            if request.header(name).is_none() {
-                continue;
-            }
+    /// Takes the answer to our own challenge off; what answers a registrar's stays, and so does an access token
+    /// on its way to a call manager that wants to see it.
+    pub(crate) fn strip_credentials(&self, edit: &mut Edit<'_>, request: &Message, flow: FlowId, to: Place) {
+        for name in request.names_among([Name::Authorization, Name::ProxyAuthorization]) {
             let deployment = self.deployment_of(flow, request);
             let served = deployment.as_ref().and_then(|one| self.zones.get(one));
-            let Some(Challenge::Core { realm }) = served.map(|served| &served.challenge) else { return };
-            let is_ours = |value: &[u8]| Credentials::parse(value).is_some_and(|one| one.realm == *realm);
+            let Some(served) = served else { return };
+            let Challenge::Core { realm, .. } = &served.challenge else { return };
+            let wants_token = served.registrars.zone_at(to).is_some_and(|zone| zone.starts_with(OAUTH_ZONE));
+            let is_ours = |value: &[u8]| {
+                (!wants_token && bearer::is_bearer(value))
+                    || Credentials::parse(value).is_some_and(|one| one.realm == *realm)
+            };
             if request.lines(name).any(is_ours) {
                 edit.remove(name);
                 for other in request.lines(name).filter(|value| !is_ours(value)) {

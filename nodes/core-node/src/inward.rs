@@ -200,7 +200,7 @@ impl CoreNode {
         let mut edit = request.edit();
         edit.set_hops_less();
         self.strip_identities(&mut edit, request, flow, &aor_of(request.from().uri));
-        self.strip_credentials(&mut edit, request, flow);
+        self.strip_credentials(&mut edit, request, flow, to.place);
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some(method) if makes_dialog(method) => {
@@ -266,7 +266,7 @@ impl CoreNode {
         let mut edit = ack.edit();
         edit.set_hops_less();
         self.strip_identities(&mut edit, ack, tagged, &aor_of(ack.from().uri));
-        self.strip_credentials(&mut edit, ack, tagged);
+        self.strip_credentials(&mut edit, ack, tagged, to.place);
         if let Some(body) = body {
             set_description(&mut edit, ack, &body);
         }

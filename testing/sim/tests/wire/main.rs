@@ -1,6 +1,7 @@
 //! What crosses both nodes, byte for byte: headers, bodies, errors and dialogs, as a client and a
 //! registrar see them.
 
+mod bearer;
 mod bodies;
 mod dialogs;
 mod headers;
