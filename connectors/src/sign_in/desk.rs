@@ -5,7 +5,8 @@
 //!  credentials ─▶ rate ─▶ cache ─▶ under way already? ─▶ away? ─▶ authority ─▶ session ─▶ node, cores
 //!                  429      200/401                         503      200/401/503
 //! ```
-//! Whatever is refused takes the same steps, whether there is such a user or not.
+//! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
+//! authorities have mostly answered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,14 +27,14 @@ use edgeway_runtime::http::{HttpFact, Teller};
 use edgeway_sip::{bearer, digest};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, Credential, Known, Verdict};
 use super::away::{Away, Change};
 use super::counters as count;
 use super::keys::{Good, Keys};
-use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX};
+use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
 use crate::authorities::limits::CHECK_WITHIN;
 
 /// An authority keeps its own time; this is for one that does not.
@@ -188,7 +189,7 @@ impl Desk {
 
     /// Credentials were supplied.
     pub async fn sign_in(self: &Rc<Self>, claimed: Claimed, credential: Credential, source: Source) -> Outcome {
-        let (now, subject) = (self.now(), claimed.subject.clone());
+        let (begun, now, subject) = (Instant::now(), self.now(), claimed.subject.clone());
         let decision = self.rate.borrow_mut().check(&subject, source, now.moment);
         if let Decision::Refused { retry_after } = decision {
             self.count(count::TOO_MANY);
@@ -213,7 +214,11 @@ impl Desk {
                 self.rate.borrow_mut().succeeded(&subject, source, now);
                 self.count(count::GOOD);
             }
-            Outcome::Refused => self.count(count::REFUSED),
+            Outcome::Refused => {
+                self.count(count::REFUSED);
+                let left = REFUSAL_TAKES.saturating_sub(begun.elapsed());
+                sleep(left + at_random(REFUSAL_TAKES_MORE)).await;
+            }
             Outcome::Unavailable => self.count(count::UNAVAILABLE),
             Outcome::TooMany { .. } => self.count(count::TOO_MANY),
         }
@@ -593,6 +598,15 @@ impl Drop for UnderWay {
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
     DigestSecret { user: user.to_owned(), realm: realm.to_owned(), md5, sha256 }
+}
+
+/// Anything up to `most`; nothing, where the system gives no randomness.
+fn at_random(most: Duration) -> Duration {
+    let mut random = [0; 2];
+    if aws_lc_rs::rand::fill(&mut random).is_err() {
+        return Duration::ZERO;
+    }
+    most.mul_f64(f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use edgeway_link::{Frame, Identity};
+use edgeway_link::Frame;
 use edgeway_model::sign_in::{
     CoreContact, Deployment, DigestSecret, EdgeContact, Revocation, Session, SignInFact, Subject, TokenKey, UserName,
 };
@@ -23,6 +23,7 @@ use edgeway_sip::bearer::is_same;
 
 use crate::CoreNode;
 use crate::limits::{REPLAY_EVERY, REPLAY_PORTION, REVOCATIONS_MAX, SESSIONS_MAX};
+use crate::vouched::Told;
 
 /// What a core knows of sign-ins.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ type Label = [u8; 8];
 #[derive(Debug)]
 struct Replay {
     /// Who is registered over which connection.
-    identities: std::vec::IntoIter<Identity>,
+    identities: std::vec::IntoIter<Told>,
     /// The session behind which it goes on.
     behind: Option<Subject>,
     at: Moment,
@@ -179,14 +180,17 @@ impl SignIns {
         }
     }
 
-    /// The next portion for a core that is being told.
+    /// The next connections a core is to be told of; none are left if it is empty.
+    fn connections(&mut self, peer: &NodeId, now: Moment) -> Vec<Told> {
+        let Some(replay) = self.replays.get_mut(peer) else { return Vec::new() };
+        replay.at = now + REPLAY_EVERY;
+        replay.identities.by_ref().take(REPLAY_PORTION).collect()
+    }
+
+    /// The next portion of sessions for a core that is being told.
     fn portion(&mut self, peer: &NodeId, now: Moment) -> Vec<Frame> {
         let Some(replay) = self.replays.get_mut(peer) else { return Vec::new() };
         replay.at = now + REPLAY_EVERY;
-        let identities: Vec<_> = replay.identities.by_ref().take(REPLAY_PORTION).map(Frame::Identity).collect();
-        if !identities.is_empty() {
-            return identities;
-        }
         let from = replay.behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let portion: Vec<_> =
             self.sessions.range((from, Bound::Unbounded)).take(REPLAY_PORTION).map(|(_, one)| one.clone()).collect();
@@ -219,6 +223,7 @@ impl CoreNode {
             }
             SignInFact::SignedIn(session) => {
                 if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.tell_cores(&Frame::SignedIn(session));
                 }
             }
@@ -239,6 +244,7 @@ impl CoreNode {
             Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
             Frame::SignedIn(session) => {
                 if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.told(SignInFact::SignedIn(session));
                 }
             }
@@ -249,7 +255,7 @@ impl CoreNode {
                     self.told(SignInFact::Revoked(revocation));
                 }
             }
-            Frame::Identity(identity) => self.vouched.take(identity),
+            Frame::Identity(identity) => self.vouched.take(peer, identity),
             Frame::Hello(_)
             | Frame::Keepalive { .. }
             | Frame::KeepaliveAnswer { .. }
@@ -276,14 +282,14 @@ impl CoreNode {
     }
 
     /// A link with a core is up: it is told all there is, sessions a portion at a time.
-    pub(crate) fn tell_core(&mut self, core: &NodeId, now: Moment) {
+    pub(crate) fn tell_core(&mut self, core: &NodeId, boot: u64, now: Moment) {
         let frames = self.keys_and_revocations();
         if let Some(link) = self.peers.get(core).copied() {
             for frame in &frames {
                 self.links.send(link, frame);
             }
         }
-        let identities = self.identities_known().into_iter();
+        let identities = self.identities_for(core, boot).into_iter();
         self.sign_ins.replays.insert(core.clone(), Replay { identities, behind: None, at: now });
         self.tell_http();
     }
@@ -304,7 +310,13 @@ impl CoreNode {
         let due = self.sign_ins.replays.iter().filter(|(_, replay)| replay.at <= now);
         let due: Vec<_> = due.map(|(peer, _)| peer.clone()).collect();
         for peer in due {
-            for frame in self.sign_ins.portion(&peer, now) {
+            let connections = self.sign_ins.connections(&peer, now);
+            let frames = if connections.is_empty() {
+                self.sign_ins.portion(&peer, now)
+            } else {
+                connections.iter().filter_map(|told| self.identity_told(told)).map(Frame::Identity).collect()
+            };
+            for frame in frames {
                 if let Some(link) = self.peers.get(&peer).copied() {
                     self.links.send(link, &frame);
                 }

@@ -7,6 +7,7 @@ mod dialogs;
 mod headers;
 mod hostile;
 mod identity;
+mod impostors;
 mod register;
 mod registrars;
 mod rig;
