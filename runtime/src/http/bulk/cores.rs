@@ -24,10 +24,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::super::limits::{
     BULK_CALMNESS, BULK_DOWNLOAD_WINDOW_BYTES, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX,
-    BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, GATHERED_BYTES_MAX,
+    BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
+    GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
 use super::gathered::Gathered;
+use super::pulse::{Pulse, Pulsing};
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
 use crate::link::{BulkHello, tune};
@@ -50,8 +52,10 @@ pub(in super::super) struct Core {
     requests: SendRequest<Bytes>,
     in_flight: Cell<usize>,
     serial: Option<Vec<u8>>,
-    /// Ends the connection at once.
+    pulse: Rc<Pulse>,
+    /// Ends the connection at once, and why.
     end: Notify,
+    why: Cell<&'static str>,
 }
 
 /// A request on its way; counted until dropped.
@@ -127,12 +131,18 @@ impl Cores {
         });
     }
 
-    async fn carry(self: Rc<Self>, core: Core, ends_unix: u64, connection: Connection) {
+    async fn carry(self: Rc<Self>, core: Core, ends_unix: u64, mut connection: Connection) {
         let core = Rc::new(core);
         {
             let mut list = self.list.borrow_mut();
             // The newest counts; what is under way on an older one ends there.
-            list.retain(|older| older.node != core.node);
+            list.retain(|older| {
+                let same = older.node == core.node;
+                if same {
+                    older.end("a newer one has come");
+                }
+                !same
+            });
             if list.len() >= CORES_MAX {
                 return tracing::warn!("{CORES_MAX} cores have bulk connections already");
             }
@@ -140,10 +150,12 @@ impl Cores {
         }
         self.teller.tell(HttpFact::Counted("https_bulk_opened"));
         tracing::info!(core = %core.node, "requests of clients can go to the core {}", core.node);
+        let pings = connection.ping_pong();
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let why = tokio::select! {
             ended = connection => ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string()),
-            () = core.end.notified() => "its identity holds no longer".to_owned(),
+            () = core.end.notified() => core.why.get().to_owned(),
+            () = core.pulse.stops(pings) => "it does not answer any more".to_owned(),
             () = tokio::time::sleep(lasts) => "its certificate has ended".to_owned(),
         };
         self.teller.tell(HttpFact::Counted("https_bulk_ended"));
@@ -170,7 +182,7 @@ impl Cores {
         self.list.borrow_mut().retain(|core| {
             let ends = which(core);
             if ends {
-                core.end.notify_one();
+                core.end("its identity holds no longer");
             }
             !ends
         });
@@ -179,12 +191,24 @@ impl Cores {
     /// Which cores are linked is a hint: one that is not may be about to go.
     pub(in super::super) fn told(&self, fact: &SignInFact) {
         if let SignInFact::Linked(peers) = fact {
-            *self.linked.borrow_mut() = Some(peers.iter().cloned().collect());
+            let linked: BTreeSet<_> = peers.iter().cloned().collect();
+            let before = self.linked.replace(Some(linked.clone())).unwrap_or_default();
+            for core in &*self.list.borrow() {
+                // What is told again is told because a link came anew.
+                if before == linked || before.contains(&core.node) != linked.contains(&core.node) {
+                    core.pulse.check();
+                }
+            }
         }
     }
 }
 
 impl Core {
+    fn end(&self, why: &'static str) {
+        self.why.set(why);
+        self.end.notify_one();
+    }
+
     /// Its name.
     pub(in super::super) const fn node(&self) -> &NodeId {
         &self.node
@@ -204,7 +228,7 @@ impl Core {
     }
 }
 
-type Connection = h2::client::Connection<Calm<Gathered<TlsStream<BufReader<TcpStream>>>>, Bytes>;
+type Connection = h2::client::Connection<Calm<Pulsing<Gathered<TlsStream<BufReader<TcpStream>>>>>, Bytes>;
 
 async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     hello.tcp.set_nonblocking(true)?;
@@ -222,6 +246,8 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     let certificate = chain.first().cloned();
     let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
     let serial = certificate.as_ref().and_then(serial_of);
+    let pulse = Rc::<Pulse>::default();
+    let carrier = Pulsing::new(Gathered::keeping(stream, GATHERED_BYTES_MAX), Rc::clone(&pulse));
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -231,9 +257,10 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
         .initial_max_send_streams(BULK_STREAMS_MAX as usize)
         .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
-        .handshake(Calm::server_with(Gathered::keeping(stream, GATHERED_BYTES_MAX), BULK_CALMNESS));
+        .reset_stream_duration(BULK_RESET_REMEMBERED)
+        .handshake(Calm::server_with(carrier, BULK_CALMNESS));
     let (requests, connection) = handshake.await.map_err(io::Error::other)?;
-    let core = Core { node, requests, in_flight: Cell::new(0), serial, end: Notify::new() };
+    let core = Core { node, requests, in_flight: Cell::new(0), serial, pulse, end: Notify::new(), why: Cell::new("") };
     Ok((core, ends_unix, connection))
 }
 
