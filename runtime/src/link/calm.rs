@@ -152,7 +152,10 @@ impl Watch {
                 _ => &mut self.control,
             };
             let patient = self.patient && kind == RST_STREAM;
-            if !bucket.take(*now.get_or_insert_with(Instant::now)) && !patient {
+            let now = *now.get_or_insert_with(Instant::now);
+            if patient {
+                bucket.owe(now);
+            } else if !bucket.take(now) {
                 let name = NAMES.get(usize::from(kind)).unwrap_or(&"unknown");
                 return Err(io::Error::other(format!("the peer floods the connection with HTTP/2 frames ({name})")));
             }
@@ -190,6 +193,14 @@ impl Bucket {
     }
 
     fn take(&mut self, now: Instant) -> bool {
+        self.owe(now);
+        let some = self.left >= 0;
+        self.left = self.left.max(0);
+        some
+    }
+
+    /// Takes one, whether it is there or not.
+    fn owe(&mut self, now: Instant) {
         let filled = *self.filled.get_or_insert(now);
         let millis = u64::try_from(now.saturating_duration_since(filled).as_millis()).unwrap_or(u64::MAX);
         let more = u32::try_from(millis.saturating_mul(u64::from(self.per_second)) / 1_000).unwrap_or(u32::MAX);
@@ -197,9 +208,7 @@ impl Bucket {
             self.left = self.left.saturating_add(i64::from(more)).min(i64::from(self.most));
             self.filled = Some(now);
         }
-        let some = self.left > 0;
         self.left -= 1;
-        some
     }
 
     /// How long it takes until nothing is owed.

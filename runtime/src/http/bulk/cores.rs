@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use super::super::limits::{
     GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
-use super::gathered::Gathered;
+use super::gathered::{Gathered, Outlet};
 use super::pulse::{Pulse, Pulsing};
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
@@ -150,10 +152,10 @@ impl Cores {
         }
         self.teller.tell(HttpFact::Counted("https_bulk_opened"));
         tracing::info!(core = %core.node, "requests of clients can go to the core {}", core.node);
-        let pings = connection.ping_pong();
+        let pings = connection.http.ping_pong();
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let why = tokio::select! {
-            ended = connection => ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string()),
+            why = poll_fn(|context| connection.poll_ended(context)) => why,
             () = core.end.notified() => core.why.get().to_owned(),
             () = core.pulse.stops(pings) => "it does not answer any more".to_owned(),
             () = tokio::time::sleep(lasts) => "its certificate has ended".to_owned(),
@@ -228,7 +230,27 @@ impl Core {
     }
 }
 
-type Connection = h2::client::Connection<Calm<Pulsing<Gathered<TlsStream<BufReader<TcpStream>>>>>, Bytes>;
+type Tls = TlsStream<BufReader<TcpStream>>;
+
+/// HTTP/2, and where what it says leaves.
+struct Connection {
+    http: h2::client::Connection<Calm<Pulsing<Gathered<Tls>>>, Bytes>,
+    outlet: Outlet<Tls>,
+}
+
+impl Connection {
+    /// Goes on until it ends; why. What all requests say in one turn leaves at once.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<String> {
+        match Pin::new(&mut self.http).poll(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(error.to_string()),
+            Poll::Ready(Ok(())) => Poll::Ready("closed".to_owned()),
+            Poll::Pending => match self.outlet.poll_leave(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(error.to_string()),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
 
 async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     hello.tcp.set_nonblocking(true)?;
@@ -246,8 +268,9 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     let certificate = chain.first().cloned();
     let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
     let serial = certificate.as_ref().and_then(serial_of);
+    let (gathered, outlet) = Gathered::keeping(stream, GATHERED_BYTES_MAX);
     let pulse = Rc::<Pulse>::default();
-    let carrier = Pulsing::new(Gathered::keeping(stream, GATHERED_BYTES_MAX), Rc::clone(&pulse));
+    let carrier = Pulsing::new(gathered, Rc::clone(&pulse));
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -259,9 +282,9 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
         .reset_stream_duration(BULK_RESET_REMEMBERED)
         .handshake(Calm::server_with(carrier, BULK_CALMNESS));
-    let (requests, connection) = handshake.await.map_err(io::Error::other)?;
+    let (requests, http) = handshake.await.map_err(io::Error::other)?;
     let core = Core { node, requests, in_flight: Cell::new(0), serial, pulse, end: Notify::new(), why: Cell::new("") };
-    Ok((core, ends_unix, connection))
+    Ok((core, ends_unix, Connection { http, outlet }))
 }
 
 /// FNV-1a over both names, mixed (the last lines of SplitMix64): the same at every edge and in every version.

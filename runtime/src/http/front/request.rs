@@ -206,7 +206,9 @@ impl Client {
         *head.version_mut() = Version::HTTP_2;
         clean(&mut parts.headers);
         parts.headers.insert(HeaderName::from_static(CLIENT), self.named.clone());
-        let number = HeaderValue::try_from(format!("{number:016x}")).ok()?;
+        let mut number = HeaderValue::try_from(format!("{number:016x}")).ok()?;
+        // It never comes again: HPACK shall not make room for it among what does (RFC 7541 §6.2.3).
+        number.set_sensitive(true);
         parts.headers.insert(HeaderName::from_static(REQUEST), number);
         *head.headers_mut() = parts.headers;
         Some(head)

@@ -1,10 +1,48 @@
 //! Bulk connections whose other end is gone, or has come anew.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use edgeway_model::NodeId;
 use edgeway_model::sign_in::SignInFact;
+use http::{Request, Response};
+use tokio::time::timeout;
 
+use super::super::{Body, HttpFact, HttpHandle, Inside, LocalFuture, Part, Teller};
 use super::rig::{LONG, Rig, node, run};
+
+/// It does not bear being told anything.
+struct Fragile;
+
+impl Inside for Fragile {
+    fn serve(self: Rc<Self>, _: NodeId, _: Request<Body>) -> LocalFuture<'static, Response<Body>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn told(&self, _: SignInFact) {
+        panic!("a fault of the program, for the sake of the test");
+    }
+
+    fn operate(
+        self: Rc<Self>,
+        _: String,
+        question: serde_json::Value,
+    ) -> LocalFuture<'static, Result<serde_json::Value, String>> {
+        Box::pin(async move { Ok(question) })
+    }
+}
+
+#[test]
+fn a_thread_that_ends_unasked_says_so() {
+    run(async {
+        let (teller, mut facts) = Teller::new();
+        let make = Box::new(|_| Ok(Rc::new(Fragile) as Rc<dyn Inside>));
+        let http = HttpHandle::start(Part::Inside(make), teller).unwrap();
+        http.told(SignInFact::Linked(Vec::new()));
+        let told = timeout(Duration::from_secs(10), facts.recv()).await.expect("it is told");
+        assert!(matches!(told, Some(HttpFact::Ended)), "{told:?}");
+    });
+}
 
 #[test]
 fn a_connection_that_carries_nothing_any_more_is_dialled_again() {
