@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `authority.rs` | whoever says whether credentials are right |
 //! | `away.rs` | one that does not answer is left in peace |
-//! | `bearer.rs` | whose token a token says it is |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
 //! | `kept.rs` | revocations on disk |
 //! | `keys.rs` | what signs tokens, and whose are believed |
@@ -17,7 +16,6 @@
 pub(crate) mod answers;
 pub mod authority;
 mod away;
-pub mod bearer;
 pub mod counters;
 pub mod desk;
 pub(crate) mod kept;

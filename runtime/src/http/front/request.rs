@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use edgeway_http_proxy::bearer::claimed_user;
 use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
@@ -95,11 +96,14 @@ impl Client {
             Lane::Small { verb: Verb::GetEdgeSso | Verb::Authorize | Verb::AccessToken, .. } => true,
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
-        if let Some(claims) = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut()) {
-            return Ok(Passed { user: claims.subject.user.as_str().to_owned(), proven: true });
-        }
-        if let Some(user) = shown(&parts.headers) {
-            return Ok(Passed { user: user.unwrap_or_else(|| self.address.to_string()), proven: false });
+        let token = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut());
+        let shown = shown(&parts.headers);
+        if token.is_some() || shown.is_some() {
+            let proven = token.is_some();
+            // All credentials of one user are counted at one core, whoever's token is beside them.
+            let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
+            let user = user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned());
+            return Ok(Passed { user, proven });
         }
         if !open {
             return Err(Refused::Unauthorized);
@@ -361,11 +365,11 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     session_cookies(headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes))
 }
 
-/// Whether credentials are shown, and whose, if that can be read.
+/// Whether credentials are shown, and whose they say they are.
 #[expect(clippy::option_option, reason = "credentials without a name are credentials")]
-fn shown(headers: &HeaderMap) -> Option<Option<String>> {
+fn shown(headers: &HeaderMap) -> Option<Option<UserName>> {
     match Authorization::parse(headers.get(AUTHORIZATION)?.as_bytes()).ok()? {
-        Authorization::Basic { user, .. } => Some(UserName::new(&user).map(|user| user.as_str().to_owned())),
-        Authorization::Bearer(_) => Some(None),
+        Authorization::Basic { user, .. } => Some(UserName::new(&user)),
+        Authorization::Bearer(token) => Some(claimed_user(&token)),
     }
 }
