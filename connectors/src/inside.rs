@@ -205,6 +205,7 @@ impl CoreInside {
             self.count(count::NOT_SELF);
             return Err(Box::new(answers::forbidden()));
         }
+        shown.acquaint(&self.desk, &claims.subject).await;
         Ok(claims.subject.clone())
     }
 
@@ -305,11 +306,12 @@ fn secret(settings: &CoreSettings) -> Result<Secret<32>, String> {
 }
 
 fn place(zones: &DeploymentZones, authorities: &Authorities) -> Option<Place> {
-    let realm = match &zones.challenge {
-        Challenge::Core { realm } => Some(realm.clone()),
-        Challenge::Registrar => None,
+    let (realm, tokens) = match &zones.challenge {
+        Challenge::Core { realm, bearer } => (Some(realm.clone()), *bearer),
+        Challenge::Registrar => (None, false),
     };
-    Some(Place::new(zones.deployment.clone(), authorities.of(&zones.deployment)?, realm))
+    let authority = authorities.of(&zones.deployment)?;
+    Some(Place::new(zones.deployment.clone(), authority, realm).taking_tokens(tokens))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<u64> {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::{NodeId, Secret};
 
+mod proofs;
+
 /// Longest name of a user, bytes.
 pub const USER_BYTES_MAX: usize = 128;
 /// Longest name of a deployment, bytes.
@@ -88,8 +90,10 @@ pub struct Subject {
 }
 
 /// The hash of user, realm and password (RFC 7616 §3.4.2), raw: as good as the password for that realm.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DigestSecret {
+    /// The user's name as spelled: the hash tells cases apart.
+    pub user: String,
     /// The realm it was made for.
     pub realm: String,
     /// With MD5.
@@ -98,21 +102,47 @@ pub struct DigestSecret {
     pub sha256: Secret<32>,
 }
 
+/// Names of people stay out of logs above `debug`.
+impl fmt::Debug for DigestSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DigestSecret").field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+/// An access token a user has signed in with (RFC 6750), as much of it as it takes to know it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenProof {
+    /// Its SHA-256: tokens are long and random, or signed, so nobody finds one that fits.
+    pub hash: Secret<32>,
+    /// When the authority was asked about it, Unix milliseconds.
+    pub since_ms: u64,
+    /// When it ends, Unix milliseconds.
+    pub until_ms: u64,
+}
+
 /// A user who has signed in with a password or a token, as cores know them: in memory, and on links
 /// between cores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Who.
     pub subject: Subject,
-    /// Until when it holds, Unix milliseconds.
+    /// Until when what was shown first holds, Unix milliseconds: the password, else the token. Other tokens
+    /// may last longer ([`Session::ends_ms`]).
     pub until_ms: u64,
     /// When the authority was asked, Unix milliseconds: of two sessions of one user the later counts.
     pub since_ms: u64,
     /// A keyed hash of the password (see `policy::credentials`): equal for equal passwords at all cores
     /// that share their keys. `None` for sign-ins by token, which are not cached.
     pub verifier: Option<Secret<32>>,
-    /// For SIP digest; `None` where nobody will ask.
-    pub digest: Option<DigestSecret>,
+    /// For SIP digest, one for each spelling of the name, at most [`limits::SPELLINGS_MAX`]; none where nobody
+    /// will ask, or nobody knows the password.
+    ///
+    /// [`limits::SPELLINGS_MAX`]: crate::limits::SPELLINGS_MAX
+    pub digests: Vec<DigestSecret>,
+    /// Access tokens of the user's devices, at most [`limits::ACCESS_TOKENS_MAX`]; none where nobody will ask.
+    ///
+    /// [`limits::ACCESS_TOKENS_MAX`]: crate::limits::ACCESS_TOKENS_MAX
+    pub tokens: Vec<TokenProof>,
     /// Device names of the user (`CSFALICE`); empty where the authority knows of none.
     pub devices: Vec<String>,
     /// User parts of SIP addresses the user may act as (directory numbers, the user's own name).

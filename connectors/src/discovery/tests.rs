@@ -711,7 +711,7 @@ fn who_challenges_follows_from_the_settings() {
     let scratch = Scratch::new();
     let challenge = |publishers: &[&str]| settings(&scratch.0, publishers).deployment_zones()[0].challenge.clone();
     assert_eq!(challenge(&[]), Challenge::Registrar);
-    assert_eq!(challenge(&[A]), Challenge::Core { realm: "example.com".into() });
+    assert_eq!(challenge(&[A]), Challenge::Core { realm: "example.com".into(), bearer: false });
     let named = |host: &str| {
         let mut settings = settings(&scratch.0, &[A]);
         settings.sip.advertise.host = host.into();

@@ -12,6 +12,10 @@ pub const PEER_KEYS_MAX: usize = 8;
 /// seconds. Those beyond are told to come back, and those of other deployments are not affected.
 pub const CHECKS_MAX: usize = 1_024;
 
+/// How long a request waits until the access token it shows is known to SIP, too: as a rule it takes no longer
+/// than a call manager to answer.
+pub const ACQUAINT_WITHIN: Duration = Duration::from_secs(2);
+
 /// Checks that fail one after the other before the authority counts as away: one user's home node may be down
 /// while those of others are not.
 pub const FAILURES_MAX: u32 = 3;
@@ -54,3 +58,10 @@ pub const SWEEP_MIN: Duration = Duration::from_secs(60);
 /// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients. As many
 /// credentials that were counted once and go to servers inside, by keyed hash.
 pub const GOOD_TOKENS_MAX: usize = 32_768;
+
+/// The least a refusal takes, from when the credentials came. Authorities answer sooner if there is no such user, by
+/// microseconds or more; whatever is over by then does not show. A person does not notice it.
+pub const REFUSAL_TAKES: Duration = Duration::from_millis(50);
+
+/// A random time on top of that, at most: for authorities that take longer.
+pub const REFUSAL_TAKES_MORE: Duration = Duration::from_millis(10);

@@ -7,7 +7,9 @@
 //! ```
 //! A node that does not answer, or not as it should, is passed over for another of its cluster. Only nodes that
 //! discovery has found are ever asked: an answer that names another host leads nowhere. A user nobody knows costs
-//! the same round trips as a wrong password.
+//! the same round trips, to the same nodes, as a wrong password.
+
+use std::hash::{BuildHasher as _, RandomState};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +36,8 @@ pub struct UnifiedCm {
     publishers: Vec<(String, u16)>,
     servers: Current,
     http: HttpClient,
+    /// Chooses where a user nobody knows would be at home, the same each time.
+    choose: RandomState,
 }
 
 /// The nodes of one cluster, in the order they are asked.
@@ -60,7 +64,7 @@ impl UnifiedCm {
     /// The clusters of `deployment` in `servers`; `publishers` (host, port) as long as there are none.
     #[must_use]
     pub fn new(deployment: Deployment, publishers: Vec<(String, u16)>, servers: Current, http: HttpClient) -> Self {
-        Self { deployment, publishers, servers, http }
+        Self { deployment, publishers, servers, http, choose: RandomState::new() }
     }
 
     async fn ask(&self, user: &UserName, credential: &Credential) -> Verdict {
@@ -114,13 +118,9 @@ impl UnifiedCm {
             self.nodes_of(&snapshot, Product::ImAndPresence).map(|node| node.name.as_str()).collect();
         let im_servers = told.im_servers.iter().filter_map(|server| known_as(server, im_nodes.iter().copied()));
         Ok(Known {
+            user: user.clone(),
             // Another user's name would be another user: what was asked is what holds.
-            user: told
-                .name
-                .as_deref()
-                .and_then(UserName::new)
-                .filter(|name| name == user)
-                .unwrap_or_else(|| user.clone()),
+            spelled: told.name.filter(|name| UserName::new(name).is_some_and(|name| name == *user)),
             devices,
             numbers,
             profile: Profile { uds_servers: uds_servers(&nodes, &servers), im_servers: im_servers.collect() },
@@ -141,16 +141,25 @@ impl UnifiedCm {
         for nodes in clusters {
             asked.push(Box::pin(self.of_cluster(nodes, &question)));
         }
-        let (mut strange, mut unavailable, mut nowhere) = (false, None, None);
-        for (nodes, answer) in clusters.iter().zip(all(asked).await) {
+        let answers = all(asked).await;
+        // Of each cluster, whoever has just answered is asked on, whether the user is known there or not: nodes do not
+        // answer alike fast.
+        let inquired: Vec<Nodes> = clusters
+            .iter()
+            .zip(&answers)
+            .map(|(nodes, answer)| match answer {
+                Ok((_, answered)) => first(nodes.clone(), answered),
+                Err(_) => nodes.clone(),
+            })
+            .collect();
+        let (mut strange, mut unavailable, mut nowhere) = (false, None, Vec::new());
+        for (nodes, answer) in inquired.iter().zip(answers) {
             match answer {
-                Ok((Some(ClusterUser::Found { home }), _)) => match at_home(clusters, &home) {
+                Ok((Some(ClusterUser::Found { home }), _)) => match at_home(&inquired, &home) {
                     Some(home) => return Ok(Home::At(home)),
                     None => strange = true,
                 },
-                Ok((Some(ClusterUser::Unknown) | None, answered)) => {
-                    nowhere.get_or_insert_with(|| first(nodes.clone(), &answered));
-                }
+                Ok((Some(ClusterUser::Unknown) | None, _)) => nowhere.push(nodes),
                 Err(Trouble::Refused) => {
                     unavailable.get_or_insert_with(|| "UDS wants a password to find users (clusterUser)".to_owned());
                 }
@@ -162,9 +171,10 @@ impl UnifiedCm {
             return Err(Trouble::Unavailable(why.to_owned()));
         }
         // The user may live where nobody answers.
-        match (unavailable, nowhere) {
+        let chosen = usize::try_from(self.choose.hash_one(id) % nowhere.len().max(1) as u64).unwrap_or(0);
+        match (unavailable, nowhere.get(chosen)) {
             (Some(why), _) => Err(Trouble::Unavailable(why)),
-            (None, Some(nodes)) => Ok(Home::Nowhere(nodes)),
+            (None, Some(nodes)) => Ok(Home::Nowhere(Nodes::clone(nodes))),
             (None, None) => Err(Trouble::Unavailable("no Unified CM has said anything of the user".to_owned())),
         }
     }
@@ -253,7 +263,7 @@ impl UnifiedCm {
 
 /// Where a user is at home.
 enum Home {
-    /// In the cluster of these nodes, the one that was named first.
+    /// In the cluster of these nodes.
     At(Nodes),
     /// Nowhere. These are the nodes of a cluster that says so.
     Nowhere(Nodes),
@@ -303,12 +313,11 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// The nodes of the cluster that has a node of that name, that one first.
+/// The nodes of the cluster that has a node of that name.
 fn at_home(clusters: &[Nodes], name: &str) -> Option<Nodes> {
     clusters.iter().find_map(|nodes| {
-        let known = known_as(name, nodes.iter().map(|node| node.host.as_str()))?;
-        let node = nodes.iter().find(|node| node.host == known)?;
-        Some(first(nodes.clone(), node))
+        known_as(name, nodes.iter().map(|node| node.host.as_str()))?;
+        Some(nodes.clone())
     })
 }
 

@@ -45,7 +45,7 @@ fn deployment(name: &str, zones: Vec<Zone>) -> DeploymentZones {
         deployment: Deployment::new(name).unwrap(),
         domains: vec![format!("{name}.example")],
         zones,
-        challenge: Challenge::Core { realm: format!("{name}.example") },
+        challenge: Challenge::Core { realm: format!("{name}.example"), bearer: false },
     }
 }
 
@@ -78,7 +78,7 @@ fn a_node_is_a_zone_for_each_way_it_is_spoken_to() {
             ("CEtcp-p2.example.com", Some(5060), Some(Transport::Tcp), false, 1_001),
         ]
     );
-    assert_eq!(zones.deployments[0].challenge, Challenge::Core { realm: "default.example".into() });
+    assert_eq!(zones.deployments[0].challenge, Challenge::Core { realm: "default.example".into(), bearer: false });
 }
 
 #[test]

@@ -23,8 +23,9 @@ pub const BULK_DOWNLOAD_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// Largest DATA frame of the bulk connection, bytes.
 pub const BULK_FRAME_BYTES_MAX: u32 = 64 * 1024;
 
-/// Bytes HTTP/2 holds ready for the socket, per stream.
-pub const BULK_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes HTTP/2 holds ready for the socket, per stream. An edge that reads nothing makes a core hold this for each of
+/// [`BULK_STREAMS_MAX`] answers.
+pub const BULK_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes that are written between two flushes of HTTP/2 and leave together: four TLS records. As much is read
 /// from the socket of a bulk connection at once.

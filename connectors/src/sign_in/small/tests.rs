@@ -36,6 +36,7 @@ impl Authority for Fake {
         } else if subject.user == UserName::new("alice").unwrap() && **text == *"right" {
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),
+                spelled: None,
                 devices: Vec::new(),
                 numbers: Vec::new(),
                 profile: Profile { uds_servers: vec!["cucm2.example.com".into()], im_servers: Vec::new() },

@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -282,16 +281,16 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
     teller: Teller,
 ) {
-    let wanted = Arc::<AtomicBool>::default();
+    let wanted = Arc::<Notify>::default();
     let request = request.map(|stream| Arriving::body(stream, Arc::clone(&wanted)));
     let mut served = inside.serve(edge, request);
-    let mut asked = false;
+    let (mut asked, mut asks) = (false, pin!(wanted.notified()));
     let served = poll_fn(|context| {
         if respond.poll_reset(context).is_ready() {
             return Poll::Ready(None);
         }
         let served = served.as_mut().poll(context);
-        if served.is_pending() && !asked && wanted.load(Ordering::Relaxed) {
+        if served.is_pending() && !asked && asks.as_mut().poll(context).is_ready() {
             asked = true;
             // The edge may hold the body back until somebody here has decided to take it.
             let mut go_on = Response::new(());
@@ -350,16 +349,16 @@ async fn answer(
 /// The body of a request, as it arrives.
 struct Arriving {
     stream: RecvStream,
-    /// Whether anybody has asked for it.
-    wanted: Arc<AtomicBool>,
+    /// Told when somebody asks for it, on whatever task that is.
+    wanted: Option<Arc<Notify>>,
 }
 
 impl Arriving {
-    fn body(stream: RecvStream, wanted: Arc<AtomicBool>) -> Body {
+    fn body(stream: RecvStream, wanted: Arc<Notify>) -> Body {
         if stream.is_end_stream() {
             Body::new(Empty::new().map_err(|never| match never {}))
         } else {
-            Body::new(Self { stream, wanted })
+            Body::new(Self { stream, wanted: Some(wanted) })
         }
     }
 }
@@ -372,7 +371,9 @@ impl hyper::body::Body for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        self.wanted.store(true, Ordering::Relaxed);
+        if let Some(wanted) = self.wanted.take() {
+            wanted.notify_one();
+        }
         match ready!(self.stream.poll_data(context)) {
             Some(Ok(bytes)) => {
                 // Whoever reads has it from now on: the window opens with the reading.

@@ -5,3 +5,4 @@ mod giving_up;
 mod hostile;
 mod liveness;
 mod rig;
+mod slow_read;
