@@ -55,14 +55,25 @@ impl fmt::Display for Deployment {
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or holds a control character, a colon or a
-    /// slash. A domain behind `@` stays part of it.
+    /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or not plain: printable ASCII but a colon, a slash or a
+    /// backslash, and composed letters of the scripts of [`is_plain_letter`]; no two spaces in a row. A domain behind
+    /// `@` stays part of it.
+    ///
+    /// Directories take several spellings for one user (fullwidth letters, ligatures, runs of spaces, letters with
+    /// their accents apart: RFC 4518 §2). Here each would be a user with a rate window, a cache entry and identities of
+    /// its own, so only one spelling is a name at all.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let name = name.trim();
-        let legal = |c: char| !c.is_control() && c != ':' && c != '/' && c != '\\';
-        let fits = !name.is_empty() && name.len() <= USER_BYTES_MAX && name.chars().all(legal);
-        let folded = name.to_lowercase();
+        let name = name.trim_matches(' ');
+        let legal = |c: char| match c {
+            ':' | '/' | '\\' => false,
+            ' '..='~' => true,
+            _ => is_plain_letter(c),
+        };
+        let spaced = name.contains("  ");
+        let fits = !name.is_empty() && name.len() <= USER_BYTES_MAX && !spaced && name.chars().all(legal);
+        // The two small sigmas are one letter.
+        let folded = name.to_lowercase().replace('\u{3c2}', "\u{3c3}");
         (fits && folded.len() <= USER_BYTES_MAX).then(|| Self(folded.into()))
     }
 
@@ -71,6 +82,30 @@ impl UserName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Letters beyond ASCII of which there is one spelling only: composed Latin, Greek, Cyrillic, kana, Hangul syllables and
+/// Han, without what Unicode keeps for compatibility (normalisation form KC would change it) and without letters
+/// whose lower case is more than one character.
+fn is_plain_letter(c: char) -> bool {
+    let compatible = matches!(
+        c,
+        // Ordinals; ligatures and digraphs; long s; n with an apostrophe; letters with a middle dot.
+        '\u{aa}' | '\u{ba}' | '\u{132}' | '\u{133}' | '\u{13f}' | '\u{140}' | '\u{149}' | '\u{17f}' | '\u{1c4}'..='\u{1cc}'
+            | '\u{1f1}'..='\u{1f3}'
+            // I with a dot: its lower case is two characters.
+            | '\u{130}'
+            // Greek symbols.
+            | '\u{374}' | '\u{37a}' | '\u{3d0}'..='\u{3d6}' | '\u{3f0}'..='\u{3f2}' | '\u{3f4}' | '\u{3f5}' | '\u{3f9}'
+            // Iteration marks and digraphs of kana.
+            | '\u{309b}'..='\u{309f}' | '\u{30ff}'
+    );
+    let script = matches!(
+        c,
+        '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1e99}' | '\u{1ea0}'..='\u{1eff}' | '\u{370}'..='\u{3ff}' | '\u{400}'..='\u{481}' | '\u{48a}'..='\u{52f}'
+            | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
+    );
+    script && c.is_alphabetic() && !compatible
 }
 
 /// Names of people stay out of logs above `debug`: printed by purpose only.
@@ -241,6 +276,45 @@ mod tests {
         assert_eq!(UserName::new("Alice"), UserName::new("aLICE "));
         for bad in ["", "  ", "a:b", "a/b", "a\\b", "a\u{0}b", "a\r\nb"] {
             assert_eq!(UserName::new(bad), None, "{bad:?}");
+        }
+        for good in ["o'brien", "a b", "alice@example.com", "j\u{fc}rgen", "\u{0130}"] {
+            assert_eq!(UserName::new(good).is_some(), good != "\u{0130}", "{good:?}");
+        }
+        for good in [
+            "\u{3b1}\u{3bb}\u{3b5}\u{3be}",
+            "\u{430}\u{43d}\u{43d}\u{430}",
+            "\u{5c71}\u{7530}",
+            "\u{3084}\u{307e}",
+            "\u{ae40}",
+        ] {
+            assert!(UserName::new(good).is_some(), "{good:?}");
+        }
+        assert_eq!(UserName::new("\u{3c3}\u{3c2}"), UserName::new("\u{3a3}\u{3a3}"));
+        // What a directory takes for one of the above, or for nothing at all.
+        for other in [
+            "\u{ff41}lice",
+            "a  b",
+            "a\u{a0}b",
+            "a\u{3000}b",
+            "\u{a0}alice",
+            "ju\u{308}rgen",
+            "\u{fb01}n",
+            "\u{1c6}",
+            "\u{17f}am",
+            "a\u{200b}lice",
+            "a\u{ad}lice",
+            "alice\u{fe0f}",
+            "\u{2460}",
+            "x\u{b2}",
+            "\u{aa}",
+            "\u{212b}",
+            "\u{2168}",
+            "\u{ff94}\u{ff8f}",
+            "\u{1d41a}",
+            "\u{f900}",
+            "\u{e000}",
+        ] {
+            assert_eq!(UserName::new(other), None, "{other:?}");
         }
         assert_eq!(UserName::new(&"x".repeat(USER_BYTES_MAX + 1)), None);
         assert_eq!(format!("{:?}", UserName::new("alice")), "Some(<user>)");

@@ -77,7 +77,6 @@ impl Rig {
             maximum_authorizations_per_period: attempts,
             rate_control_period: Duration::from_secs(300),
             key_file: String::new(),
-            check_internal_availability: false,
         };
         let clock = Rc::clone(&now_ms);
         let clocks: Clocks =

@@ -66,7 +66,6 @@ fn rig(snapshot: Snapshot) -> Rig {
         maximum_authorizations_per_period: 8,
         rate_control_period: Duration::from_secs(300),
         key_file: String::new(),
-        check_internal_availability: false,
     };
     let deployment = |name: &str, domain: &str| DeploymentSettings {
         name: Deployment::new(name).unwrap(),
