@@ -302,6 +302,11 @@ impl CoreNode {
         if request.method() == Some("REGISTER") {
             return if from_fits && is_own(request.to().uri) { Standing::Good } else { NOT_THE_USERS };
         }
+        // What is said in another's name, and another's mailbox, are not for the call manager alone to keep.
+        let of_users_own = request.method() == Some("PUBLISH") || is_of_mailbox(request);
+        if of_users_own && !(is_own(request.to().uri) && request.request_uri().is_some_and(is_own)) {
+            return NOT_THE_USERS;
+        }
         let is_registered = self.bindings.is_registered(flow);
         if from_fits || (is_registered && (is_anonymous(request) || self.holds(flow, &aor_of(from)))) {
             return Standing::Good;
@@ -372,9 +377,14 @@ impl CoreNode {
         let Some(uri) = Uri::parse(uri).filter(Uri::is_sip) else { return false };
         let Some(user) = uri.user.filter(|_| self.serves(deployment, uri.host)) else { return false };
         let name = session.subject.user.as_str();
-        session.numbers.iter().any(|number| number == user)
-            || UserName::new(user).is_some_and(|user| user.as_str() == name)
-            || name.split_once('@').is_some_and(|(local, _)| local.eq_ignore_ascii_case(user))
+        let is_name = match name.split_once('@') {
+            // Of one name in two domains each is somebody else.
+            Some((local, domain)) => local.eq_ignore_ascii_case(user) && domain.eq_ignore_ascii_case(uri.host),
+            None => UserName::new(user).is_some_and(|user| user.as_str() == name),
+        };
+        // Where numbers are known, nobody comes by one because of a name that looks like it.
+        let is_number = user.bytes().all(|byte| byte.is_ascii_digit() || b"+*#".contains(&byte));
+        session.numbers.iter().any(|number| number == user) || (is_name && (session.numbers.is_empty() || !is_number))
     }
 
     /// A registrar has accepted a REGISTER: the connection belongs to its deployment.
@@ -462,6 +472,13 @@ fn has_own_devices(session: &Session, request: &Message) -> bool {
 
 /// The Contact parameter in which a device of the field says its name.
 const DEVICE_NAME: &str = "+u.sip!devicename.ccm.cisco.com";
+
+/// Whether it is about somebody's messages (RFC 3842). Presence and the state of lines may be watched by others.
+fn is_of_mailbox(request: &Message) -> bool {
+    let package = request.header(Name::Event).unwrap_or_default();
+    let package = package.split(|byte| *byte == b';').next().unwrap_or_default();
+    request.method() == Some("SUBSCRIBE") && package.trim_ascii().eq_ignore_ascii_case(b"message-summary")
+}
 
 /// RFC 3261 §8.1.1.3, RFC 3323 §4.1.
 fn is_anonymous(request: &Message) -> bool {

@@ -1,8 +1,8 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use edgeway_model::NodeId;
 use edgeway_model::sign_in::{Profile, UserName};
+use edgeway_model::{Moment, NodeId};
 use edgeway_runtime::http::LocalFuture;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;

@@ -121,10 +121,11 @@ impl Words {
     pub(crate) fn new(method: &'static str, user: &str, cseq: u32) -> Self {
         let own = format!("sip:{user}@{NODE}");
         let register = method == "REGISTER";
+        let other = if method == "PUBLISH" { own.clone() } else { format!("sip:10003@{NODE}") };
         Self {
             method,
-            uri: if register { format!("sip:{NODE}") } else { format!("sip:10003@{NODE}") },
-            to: if register { own.clone() } else { format!("sip:10003@{NODE}") },
+            uri: if register { format!("sip:{NODE}") } else { other.clone() },
+            to: if register { own.clone() } else { other },
             from: own,
             contact: String::new(),
             lines: String::new(),

@@ -8,8 +8,11 @@ use edgeway_model::sign_in::Deployment;
 use edgeway_model::{FlowId, Input};
 use edgeway_sip::{Message, Name};
 
-use crate::identity::{NODE, PASSWORD, Words, accept, holds, outcome, registered, rig, status, zones};
+use crate::identity::{
+    NODE, PASSWORD, Words, accept, holds, outcome, registered, rig, session, signs_in, status, zones,
+};
 use crate::rig::{At, REGISTRAR, Rig};
+use crate::sign_in::START_MS;
 
 const PHONE: &str = "<sip:phone@10.0.0.5:5060;transport=tcp>";
 const TARGET: &str = "sip:phone@10.0.0.5:5060;transport=tcp";
@@ -206,5 +209,50 @@ fn a_connection_is_no_place_to_guess() {
         let words = Words::new("REGISTER", "10001", cseq).answering(&challenge, "alice", password, 3);
         let (told, inside) = outcome(&mut rig, flow, &words);
         assert_eq!((status(told.as_ref()), inside.len()), (Some(403), 0));
+    }
+}
+
+#[test]
+fn what_is_a_users_own_is_published_and_fetched_by_nobody_else() {
+    let mut rig = rig(true);
+    let (flow, _) = registered(&mut rig, "alice", "10001", true);
+    let (own, bob) = (format!("sip:10001@{NODE}"), format!("sip:10002@{NODE}"));
+    let mailbox = "Event: message-summary;x=1\r\n";
+    for (cseq, (method, lines, uri, to, good)) in (10..).zip([
+        ("PUBLISH", "Event: presence\r\n", &own, &own, true),
+        ("PUBLISH", "Event: presence\r\n", &bob, &own, false),
+        ("PUBLISH", "Event: presence\r\n", &own, &bob, false),
+        ("SUBSCRIBE", mailbox, &own, &own, true),
+        ("SUBSCRIBE", mailbox, &bob, &own, false),
+        ("SUBSCRIBE", mailbox, &own, &bob, false),
+        ("SUBSCRIBE", "o:Message-Summary \r\n", &bob, &bob, false),
+        ("SUBSCRIBE", "Event: presence\r\n", &bob, &bob, true),
+        ("SUBSCRIBE", "Event: dialog\r\n", &bob, &bob, true),
+    ]) {
+        let words = Words { uri: uri.clone(), to: to.clone(), ..Words::new(method, "10001", cseq) }.with(lines);
+        let (told, inside) = outcome(&mut rig, flow, &words);
+        assert_eq!(inside.len() == 1, good, "{method} {lines} {uri} {to}");
+        assert_eq!(status(told.as_ref()), (!good).then_some(403));
+    }
+}
+
+#[test]
+fn a_name_is_nobodys_number_and_belongs_to_its_domain() {
+    for (user, number, address, good) in [
+        ("alice@example.com", "10001", "alice@example.com", true),
+        ("alice@example.org", "10001", "alice@example.com", false),
+        ("10002", "10001", "10002@example.com", false),
+        ("10001", "10001", "10001@example.com", true),
+        ("+10002", "10001", "+10002@example.com", false),
+        ("eve", "10001", "eve@example.com", true),
+    ] {
+        let mut rig = rig(true);
+        signs_in(&mut rig, session("default", user, number, START_MS + 1));
+        let flow = rig.client();
+        let uri = format!("sip:{address}");
+        let words = Words { from: uri.clone(), to: uri, ..Words::new("REGISTER", number, 1) };
+        let challenge = outcome(&mut rig, flow, &words).0.expect("asked");
+        let (told, inside) = outcome(&mut rig, flow, &words.answering(&challenge, user, PASSWORD, 1));
+        assert_eq!((inside.len() == 1, status(told.as_ref())), (good, (!good).then_some(403)), "{user} as {address}");
     }
 }
