@@ -5,6 +5,7 @@
 //!  credentials ─▶ rate ─▶ cache ─▶ under way already? ─▶ away? ─▶ authority ─▶ session ─▶ node, cores
 //!                  429      200/401                         503      200/401/503
 //! ```
+//! Away is an authority no server of which answers anything; a user who cannot be checked is no matter of others.
 //! Whatever is refused takes the same steps, whether there is such a user or not.
 
 use std::cell::RefCell;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
-use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
 use edgeway_model::{Moment, Secret};
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
@@ -27,12 +27,12 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::authority::{Authority, Credential, Known, Verdict};
-use super::away::{Away, Change};
+use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
+use super::health::Health;
 use super::keys::Keys;
 use super::limits::CHECKS_MAX;
-use crate::authorities::limits::CHECK_WITHIN;
+use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
 const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
@@ -98,14 +98,15 @@ pub struct Place {
     authority: Rc<dyn Authority>,
     /// Where SIP clients of the deployment are challenged by the core: the realm.
     realm: Option<String>,
-    away: RefCell<Away>,
+    health: Health,
 }
 
 impl Place {
     /// `realm`: where this core challenges the SIP clients of the deployment.
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
-        Self { deployment, authority, realm, away: RefCell::default() }
+        let health = Health::new(deployment.clone());
+        Self { deployment, authority, realm, health }
     }
 }
 
@@ -173,6 +174,10 @@ impl Desk {
         if let Decision::Refused { retry_after } = decision {
             self.count(count::TOO_MANY);
             return Outcome::TooMany { retry_after };
+        }
+        if unthinkable(&credential) {
+            self.count(count::REFUSED);
+            return Outcome::Refused;
         }
         let verifier = self.verifier(&subject, &credential);
         let found = match &credential {
@@ -302,6 +307,14 @@ impl Desk {
         self.credentials.borrow_mut().sweep(self.now().unix_ms)
     }
 
+    /// Ends the alarms of sign-in that had no cause for a while.
+    pub fn quiet(&self) {
+        let now = self.now();
+        for place in self.places.values() {
+            place.health.quiet(now, &self.teller);
+        }
+    }
+
     /// Users whose credentials are in memory, and revocations.
     #[must_use]
     pub fn held(&self) -> (usize, Vec<Revocation>) {
@@ -342,7 +355,10 @@ impl Desk {
         now: Now,
     ) -> Option<Answer> {
         let place = self.places.get(&check.0.deployment)?;
-        if self.under_way.borrow().len() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
+        if self.under_way.borrow().len() >= CHECKS_MAX {
+            return None;
+        }
+        if !place.health.may_ask(&credential, now) {
             return None;
         }
         let (tell, answer) = watch::channel(None);
@@ -362,19 +378,29 @@ impl Desk {
         let subject = &claimed.subject;
         let Some(place) = self.places.get(&subject.deployment) else { return Outcome::Refused };
         let verdict = timeout(CHECK_OVER, place.authority.check(subject, credential)).await;
-        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable { why: "it took too long".into() });
+        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable {
+            why: "it took too long".into(),
+            // Nobody knows what it waited for; those behind it wait no longer than it did.
+            reached: Reached::NotAsked,
+        });
         match verdict {
             Verdict::Good(known) => {
-                self.answered(&subject.deployment, place);
+                place.health.answered(credential, &self.teller);
                 self.welcome(place, claimed, credential, *known, since_ms)
             }
-            Verdict::Refused => {
-                self.answered(&subject.deployment, place);
-                self.credentials.borrow_mut().refuse(subject, verifier, self.now().unix_ms);
+            Verdict::Refused | Verdict::Elsewhere => {
+                let now = self.now();
+                place.health.refused(credential, now, &self.teller);
+                if matches!(verdict, Verdict::Elsewhere) {
+                    place.health.elsewhere(now, &self.teller);
+                }
+                self.credentials.borrow_mut().refuse(subject, verifier, now.unix_ms);
                 Outcome::Refused
             }
-            Verdict::Unavailable { why } => {
-                self.unavailable(&subject.deployment, place, why);
+            Verdict::Unavailable { why, reached } => {
+                let deployment = &place.deployment;
+                tracing::debug!(%deployment, %why, ?reached, "credentials could not be checked");
+                place.health.unanswered(credential, reached, &why, self.now(), &self.teller);
                 Outcome::Unavailable
             }
         }
@@ -421,41 +447,11 @@ impl Desk {
         }
     }
 
-    fn answered(&self, deployment: &Deployment, place: &Place) {
-        let change = place.away.borrow_mut().answered();
-        if change == Change::Back {
-            let about = deployment.as_str().to_owned();
-            self.teller.tell(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, about });
-        }
-    }
-
-    fn unavailable(&self, deployment: &Deployment, place: &Place, why: String) {
-        let now = self.now();
-        tracing::debug!(%deployment, %why, "credentials could not be checked");
-        let change = place.away.borrow_mut().failed(now.moment);
-        if change == Change::Lost {
-            self.teller.tell(HttpFact::Alarm(Alarm {
-                id: AUTHORITY_UNAVAILABLE,
-                about: deployment.as_str().to_owned(),
-                severity: Severity::Error,
-                cause: format!("users of deployment {deployment} cannot sign in: {why}"),
-                action: "See that the server that checks credentials answers, and that this core reaches it. Clients are told to \
-                         come back; who has signed in already is not affected."
-                    .into(),
-                since_ms: now.unix_ms,
-                node: None,
-            }));
-        }
-    }
-
     /// Counts something of `super::counters`.
     pub(crate) fn count(&self, what: &'static str) {
         self.teller.tell(HttpFact::Counted(what));
     }
 }
-
-/// The alarm of an authority that cannot be asked.
-pub const AUTHORITY_UNAVAILABLE: &str = "authority_unavailable";
 
 /// Takes a check out of the list, however it ends.
 struct UnderWay {
@@ -472,6 +468,14 @@ impl Drop for UnderWay {
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
     DigestSecret { realm: realm.to_owned(), md5, sha256 }
+}
+
+/// What nobody has for a password: no authority is asked for it.
+fn unthinkable(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(password) => password.is_empty() || password.len() > PASSWORD_BYTES_MAX,
+        Credential::Bearer(_) => false,
+    }
 }
 
 fn millis(span: Duration) -> u64 {

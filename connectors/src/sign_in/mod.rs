@@ -6,6 +6,7 @@
 //! | `away.rs` | one that does not answer is left in peace |
 //! | `bearer.rs` | whose token a token says it is |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
+//! | `health.rs` | what the operator hears of it |
 //! | `kept.rs` | revocations on disk |
 //! | `keys.rs` | what signs tokens, and whose are believed |
 //! | `who.rs` | whose request it is |
@@ -20,6 +21,7 @@ mod away;
 pub mod bearer;
 pub mod counters;
 pub mod desk;
+pub mod health;
 pub(crate) mod kept;
 pub mod keys;
 pub mod limits;
