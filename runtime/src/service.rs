@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::http::limits::DRAIN_MAX;
+use crate::http::limits::STALLED_MAX;
 use crate::http::{FrontConfig, HttpHandle, MakeInside, Part, Teller};
 use crate::inside::InsideTls;
 use crate::limits::CLOSE_MAX;
@@ -223,7 +224,9 @@ pub fn run_edge<N: Observable + 'static>(
         } else {
             let handshakes_per_address_max = settings.limits.strangers_per_address;
             let tls = https_config(&tls);
-            Some(start_http(reactor, Part::Front(FrontConfig { listeners: https, tls, handshakes_per_address_max }))?)
+            let stalled_max = STALLED_MAX;
+            let front = FrontConfig { listeners: https, tls, handshakes_per_address_max, stalled_max };
+            Some(start_http(reactor, Part::Front(front))?)
         };
         for listener in sip {
             serve_tls(reactor, listener, Arc::clone(&tls))

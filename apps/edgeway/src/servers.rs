@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use edgeway_runtime::admin;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, core_settings, finish};
+use crate::commands::{Failure, ask, core_settings, finish};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServersCommand {
@@ -72,14 +71,17 @@ pub(crate) fn run(command: &ServersCommand) -> ExitCode {
     }
 }
 
-fn ask(config: &Path, path: &str, question: &Value) -> Result<Value, Failure> {
-    let socket = core_settings(config)?.control_socket;
-    let (code, body) = admin::post(&socket, path, question).map_err(|fault| Failure::fetching(&fault))?;
-    let answer: Value = serde_json::from_str(&body).map_err(Failure::new)?;
-    match code {
-        200 => Ok(answer),
-        _ => Err(Failure::new(answer.get("error").and_then(Value::as_str).unwrap_or(&body))),
+/// A name that no server has is usage.
+fn check_name(config: &Path, name: &str) -> Result<(), Failure> {
+    let uc = core_settings(config)?.uc;
+    let servers = uc.unified_cm.iter().chain(&uc.im_and_presence).chain(&uc.unity);
+    let names: Vec<&str> = servers.map(|server| server.address.host.as_str()).collect();
+    if names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return Ok(());
     }
+    let known =
+        if names.is_empty() { "none is configured".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    Err(Failure(2, format!("there is no UC server {name:?}; {known}")))
 }
 
 fn list(at: &At) -> Result<(), Failure> {
@@ -92,6 +94,9 @@ fn list(at: &At) -> Result<(), Failure> {
 }
 
 fn learn(path: &str, name: Option<&str>, dry_run: bool, at: &At) -> Result<bool, Failure> {
+    if let Some(name) = name {
+        check_name(&at.config, name)?;
+    }
     let answer = ask(&at.config, path, &json!({"name": name, "dry_run": dry_run}))?;
     match at.output {
         Format::Json => println!("{answer:#}"),

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use edgeway_model::sign_in::{Deployment, UserName};
 use serde_json::{Value, json};
 
-use crate::commands::{Failure, ask, finish};
+use crate::commands::{Failure, ask, core_settings, finish};
 use crate::users_file::{self, FileCommand};
 
 /// Users who sign in, and the users file.
@@ -63,7 +63,11 @@ fn purge(who: &Who) -> Result<(), Failure> {
 fn ask_about(who: &Who, path: &str) -> Result<Value, Failure> {
     let usage = |text: String| Failure(2, text);
     UserName::new(&who.user).ok_or_else(|| usage(format!("{:?} is no name of a user", who.user)))?;
-    Deployment::new(&who.deployment).ok_or_else(|| usage(format!("{:?} is no deployment", who.deployment)))?;
     let config: &Path = &who.config;
+    let settings = core_settings(config)?;
+    if !settings.deployments.iter().any(|known| known.name.as_str() == who.deployment) {
+        let names: Vec<_> = settings.deployments.iter().map(|known| known.name.as_str()).collect();
+        return Err(usage(format!("there is no deployment {:?}; there are: {}", who.deployment, names.join(", "))));
+    }
     ask(config, path, &json!({ "user": who.user, "deployment": who.deployment }))
 }

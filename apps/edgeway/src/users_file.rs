@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use edgeway_connectors::authorities::limits::PASSWORD_BYTES_MAX;
-use edgeway_connectors::users_file::edit::{Change, Costs, change, hash, read};
+use edgeway_connectors::users_file::edit::{Change, Costs, EditFault, change, hash, read};
+use edgeway_connectors::users_file::format::Users;
 use edgeway_model::sign_in::UserName;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -110,10 +111,20 @@ pub(crate) fn run(command: &FileCommand) -> Result<(), Failure> {
 fn add(user: &str, place: &Place, numbers: &[String], devices: &[String], password: &Password) -> Result<(), Failure> {
     let name = user_name(user)?;
     let made = !place.file.exists();
+    // Before anybody types a password in vain.
+    if users_of(&place.file)?.by_name.contains_key(&name) {
+        return Err(failure(&EditFault::There));
+    }
     let hash = new_hash(password)?;
     let (numbers, devices) = (numbers.join(","), devices.join(","));
     let wish = Change::Add { hash: &hash, numbers: &numbers, devices: &devices };
-    change(&place.file, &name, wish).map_err(Failure::new)?;
+    change(&place.file, &name, wish).map_err(|fault| match &fault {
+        // The file was right: it is what was to be added that is not.
+        EditFault::Wrong { problems, .. } => {
+            Failure(2, problems.iter().map(|problem| problem.reason.clone()).collect::<Vec<_>>().join("; "))
+        }
+        other => failure(other),
+    })?;
     println!("{}: {user} added", place.file.display());
     if made {
         eprintln!("The file was made: it must be readable by the user edgeway-core runs as (chown).");
@@ -124,26 +135,26 @@ fn add(user: &str, place: &Place, numbers: &[String], devices: &[String], passwo
 fn passwd(user: &str, place: &Place, password: &Password) -> Result<(), Failure> {
     let name = user_name(user)?;
     // Before anybody types a password for nobody.
-    if !read(&place.file).map_err(Failure::new)?.1.by_name.contains_key(&name) {
-        return Err(Failure::new("there is no such user"));
+    if !users_of(&place.file)?.by_name.contains_key(&name) {
+        return Err(failure(&EditFault::Unknown));
     }
     let hash = new_hash(password)?;
-    change(&place.file, &name, Change::Password { hash: &hash }).map_err(Failure::new)?;
+    change(&place.file, &name, Change::Password { hash: &hash }).map_err(|fault| failure(&fault))?;
     println!("{}: {user} has another password", place.file.display());
     Ok(())
 }
 
 fn changed(user: &str, place: &Place, wish: Change<'_>, done: &str) -> Result<(), Failure> {
-    change(&place.file, &user_name(user)?, wish).map_err(Failure::new)?;
+    change(&place.file, &user_name(user)?, wish).map_err(|fault| failure(&fault))?;
     println!("{}: {user} {done}", place.file.display());
     Ok(())
 }
 
 fn list(file: &Path, output: Format) -> Result<(), Failure> {
     if !file.exists() {
-        return Err(Failure::new(format!("there is no {}", file.display())));
+        return Err(Failure::configuration(format!("there is no {}", file.display())));
     }
-    let (_, users) = read(file).map_err(Failure::new)?;
+    let users = users_of(file)?;
     match output {
         Format::Json => {
             let users: Vec<_> = users
@@ -167,9 +178,23 @@ fn list(file: &Path, output: Format) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The users of a file that is right; a file that is not there has none.
+fn users_of(file: &Path) -> Result<Users, Failure> {
+    read(file).map(|(_, users)| users).map_err(Failure::configuration)
+}
+
+/// What the command line says wrongly is usage; what the file says wrongly is bad configuration.
+fn failure(fault: &EditFault) -> Failure {
+    match fault {
+        EditFault::Wrong { .. } => Failure::configuration(fault),
+        EditFault::Unknown | EditFault::Name | EditFault::Password => Failure(2, fault.to_string()),
+        EditFault::File { .. } | EditFault::Busy(_) | EditFault::There | EditFault::Hash(_) => Failure::new(fault),
+    }
+}
+
 fn user_name(text: &str) -> Result<UserName, Failure> {
-    UserName::new(text)
-        .ok_or_else(|| Failure::new("a user's name is 1 to 128 bytes without colons, slashes and controls"))
+    let wrong = "a user's name is 1 to 128 bytes without colons, slashes and controls";
+    UserName::new(text).ok_or_else(|| Failure(2, wrong.to_owned()))
 }
 
 fn new_hash(password: &Password) -> Result<String, Failure> {
@@ -180,7 +205,7 @@ fn new_hash(password: &Password) -> Result<String, Failure> {
         None if io::stdin().is_terminal() => twice()?,
         None => first_line(io::stdin().lock())?,
     };
-    hash(password.as_bytes(), Costs::USUAL).map_err(Failure::new)
+    hash(password.as_bytes(), Costs::USUAL).map_err(|fault| failure(&fault))
 }
 
 fn twice() -> Result<Zeroizing<String>, Failure> {

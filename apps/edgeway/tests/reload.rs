@@ -62,6 +62,21 @@ fn connect(config: &Arc<ClientConfig>, to: SocketAddr) -> std::io::Result<(Clien
     Ok((tls, tcp, shown))
 }
 
+/// One request on a connection that stays, without credentials.
+fn get(tls: &mut ClientConnection, tcp: &mut TcpStream) {
+    let mut stream = Stream::new(tls, tcp);
+    let request = format!("GET /ZXhhbXBsZS5jb20/get_edge_config HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n0\r\n\r\n") {
+        let mut piece = [0; 1_024];
+        let count = stream.read(&mut piece).expect("an answer");
+        assert!(count > 0, "the connection has ended");
+        answer.extend_from_slice(&piece[..count]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", String::from_utf8_lossy(&answer));
+}
+
 /// Puts a fresh pair in the place of the one there, as certificate clients do; returns the certificate.
 fn renew(authority: &Authority, dir: &Path) -> Vec<u8> {
     let made = authority.issue_server(&[NAME]).expect("a certificate");
@@ -99,12 +114,12 @@ fn twenty_reloads_refuse_no_client_and_a_bad_pair_is_not_taken() {
     fs::create_dir_all(&dir.0).expect("a folder");
     let authority = Authority::ephemeral().expect("a CA");
     renew(&authority, &dir.0);
-    let (sip, link) = (port(), port());
+    let (sip, link, https) = (port(), port(), port());
     let at = dir.0.display();
     let text = format!(
         "node = \"edge1\"\nstate_dir = \"{at}/state\"\ncontrol_socket = \"{at}/sock\"\n[sip]\nlisten = [\"{sip}\"]\n\
          public_host = \"{NAME}\"\ncertificate = \"{at}/server.crt\"\nkey = \"{at}/server.key\"\n\
-         [https]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"11000-11099\"\n"
+         [https]\nlisten = [\"{https}\"]\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"11000-11099\"\n"
     );
     let settings = parse_edge(&text, "test").expect("good settings");
     let (tell, notices) = channel();
@@ -125,6 +140,9 @@ fn twenty_reloads_refuse_no_client_and_a_bad_pair_is_not_taken() {
 
     let config = client(&authority);
     let (mut first, mut first_tcp, _) = connect(&config, sip).expect("the first client");
+    let (mut web, mut web_tcp, _) = connect(&config, https).expect("the first client over HTTPS");
+    // There is no core: what counts is that there is an answer.
+    get(&mut web, &mut web_tcp);
     let over = Arc::new(AtomicBool::new(false));
     let connected = Arc::new(AtomicU64::new(0));
     let crowd: Vec<_> = (0..2)
@@ -148,20 +166,28 @@ fn twenty_reloads_refuse_no_client_and_a_bad_pair_is_not_taken() {
         assert!(notice.to_string().contains(NAME));
         // A signal that came between the two files may have been followed by the edge's own look.
         while notices.try_recv().is_ok() {}
-        assert_eq!(connect(&config, sip).expect("connected").2, leaf, "the new one is shown, round {round}");
+        for to in [sip, https] {
+            assert_eq!(connect(&config, to).expect("connected").2, leaf, "the new one is shown at {to}, round {round}");
+        }
+        if round % 5 == 0 {
+            get(&mut web, &mut web_tcp);
+        }
     }
     let kept = connect(&config, sip).expect("connected").2;
     fs::write(dir.0.join("server.key"), authority.issue_server(&[NAME]).expect("another").pem().1).expect("written");
     hang_up();
     let rejected = wait_for(&notices, |notice| matches!(notice, Notice::CertificatesRejected { .. }));
     assert!(rejected.to_string().contains("it is not the key of the certificate"), "{rejected}");
-    assert_eq!(connect(&config, sip).expect("connected").2, kept, "the old pair stays");
+    for to in [sip, https] {
+        assert_eq!(connect(&config, to).expect("connected").2, kept, "the old pair stays at {to}");
+    }
 
     over.store(true, Ordering::Relaxed);
     for client in crowd {
         client.join().expect("every client was served");
     }
     assert!(connected.load(Ordering::Relaxed) > RELOADS as u64, "clients came all the time");
+    get(&mut web, &mut web_tcp);
     // A double CRLF is answered with one (RFC 5626 §4.4.1): the first connection has lived through it all.
     let mut stream = Stream::new(&mut first, &mut first_tcp);
     stream.write_all(b"\r\n\r\n").expect("written");

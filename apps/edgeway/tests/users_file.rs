@@ -74,24 +74,72 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!(run(&file, &["add", "alice"], "one\n").0, Some(0));
     let before = std::fs::read_to_string(&file).expect("it is there");
     let long = "x".repeat(1_025);
-    for (arguments, input) in [
-        (vec!["add", "ALICE"], "two\n"),
-        (vec!["add", "a:b"], "two\n"),
-        (vec!["add", "bob"], "\n"),
-        (vec!["add", "bob"], ""),
-        (vec!["add", "bob"], long.as_str()),
-        (vec!["add", "bob", "--number", "1 2"], "two\n"),
-        (vec!["add", "#bob"], "two\n"),
-        (vec!["add", "bob", "--password-file", "/nonexistent"], ""),
-        (vec!["remove", "bob"], ""),
-        (vec!["passwd", "bob"], "two\n"),
+    // 2: what the command line says; 1: what could not be done.
+    for (arguments, input, exit) in [
+        (vec!["add", "ALICE"], "two\n", 1),
+        (vec!["add", "a:b"], "two\n", 2),
+        (vec!["add", "bob"], "\n", 2),
+        (vec!["add", "bob"], "", 2),
+        (vec!["add", "bob"], long.as_str(), 2),
+        (vec!["add", "bob", "--number", "1 2"], "two\n", 2),
+        (vec!["add", "bob", "--nobody"], "two\n", 2),
+        (vec!["add", "#bob"], "two\n", 2),
+        (vec!["add", "bob", "--password-file", "/nonexistent"], "", 1),
+        (vec!["remove", "bob"], "", 2),
+        (vec!["lock", "bob"], "", 2),
+        (vec!["unlock", "a:b"], "", 2),
+        (vec!["passwd", "bob"], "two\n", 2),
     ] {
         let (code, out, err) = run(&file, &arguments, input);
-        assert!(code != Some(0) && out.is_empty() && !err.is_empty(), "{arguments:?}: {code:?} {out} {err}");
+        assert!(code == Some(exit) && out.is_empty() && !err.is_empty(), "{arguments:?}: {code:?} {out} {err}");
         assert_eq!(std::fs::read_to_string(&file).expect("it is there"), before, "{arguments:?}");
     }
+    // 78: what the file says.
     std::fs::write(&file, "nonsense\n").expect("a writable folder");
-    let (code, _, err) = run(&file, &["list"], "");
-    assert!(code != Some(0) && err.contains("line 1"), "{err}");
-    assert_ne!(run(&folder.0.join("none"), &["list"], "").0, Some(0));
+    for arguments in [vec!["list"], vec!["add", "bob"], vec!["passwd", "bob"], vec!["remove", "bob"]] {
+        let (code, _, err) = run(&file, &arguments, "two\n");
+        assert!(code == Some(78) && err.contains("line 1"), "{arguments:?}: {code:?} {err}");
+    }
+    assert_eq!(run(&folder.0.join("none"), &["list"], "").0, Some(78));
+}
+
+#[test]
+fn names_that_are_not_there_are_usage_and_a_core_that_is_not_there_is_not_running() {
+    let folder = Folder::new("names");
+    let (settings, secret) = (folder.0.join("core.toml"), folder.0.join("secret"));
+    std::fs::write(&secret, "secret\n").expect("a writable folder");
+    let socket = folder.0.join("core.sock");
+    let text = format!(
+        "node = \"core1\"\ndomains = [\"example.com\"]\ncontrol_socket = {socket:?}\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
+         [[unified_cm]]\naddress = \"cucm1.example.com\"\nuser = \"axl\"\npassword_file = {secret:?}\n"
+    );
+    std::fs::write(&settings, text).expect("a writable folder");
+    let run = |arguments: &[&str], settings: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeway"));
+        let output = command.args(arguments).arg("--config").arg(settings).output().expect("the tool runs");
+        let err = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.stdout.is_empty() && !err.is_empty(), "{arguments:?}: {err}");
+        output.status.code()
+    };
+    let none = folder.0.join("none.toml");
+    for (arguments, exit) in [
+        (&["users", "revoke", "alice"][..], 3),
+        (&["users", "revoke", "a:b"], 2),
+        (&["users", "revoke"], 2),
+        (&["users", "revoke", "alice", "--deployment", "nowhere"], 2),
+        (&["users", "purge", "alice"], 3),
+        (&["users", "purge", "alice", "--deployment", "nowhere"], 2),
+        (&["servers", "list"], 3),
+        (&["servers", "refresh"], 3),
+        (&["servers", "refresh", "CUCM1.example.com"], 3),
+        (&["servers", "refresh", "cucm2.example.com"], 2),
+        (&["servers", "discover", "cucm2.example.com"], 2),
+        (&["servers", "forget"], 2),
+        (&["allow-list", "show"], 3),
+    ] {
+        assert_eq!(run(arguments, &settings), Some(exit), "{arguments:?}");
+        if exit == 3 {
+            assert_eq!(run(arguments, &none), Some(78), "{arguments:?} without settings");
+        }
+    }
 }

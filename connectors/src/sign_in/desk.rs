@@ -6,7 +6,8 @@
 //!                  429      200/401                         503      200/401/503
 //! ```
 //! Away is an authority no server of which answers anything; a user who cannot be checked is no matter of others.
-//! Whatever is refused takes the same steps, whether there is such a user or not.
+//! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
+//! authorities have mostly answered.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,14 +25,14 @@ use edgeway_runtime::http::{HttpFact, Teller};
 use edgeway_sip::digest;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
 use super::health::Health;
 use super::keys::Keys;
-use super::limits::CHECKS_MAX;
+use super::limits::{CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
 use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
@@ -169,7 +170,7 @@ impl Desk {
 
     /// Credentials were supplied.
     pub async fn sign_in(self: &Rc<Self>, claimed: Claimed, credential: Credential, source: Source) -> Outcome {
-        let (now, subject) = (self.now(), claimed.subject.clone());
+        let (begun, now, subject) = (Instant::now(), self.now(), claimed.subject.clone());
         let decision = self.rate.borrow_mut().check(&subject, source, now.moment);
         if let Decision::Refused { retry_after } = decision {
             self.count(count::TOO_MANY);
@@ -198,7 +199,11 @@ impl Desk {
                 self.rate.borrow_mut().succeeded(&subject, source, now);
                 self.count(count::GOOD);
             }
-            Outcome::Refused => self.count(count::REFUSED),
+            Outcome::Refused => {
+                self.count(count::REFUSED);
+                let left = REFUSAL_TAKES.saturating_sub(begun.elapsed());
+                sleep(left + at_random(REFUSAL_TAKES_MORE)).await;
+            }
             Outcome::Unavailable => self.count(count::UNAVAILABLE),
             Outcome::TooMany { .. } => self.count(count::TOO_MANY),
         }
@@ -476,6 +481,15 @@ fn unthinkable(credential: &Credential) -> bool {
         Credential::Password(password) => password.is_empty() || password.len() > PASSWORD_BYTES_MAX,
         Credential::Bearer(_) => false,
     }
+}
+
+/// Anything up to `most`; nothing, where the system gives no randomness.
+fn at_random(most: Duration) -> Duration {
+    let mut random = [0; 2];
+    if aws_lc_rs::rand::fill(&mut random).is_err() {
+        return Duration::ZERO;
+    }
+    most.mul_f64(f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -55,3 +55,10 @@ pub const SWEEP_MIN: Duration = Duration::from_secs(60);
 
 /// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients.
 pub const GOOD_TOKENS_MAX: usize = 32_768;
+
+/// The least a refusal takes, from when the credentials came. Authorities answer sooner if there is no such user, by
+/// microseconds or more; whatever is over by then does not show. A person does not notice it.
+pub const REFUSAL_TAKES: Duration = Duration::from_millis(50);
+
+/// A random time on top of that, at most: for authorities that take longer.
+pub const REFUSAL_TAKES_MORE: Duration = Duration::from_millis(10);

@@ -19,6 +19,7 @@ mod soap;
 mod uds;
 mod world;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -138,6 +139,7 @@ impl UcCluster {
             sso: false,
             application_user: config.application_user.clone(),
             users: config.users.clone(),
+            by_name: HashMap::new(),
             nodes: nodes.clone(),
             expressways: Vec::new(),
             files: std::collections::BTreeMap::new(),
@@ -176,7 +178,10 @@ impl UcCluster {
 
     /// Changes it; holds from the next request on.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.world.state())
+        let mut state = self.world.state();
+        let outcome = change(&mut state);
+        state.index();
+        outcome
     }
 
     /// Breaks a service of a node, or mends it.

@@ -1,6 +1,6 @@
 //! What a simulated cluster is made of, what is wrong with it, and what it was asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -233,6 +233,8 @@ pub struct State {
     pub expressways: Vec<(String, String)>,
     /// Files beyond those it makes by itself: name without a slash, and content.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Where in `users` a name is, in lower case: whether there is such a user must not show in how long the search takes.
+    pub(super) by_name: HashMap<String, usize>,
     pub(super) keys: Vec<SigningKey>,
     pub(super) tokens: VecDeque<Issued>,
 }
@@ -251,7 +253,13 @@ impl State {
     /// A user by name; call managers do not tell cases apart.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<&UcUser> {
-        self.users.iter().find(|user| user.name.eq_ignore_ascii_case(name))
+        self.by_name.get(&name.to_ascii_lowercase()).and_then(|at| self.users.get(*at))
+    }
+
+    /// To be done whenever the users have changed.
+    pub(super) fn index(&mut self) {
+        let names = self.users.iter().enumerate().rev();
+        self.by_name = names.map(|(at, user)| (user.name.to_ascii_lowercase(), at)).collect();
     }
 
     /// Nodes of a kind that the cluster's lists name.
@@ -286,7 +294,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) const fn new(state: State) -> Self {
+    pub(super) fn new(mut state: State) -> Self {
+        state.index();
         Self { state: Mutex::new(state), log: Mutex::new(VecDeque::new()) }
     }
 

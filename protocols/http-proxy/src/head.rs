@@ -164,7 +164,13 @@ pub fn check_request<'a>(
             _ => {}
         }
     }
-    let named = seen.has_host || line.authority.is_some() || line.version == Version::Http10;
+    // RFC 9112 §3.2: with a target in absolute form Host is there, too.
+    let named = seen.has_host
+        || match line.version {
+            Version::Http2 => line.authority.is_some(),
+            Version::Http10 => line.authority.is_none(),
+            Version::Http11 => false,
+        };
     if !named || line.authority.is_some_and(|authority| !is_authority(authority.as_bytes())) {
         return Err(HeadFault::Host);
     }

@@ -49,10 +49,12 @@ impl<'a> ConnectionOptions<'a> {
 }
 
 /// Whether a field of a request goes from the client inwards. Host and Expect do not: the edge has dealt
-/// with both, and every hop writes its own.
+/// with both, and every hop writes its own. Nor does a name with an underscore: gateways behind some servers
+/// (CGI, WSGI) read it as one with a hyphen, so that `X_Forwarded_For` would say what only we may say.
 #[must_use]
 pub fn passes_inward(name: &str, options: &ConnectionOptions<'_>) -> bool {
-    !(is_hop_by_hop(name) || is_ours(name) || matches!(name, "host" | "expect") || options.names(name))
+    let ambiguous = name.contains('_');
+    !(is_hop_by_hop(name) || is_ours(name) || matches!(name, "host" | "expect") || ambiguous || options.names(name))
 }
 
 /// Whether a field of a response goes from inside to the client. `Alt-Svc` does not: it would send the client
@@ -192,6 +194,12 @@ mod tests {
             "x-auth",
             "host",
             "expect",
+            "transfer_encoding",
+            "content_length",
+            "x_forwarded_for",
+            "client_ip",
+            "x_cisco_device",
+            "_",
             "transfer-encoding",
             "te",
             "trailer",

@@ -239,7 +239,22 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, StreamFault> {
         "HTTP/1.0" => Version::Http10,
         _ => return Err(StreamFault::Form),
     };
-    Ok(RequestLine { method, target, authority: None, version })
+    let (authority, target) = origin_form(target)?;
+    Ok(RequestLine { method, target, authority, version })
+}
+
+/// The authority and the path of a target in absolute form, which every server must take (RFC 9112 §3.2.2); others as they
+/// are. Over TLS no scheme but `https` is meant. The authority is checked with the fields: it is that of Host.
+fn origin_form(target: &str) -> Result<(Option<&str>, &str), StreamFault> {
+    const SCHEME: &str = "https://";
+    match target.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+            let path = rest.find('/').ok_or(HeadFault::Target)?;
+            let (authority, path) = rest.split_at_checked(path).ok_or(HeadFault::Target)?;
+            Ok((Some(authority), path))
+        }
+        Some(_) | None => Ok((None, target)),
+    }
 }
 
 /// Name and value of a field line with its CR, without the white space around the value.
@@ -293,6 +308,10 @@ mod tests {
                 "POST /x HTTP/1.1\r\nHost: e\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\nX-Sum: 1\r\n\r\n{GET}"
             ),
             "GET /x HTTP/1.0\r\n\r\n".to_owned(),
+            "GET https://e/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            format!(
+                "POST HTTPS://E1.example:8443/x?a=/ HTTP/1.1\r\nHost: e1.example:8443\r\nContent-Length: 2\r\n\r\nab{GET}"
+            ),
         ];
         for text in good {
             for piece in 1..=text.len() {
@@ -339,6 +358,20 @@ mod tests {
             "GET /x HTTP/2.0\r\nHost: e\r\n\r\n".to_owned(),
             "GET /x HTTP/1.2\r\nHost: e\r\n\r\n".to_owned(),
             "GET http://e/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://f/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://e:443/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://e/x HTTP/1.1\r\nHost: e:443\r\n\r\n".to_owned(),
+            "GET https://u@e/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://u@e/x HTTP/1.1\r\nHost: u@e\r\n\r\n".to_owned(),
+            "GET https://e?/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://e#/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://e\\/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https://e HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET https:///x HTTP/1.1\r\nHost: \r\n\r\n".to_owned(),
+            "GET https://e/x HTTP/1.1\r\n\r\n".to_owned(),
+            "GET https://e/x HTTP/1.0\r\n\r\n".to_owned(),
+            "GET https:/e/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
+            "GET e/x HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
             "GET * HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
             "CONNECT e:443 HTTP/1.1\r\nHost: e\r\n\r\n".to_owned(),
             "GET /x HTTP/1.1\r\nHost : e\r\n\r\n".to_owned(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgeway_model::NodeId;
 use edgeway_model::sign_in::SignInFact;
@@ -29,6 +30,8 @@ pub struct FrontConfig {
     pub tls: Arc<ServerConfig>,
     /// TLS handshakes one address may have in progress.
     pub handshakes_per_address_max: usize,
+    /// How long a client may take nothing of an answer that is there: [`STALLED_MAX`](super::limits::STALLED_MAX).
+    pub stalled_max: Duration,
 }
 
 /// Why an HTTP thread did not start.

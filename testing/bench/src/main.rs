@@ -7,6 +7,7 @@
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
 //! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench refresh` refreshes servers under load.
+//! `edgeway-bench timing` measures whether refused sign-ins tell who is known.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
@@ -21,6 +22,7 @@ mod refresh;
 mod report;
 mod sip;
 mod soak;
+mod timing;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +53,8 @@ enum Bench {
     Hostile(hostile::HostileArguments),
     /// Servers are refreshed while people sign in and talk: nobody may notice
     Refresh(refresh::RefreshArguments),
+    /// Wrong passwords of users there are and users there are not: nobody may tell them apart by the answer or its time
+    Timing(timing::TimingArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -114,7 +118,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     match arguments.bench {
-        Bench::Parts | Bench::Refresh(_) => {}
+        Bench::Parts | Bench::Refresh(_) | Bench::Timing(_) => {}
         Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
         Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
             requirement::check(requirement::BENCH)?;
@@ -128,6 +132,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Hostile(arguments) => hostile::run(arguments),
         Bench::Refresh(arguments) => refresh::run(arguments),
+        Bench::Timing(arguments) => timing::run(arguments),
         Bench::Parts => parts::run(),
     }
 }

@@ -1,5 +1,6 @@
 //! Sign-in through a real edge and a real core: by hand with curl and openssl, and at its limits.
 
+mod certificates;
 mod interval;
 mod rates;
 mod system;

@@ -93,7 +93,12 @@ pub(crate) struct System {
     /// An edge that no core dials.
     pub(crate) alone: SocketAddr,
     pub(crate) ca_file: PathBuf,
-    ca_pem: String,
+    pub(crate) ca_pem: String,
+    /// Who issued the certificates of the edge.
+    pub(crate) edge_ca: LabCa,
+    /// The certificates shown to clients, and their files.
+    pub(crate) certificates: Arc<CertificateStore>,
+    pub(crate) certificate_files: Vec<CertificateFiles>,
     dns: LabDns,
     _folder: Folder,
 }
@@ -117,7 +122,7 @@ impl System {
 
         let edge_ca = LabCa::new("Edge CA").expect("a CA");
         let ca_file = folder.write("edge-ca.pem", edge_ca.pem());
-        let certificates: Vec<CertificateFiles> = [EDGE_HOST, EDGE_OTHER_HOST]
+        let certificate_files: Vec<CertificateFiles> = [EDGE_HOST, EDGE_OTHER_HOST]
             .iter()
             .map(|host| {
                 let pems = edge_ca.issue(&[host], &[]).expect("a certificate");
@@ -128,8 +133,10 @@ impl System {
             })
             .collect();
         let authority = Authority::ephemeral().expect("a CA");
-        let (edge, https, record) = start_edge("edge1", &folder.0, &authority, &certificates);
-        let (lonely, alone, _) = start_edge("edge2", &folder.0, &authority, &certificates);
+        let store = CertificateStore::load(&certificate_files);
+        let certificates = Arc::new(store.unwrap_or_else(|faults| panic!("certificates: {faults:?}")));
+        let (edge, https, record) = start_edge("edge1", &folder.0, &authority, Arc::clone(&certificates));
+        let (lonely, alone, _) = start_edge("edge2", &folder.0, &authority, Arc::clone(&certificates));
         dns.set_addresses(EDGE_HOST, &[https.ip()]);
         let record_of_edge =
             DnsRecord::Service { priority: 1, weight: 1, port: https.port(), target: EDGE_HOST.to_owned() };
@@ -143,6 +150,9 @@ impl System {
             alone,
             ca_file,
             ca_pem: edge_ca.pem().to_owned(),
+            edge_ca,
+            certificates,
+            certificate_files,
             dns,
             _folder: folder,
         };
@@ -244,7 +254,7 @@ fn start_edge(
     name: &str,
     folder: &Path,
     authority: &Authority,
-    certificates: &[CertificateFiles],
+    certificates: Arc<CertificateStore>,
 ) -> (Node, SocketAddr, EdgeRecord) {
     let (https, sip, link, at) = (port(), port(), port(), folder.display());
     let text = format!(
@@ -256,8 +266,7 @@ fn start_edge(
     let node = NodeId::new(name).expect("a name");
     let identity = authority.issue(&node, Role::Edge).expect("an identity");
     let record = EdgeRecord { node, role: Role::Edge, address: link.to_string(), key_hash: identity.key().key_hash() };
-    let store = CertificateStore::load(certificates).unwrap_or_else(|faults| panic!("certificates: {faults:?}"));
-    let keys = EdgeKeys::Memory { identity: Box::new(identity), certificates: Arc::new(store) };
+    let keys = EdgeKeys::Memory { identity: Box::new(identity), certificates };
     let edge = launch(move |hooks, stopped| {
         let node = EdgeNode::new((&settings).into(), Random::from_seed(service::seed()?));
         service::run_edge(&settings, node, keys, hooks, stopped)

@@ -28,7 +28,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edgeway_http_proxy::limits::HEADER_FIELDS_MAX;
 use edgeway_model::NodeId;
@@ -80,6 +80,7 @@ pub(super) struct Front {
     stopping: Cell<bool>,
     stop: Notify,
     accepting: HandshakeCounters,
+    stalled_max: Duration,
     /// Numbers requests; begins somewhere else with each start.
     request: Cell<u64>,
 }
@@ -113,6 +114,7 @@ impl Front {
             stopping: Cell::new(false),
             stop: Notify::new(),
             accepting: HandshakeCounters::default(),
+            stalled_max: config.stalled_max,
             request: Cell::new(u64::from_ne_bytes(first)),
         });
         let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -204,7 +206,7 @@ impl Front {
         self.count("https_connection");
         let number = self.next.get();
         self.next.set(number + 1);
-        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let vitals = Rc::new(Vitals::new(Instant::now(), self.stalled_max));
         self.alive.borrow_mut().insert(number, Rc::clone(&vitals));
         let named = HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let client = Rc::new(Client {

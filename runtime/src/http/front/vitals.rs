@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-use super::super::limits::{
-    HEAD_WITHIN, IDLE_MAX, LINGER_BYTES_MAX, LINGER_MAX, READ_BYTES_PER_SECOND_MIN, STALLED_MAX,
-};
+use super::super::limits::{HEAD_WITHIN, IDLE_MAX, LINGER_BYTES_MAX, LINGER_MAX, READ_BYTES_PER_SECOND_MIN};
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
 pub(super) struct Vitals {
     opened: Instant,
+    /// How long the client may take nothing.
+    stalled_max: Duration,
     /// Since when a request's head is incomplete.
     head_since: Cell<Option<Instant>>,
     /// Requests being answered.
@@ -75,9 +75,10 @@ impl Drop for Moving {
 }
 
 impl Vitals {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, stalled_max: Duration) -> Self {
         Self {
             opened: now,
+            stalled_max,
             head_since: Cell::new(None),
             answering: Cell::new(0),
             idle_since: Cell::new(now),
@@ -151,12 +152,12 @@ impl Vitals {
             }
         }
         if let Some(blocked) = self.blocked.get() {
-            let allowed = STALLED_MAX + Duration::from_secs(self.taken.get() / READ_BYTES_PER_SECOND_MIN);
-            if since(blocked) >= STALLED_MAX || self.waited.get() + since(blocked) >= allowed {
+            let allowed = self.stalled_max + Duration::from_secs(self.taken.get() / READ_BYTES_PER_SECOND_MIN);
+            if since(blocked) >= self.stalled_max || self.waited.get() + since(blocked) >= allowed {
                 return Some("https_cut_slow_read");
             }
         }
-        let stalled = self.moving.borrow().iter().any(|moved| since(moved.get()) >= STALLED_MAX * 2);
+        let stalled = self.moving.borrow().iter().any(|moved| since(moved.get()) >= self.stalled_max * 2);
         stalled.then_some("https_cut_stalled")
     }
 
@@ -294,6 +295,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::limits::STALLED_MAX;
     use super::*;
 
     fn after(vitals: &Vitals, seconds: u64) -> Option<&'static str> {
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_client_that_says_nothing_or_half_a_head_is_cut() {
-        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
         assert_eq!((after(&vitals, 9), after(&vitals, 10)), (None, Some("https_cut_silent")));
         drop(vitals.answering());
         assert_eq!((after(&vitals, 59), after(&vitals, 61)), (None, Some("https_cut_idle")));
@@ -314,14 +316,14 @@ mod tests {
 
     #[test]
     fn an_answer_that_takes_its_time_is_waited_for() {
-        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
         let _answering = vitals.answering();
         assert_eq!(after(&vitals, 3_600), None);
     }
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_a_little_a_little_later() {
-        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
         let _answering = vitals.answering();
         vitals.wrote(&Poll::Pending);
         assert_eq!((after(&vitals, 29), after(&vitals, 31)), (None, Some("https_cut_slow_read")));
@@ -335,7 +337,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_move_is_noticed_among_others() {
-        let vitals = Rc::new(Vitals::new(Instant::now()));
+        let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
         let (_answering, still) = (vitals.answering(), vitals.moving());
         let moving = vitals.moving();
         assert_eq!(after(&vitals, 50), None);

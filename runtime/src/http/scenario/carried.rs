@@ -32,6 +32,23 @@ fn a_request_reaches_the_inside_and_the_answer_comes_back() {
 }
 
 #[test]
+fn a_target_in_absolute_form_is_carried_as_a_path_and_must_name_the_host() {
+    run(async {
+        let rig = Rig::start(&["core1"]).await;
+        let cookie = format!("Cookie: X-Auth={}\r\nTransfer_Encoding: chunked\r\n", rig.token("alice", 60));
+        let answer = rig.get(&format!("https://edge.example.com{LONG}/x?a=b"), &cookie).await;
+        assert_eq!(answer.status, 200);
+        let asked = rig.last();
+        assert_eq!(asked.path, format!("{LONG}/x?a=b"));
+        assert!(!asked.headers.contains_key("host") && !asked.headers.contains_key("transfer_encoding"));
+        for target in ["https://cucm1.example.com", "http://edge.example.com", "https://u@edge.example.com"] {
+            assert_eq!(rig.get(&format!("{target}{LONG}/x"), &cookie).await.status, 400, "{target}");
+        }
+        assert_eq!(rig.seen(), 1);
+    });
+}
+
+#[test]
 fn without_credentials_nothing_goes_inside() {
     run(async {
         let rig = Rig::start(&["core1"]).await;

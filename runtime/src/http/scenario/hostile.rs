@@ -216,7 +216,7 @@ fn payloads(cookie: &str) -> Vec<Vec<u8>> {
         ),
         format!("GET {LONG}/x HTTP/1.1\r\nHost: e\r\nUpgrade: websocket\r\n{cookie}\r\n{inner}\r\n\r\n"),
         format!("CONNECT e:443 HTTP/1.1\r\nHost: e\r\n{cookie}\r\n{inner}\r\n\r\n"),
-        format!("GET https://e{LONG}/x HTTP/1.1\r\nHost: e\r\n{cookie}\r\n{inner}\r\n\r\n"),
+        format!("GET https://f{LONG}/x HTTP/1.1\r\nHost: e\r\n{cookie}\r\n{inner}\r\n\r\n"),
         format!("OPTIONS * HTTP/1.1\r\nHost: e\r\n{cookie}\r\n{inner}\r\n\r\n"),
         format!(
             "POST {LONG}/echo HTTP/1.0\r\nHost: e\r\n{cookie}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}\r\n\r\n"
@@ -383,7 +383,7 @@ fn slow_clients_are_cut_and_others_are_served_meanwhile() {
 }
 
 /// A frame of HTTP/2 (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -392,9 +392,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A header block without Huffman or indexing: what a request needs, and a cookie.
-fn block(cookie: &str) -> Vec<u8> {
+pub(super) fn block(last: &str, cookie: &str) -> Vec<u8> {
     let mut block = Vec::new();
-    let path = format!("{LONG}/x");
+    let path = format!("{LONG}/{last}");
     let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "e"), (":path", &path), ("cookie", cookie)];
     for (name, value) in fields {
         block.push(0);
@@ -425,7 +425,7 @@ fn floods_over_http2_end_the_connection_and_nobody_elses() {
         let cookie = format!("X-Auth={}", rig.token("alice", 600));
         let (mut requests, connection) = h2::client::handshake(rig.connect(b"h2").await).await.unwrap();
         spawn_local(connection);
-        let request = block(&cookie);
+        let request = block("x", &cookie);
         let open = |stream: u32| frame(1, 0x4, stream, &request);
         let floods: [(&str, Vec<u8>); 6] = [
             ("PING", frame(6, 0, 0, &[0; 8]).repeat(5_000)),

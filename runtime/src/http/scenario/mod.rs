@@ -3,3 +3,4 @@
 mod carried;
 mod hostile;
 mod rig;
+mod slow_read;

@@ -19,12 +19,13 @@ use hyper::body::Frame;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::super::limits::STALLED_MAX;
 use super::super::{Body, BodyFault, Counts, FrontConfig, HttpFact, HttpHandle, Inside, LocalFuture, Part, Teller};
 use crate::clock::unix_ms;
 use crate::link::{BulkHello, Door, LinkHost, Listener, listen};
@@ -37,6 +38,10 @@ use crate::tls::{CertificateStore, server_config};
 pub(super) const LONG: &str = "/ZXhhbXBsZS5jb20vaHR0cHMvY3VjbTEuZXhhbXBsZS5jb20vODQ0Mw";
 /// That of `example.com`.
 pub(super) const SMALL: &str = "/ZXhhbXBsZS5jb20";
+
+/// Of `big`: more than sockets hold.
+pub(super) const BIG_BYTES: usize = 640 * PIECE_BYTES;
+const PIECE_BYTES: usize = 16 * 1024;
 
 pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -105,7 +110,7 @@ impl Inside for Fake {
                     *response.body_mut() = Body::new(Full::new(bytes).map_err(no_fault));
                 }
                 "big" => {
-                    *response.body_mut() = Body::new(Pieces(640));
+                    *response.body_mut() = Body::new(Pieces(BIG_BYTES / PIECE_BYTES));
                 }
                 "never" => std::future::pending().await,
                 "nobody" => {
@@ -145,7 +150,7 @@ fn no_fault(never: std::convert::Infallible) -> BodyFault {
     match never {}
 }
 
-/// So many pieces of 16 KiB.
+/// So many pieces.
 struct Pieces(usize);
 
 impl hyper::body::Body for Pieces {
@@ -158,7 +163,7 @@ impl hyper::body::Body for Pieces {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
         self.0 = left;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 16 * 1024])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; PIECE_BYTES])))))
     }
 }
 
@@ -240,6 +245,11 @@ pub(super) struct Rig {
 impl Rig {
     /// An edge that clients can reach, and cores that have reached it.
     pub(super) async fn start(cores: &[&str]) -> Self {
+        Self::start_with(cores, STALLED_MAX).await
+    }
+
+    /// The same, and clients that take nothing are cut after `stalled_max`.
+    pub(super) async fn start_with(cores: &[&str], stalled_max: Duration) -> Self {
         let authority = Authority::ephemeral().unwrap();
         let made = authority.issue_server(&["edge.example.com"]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -251,7 +261,12 @@ impl Rig {
         let https = listener.local_addr().unwrap();
         let counts = Arc::<Counts>::default();
         let (teller, _facts) = Teller::counting(Arc::clone(&counts));
-        let config = FrontConfig { listeners: vec![listener], tls: Arc::new(tls), handshakes_per_address_max: 1_000 };
+        let config = FrontConfig {
+            listeners: vec![listener],
+            tls: Arc::new(tls),
+            handshakes_per_address_max: 1_000,
+            stalled_max,
+        };
         let edge = HttpHandle::start(Part::Front(config), teller).unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -336,7 +351,10 @@ impl Rig {
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
-        let tcp = TcpStream::connect(self.https).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Small, so that what is not read is soon not sent.
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        let tcp = socket.connect(self.https).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from("edge.example.com").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()

@@ -147,7 +147,7 @@ impl Crowd {
 }
 
 /// TLS 1.3 with one suite, full handshakes: equal terms for both sides.
-fn connector(authority: &Path, protocol: &[u8]) -> Result<TlsConnector> {
+pub(crate) fn connector(authority: &Path, protocol: &[u8]) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).context("read the CA certificate")?)?;
     let mut provider = default_provider();
@@ -161,7 +161,8 @@ fn connector(authority: &Path, protocol: &[u8]) -> Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn connect(edge: SocketAddr, tls: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+/// A connection with its handshake done.
+pub(crate) async fn connect(edge: SocketAddr, tls: &TlsConnector) -> Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(edge).await?;
     stream.set_nodelay(true)?;
     Ok(tls.connect(ServerName::try_from(EDGE_NAME)?, stream).await?)
