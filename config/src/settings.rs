@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use edgeway_model::NodeId;
 use edgeway_model::world::Transport;
+use edgeway_model::zones::{Challenge, DeploymentZones, Zone};
 
 use crate::sign_in::{DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, SignInSettings, UcSettings};
 
@@ -69,6 +70,29 @@ pub struct CoreSettings {
     pub uc: UcSettings,
     /// The HTTP proxy.
     pub http: HttpProxySettings,
+}
+
+impl CoreSettings {
+    /// The deployments with the registrars an operator wrote down, before anything is discovered, and who asks
+    /// their users to prove themselves: this core does where there is a Unified CM, which takes its word; any
+    /// other registrar does it itself.
+    #[must_use]
+    pub fn deployment_zones(&self) -> Vec<DeploymentZones> {
+        let of = |deployment: &DeploymentSettings| {
+            let trusts_us = self.uc.unified_cm.iter().any(|server| server.deployment == deployment.name);
+            let challenge = match deployment.domains.first().filter(|_| trusts_us) {
+                Some(domain) => Challenge::Core { realm: domain.clone() },
+                None => Challenge::Registrar,
+            };
+            DeploymentZones {
+                deployment: deployment.name.clone(),
+                domains: deployment.domains.clone(),
+                zones: deployment.registrars.iter().map(Registrar::zone).collect(),
+                challenge,
+            }
+        };
+        self.deployments.iter().map(of).collect()
+    }
 }
 
 /// What is logged, and how.
@@ -265,6 +289,20 @@ impl Registrar {
     pub fn at(address: SocketAddr, transport: Transport) -> Self {
         let (host, port) = (address.ip().to_string(), Some(address.port()));
         Self { host, port, transport: Some(transport), secure: false, priority: 0, weight: 1 }
+    }
+
+    /// As a zone; its name is what the operator wrote.
+    fn zone(&self) -> Zone {
+        Zone {
+            name: self.to_string(),
+            host: self.host.clone(),
+            port: self.port,
+            transport: self.transport,
+            secure: self.secure,
+            priority: self.priority,
+            weight: self.weight,
+            names: Vec::new(),
+        }
     }
 
     /// Whether both lead to the same place.

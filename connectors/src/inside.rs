@@ -27,7 +27,7 @@ use tokio::task::spawn_local;
 
 use crate::allowed::InForce;
 use crate::authorities::{Authorities, Needs};
-use crate::discovery::{self, Discovery};
+use crate::discovery::Discovery;
 use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target, Trust};
 use crate::sign_in::answers;
 use crate::sign_in::counters as count;
@@ -83,7 +83,7 @@ impl CoreInside {
         let keys = Keys::new(&secret(settings)?)?;
         let clock = Clock::start();
         let clocks = Rc::new(move || Now { moment: clock.now(), unix_ms: unix_ms() });
-        let zones = discovery::deployments(settings);
+        let zones = settings.deployment_zones();
         let places = zones.iter().filter_map(|one| place(one, &authorities));
         let desk = Rc::new(Desk::new(&settings.sign_in, places, keys, clocks, teller.clone()));
         let kept = Kept::new(Path::new(&settings.state_dir));

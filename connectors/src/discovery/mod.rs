@@ -48,7 +48,7 @@ use self::https::Https;
 use self::limits::LOOK_EVERY_MIN;
 pub use self::server::Connect;
 use self::server::Server;
-pub use self::settings::{deployments, own_name};
+pub use self::settings::own_name;
 use self::web::Web;
 
 /// A certificate of a server is not checked, because the operator says so.
@@ -112,7 +112,7 @@ impl Discovery {
         let discovery = Rc::new(Self {
             current: Current::default(),
             servers: kinds.into_iter().flat_map(of).collect(),
-            deployments: deployments(settings),
+            deployments: settings.deployment_zones(),
             own_name: own_name(settings),
             look_every: uc.look_every.map(|every| every.max(LOOK_EVERY_MIN)),
             file: PathBuf::from(&settings.state_dir).join("servers.json"),

@@ -739,7 +739,7 @@ fn a_server_whose_certificate_is_not_checked_is_an_alarm_that_stays() {
 #[test]
 fn who_challenges_follows_from_the_settings() {
     let scratch = Scratch::new();
-    let challenge = |publishers: &[&str]| deployments(&settings(&scratch.0, publishers))[0].challenge.clone();
+    let challenge = |publishers: &[&str]| settings(&scratch.0, publishers).deployment_zones()[0].challenge.clone();
     assert_eq!(challenge(&[]), Challenge::Registrar);
     assert_eq!(challenge(&[A]), Challenge::Core { realm: "example.com".into() });
     let named = |host: &str| {

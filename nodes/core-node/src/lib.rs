@@ -112,7 +112,7 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             tls_port: settings.sip.tls.listen.first().map_or(5_061, SocketAddr::port),
             datagrams: settings.sip.listen.clone(),
             path_headers: settings.sip.path_headers,
-            zones: zones::configured(settings),
+            zones: Zones { revision: 0, deployments: settings.deployment_zones() },
             options_every: settings.sip.options_interval,
             answer_within: settings.sip.request_timeout,
             media_address: settings.media.address,

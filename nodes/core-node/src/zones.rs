@@ -4,45 +4,13 @@
 //! it; before that, a request belongs to the one whose domain or node it names. Nothing it asks for leads
 //! to registrars of another.
 
-use edgeway_config::{AuthoritySettings, CoreSettings};
 use edgeway_model::FlowId;
 use edgeway_model::sign_in::Deployment;
-use edgeway_model::zones::{Challenge, DeploymentZones, Zone, Zones};
 use edgeway_policy::deployments::Served;
 use edgeway_sip::Message;
 use edgeway_sip::uri::Uri;
 
 use crate::CoreNode;
-
-/// The zones the settings make by themselves: an operator's registrars. Discovery adds to them.
-pub(crate) fn configured(settings: &CoreSettings) -> Zones {
-    let deployments = settings.deployments.iter().map(|one| DeploymentZones {
-        deployment: one.name.clone(),
-        domains: one.domains.clone(),
-        zones: one.registrars.iter().map(zone).collect(),
-        challenge: match one.authority {
-            AuthoritySettings::UnifiedCm => Challenge::Core { realm: one.domains.first().cloned().unwrap_or_default() },
-            AuthoritySettings::None | AuthoritySettings::Ldap(_) | AuthoritySettings::Users { .. } => {
-                Challenge::Registrar
-            }
-        },
-    });
-    Zones { revision: 0, deployments: deployments.collect() }
-}
-
-/// One registrar of the settings as a zone; its name is what the operator wrote.
-fn zone(registrar: &edgeway_config::Registrar) -> Zone {
-    Zone {
-        name: registrar.to_string(),
-        host: registrar.host.clone(),
-        port: registrar.port,
-        transport: registrar.transport,
-        secure: registrar.secure,
-        priority: registrar.priority,
-        weight: registrar.weight,
-        names: Vec::new(),
-    }
-}
 
 impl CoreNode {
     /// All domains, of all deployments.
