@@ -28,16 +28,18 @@ use tokio::task::spawn_local;
 use crate::allowed::InForce;
 use crate::authorities::{Authorities, Needs};
 use crate::discovery::Discovery;
+use crate::proxy::limits::RETRY_AFTER_BUSY;
 use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target, Trust};
 use crate::sign_in::answers;
 use crate::sign_in::counters as count;
 use crate::sign_in::desk::{Desk, Now, Place};
 use crate::sign_in::kept::Kept;
 use crate::sign_in::keys::Keys;
-use crate::sign_in::limits::SWEEP_MIN;
+use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
 use crate::sign_in::services::{Services, srv_by};
 use crate::sign_in::small::{Small, signed};
 use crate::sign_in::who::Shown;
+use crate::under_way::UnderWay;
 
 /// The inside of a core.
 pub struct CoreInside {
@@ -46,7 +48,10 @@ pub struct CoreInside {
     allowed: InForce,
     /// `None` where nobody can sign in: then nothing is carried anywhere.
     proxy: Option<Proxy>,
-    client: Option<HttpClient>,
+    /// What carries requests, and what asks authorities: each has connections of its own, so that no request of a user's
+    /// stands in the way of anybody's sign-in.
+    clients: Vec<HttpClient>,
+    under_way: UnderWay,
     trusts: Trusts,
     discovery: Rc<Discovery>,
     kept: Kept,
@@ -70,12 +75,13 @@ impl CoreInside {
         let lab = on_this_machine(settings);
         let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
         let trusts = Trusts::load(settings)?;
-        let client = trusts.default.clone().map(|trust| HttpClient::new(resolver.clone(), trust, lab));
+        let client = || trusts.default.clone().map(|trust| HttpClient::new(resolver.clone(), trust, lab));
+        let (client, asking) = (client(), client());
         let asked_again = Rc::clone(&discovery);
         let needs = Needs {
             servers: discovery.current(),
             fetch_keys: Rc::new(move |deployment| Box::pin(Rc::clone(&asked_again).fetch_keys(deployment))),
-            http: client.clone(),
+            http: asking.clone(),
             resolver: resolver.clone(),
             teller: teller.clone(),
         };
@@ -94,8 +100,9 @@ impl CoreInside {
         let inside = Rc::new(Self {
             small: Small::new(Rc::clone(&desk), services, &settings.deployments),
             allowed: InForce::new(settings, discovery.current())?,
-            proxy: client.clone().map(|client| Proxy::new(client, settings.node.clone())),
-            client,
+            clients: client.iter().chain(&asking).cloned().collect(),
+            under_way: UnderWay::default(),
+            proxy: client.map(|client| Proxy::new(client, settings.node.clone())),
             trusts,
             kept,
             deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
@@ -112,13 +119,19 @@ impl CoreInside {
                 inside.desk.sweep();
             }
         });
+        let quiet = Rc::downgrade(&inside);
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(QUIET_LOOK_EVERY).await;
+                let Some(inside) = quiet.upgrade() else { return };
+                inside.desk.quiet();
+            }
+        });
         Ok(inside)
     }
 
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
-        if let Some(client) = &self.client {
-            self.trusts.follow(&self.discovery, client);
-        }
+        self.trusts.follow(&self.discovery, &self.clients);
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         match Lane::parse(path) {
@@ -165,8 +178,13 @@ impl CoreInside {
             }
         };
         let Some(proxy) = &self.proxy else { return answers::forbidden() };
+        let Some(entered) = self.under_way.enter(&subject) else {
+            self.count(count::USER_BUSY);
+            return answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
+        };
         let facts = ClientFacts { edge, address: shown.address, request: request_id(&head.headers) };
-        proxy.forward(&onward, Request::from_parts(head, body), &facts).await
+        let response = proxy.forward(&onward, Request::from_parts(head, body), &facts).await;
+        response.map(|body| entered.until_the_end_of(body))
     }
 
     /// Whose request it is: of the holder of a good token, or of who signs in with it.
@@ -337,7 +355,7 @@ impl Trusts {
     }
 
     /// Nodes of a cluster are trusted as its publisher is.
-    fn follow(&self, discovery: &Discovery, client: &HttpClient) {
+    fn follow(&self, discovery: &Discovery, clients: &[HttpClient]) {
         let snapshot = discovery.current().snapshot();
         if self.followed.replace(Some(snapshot.revision)) == Some(snapshot.revision) {
             return;
@@ -348,7 +366,9 @@ impl Trusts {
             let names = cluster.nodes.iter().map(|node| &node.name).chain(&cluster.tftp);
             trusts.extend(names.map(|name| (name.clone(), trust.clone())));
         }
-        client.set_trusts(trusts);
+        for client in clients {
+            client.set_trusts(trusts.clone());
+        }
     }
 }
 

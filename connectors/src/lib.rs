@@ -13,6 +13,7 @@
 //! | `oauth/` | access tokens of call managers |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
+//! | `under_way.rs` | how much one user has under way |
 //! | `unified_cm/` | AXL and UDS |
 //! | `unity/` | what Unity Connection says of itself |
 //! | `users_file/` | users of sites without a call manager or directory |
@@ -30,6 +31,7 @@ pub mod ldap;
 pub mod oauth;
 pub mod proxy;
 pub mod sign_in;
+mod under_way;
 pub mod unified_cm;
 pub mod unity;
 pub mod users_file;

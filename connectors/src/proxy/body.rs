@@ -11,6 +11,7 @@ use edgeway_runtime::http::BodyFault;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::pace::Pace;
 use super::pool::Lease;
 
 /// What holds for one body.
@@ -29,6 +30,7 @@ pub(super) struct Bounded<B> {
     inner: B,
     left: u64,
     bounds: BodyBounds,
+    pace: Pace,
     /// Set while we wait.
     timer: Option<Pin<Box<Sleep>>>,
     lease: Option<Lease>,
@@ -54,6 +56,7 @@ impl<B: Body<Data = Bytes> + Unpin> Bounded<B> {
             inner,
             left: bounds.bytes_max,
             bounds,
+            pace: Pace::start(),
             timer: None,
             lease: None,
             progress: Some(progress),
@@ -67,6 +70,7 @@ impl<B: Body<Data = Bytes> + Unpin> Bounded<B> {
             inner,
             left: bounds.bytes_max,
             bounds,
+            pace: Pace::start(),
             timer: None,
             lease: Some(lease),
             progress: None,
@@ -127,6 +131,9 @@ where
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(left) = this.left.checked_sub(bytes) else { return this.fail(TOO_LARGE) };
                 this.left = left;
+                if !this.pace.may_go_on(bytes, Instant::now(), &this.bounds) {
+                    return this.fail("it took too long");
+                }
                 if let Some(progress) = &this.progress {
                     progress.0.fetch_add(1, Ordering::Relaxed);
                 }

@@ -5,6 +5,7 @@
 //! | `client.rs` | one request to one server: names, TLS, deadlines, faults |
 //! | `forward.rs` | carries an allowed request and its answer |
 //! | `dial.rs` | a connection: the name's addresses, TCP, TLS |
+//! | `pace.rs` | how fast a body goes on |
 //! | `pool.rs` | servers and the connections that are kept |
 //! | `breaker.rs` | leaves a server in peace that does not answer |
 //! | `trust.rs` | whom we trust at a server, what we show |
@@ -18,6 +19,7 @@ mod client;
 mod dial;
 mod forward;
 pub mod limits;
+mod pace;
 mod pool;
 mod trust;
 
