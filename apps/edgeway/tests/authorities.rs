@@ -259,7 +259,9 @@ async fn a_user_of_the_other_cluster_is_found_there_and_a_dead_cluster_hides_nob
     assert!(is_refused(&first.check("dave", "secret").await));
     second.cluster.power(&format!("cucm2.{DOMAIN}"), false).expect("off");
     let verdict = first.check("dave", "secret").await;
-    let Verdict::Unavailable { reached: Reached::Somebody, .. } = verdict else { panic!("dave may live there: {verdict:?}") };
+    let Verdict::Unavailable { reached: Reached::Somebody, .. } = verdict else {
+        panic!("dave may live there: {verdict:?}")
+    };
     // One that takes connections and is silent costs the users of the other a moment.
     second.cluster.power(&format!("cucm2.{DOMAIN}"), true).expect("on");
     second.cluster.fault(&format!("cucm2.{DOMAIN}"), Service::Uds, Some(Fault::Slow(Duration::from_secs(60))));

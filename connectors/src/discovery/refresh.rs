@@ -169,7 +169,8 @@ impl Discovery {
     pub async fn fetch_keys(self: Rc<Self>, deployment: Deployment) -> bool {
         let mut all = true;
         let mut asking = Vec::new();
-        let ours = |server: &&Rc<Server>| server.settings.deployment == deployment && server.product == Product::UnifiedCm;
+        let ours =
+            |server: &&Rc<Server>| server.settings.deployment == deployment && server.product == Product::UnifiedCm;
         for server in self.servers.iter().filter(ours) {
             let known = self.current.snapshot();
             let Some(cluster) = known.cluster(server.product, server.name()) else {

@@ -20,7 +20,9 @@ use tokio::time::Instant;
 
 use self::token::{Expected, Said, Token};
 use crate::authorities::FetchKeys;
-use crate::authorities::limits::{CHECK_WITHIN, TOKEN_KEYS_AGAIN_AFTER, TOKEN_KEYS_FAILED_FOR, TOKEN_KEYS_TRIED_MAX, TOKEN_KEYS_WITHIN};
+use crate::authorities::limits::{
+    CHECK_WITHIN, TOKEN_KEYS_AGAIN_AFTER, TOKEN_KEYS_FAILED_FOR, TOKEN_KEYS_TRIED_MAX, TOKEN_KEYS_WITHIN,
+};
 use crate::discovery::Current;
 use crate::sign_in::authority::{Authority, Credential, Reached, Verdict};
 

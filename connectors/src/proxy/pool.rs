@@ -108,7 +108,6 @@ impl Pool {
         None
     }
 
-
     fn keep(&self, target: &Target, connection: Connection) {
         let now = Instant::now();
         if connection.sender.is_closed() || now >= connection.born + CONNECTION_AGE_MAX {

@@ -11,9 +11,9 @@
 
 use std::cell::{Cell, RefCell};
 
+use edgeway_model::Moment;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::sign_in::Deployment;
-use edgeway_model::Moment;
 use edgeway_runtime::http::{HttpFact, Teller};
 
 use super::authority::{Credential, Reached};
@@ -87,14 +87,7 @@ impl Health {
     }
 
     /// It has not said.
-    pub(super) fn unanswered(
-        &self,
-        credential: &Credential,
-        reached: Reached,
-        why: &str,
-        now: Now,
-        teller: &Teller,
-    ) {
+    pub(super) fn unanswered(&self, credential: &Credential, reached: Reached, why: &str, now: Now, teller: &Teller) {
         let kind = self.kind(credential);
         let change = kind.away.borrow_mut().unanswered(reached, now.moment);
         match change {

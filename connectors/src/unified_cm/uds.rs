@@ -28,7 +28,8 @@ use zeroize::Zeroizing;
 
 use super::uds_xml::{self, ClusterUser, UdsXmlFault};
 use crate::authorities::limits::{
-    CHECK_WITHIN, PASSWORD_BYTES_MAX, UDS_ANSWER_BYTES_MAX, UDS_ANSWER_WITHIN, UDS_CLUSTERS_MAX, UDS_NODES_TRIED_MAX, UDS_OTHERS_WITHIN,
+    CHECK_WITHIN, PASSWORD_BYTES_MAX, UDS_ANSWER_BYTES_MAX, UDS_ANSWER_WITHIN, UDS_CLUSTERS_MAX, UDS_NODES_TRIED_MAX,
+    UDS_OTHERS_WITHIN,
 };
 use crate::discovery::Current;
 use crate::proxy::{ClientFault, HttpClient, Target};

@@ -170,9 +170,7 @@ impl UsersFile {
                 until_ms: None,
             })),
             Ok(Some(None)) => Verdict::Refused,
-            Ok(None) => {
-                unavailable("there is no memory to check a password of the users file".to_owned())
-            }
+            Ok(None) => unavailable("there is no memory to check a password of the users file".to_owned()),
             Err(_) => unavailable("a check of the users file was cut off".to_owned()),
         }
     }

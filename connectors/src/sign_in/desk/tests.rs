@@ -34,7 +34,9 @@ impl Authority for Fake {
                 return Verdict::Unavailable { why: "it is down".into(), reached: self.reached.get() };
             }
             match subject.user.as_str() {
-                "carol" => return Verdict::Unavailable { why: "her cluster is down".into(), reached: Reached::Somebody },
+                "carol" => {
+                    return Verdict::Unavailable { why: "her cluster is down".into(), reached: Reached::Somebody };
+                }
                 "dave" => return Verdict::Elsewhere,
                 _ => {}
             }

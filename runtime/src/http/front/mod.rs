@@ -6,6 +6,7 @@
 //! | `strict.rs` | HTTP/1.1 byte by byte, before it is parsed |
 //! | `vitals.rs` | deadlines of connections, looked at once a second |
 //! | `tokens.rs` | session tokens: which are good |
+//! | `attempts.rs` | how often credentials may be shown from one address |
 //! | `request.rs` | one request: where it goes, whether it may, what of it is carried |
 //! | `answer.rs` | what the edge answers by itself, and bodies on their way out |
 //!
@@ -13,6 +14,7 @@
 //! of it goes inside.
 
 mod answer;
+mod attempts;
 mod request;
 mod strict;
 mod tokens;
@@ -48,6 +50,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::answer::FrontBody;
+use self::attempts::Attempts;
 use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
 use self::vitals::{Guarded, Vitals};
@@ -77,6 +80,9 @@ pub(super) struct Front {
     next: Cell<u64>,
     /// Requests without credentials, by address.
     open: RefCell<HashMap<IpAddr, (Instant, u32)>>,
+    /// Requests with credentials, by address.
+    attempts: RefCell<Attempts>,
+    bound_loopback: bool,
     stopping: Cell<bool>,
     stop: Notify,
     accepting: HandshakeCounters,
@@ -111,6 +117,8 @@ impl Front {
             alive: RefCell::default(),
             next: Cell::new(0),
             open: RefCell::default(),
+            attempts: RefCell::default(),
+            bound_loopback: config.bound_loopback,
             stopping: Cell::new(false),
             stop: Notify::new(),
             accepting: HandshakeCounters::default(),
@@ -238,9 +246,15 @@ impl Front {
                     vitals.cut();
                 }
             }
+            self.attempts.borrow_mut().sweep(now);
             let full = u64::from(OPEN_BURST_MAX / OPEN_PER_SECOND_MAX);
             self.open.borrow_mut().retain(|_, (since, _)| now.duration_since(*since).as_secs() < full);
         }
+    }
+
+    /// Whether what comes from there is bounded by address.
+    fn bounds(&self, address: IpAddr) -> bool {
+        self.bound_loopback || !address.is_loopback()
     }
 
     /// Whether one more request without credentials may pass.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
+use edgeway_http_proxy::carried::{CLIENT, CLOSE, OFFENCE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
@@ -22,15 +22,20 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::super::bulk::{Core, Lost, Sent, send_all};
-use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_WAIT_MAX};
+use super::super::limits::{
+    ANSWER_WITHIN, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_WAIT_MAX, RETRY_AFTER_ATTEMPTS,
+};
 use super::Client;
 use super::answer::{self, Carried, FrontBody};
+use super::attempts::Outcome;
 use super::vitals::Answering;
 
 /// Where a request goes.
 struct Passed {
     /// Whoever has the same name here comes to the same core.
     user: String,
+    /// It passed for its credentials, which somebody has yet to look at.
+    attempt: bool,
 }
 
 /// Why a request was answered here.
@@ -40,6 +45,8 @@ enum Refused {
     NoSuchPlace,
     Unauthorized,
     TooMany,
+    /// Too many credentials from one address.
+    TooManyAttempts,
 }
 
 impl Client {
@@ -73,6 +80,10 @@ impl Client {
                 self.front.count("https_too_many");
                 answer::too_many(10)
             }
+            Err(Refused::TooManyAttempts) => {
+                self.front.count("https_too_many_attempts");
+                answer::too_many(RETRY_AFTER_ATTEMPTS)
+            }
             Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
                 self.front.count("https_body_too_large");
                 self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
@@ -91,18 +102,28 @@ impl Client {
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
         if let Some(claims) = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut()) {
-            return Ok(Passed { user: claims.subject.user.as_str().to_owned() });
+            return Ok(Passed { user: claims.subject.user.as_str().to_owned(), attempt: false });
         }
-        if let Some(user) = shown(&parts.headers) {
-            return Ok(Passed { user: user.unwrap_or_else(|| self.address.to_string()) });
+        let now = Instant::now();
+        if open {
+            // Nobody looks at credentials there, and showing some makes room for nothing.
+            let admitted = self.front.admit_open(self.address, now);
+            let passed = Passed { user: self.address.to_string(), attempt: false };
+            return admitted.then_some(passed).ok_or(Refused::TooMany);
         }
-        if !open {
-            return Err(Refused::Unauthorized);
+        let Some(user) = shown(&parts.headers) else { return Err(Refused::Unauthorized) };
+        let attempt = self.front.bounds(self.address);
+        if attempt && !self.front.attempts.borrow_mut().admit(self.address, now) {
+            return Err(Refused::TooManyAttempts);
         }
-        if !self.front.admit_open(self.address, Instant::now()) {
-            return Err(Refused::TooMany);
+        Ok(Passed { user: user.unwrap_or_else(|| self.address.to_string()), attempt })
+    }
+
+    /// What came of credentials, where it was an attempt to sign in.
+    fn settle(&self, passed: &Passed, outcome: Outcome) {
+        if passed.attempt {
+            self.front.attempts.borrow_mut().settle(self.address, outcome);
         }
-        Ok(Passed { user: self.address.to_string() })
     }
 
     /// The last answer on this connection: where the next request begins is not known.
@@ -158,7 +179,10 @@ impl Client {
         while let Some(core) = cores.next() {
             let spare = cores.peek().is_some().then(|| copy_of(&head));
             match self.ask(&core, head, &mut body).await {
-                Ok(asked) => return self.pass_on(asked, version, answering),
+                Ok(asked) => {
+                    self.settle(passed, outcome(asked.response.status(), asked.response.headers()));
+                    return self.pass_on(asked, version, answering);
+                }
                 Err(Failed::Client(status)) => {
                     self.front.count("https_body_refused");
                     return self.last(status, version);
@@ -173,6 +197,7 @@ impl Client {
                         Some(spare) if lost == Lost::Unseen || again => head = spare,
                         None if lost == Lost::Unseen => break,
                         Some(_) | None => {
+                            self.settle(passed, Outcome::Unknown);
                             self.front.count("https_core_lost");
                             return answer::next_hop_failed(version);
                         }
@@ -180,6 +205,7 @@ impl Client {
                 }
             }
         }
+        self.settle(passed, Outcome::Unknown);
         self.front.count("https_no_core");
         answer::unavailable(number)
     }
@@ -341,6 +367,19 @@ async fn upload(mut body: Incoming, mut outgoing: SendStream<Bytes>, fault: Rc<C
                 }
             }
         }
+    }
+}
+
+/// What the answer of a core says of the credentials that were shown.
+fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    if headers.contains_key(OFFENCE) {
+        return Outcome::Offence;
+    }
+    match status {
+        // Of a user who tries too often, or for a domain that is not served.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN => Outcome::Refused,
+        status if status.is_success() || status.is_redirection() => Outcome::Good,
+        _ => Outcome::Unknown,
     }
 }
 
