@@ -118,12 +118,13 @@ fn add(user: &str, place: &Place, numbers: &[String], devices: &[String], passwo
     let hash = new_hash(password)?;
     let (numbers, devices) = (numbers.join(","), devices.join(","));
     let wish = Change::Add { hash: &hash, numbers: &numbers, devices: &devices };
-    change(&place.file, &name, wish).map_err(|fault| match &fault {
+    change(&place.file, &name, wish).map_err(|fault| {
         // The file was right: it is what was to be added that is not.
-        EditFault::Wrong { problems, .. } => {
+        if let EditFault::Wrong { problems, .. } = &fault {
             Failure(2, problems.iter().map(|problem| problem.reason.clone()).collect::<Vec<_>>().join("; "))
+        } else {
+            failure(&fault)
         }
-        other => failure(other),
     })?;
     println!("{}: {user} added", place.file.display());
     if made {

@@ -150,8 +150,11 @@ async fn certificates_change_and_no_connection_is_lost() {
     let (wish, wishes) = channel();
     spawn(move || serve(listener, wishes));
     let rules = std::env::temp_dir().join(format!("edgeway-certificates-{}.csv", std::process::id()));
-    fs::write(&rules, format!("Url,Deployment,HttpMethods,MatchType,Description\nhttp://{server}/,,GET,Prefix,\n"))
-        .expect("written");
+    fs::write(
+        &rules,
+        format!("Url,Deployment,HttpMethods,MatchType,Description\nhttp://{server}/,default,GET,Prefix,\n"),
+    )
+    .expect("written");
     let system = System::start("certificates", &format!("\n[http]\nallow_list = \"{}\"\n", rules.display())).await;
     let _ = fs::remove_file(&rules);
     let signed_in = system.sign_in("alice", &password("alice")).await;

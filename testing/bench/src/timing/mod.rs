@@ -10,9 +10,10 @@ mod client;
 mod rank;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -32,6 +33,9 @@ pub(crate) struct TimingArguments {
     /// Sign-ins of each kind
     #[arg(long, default_value_t = 2_000, value_name = "N")]
     samples: usize,
+    /// Clients at the same time, each with one sign-in at a time
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    clients: usize,
     /// Who checks passwords
     #[arg(long, value_enum, default_values_t = [By::Users, By::UnifiedCm])]
     by: Vec<By>,
@@ -56,7 +60,7 @@ enum By {
 /// Who signs in, always with a wrong password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+enum Kind {
     /// There is no such user.
     Unknown,
     /// There is.
@@ -82,8 +86,8 @@ impl Kind {
 
 /// Within this an attacker learns nothing worth having.
 const ALIKE: std::ops::RangeInclusive<f64> = 0.45..=0.55;
-/// Sign-ins of each kind before the first that is measured: pools fill, allocators settle.
-const WARM_UP: usize = 50;
+/// Sign-ins of each kind, by each client, before the first that is measured: pools fill, allocators settle.
+const WARM_UP: usize = 20;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -143,8 +147,8 @@ fn text(found: &Found) -> String {
 }
 
 /// Users of each kind: names of one length, in no order that goes with the kind.
-pub(crate) fn people(samples: usize, random: &mut Random) -> Vec<(Kind, String)> {
-    let kinds = Kind::ALL.iter().flat_map(|kind| std::iter::repeat_n(*kind, samples + WARM_UP));
+fn people(each: usize, random: &mut Random) -> Vec<(Kind, String)> {
+    let kinds = Kind::ALL.iter().flat_map(|kind| std::iter::repeat_n(*kind, each));
     let mut kinds: Vec<Kind> = kinds.collect();
     shuffle(&mut kinds, random);
     kinds.into_iter().enumerate().map(|(number, kind)| (kind, format!("person{number:06}"))).collect()
@@ -159,7 +163,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 
 fn measure(by: By, arguments: &TimingArguments, directory: &Path) -> Result<Found> {
     let mut random = Random::from_seed(*b"who is there, and who is not?   ");
-    let people = people(arguments.samples, &mut random);
+    let people = people(arguments.samples + WARM_UP * arguments.clients.max(1), &mut random);
     let world = World::start(by, directory, &people)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -169,30 +173,50 @@ fn measure(by: By, arguments: &TimingArguments, directory: &Path) -> Result<Foun
             let answer = client.sign_in(user, world::PASSWORD).await?.0;
             ensure!(answer.starts_with("HTTP/1.1 200"), "{user} cannot sign in: {answer}\n{}", world.logs());
         }
-        attempts(by, arguments, people, &mut client, &mut random).await.with_context(|| world.logs())
+        let mut lanes = tokio::task::JoinSet::new();
+        for people in in_lanes(people, arguments.clients.max(1)) {
+            let client = Client::new(world.https, &world.ca)?;
+            lanes.spawn(attempts(arguments.each, people, client, random.split()));
+        }
+        let (mut times, mut answers): (Times, BTreeSet<String>) = Default::default();
+        for lane in lanes.join_all().await {
+            let (its_times, answer) = lane.with_context(|| world.logs())?;
+            its_times.into_iter().for_each(|(kind, mut its)| times.entry(kind).or_default().append(&mut its));
+            answers.insert(answer);
+        }
+        found(by, &times, answers)
     })
 }
 
-/// In rounds, one of each kind in each.
-async fn attempts(
-    by: By,
-    arguments: &TimingArguments,
-    people: Vec<(Kind, String)>,
-    client: &mut Client,
-    random: &mut Random,
-) -> Result<Found> {
-    let mut waiting: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
+/// What each of some kind took, nanoseconds.
+type Times = BTreeMap<Kind, Vec<u64>>;
+
+/// Shares people out, as many of each kind to each.
+fn in_lanes(people: Vec<(Kind, String)>, count: usize) -> Vec<BTreeMap<Kind, Vec<String>>> {
+    let mut lanes = vec![BTreeMap::<Kind, Vec<String>>::new(); count];
+    let mut seen = BTreeMap::<Kind, usize>::new();
     for (kind, user) in people {
-        waiting.entry(kind).or_default().push(user);
+        let number = seen.entry(kind).or_default();
+        lanes[*number % count].entry(kind).or_default().push(user);
+        *number += 1;
     }
-    let mut times: BTreeMap<Kind, Vec<u64>> = BTreeMap::new();
-    let mut answer: Option<String> = None;
-    let mut order = Kind::ALL;
-    for round in 0..WARM_UP + arguments.samples {
-        shuffle(&mut order, random);
+    lanes
+}
+
+/// One client's: in rounds, one of each kind in each. What they took, and the one answer.
+async fn attempts(
+    each: bool,
+    mut people: BTreeMap<Kind, Vec<String>>,
+    mut client: Client,
+    mut random: Random,
+) -> Result<(Times, String)> {
+    let rounds = people.values().map(Vec::len).min().context("people")?;
+    let (mut times, mut answer, mut order) = (Times::new(), None::<String>, Kind::ALL);
+    for round in 0..rounds {
+        shuffle(&mut order, &mut random);
         for kind in order {
-            let user = waiting.get_mut(&kind).and_then(Vec::pop).context("as many users as rounds")?;
-            if arguments.each {
+            let user = people.get_mut(&kind).and_then(Vec::pop).context("as many users as rounds")?;
+            if each {
                 client.hang_up();
             }
             let (got, took) = client.sign_in(&user, "not the word").await?;
@@ -203,12 +227,17 @@ async fn attempts(
             }
         }
     }
-    let answer = answer.context("an answer")?;
+    Ok((times, answer.context("an answer")?))
+}
+
+fn found(by: By, times: &Times, answers: BTreeSet<String>) -> Result<Found> {
+    ensure!(answers.len() == 1, "not one answer: {answers:#?}");
+    let answer = answers.into_iter().next().context("an answer")?;
     ensure!(answer.starts_with("HTTP/1.1 401"), "not refused: {answer}");
     let mut median_ms = BTreeMap::new();
-    for (kind, times) in &times {
+    for (kind, times) in times {
         let mut latencies = Latencies::default();
-        times.iter().for_each(|nanos| latencies.record(std::time::Duration::from_nanos(*nanos)));
+        times.iter().for_each(|nanos| latencies.record(Duration::from_nanos(*nanos)));
         median_ms.insert(kind.name(), latencies.percentile_ms(0.5));
     }
     let kinds: Vec<(&Kind, &Vec<u64>)> = times.iter().collect();
