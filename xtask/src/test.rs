@@ -47,6 +47,28 @@ fn steps() -> Vec<Step> {
         )
         .after(BUILD)
         .within(5 * 60),
+        // Servers are refreshed, and fail in every way, while people sign in and talk; half a minute of it.
+        Step::cargo(
+            "refresh",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "--locked",
+                "-p",
+                "edgeway-bench",
+                "--",
+                "refresh",
+                "--sign-ins",
+                "50",
+                "--calls",
+                "5",
+                "--pause",
+                "1",
+            ],
+        )
+        .after(BUILD)
+        .within(5 * 60),
     ]
 }
 

@@ -263,7 +263,7 @@ fn alarms(told: &[HttpFact]) -> Vec<String> {
     let alarm = |fact: &HttpFact| match fact {
         HttpFact::Alarm(alarm) => Some(format!("{} {}", alarm.id, alarm.about)),
         HttpFact::AlarmOver { id, about } => Some(format!("-{id} {about}")),
-        _ => None,
+        HttpFact::SignIn(_) | HttpFact::Zones(_) | HttpFact::Counted(_) | HttpFact::Notice(_) => None,
     };
     told.iter().filter_map(alarm).collect()
 }
