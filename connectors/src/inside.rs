@@ -38,7 +38,7 @@ use crate::sign_in::keys::Keys;
 use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
 use crate::sign_in::services::{Services, srv_by};
 use crate::sign_in::small::{Small, signed};
-use crate::sign_in::who::Shown;
+use crate::sign_in::who::{self, Shown};
 use crate::under_way::UnderWay;
 
 /// The inside of a core.
@@ -145,7 +145,14 @@ impl CoreInside {
     }
 
     /// Signed in, allowed, carried; or one word why not.
-    async fn descriptor(&self, edge: NodeId, domain: &str, there: There, head: Parts, body: Body) -> Response<Body> {
+    async fn descriptor(
+        &self,
+        edge: NodeId,
+        domain: &str,
+        there: There,
+        mut head: Parts,
+        body: Body,
+    ) -> Response<Body> {
         let deployment = match self.small.deployment(domain) {
             Ok(deployment) => deployment,
             Err(answer) => return *answer,
@@ -182,8 +189,16 @@ impl CoreInside {
             self.count(count::USER_BUSY);
             return answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
         };
+        let rider = match shown.ride(&self.desk, &subject) {
+            Ok(rider) => rider,
+            Err(retry_after) => return answers::later(StatusCode::TOO_MANY_REQUESTS, retry_after),
+        };
+        who::rebuild(&mut head.headers);
         let facts = ClientFacts { edge, address: shown.address, request: request_id(&head.headers) };
         let response = proxy.forward(&onward, Request::from_parts(head, body), &facts).await;
+        if let Some(rider) = rider.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+            self.desk.refused_inside(&rider);
+        }
         response.map(|body| entered.until_the_end_of(body))
     }
 
@@ -196,9 +211,14 @@ impl CoreInside {
             }
             return Ok(signed(shown.sign_in(&self.desk, deployment).await)?.subject.clone());
         };
-        // What goes to the server inside is of the same user, or somebody lends a token.
+        // What we cannot read a server inside may: it would be credentials of anybody.
+        if shown.malformed {
+            return Err(Box::new(answers::plain(StatusCode::BAD_REQUEST)));
+        }
+        // What goes to the server inside is of the same user, or somebody lends a token. A bearer token may name
+        // nobody: then only the server can say whose it is.
         let basic = matches!(shown.authorization, Some(Authorization::Basic { .. }));
-        if basic && shown.named().is_none_or(|user| user != claims.subject.user) {
+        if shown.named().map_or(basic, |user| user != claims.subject.user) {
             self.count(count::NOT_SELF);
             return Err(Box::new(answers::forbidden()));
         }

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::limits::{CREDENTIALS_MAX, REFUSED_FOR, REFUSED_MAX, REVOCATIONS_MAX};
+use crate::limits::{CREDENTIALS_MAX, REFUSED_FOR, REFUSED_MAX, REVOCATIONS_MAX, TOKEN_LIFE_MAX};
 
 /// The keyed hash of a user's password: HMAC-SHA256 (RFC 2104). Compared in constant time.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Credentials {
     pub fn new(interval: Duration) -> Self {
         let interval_ms = millis(interval);
         let (sessions, by_end, refused) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::new(interval) }
+        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::default() }
     }
 
     /// What is known of these credentials. What has expired is unknown, whether it was swept or not.
@@ -203,21 +203,14 @@ impl Credentials {
     }
 }
 
-/// Which tokens hold no longer although they have not expired. Kept by edges and cores alike.
-#[derive(Clone, Debug)]
+/// Which tokens hold no longer although they have not expired: for as long as any token lasts ([`TOKEN_LIFE_MAX`]).
+#[derive(Clone, Debug, Default)]
 pub struct Revocations {
-    lifetime_ms: u64,
     before: BTreeMap<Subject, u64>,
     by_age: BTreeSet<(u64, Subject)>,
 }
 
 impl Revocations {
-    /// None. `lifetime`: of tokens; after that a revocation is about nothing.
-    #[must_use]
-    pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime_ms: millis(lifetime), before: BTreeMap::new(), by_age: BTreeSet::new() }
-    }
-
     /// Whether what was issued to `subject` at this time is revoked.
     #[must_use]
     pub fn covers(&self, subject: &Subject, issued_ms: u64) -> bool {
@@ -228,7 +221,7 @@ impl Revocations {
     /// out until then.
     pub fn add(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
         let before = revocation.before_ms.min(now_ms.saturating_add(SKEW_MS));
-        if before.saturating_add(self.lifetime_ms) <= now_ms {
+        if before.saturating_add(millis(TOKEN_LIFE_MAX)) <= now_ms {
             return false;
         }
         let known = self.before.get(&revocation.subject).copied();
@@ -250,8 +243,7 @@ impl Revocations {
 
     /// Forgets those whose tokens have all expired.
     pub fn sweep(&mut self, now_ms: u64) {
-        let lifetime = self.lifetime_ms;
-        let over = |at: u64| at.saturating_add(lifetime).saturating_add(SKEW_MS) <= now_ms;
+        let over = |at: u64| at.saturating_add(millis(TOKEN_LIFE_MAX)).saturating_add(SKEW_MS) <= now_ms;
         while let Some((at, subject)) = self.by_age.first().filter(|(at, _)| over(*at)).cloned() {
             self.by_age.remove(&(at, subject.clone()));
             self.before.remove(&subject);

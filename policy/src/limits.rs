@@ -91,6 +91,10 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// Refused credentials that are remembered; of more the oldest is forgotten.
 pub const REFUSED_MAX: usize = 4_096;
 
+/// The longest a session token lasts: the longest credentials refresh interval there may be. Revocations are
+/// remembered for so long whatever the interval is now: tokens of a longer one may be about.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 /// Revocations that are remembered, each until all tokens it is about have expired. Of more the one that
 /// ends first is forgotten: operators make them, by hand or by script.
 pub const REVOCATIONS_MAX: usize = 65_536;

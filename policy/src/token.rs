@@ -11,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgeway_model::sign_in::{DEPLOYMENT_BYTES_MAX, Deployment, Subject, USER_BYTES_MAX, UserName};
 
+use crate::limits::TOKEN_LIFE_MAX;
+
 const VERSION: u8 = 1;
 const FIXED: usize = 1 + 8 + 8 + 8 + 8;
 const SIGNATURE: usize = 64;
@@ -22,7 +24,8 @@ pub const TOKEN_CHARS_MAX: usize = (FIXED + 2 + DEPLOYMENT_BYTES_MAX + USER_BYTE
 pub struct Claims {
     /// Whose it is.
     pub subject: Subject,
-    /// When it was issued, Unix milliseconds.
+    /// When whoever checks credentials was asked about the user, Unix milliseconds. A token is no younger than that
+    /// however late it was made: what was revoked since covers it, wherever it comes from.
     pub issued_ms: u64,
     /// When it ends, Unix milliseconds.
     pub expires_ms: u64,
@@ -33,7 +36,7 @@ pub struct Claims {
 /// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// It has not the form of a token: somebody else's cookie, or made up.
+    /// It has not the form of a token, or lasts longer than any of ours: somebody else's cookie, or made up.
     #[error("not a session token of ours")]
     Foreign,
     /// Its form is right, its signature is not.
@@ -80,13 +83,29 @@ impl Claims {
         now_ms: u64,
         verify: impl FnOnce(&[u8; 8], &[u8], &[u8; 64]) -> bool,
     ) -> Result<Self, Refusal> {
+        Self::verify_late(token, now_ms, 0, verify)
+    }
+
+    /// The same, of a token that may have expired less than `late_ms` ago.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn verify_late(
+        token: &str,
+        now_ms: u64,
+        late_ms: u64,
+        verify: impl FnOnce(&[u8; 8], &[u8], &[u8; 64]) -> bool,
+    ) -> Result<Self, Refusal> {
         if token.len() > TOKEN_CHARS_MAX {
             return Err(Refusal::Foreign);
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| Refusal::Foreign)?;
         let (signed, signature) = bytes.split_last_chunk::<SIGNATURE>().ok_or(Refusal::Foreign)?;
         let (key, claims) = Self::read(signed).ok_or(Refusal::Foreign)?;
-        if claims.expires_ms <= now_ms {
+        if u128::from(claims.expires_ms.saturating_sub(claims.issued_ms)) > TOKEN_LIFE_MAX.as_millis() {
+            return Err(Refusal::Foreign);
+        }
+        if claims.expires_ms.saturating_add(late_ms) <= now_ms {
             return Err(Refusal::Expired);
         }
         if claims.issued_ms > now_ms.saturating_add(SKEW_MS) {
@@ -136,6 +155,18 @@ mod tests {
         assert_eq!(Claims::verify(&token, 2_000, check), Err(Refusal::Expired));
         assert_eq!(Claims::verify(&token, 1_500, |_, _, _| false), Err(Refusal::Forged));
         assert!(token.len() <= TOKEN_CHARS_MAX);
+        for (now, wanted) in [(1_000, Ok(claims())), (2_499, Ok(claims())), (2_500, Err(Refusal::Expired))] {
+            assert_eq!(Claims::verify_late(&token, now, 500, check), wanted, "{now}");
+        }
+    }
+
+    #[test]
+    fn none_lasts_longer_than_revocations_are_remembered() {
+        let longest = u64::try_from(TOKEN_LIFE_MAX.as_millis()).unwrap();
+        for (lasts, wanted) in [(longest, true), (longest + 1, false), (u64::MAX - 1_000, false)] {
+            let token = Claims { expires_ms: 1_000 + lasts, ..claims() }.sign(&[9; 8], |_| [3; 64]);
+            assert_eq!(Claims::verify(&token, 1_500, |_, _, _| true).is_ok(), wanted, "{lasts}");
+        }
     }
 
     #[test]

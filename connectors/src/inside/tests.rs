@@ -21,7 +21,7 @@ const ALICE: &str = "Basic YWxpY2U6cmlnaHQ=";
 const ALICE_OTHER: &str = "Basic YWxpY2U6b3RoZXI=";
 const BOB: &str = "Basic Ym9iOnJpZ2h0";
 
-/// A server inside: answers everything with 200 and remembers what it was asked.
+/// A server inside: answers everything with 200, but 401 where it is locked, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Asked(Rc<std::cell::RefCell<Vec<String>>>);
 
@@ -37,9 +37,11 @@ impl Asked {
                         Err(_) => return,
                     }
                 }
-                asked.0.borrow_mut().push(String::from_utf8_lossy(&head).to_lowercase());
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-                let _ = stream.write_all(answer).await;
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let status = if head.contains("/locked") { "401 Unauthorized" } else { "200 OK" };
+                asked.0.borrow_mut().push(head);
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+                let _ = stream.write_all(answer.as_bytes()).await;
             });
         }
     }
@@ -135,9 +137,10 @@ fn a_request_reaches_a_server_for_its_own_user_only() {
             let seen = asked.take();
             if wanted == 200 {
                 assert_eq!((seen.len(), body.as_str()), (1, "hello"), "{path}");
-                assert!(seen[0].starts_with(&format!("get {} http/1.1\r\n", path.to_lowercase())), "{}", seen[0]);
-                assert!(!seen[0].contains("x-auth") && !seen[0].contains("edgeway-"), "{}", seen[0]);
-                assert!(seen[0].contains("client-ip: 192.0.2.1\r\n"), "{}", seen[0]);
+                let seen = seen[0].to_lowercase();
+                assert!(seen.starts_with(&format!("get {} http/1.1\r\n", path.to_lowercase())), "{seen}");
+                assert!(!seen.contains("x-auth") && !seen.contains("edgeway-"), "{seen}");
+                assert!(seen.contains("client-ip: 192.0.2.1\r\n"), "{seen}");
             } else {
                 assert!(seen.is_empty(), "nothing reaches the server: {seen:?}");
                 assert!(!headers.contains_key("set-cookie"));
@@ -148,6 +151,107 @@ fn a_request_reaches_a_server_for_its_own_user_only() {
         assert_eq!(get(&inside, &elsewhere, &[auth(ALICE)]).await.0, 403);
         assert!(asked.take().is_empty());
         assert_eq!(get(&inside, "/no-lane/at/all", &[token]).await.0, 404);
+    });
+}
+
+/// A bearer token of call managers that names this user, and is signed by nobody.
+fn bearer(user: &str) -> String {
+    use base64::Engine as _;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{{\"sub\":\"{user}\"}}"));
+    format!("Bearer e30.{claims}.c2ln")
+}
+
+#[test]
+fn beside_a_token_go_credentials_of_its_user_and_nothing_that_only_the_server_can_read() {
+    run(async {
+        let scratch = Scratch::new("inside-beside");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let asked = Asked::default();
+        spawn_local(asked.clone().serve(listener));
+        let inside = CoreInside::new(&settings(scratch.path(), server), Teller::new().0).unwrap();
+        let token = cookie(&inside).await;
+        let path = descriptor("example.com", server, "/files/x");
+        let (ours, theirs) = (bearer("Alice"), bearer("bob"));
+        let cases: [(&[&str], u16); 14] = [
+            (&["Basic YWxpY2U6b3RoZXI="], 200),
+            (&["bAsIc   YWxpY2U6b3RoZXI"], 200),
+            (&[&ours], 200),
+            (&["Bearer opaque"], 200),
+            (&[&theirs], 403),
+            (&[BOB], 403),
+            (&["Basic Ym9iOnJpZ2g9====="], 400),
+            (&["Basic Ym9iOnI="], 403),
+            // The last character says more than any encoder would: some decoders read bob:r all the same.
+            (&["Basic Ym9iOnJ="], 400),
+            (&["Basic Ym9i OnJpZ2h0"], 400),
+            (&["Digest username=\"bob\""], 400),
+            (&["NTLM TlRMTVNTUAABAAAA"], 400),
+            (&["Negotiate YIIB"], 400),
+            (&[ALICE, BOB], 400),
+        ];
+        for (values, wanted) in cases {
+            let fields = values.iter().map(|value| ("authorization", *value));
+            let fields: Vec<_> = std::iter::once(("cookie", token.as_str())).chain(fields).collect();
+            assert_eq!(get(&inside, &path, &fields).await.0, wanted, "{values:?}");
+            let seen = asked.take();
+            assert_eq!(seen.len(), usize::from(wanted == 200), "{values:?}");
+            let Some(seen) = seen.first() else { continue };
+            let shown: Vec<_> = seen.lines().filter(|line| line.to_lowercase().starts_with("authorization:")).collect();
+            let read = if values[0].starts_with("Bearer") { values[0] } else { "Basic YWxpY2U6b3RoZXI=" };
+            assert_eq!(shown.len(), 1);
+            assert!(shown[0].ends_with(&format!(": {read}")), "{shown:?}");
+        }
+        // Without a token there is nothing to ride on: what cannot be read is no credentials.
+        for values in [&["Negotiate YIIB"][..], &[ALICE, BOB]] {
+            let fields: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+            assert_eq!(get(&inside, &path, &fields).await.0, 401, "{values:?}");
+        }
+        assert!(asked.take().is_empty());
+    });
+}
+
+#[test]
+fn who_holds_a_token_guesses_no_more_often_than_anybody() {
+    use base64::Engine as _;
+    run(async {
+        let scratch = Scratch::new("inside-guesses");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let asked = Asked::default();
+        spawn_local(asked.clone().serve(listener));
+        let inside = CoreInside::new(&settings(scratch.path(), server), Teller::new().0).unwrap();
+        let token = cookie(&inside).await;
+        let (open, locked) =
+            (descriptor("example.com", server, "/files/x"), descriptor("example.com", server, "/files/locked"));
+        let basic = |password: &str| {
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("alice:{password}")))
+        };
+        let ride = async |path: &str, value: &str| {
+            let (status, fields, _) = get(&inside, path, &[("cookie", &token), ("authorization", value)]).await;
+            (status, fields.contains_key("retry-after"))
+        };
+        // The server has a password of its own: it counts once. What is known, or names its user, never does.
+        for _ in 0..20 {
+            assert_eq!(ride(&open, ALICE_OTHER).await, (200, false));
+            assert_eq!(ride(&locked, ALICE).await, (401, false));
+            assert_eq!(ride(&locked, &bearer("alice")).await, (401, false));
+        }
+        assert_eq!(ride(&locked, "Bearer opaque").await, (401, false));
+        // Of the eight the sign-in was none: that was before the token. Guesses count each time.
+        for guess in 0..6 {
+            let password = if guess < 3 { "same".to_owned() } else { guess.to_string() };
+            assert_eq!(ride(&locked, &basic(&password)).await, (401, false));
+        }
+        asked.take();
+        for value in [&basic("same"), &basic("right?"), "Bearer other", "Bearer opaque"] {
+            assert_eq!(ride(&locked, value).await, (429, true), "{value}");
+        }
+        assert!(asked.take().is_empty(), "nothing more reaches the server");
+        assert_eq!(ride(&open, ALICE).await, (200, false));
+        assert_eq!(ride(&open, ALICE_OTHER).await, (200, false));
+        // One attempt more is nobody's who has only the password, either.
+        assert_eq!(get(&inside, &open, &[("authorization", BOB)]).await.0, 200);
     });
 }
 
@@ -185,6 +289,29 @@ fn the_operator_ends_what_a_user_has_and_a_restart_does_not_give_it_back() {
         assert!(told.any(|fact| matches!(fact, HttpFact::SignIn(SignInFact::Revoked(_)))), "edges are told, too");
         let fresh = cookie(&restarted).await;
         assert_eq!(get(&restarted, config, &[("cookie", &fresh)]).await.0, 200);
+    });
+}
+
+#[test]
+fn what_peers_revoke_while_the_disk_is_written_is_on_it_in_the_end() {
+    use edgeway_model::sign_in::Revocation;
+    run(async {
+        let scratch = Scratch::new("inside-kept");
+        let settings = settings(scratch.path(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let inside = CoreInside::new(&settings, Teller::new().0).unwrap();
+        let users = ["alice", "bob", "carol", "dave"];
+        for user in users {
+            let subject = Subject { deployment: Deployment::default_one(), user: UserName::new(user).unwrap() };
+            Rc::clone(&inside).told(SignInFact::Revoked(Revocation { subject, before_ms: unix_ms() }));
+            // The first of them is being written now.
+            tokio::task::yield_now().await;
+        }
+        while !inside.kept.is_clean() {
+            tokio::task::yield_now().await;
+        }
+        let restarted = CoreInside::new(&settings, Teller::new().0).unwrap();
+        let revoked: Vec<_> = restarted.desk.held().1.into_iter().map(|one| one.subject.user).collect();
+        assert_eq!(revoked, users.map(|user| UserName::new(user).unwrap()));
     });
 }
 

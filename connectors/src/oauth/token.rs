@@ -8,16 +8,13 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edgeway_http_proxy::bearer::user_in;
 use edgeway_model::sign_in::UserName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::authorities::limits::{TOKEN_AUDIENCES_MAX, TOKEN_BYTES_MAX, TOKEN_KEY_ID_BYTES_MAX, TOKEN_SKEW};
-
-/// Claims that may hold the user's name, in the order they are looked for. Call managers name their users in `uid`
-/// or `sub`; `preferred_username` counts where neither is there.
-pub const USER_CLAIMS: [&str; 4] = ["uid", "sub", "user_id", "preferred_username"];
 
 /// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +142,7 @@ impl<'a> Token<'a> {
     /// nothing else.
     #[must_use]
     pub fn claimed_user(&self) -> Option<UserName> {
-        USER_CLAIMS.iter().find_map(|claim| self.claims.get(*claim)).and_then(Value::as_str).and_then(UserName::new)
+        user_in(&self.claims)
     }
 
     /// Checks what it says, once its signature is right.
@@ -192,13 +189,6 @@ impl<'a> Token<'a> {
             || value.as_f64().filter(|seconds| seconds.is_finite() && *seconds >= 0.0).map(|s| (s * 1_000.0) as u64);
         whole.or_else(broken).map(Some).ok_or(TokenRefusal::Times)
     }
-}
-
-/// The user a bearer token names, unchecked: sign-ins are counted before they are checked. `None` for what is no
-/// token we take.
-#[must_use]
-pub fn claimed_user(token: &str) -> Option<UserName> {
-    Token::read(token)?.claimed_user()
 }
 
 #[cfg(test)]

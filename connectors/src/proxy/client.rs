@@ -14,25 +14,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::Body;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{BodyBounds, Bounded, Progress, TOO_LARGE};
+use super::body::{BodyBounds, Bounded, TOO_LARGE};
 use super::dial::{Dialler, literal};
+use super::exchange::{Incoming, Unanswered, Upload, answer};
+use super::head::{self, Head};
 use super::limits::{
     ANSWER_BODY_BYTES_MAX, ANSWER_WITHIN, BODY_PAUSE_MAX, CONNECT_WITHIN, REQUEST_BODY_BYTES_MAX, REQUEST_WITHIN,
     SWEEP_EVERY,
 };
 use super::pool::{Connection, Lease, NoPlace, Pool};
 use super::trust::{TlsFault, Trust};
-
-/// How long a kept connection may take until it is ready: it was, when it was kept, but for its task's next turn.
-const READY_WITHIN: Duration = Duration::from_millis(50);
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -285,50 +284,44 @@ impl Inner {
     async fn exchange(
         &self,
         target: &Target,
-        mut request: Request<Body>,
+        request: Request<Body>,
         within: Within,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, ClientFault> {
         let start = Instant::now();
         let until = start + within.total;
-        let connect_until = until.min(start + within.connect);
-        if !request.headers().contains_key(HOST) {
-            let host = HeaderValue::try_from(target.authority());
-            request
-                .headers_mut()
-                .insert(HOST, host.map_err(|_| ClientFault::CouldNotConnect("its name is none".into()))?);
-        }
-        let progress = Progress::default();
-        let empty = request.body().is_end_stream();
-        if !empty {
+        let (head, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then(|| {
             let bounds = BodyBounds { bytes_max: within.request_bytes_max, pause: within.pause, until };
-            request = request.map(|body| UnsyncBoxBody::new(Bounded::outgoing(body, bounds, progress.clone())));
-        }
+            UnsyncBoxBody::new(Bounded::new(body, bounds))
+        });
+        // RFC 9110 §9.2.2; and nothing of it may have been read.
+        let again = body.is_none() && matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let request = Request::from_parts(head, ());
+        let mut upload = Upload::new(body, announced(request.headers()));
         let trust = self.trust(&target.host);
-        let bounds = BodyBounds { bytes_max: within.answer_bytes_max, pause: within.pause, until };
-        let answered = |answer: Response<Incoming>, connection: Connection, place| {
-            let lease = Lease { pool: self.pool.clone(), target: target.clone(), connection, place };
-            answer.map(|body| UnsyncBoxBody::new(Bounded::incoming(body, bounds, lease)))
-        };
-        while let Some(mut connection) = self.pool.take(target, trust.id(), start) {
-            if !is_ready(&mut connection).await {
-                continue;
+        let host = target.authority();
+        let mut kept = self.pool.take(target, trust.id(), start);
+        loop {
+            let is_kept = kept.is_some();
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => {
+                    let wire = self.dialler.dial(target, &trust, until.min(start + within.connect)).await?;
+                    Connection { wire, born: Instant::now(), trust: trust.id() }
+                }
+            };
+            head::write(connection.wire.out(), &request, &host, upload.framing());
+            match answer(&mut connection.wire, &mut upload, request.method(), within.answer, until).await {
+                Ok(head) => {
+                    let lease = Lease { pool: self.pool.clone(), target: target.clone(), connection, place };
+                    return passed_on(head, lease, upload, within, until);
+                }
+                Err(Unanswered { ended: true, .. }) if is_kept && again => {
+                    kept = self.pool.take(target, trust.id(), start);
+                }
+                Err(Unanswered { fault, .. }) => return Err(fault),
             }
-            let copy = again(&request, empty);
-            match send(&mut connection, request, within.answer, until, &progress).await {
-                Ok(answer) => return Ok(answered(answer, connection, place)),
-                Err(Unsent { request: Some(unsent), .. }) => request = *unsent,
-                Err(Unsent { request: None, ended, fault }) => match copy {
-                    Some(copy) if ended => request = copy,
-                    Some(_) | None => return Err(fault),
-                },
-            }
-        }
-        let sender = self.dialler.dial(target, &trust, connect_until).await?;
-        let mut connection = Connection { sender, born: Instant::now(), trust: trust.id() };
-        match send(&mut connection, request, within.answer, until, &progress).await {
-            Ok(answer) => Ok(answered(answer, connection, place)),
-            Err(Unsent { fault, .. }) => Err(fault),
         }
     }
 
@@ -348,92 +341,32 @@ impl Inner {
     }
 }
 
-async fn is_ready(connection: &mut Connection) -> bool {
-    if connection.sender.is_ready() {
-        return true;
-    }
-    let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
-    matches!(ready, Ok(Ok(())))
-}
-
-/// The same request once more, where a second arrival changes nothing and nothing of it has been read.
-fn again(request: &Request<Body>, empty: bool) -> Option<Request<Body>> {
-    let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !(empty && harmless) {
-        return None;
-    }
-    let mut copy = Request::new(no_body());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-fn no_body() -> Body {
-    UnsyncBoxBody::new(http_body_util::Empty::new().map_err(|never| match never {}))
-}
-
-/// A request without an answer.
-struct Unsent {
-    /// The request, where none of it was sent.
-    request: Option<Box<Request<Body>>>,
-    /// The connection ended, and no answer had begun that could be read.
-    ended: bool,
-    fault: ClientFault,
-}
-
-async fn send(
-    connection: &mut Connection,
-    request: Request<Body>,
-    answer_within: Duration,
+/// The answer as whoever asked gets it. What has come in one piece with its head is no stream any more.
+fn passed_on(
+    head: Head,
+    lease: Lease,
+    upload: Upload,
+    within: Within,
     until: Instant,
-    progress: &Progress,
-) -> Result<Response<Incoming>, Unsent> {
-    let sent = connection.sender.try_send_request(request);
-    tokio::pin!(sent);
-    let mut frames = progress.frames();
-    loop {
-        let patience = until.min(Instant::now() + answer_within);
-        match timeout_at(patience, sent.as_mut()).await {
-            // Nobody asked for another protocol.
-            Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let fault = ClientFault::Broken("it switches protocols unasked".to_owned());
-                return Err(Unsent { request: None, ended: false, fault });
-            }
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(mut error)) => {
-                let request = error.take_message().map(Box::new);
-                let error = error.into_error();
-                let ended = !(error.is_parse() || error.is_user());
-                return Err(Unsent { request, ended, fault: fault_of(&error) });
-            }
-            Err(_) if patience < until && progress.frames() > frames => frames = progress.frames(),
-            Err(_) => {
-                let fault = ClientFault::Timeout("it did not answer in time");
-                return Err(Unsent { request: None, ended: false, fault });
-            }
+) -> Result<Response<Body>, ClientFault> {
+    if head.framing.length().is_some_and(|length| length > within.answer_bytes_max) {
+        return Err(ClientFault::TooLarge);
+    }
+    let mut body = Incoming::new(&head, lease, upload);
+    let body = match body.whole() {
+        Some(bytes) => UnsyncBoxBody::new(Full::new(bytes).map_err(|never| match never {})),
+        None => {
+            let bounds = BodyBounds { bytes_max: within.answer_bytes_max, pause: within.pause, until };
+            UnsyncBoxBody::new(Bounded::new(body, bounds))
         }
-    }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.version_mut() = head.version;
+    *response.headers_mut() = head.headers;
+    Ok(response)
 }
 
-fn is_cut_off(source: &(dyn std::error::Error + 'static)) -> bool {
-    source.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
-}
-
-fn fault_of(error: &hyper::Error) -> ClientFault {
-    if error.is_parse_too_large() {
-        return ClientFault::TooLarge;
-    }
-    let source = std::error::Error::source(error);
-    if error.is_user() {
-        let why = source.map(ToString::to_string).unwrap_or_default();
-        return if why == TOO_LARGE { ClientFault::RequestTooLarge } else { ClientFault::Request(why) };
-    }
-    // What a server sends may stand in no log: hyper's words say what is wrong, not what was read.
-    ClientFault::Broken(match source {
-        // The TLS library adds a page of its manual to this one.
-        Some(source) if is_cut_off(source) => "the connection was closed in the middle".to_owned(),
-        Some(source) if !error.is_parse() => format!("{error}: {source}"),
-        _ => error.to_string(),
-    })
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -5,9 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use edgeway_model::dns::{DnsAnswer, DnsQuery, RecordKind};
 use edgeway_runtime::dns::Resolver;
-use edgeway_runtime::http::Body;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -15,8 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::address::may_lead_to;
 use super::client::{ClientFault, Target};
-use super::limits::{ADDRESSES_MAX, ANSWER_HEAD_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX, NEXT_ADDRESS_AFTER};
+use super::limits::{ADDRESSES_MAX, NEXT_ADDRESS_AFTER};
 use super::trust::{TlsFault, Trust};
+use super::wire::Wire;
 
 /// What a connection is made with.
 pub(super) struct Dialler {
@@ -27,12 +25,7 @@ pub(super) struct Dialler {
 
 impl Dialler {
     /// Connects. The name is looked up once; the connection goes to an address of that answer or nowhere.
-    pub(super) async fn dial(
-        &self,
-        target: &Target,
-        trust: &Trust,
-        until: Instant,
-    ) -> Result<SendRequest<Body>, ClientFault> {
+    pub(super) async fn dial(&self, target: &Target, trust: &Trust, until: Instant) -> Result<Wire, ClientFault> {
         let late = |_| ClientFault::Timeout("it did not accept a connection in time");
         let addresses = timeout_at(until, self.addresses(&target.host)).await.map_err(late)??;
         let last = addresses.len().saturating_sub(1);
@@ -41,7 +34,7 @@ impl Dialler {
             let patience = if index == last { until } else { until.min(Instant::now() + NEXT_ADDRESS_AFTER) };
             let address = SocketAddr::new(address, target.port);
             match timeout_at(patience, connect(target, trust, address)).await {
-                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Ok(wire)) => return Ok(wire),
                 // Whoever answers there is not the one we were to meet; another address does not change that.
                 Ok(Err(fault @ ClientFault::Tls(_))) => return Err(fault),
                 Ok(Err(other)) => fault = other,
@@ -81,12 +74,12 @@ pub(super) fn literal(host: &str) -> Option<IpAddr> {
     inner.parse().ok()
 }
 
-async fn connect(target: &Target, trust: &Trust, address: SocketAddr) -> Result<SendRequest<Body>, ClientFault> {
+async fn connect(target: &Target, trust: &Trust, address: SocketAddr) -> Result<Wire, ClientFault> {
     let refused = |error: io::Error| ClientFault::CouldNotConnect(format!("{address}: {error}"));
     let stream = TcpStream::connect(address).await.map_err(refused)?;
     stream.set_nodelay(true).map_err(refused)?;
     if !target.https {
-        return speak(stream).await;
+        return Ok(Wire::new(stream));
     }
     let name = match literal(&target.host) {
         Some(ip) => ServerName::IpAddress(ip.into()),
@@ -97,22 +90,5 @@ async fn connect(target: &Target, trust: &Trust, address: SocketAddr) -> Result<
         let fault = TlsFault::of(&error);
         fault.map_or_else(|| refused(io::Error::new(error.kind(), format!("TLS: {error}"))), ClientFault::Tls)
     })?;
-    speak(stream).await
-}
-
-async fn speak<S>(stream: S) -> Result<SendRequest<Body>, ClientFault>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = Builder::new();
-    // Servers inside are old: some compare names of headers as they are usually written.
-    builder.title_case_headers(true);
-    builder.max_buf_size(CONNECTION_BUFFER_BYTES_MAX).max_header_size(ANSWER_HEAD_BYTES_MAX);
-    let (sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| ClientFault::Broken(error.to_string()))?;
-    tokio::spawn(async move {
-        // How it ends is told to whoever has a request on it.
-        let _ = connection.await;
-    });
-    Ok(sender)
+    Ok(Wire::new(stream))
 }

@@ -46,8 +46,20 @@ pub const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(1500);
 /// Largest head of an answer, bytes; its trailers too.
 pub const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Headers of an answer: what hyper has room for without an allocation.
+/// Headers of an answer: as many as other clients take.
 pub const ANSWER_HEADERS_MAX: usize = 100;
+
+/// Interim answers (1xx) before an answer: a server says one or two.
+pub const INTERIM_ANSWERS_MAX: u32 = 8;
+
+/// Longest line with the size of a chunk, bytes: 16 digits, and room for extensions nobody uses.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// What is read from a connection to a server at once, bytes, where nothing says that more will come.
+pub const READ_BYTES: usize = 8 * 1024;
+
+/// What a connection without a request on it keeps of its buffers, bytes each: the next request needs them again.
+pub const CONNECTION_KEEPS_BYTES_MAX: usize = 16 * 1024;
 
 /// What one connection to a server buffers in each direction, bytes.
 pub const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;

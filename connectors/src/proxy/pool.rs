@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use edgeway_runtime::http::Body;
-use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::client::Target;
 use super::limits::{CONNECTION_AGE_MAX, CONNECTIONS_PER_SERVER_MAX, KEPT_CONNECTIONS_MAX, KEPT_FOR, SERVERS_MAX};
+use super::wire::Wire;
 
 /// A connection without a request on it, or with one.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
+    pub(super) wire: Wire,
     /// When it was made.
     pub(super) born: Instant,
     /// Under which trust.
@@ -98,9 +97,9 @@ impl Pool {
         let mut servers = self.lock();
         let Servers { by_target, kept } = &mut *servers;
         let server = by_target.get_mut(target)?;
-        while let Some(Kept { connection, since }) = server.kept.pop() {
+        while let Some(Kept { mut connection, since }) = server.kept.pop() {
             *kept = kept.saturating_sub(1);
-            let fit = connection.trust == trust && now < since + KEPT_FOR && !connection.sender.is_closed();
+            let fit = connection.trust == trust && now < since + KEPT_FOR && !connection.wire.is_over();
             if fit {
                 return Some(connection);
             }
@@ -108,11 +107,13 @@ impl Pool {
         None
     }
 
-    fn keep(&self, target: &Target, connection: Connection) {
+    fn keep(&self, target: &Target, mut connection: Connection) {
         let now = Instant::now();
-        if connection.sender.is_closed() || now >= connection.born + CONNECTION_AGE_MAX {
+        // What is left unread is nobody's.
+        if !connection.wire.read.is_empty() || now >= connection.born + CONNECTION_AGE_MAX {
             return;
         }
+        connection.wire.rest();
         let mut servers = self.lock();
         let Servers { by_target, kept } = &mut *servers;
         if *kept < KEPT_CONNECTIONS_MAX
@@ -128,10 +129,7 @@ impl Pool {
         let mut servers = self.lock();
         let mut left = 0;
         for server in servers.by_target.values_mut() {
-            server.kept.retain(|kept| {
-                let connection = &kept.connection;
-                now < kept.since + KEPT_FOR && !connection.sender.is_closed()
-            });
+            server.kept.retain_mut(|kept| now < kept.since + KEPT_FOR && !kept.connection.wire.is_over());
             left += server.kept.len();
         }
         servers.kept = left;

@@ -9,7 +9,7 @@
 //! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
 //! authorities have mostly answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
 use super::health::Health;
-use super::keys::Keys;
+use super::keys::{Good, Keys};
 use super::limits::{CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
 use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
@@ -84,6 +84,20 @@ pub enum TokenFault {
     Revoked,
 }
 
+/// Credentials on their way to a server inside that were counted as an attempt: by keyed hash.
+pub struct Rider([u8; 32]);
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueFault {
+    /// The user was revoked meanwhile.
+    #[error("the user was revoked")]
+    Revoked,
+    /// The system gives no randomness.
+    #[error("the operating system gives no random numbers")]
+    NoRandomness,
+}
+
 /// A token as it goes to a client.
 #[derive(Debug)]
 pub struct Issued {
@@ -100,6 +114,8 @@ pub struct Place {
     /// Where SIP clients of the deployment are challenged by the core: the realm.
     realm: Option<String>,
     health: Health,
+    /// Checks that are under way.
+    checks: Cell<usize>,
 }
 
 impl Place {
@@ -107,7 +123,7 @@ impl Place {
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
         let health = Health::new(deployment.clone());
-        Self { deployment, authority, realm, health }
+        Self { deployment, authority, realm, health, checks: Cell::new(0) }
     }
 }
 
@@ -126,6 +142,7 @@ pub struct Desk {
     credentials: RefCell<Credentials>,
     places: BTreeMap<Deployment, Place>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
+    riders: RefCell<Good>,
 }
 
 impl Desk {
@@ -153,6 +170,7 @@ impl Desk {
             credentials: RefCell::new(Credentials::new(interval)),
             places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
             under_way: RefCell::default(),
+            riders: RefCell::default(),
         }
     }
 
@@ -218,6 +236,33 @@ impl Desk {
         matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
     }
 
+    /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
+    /// attempt, once for each credential, and again after the server has refused it ([`Self::refused_inside`]): a
+    /// server may have passwords of its own, and clients send them with each request.
+    ///
+    /// # Errors
+    /// When there were too many attempts: when to come back.
+    pub fn ride(&self, subject: &Subject, credential: &Credential, source: Source) -> Result<Option<Rider>, Duration> {
+        if matches!(credential, Credential::Password(_)) && self.recognises(subject, credential) {
+            return Ok(None);
+        }
+        let digest = *self.verifier(subject, credential).secret().expose();
+        if self.riders.borrow_mut().knows(digest) {
+            return Ok(Some(Rider(digest)));
+        }
+        if let Decision::Refused { retry_after } = self.rate.borrow_mut().check(subject, source, self.now().moment) {
+            self.count(count::TOO_MANY);
+            return Err(retry_after);
+        }
+        self.riders.borrow_mut().add(digest);
+        Ok(Some(Rider(digest)))
+    }
+
+    /// A server inside has refused such credentials: they are counted again.
+    pub fn refused_inside(&self, rider: &Rider) {
+        self.riders.borrow_mut().forget(rider.0);
+    }
+
     /// The session of a user, while it lasts.
     #[must_use]
     pub fn session(&self, subject: &Subject) -> Option<Arc<Session>> {
@@ -229,39 +274,47 @@ impl Desk {
     /// # Errors
     /// [`TokenFault`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
-        self.verify_at(token, self.now().unix_ms)
+        self.verify_late(token, 0)
     }
 
     /// Whether a token was good for `subject`, and has expired no longer ago than tokens last: whoever holds it
     /// has signed in lately.
     #[must_use]
     pub fn was_good(&self, token: &str, subject: &Subject) -> bool {
-        // As of then it had been issued, because it lasts no longer than that.
-        let then = self.now().unix_ms.saturating_sub(self.lifetime_ms);
-        self.verify_at(token, then).is_ok_and(|claims| claims.subject == *subject)
+        self.verify_late(token, self.lifetime_ms).is_ok_and(|claims| claims.subject == *subject)
     }
 
-    fn verify_at(&self, token: &str, unix_ms: u64) -> Result<Claims, TokenFault> {
-        let claims = self.keys.borrow().verify(token, unix_ms).map_err(TokenFault::Refused)?;
+    fn verify_late(&self, token: &str, late_ms: u64) -> Result<Claims, TokenFault> {
+        let now_ms = self.now().unix_ms;
+        let claims = self.keys.borrow().verify_late(token, now_ms, late_ms).map_err(TokenFault::Refused)?;
         let revoked = self.credentials.borrow().revocations().covers(&claims.subject, claims.issued_ms);
         if revoked { Err(TokenFault::Revoked) } else { Ok(claims) }
     }
 
-    /// A token for a session: for as long as the refresh interval, or as the token it came by.
+    /// A token for a session, for as long as the session: whatever it is made from (a fresh check, the cache, another
+    /// token), the authority is asked again when the interval since it was asked is over.
     ///
     /// # Errors
-    /// When the system gives no randomness.
-    pub fn issue(&self, session: &Session) -> Result<Issued, String> {
-        let issued_ms = self.now().unix_ms;
-        let lasts = issued_ms.saturating_add(self.lifetime_ms);
-        let expires_ms = if session.verifier.is_some() { lasts } else { lasts.min(session.until_ms) };
+    /// [`IssueFault`].
+    pub fn issue(&self, session: &Session) -> Result<Issued, IssueFault> {
+        if self.is_revoked(session) {
+            return Err(IssueFault::Revoked);
+        }
+        let lasts = self.now().unix_ms.saturating_add(self.lifetime_ms);
+        let expires_ms = session.until_ms.min(lasts);
         let mut serial = [0; 8];
-        aws_lc_rs::rand::fill(&mut serial).map_err(|_| "the operating system gives no random numbers".to_owned())?;
+        aws_lc_rs::rand::fill(&mut serial).map_err(|_| IssueFault::NoRandomness)?;
         let serial = u64::from_be_bytes(serial);
-        let claims = Claims { subject: session.subject.clone(), issued_ms, expires_ms, serial };
+        // Dated by the check it rests on: another core may have revoked the user since, and not told us yet.
+        let claims = Claims { subject: session.subject.clone(), issued_ms: session.since_ms, expires_ms, serial };
         let token = self.keys.borrow().sign(&claims);
         self.count(count::ISSUED);
         Ok(Issued { token, expires_ms })
+    }
+
+    /// Whether the user was revoked after the authority was asked.
+    fn is_revoked(&self, session: &Session) -> bool {
+        self.credentials.borrow().revocations().covers(&session.subject, session.since_ms)
     }
 
     /// How long tokens last, milliseconds.
@@ -328,8 +381,16 @@ impl Desk {
     }
 
     fn verifier(&self, subject: &Subject, credential: &Credential) -> Verifier {
-        let (Credential::Password(text) | Credential::Bearer(text)) = credential;
-        Verifier::new(self.keys.borrow().cache(), subject, text)
+        match credential {
+            Credential::Password(text) => Verifier::new(self.keys.borrow().cache(), subject, text),
+            Credential::Bearer(text) => {
+                // No password holds a control character: a token with the text of one is something else.
+                let mut marked = Zeroizing::new(String::with_capacity(text.len() + 1));
+                marked.push('\0');
+                marked.push_str(text);
+                Verifier::new(self.keys.borrow().cache(), subject, &marked)
+            }
+        }
     }
 
     /// One question for all who ask the same at a time. It goes on when the client that asked first goes away.
@@ -347,7 +408,12 @@ impl Desk {
             },
         };
         let outcome = answer.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-        outcome.unwrap_or(Outcome::Unavailable)
+        match outcome {
+            // Revoked between the answer and now: the client may ask once more.
+            Some(Outcome::Good(session)) if self.is_revoked(&session) => Outcome::Unavailable,
+            Some(outcome) => outcome,
+            None => Outcome::Unavailable,
+        }
     }
 
     /// `None` where the authority is not to be asked now.
@@ -360,14 +426,12 @@ impl Desk {
         now: Now,
     ) -> Option<Answer> {
         let place = self.places.get(&check.0.deployment)?;
-        if self.under_way.borrow().len() >= CHECKS_MAX {
-            return None;
-        }
-        if !place.health.may_ask(&credential, now) {
+        if place.checks.get() >= CHECKS_MAX || !place.health.may_ask(&credential, now) {
             return None;
         }
         let (tell, answer) = watch::channel(None);
         self.under_way.borrow_mut().insert(check.clone(), answer.clone());
+        place.checks.set(place.checks.get() + 1);
         self.count(count::ASKED);
         let guard = UnderWay { desk: Rc::clone(self), check };
         spawn_local(async move {
@@ -467,6 +531,9 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.desk.under_way.borrow_mut().remove(&self.check);
+        if let Some(place) = self.desk.places.get(&self.check.0.deployment) {
+            place.checks.set(place.checks.get().saturating_sub(1));
+        }
     }
 }
 

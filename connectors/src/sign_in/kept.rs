@@ -1,6 +1,7 @@
 //! Revocations on disk (`revocations.json` in the state directory): a core that starts anew must not take tokens
 //! again that were revoked. Private, because it names users.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::desk::Desk;
-use super::limits::REVOCATIONS_KEPT_MAX;
+use super::limits::{KEEP_AGAIN_AFTER, REVOCATIONS_KEPT_MAX};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,12 +27,21 @@ pub(crate) struct Kept {
     path: PathBuf,
     /// Held while it is written: one at a time, each with what is true then.
     writing: Rc<Mutex<()>>,
+    /// Whether something was told since it was last written.
+    dirty: Rc<Cell<bool>>,
+    /// Whether somebody writes until nothing is.
+    cleaning: Rc<Cell<bool>>,
 }
 
 impl Kept {
     /// In this state directory.
     pub(crate) fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("revocations.json"), writing: Rc::default() }
+        Self {
+            path: state_dir.join("revocations.json"),
+            writing: Rc::default(),
+            dirty: Rc::default(),
+            cleaning: Rc::default(),
+        }
     }
 
     /// Takes what the file says into use, and tells the node.
@@ -57,16 +67,34 @@ impl Kept {
         write(self.path.clone(), desk.held().1).await
     }
 
+    /// Whether nothing is left to write.
+    #[cfg(test)]
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.dirty.get() && !self.cleaning.get()
+    }
+
     /// The same, later: what a peer has told is on its disk, too.
     pub(crate) fn store_soon(&self, desk: &Rc<Desk>) {
+        self.dirty.set(true);
+        if self.cleaning.replace(true) {
+            return;
+        }
         let (path, writing, desk) = (self.path.clone(), Rc::clone(&self.writing), Rc::clone(desk));
+        let (dirty, cleaning) = (Rc::clone(&self.dirty), Rc::clone(&self.cleaning));
         tokio::task::spawn_local(async move {
-            // Whoever waits for this writes what the ones behind it would.
-            let Ok(_one_at_a_time) = writing.try_lock() else { return };
-            tokio::task::yield_now().await;
-            if let Err(why) = write(path, desk.held().1).await {
-                tracing::error!(%why, "revocations cannot be kept: this core would forget them if it started anew");
+            while dirty.get() {
+                let one_at_a_time = writing.lock().await;
+                // What is told from here on is told too late for this time.
+                dirty.set(false);
+                let written = write(path.clone(), desk.held().1).await;
+                drop(one_at_a_time);
+                if let Err(why) = written {
+                    tracing::error!(%why, "revocations cannot be kept: this core would forget them if it started anew");
+                    dirty.set(true);
+                    tokio::time::sleep(KEEP_AGAIN_AFTER).await;
+                }
             }
+            cleaning.set(false);
         });
     }
 }

@@ -32,13 +32,13 @@ pub struct Keys {
 /// Signatures that were found good, by digest: a client shows the same token with each request, and to check it costs
 /// more than everything else its request costs a core. Two generations: what is not shown any more is forgotten.
 #[derive(Default)]
-struct Good {
+pub(super) struct Good {
     recent: HashSet<[u8; 32]>,
     before: HashSet<[u8; 32]>,
 }
 
 impl Good {
-    fn knows(&mut self, digest: [u8; 32]) -> bool {
+    pub(super) fn knows(&mut self, digest: [u8; 32]) -> bool {
         if self.recent.contains(&digest) {
             return true;
         }
@@ -49,7 +49,12 @@ impl Good {
         known
     }
 
-    fn add(&mut self, digest: [u8; 32]) {
+    pub(super) fn forget(&mut self, digest: [u8; 32]) {
+        self.recent.remove(&digest);
+        self.before.remove(&digest);
+    }
+
+    pub(super) fn add(&mut self, digest: [u8; 32]) {
         if self.recent.len() >= GOOD_TOKENS_MAX / 2 {
             self.before = std::mem::take(&mut self.recent);
         }
@@ -112,7 +117,15 @@ impl Keys {
     /// # Errors
     /// [`Refusal`].
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Claims, Refusal> {
-        Claims::verify(token, now_ms, |id, signed, signature| {
+        self.verify_late(token, now_ms, 0)
+    }
+
+    /// The same, of a token that may have expired less than `late_ms` ago.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn verify_late(&self, token: &str, now_ms: u64, late_ms: u64) -> Result<Claims, Refusal> {
+        Claims::verify_late(token, now_ms, late_ms, |id, signed, signature| {
             let digest = Sha256::new().chain_update(id).chain_update(signature).chain_update(signed).finalize().into();
             if self.good.borrow_mut().knows(digest) {
                 return true;

@@ -8,8 +8,8 @@ pub const PEERS_MAX: usize = 64;
 /// Keys one peer may sign with: the present one, and those before it.
 pub const PEER_KEYS_MAX: usize = 8;
 
-/// Checks of credentials that may be under way: each holds a connection to whoever checks them for up to ten
-/// seconds. Those beyond are told to come back.
+/// Checks of credentials of one deployment that may be under way: each holds a connection to whoever checks them for up to ten
+/// seconds. Those beyond are told to come back, and those of other deployments are not affected.
 pub const CHECKS_MAX: usize = 1_024;
 
 /// Checks that reach nobody one after the other before the authority counts as away: a lost packet is no outage.
@@ -50,10 +50,14 @@ pub const CONTACTS_MAX: usize = 32;
 /// Revocations that outlive a restart: the latest ones. The file stays below what is read of a state file.
 pub const REVOCATIONS_KEPT_MAX: usize = 2_048;
 
+/// When revocations could not be written to disk, it is tried again after this: a disk that is full stays so a while.
+pub const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
 /// What has ended is taken out of memory no more often than this, whatever the settings say.
 pub const SWEEP_MIN: Duration = Duration::from_secs(60);
 
-/// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients.
+/// Session tokens whose signatures were found good and are not checked again, by digest: some 20,000 clients. As many
+/// credentials that were counted once and go to servers inside, by keyed hash.
 pub const GOOD_TOKENS_MAX: usize = 32_768;
 
 /// The least a refusal takes, from when the credentials came. Authorities answer sooner if there is no such user, by

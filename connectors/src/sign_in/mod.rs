@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `authority.rs` | whoever says whether credentials are right |
 //! | `away.rs` | one that does not answer is left in peace |
-//! | `bearer.rs` | whose token a token says it is |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
 //! | `health.rs` | what the operator hears of it |
 //! | `kept.rs` | revocations on disk |
@@ -18,7 +17,6 @@
 pub(crate) mod answers;
 pub mod authority;
 mod away;
-pub mod bearer;
 pub mod counters;
 pub mod desk;
 pub mod health;

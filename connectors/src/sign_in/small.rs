@@ -24,7 +24,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::answers;
 use super::counters as count;
-use super::desk::{Desk, Outcome};
+use super::desk::{Desk, IssueFault, Outcome};
 use super::limits::{CONTACTS_MAX, RETRY_AFTER_UNAVAILABLE};
 use super::services::Services;
 use super::who::Shown;
@@ -124,7 +124,12 @@ impl Small {
             match self.cookie(session, edge, domain) {
                 Ok(cookie) => drop(response.headers_mut().append(SET_COOKIE, cookie)),
                 Err(why) => {
-                    tracing::error!(%why, "no session token can be made");
+                    if why == NoCookie::Issue(IssueFault::Revoked) {
+                        // While services were looked up. The client may ask once more.
+                        tracing::debug!("a user was revoked while signing in");
+                    } else {
+                        tracing::error!(%why, "no session token can be made");
+                    }
                     return answers::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_UNAVAILABLE);
                 }
             }
@@ -134,8 +139,8 @@ impl Small {
 
     /// What is known of who it is, and whether a token is due.
     ///
-    /// A good token is enough. With credentials beside it that are known to be right, or when more than half of it
-    /// has passed, a new one is due, as long as an authority has vouched for the user within the interval.
+    /// A good token is enough. With credentials beside it that are known to be right a new one is due; and when more
+    /// than half of it has passed, if an authority has vouched for the user since, so that the new one lasts longer.
     async fn admit(
         &self,
         deployment: &Deployment,
@@ -161,17 +166,18 @@ impl Small {
             }
         }
         let left = claims.expires_ms.saturating_sub(self.desk.now().unix_ms);
-        let renew = left < (claims.expires_ms - claims.issued_ms.min(claims.expires_ms)) / 2;
+        let late = left < (claims.expires_ms - claims.issued_ms.min(claims.expires_ms)) / 2;
+        let renew = late && session.as_ref().is_some_and(|session| session.until_ms > claims.expires_ms);
         Ok((session, renew))
     }
 
-    fn cookie(&self, session: &Session, edge: &NodeId, domain: &str) -> Result<HeaderValue, String> {
-        let issued = self.desk.issue(session)?;
+    fn cookie(&self, session: &Session, edge: &NodeId, domain: &str) -> Result<HeaderValue, NoCookie> {
+        let issued = self.desk.issue(session).map_err(NoCookie::Issue)?;
         let edges = self.edges.borrow();
         let host = edges.iter().find(|contact| contact.node == *edge).map(|contact| contact.host.as_str());
         let scope = host.and_then(|host| cookie_domain(domain, host));
         let text = set_cookie(&issued.token, issued.expires_ms, scope.as_deref());
-        let mut value = HeaderValue::try_from(text).map_err(|_| "a token that is no cookie".to_owned())?;
+        let mut value = HeaderValue::try_from(text).map_err(|_| NoCookie::Form)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -193,6 +199,15 @@ impl Small {
             ..EdgeConfig::default()
         }
     }
+}
+
+/// Why there is no cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NoCookie {
+    #[error("{0}")]
+    Issue(IssueFault),
+    #[error("a token that is no cookie")]
+    Form,
 }
 
 /// The session, or what the client hears instead.

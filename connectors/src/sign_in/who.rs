@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use edgeway_http_proxy::Authorization;
+use edgeway_http_proxy::bearer::claimed_user;
 use edgeway_http_proxy::carried;
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_model::sign_in::{Deployment, Subject, UserName};
@@ -13,9 +15,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
 use super::authority::Credential;
-use super::bearer::claimed_user;
 use super::counters as count;
-use super::desk::{Claimed, Desk, Outcome};
+use super::desk::{Claimed, Desk, Outcome, Rider};
 
 /// What a request shows.
 pub(crate) struct Shown {
@@ -25,6 +26,8 @@ pub(crate) struct Shown {
     pub(crate) foreign: bool,
     /// Well-formed credentials.
     pub(crate) authorization: Option<Authorization>,
+    /// Credentials that are not well-formed, of another kind, or more than one.
+    pub(crate) malformed: bool,
     /// The session tokens, good or not.
     cookies: Vec<HeaderValue>,
     /// The client's address, as the edge says.
@@ -49,8 +52,9 @@ impl Shown {
         if token.is_none() && (foreign || refused) {
             desk.count(count::TOKEN_REFUSED);
         }
-        let authorization = headers.get(AUTHORIZATION).and_then(|value| Authorization::parse(value.as_bytes()).ok());
-        Self { token, foreign, authorization, cookies, address: client_address(headers) }
+        let authorization = only(headers).and_then(|value| Authorization::parse(value.as_bytes()).ok());
+        let malformed = authorization.is_none() && headers.contains_key(AUTHORIZATION);
+        Self { token, foreign, authorization, malformed, cookies, address: client_address(headers) }
     }
 
     /// The user that the credentials name, where they name one.
@@ -76,6 +80,23 @@ impl Shown {
         Some(desk.sign_in(Claimed { subject, spelled }, credential, source).await)
     }
 
+    /// Whether the credentials may go to a server inside beside the token of `subject`. Where they cannot be told
+    /// from a guess they are counted as an attempt at this user: what the server says of them is an answer.
+    ///
+    /// # Errors
+    /// When they were supplied too often: when to come back.
+    pub(crate) fn ride(&self, desk: &Desk, subject: &Subject) -> Result<Option<Rider>, Duration> {
+        let credential = match &self.authorization {
+            None => return Ok(None),
+            Some(Authorization::Basic { password, .. }) => Credential::Password(password.clone()),
+            // It names its user, or it had been refused; and nobody guesses at signatures.
+            Some(Authorization::Bearer(token)) if claimed_user(token).is_some() => return Ok(None),
+            Some(Authorization::Bearer(token)) => Credential::Bearer(token.clone()),
+        };
+        let source = Source { prefix: self.address.map(Prefix::from), holds_token: true };
+        desk.ride(subject, &credential, source)
+    }
+
     /// Whether the credentials are a password that is known to be right, of this user.
     pub(crate) fn recognised(&self, desk: &Desk, subject: &Subject) -> bool {
         match &self.authorization {
@@ -86,6 +107,23 @@ impl Shown {
             Some(Authorization::Bearer(_)) | None => false,
         }
     }
+}
+
+/// In the place of what the client wrote in `Authorization`, what was read of it: a server inside sees no other
+/// credentials than those that were looked at here.
+pub(crate) fn rebuild(headers: &mut HeaderMap) {
+    let read = only(headers).and_then(|value| Authorization::canonical(value.as_bytes()).ok());
+    headers.remove(AUTHORIZATION);
+    if let Some(mut value) = read.and_then(|text| HeaderValue::try_from(text.as_str()).ok()) {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+}
+
+/// The one field of credentials.
+fn only(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    fields.next().filter(|_| fields.next().is_none())
 }
 
 /// The client's address as the edge says: information, never an authorisation.

@@ -58,8 +58,7 @@ impl Authorization {
     /// # Errors
     /// [`CredentialsFault`]; nothing of the value is in it.
     pub fn parse(value: &[u8]) -> Result<Self, CredentialsFault> {
-        let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
-        let shown = rest.trim_ascii();
+        let (scheme, shown) = cut(value);
         if scheme.eq_ignore_ascii_case(b"basic") {
             basic(shown)
         } else if scheme.eq_ignore_ascii_case(b"bearer") {
@@ -68,6 +67,36 @@ impl Authorization {
             Err(CredentialsFault::Scheme)
         }
     }
+
+    /// The one spelling of the credentials in the value of an `Authorization` field: what [`Self::parse`] has read, and
+    /// nothing that another reader might find there besides.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn canonical(value: &[u8]) -> Result<Zeroizing<String>, CredentialsFault> {
+        let scheme = match Self::parse(value)? {
+            Self::Basic { .. } => "Basic ",
+            Self::Bearer(_) => "Bearer ",
+        };
+        let shown = std::str::from_utf8(cut(value).1).map_err(|_| CredentialsFault::Form)?;
+        let mut text = Zeroizing::new(String::with_capacity(scheme.len() + shown.len() + 2));
+        text.push_str(scheme);
+        if scheme == "Basic " {
+            // What was decoded has one encoding but for the padding, which clients leave out.
+            let stem = shown.trim_end_matches('=');
+            text.push_str(stem);
+            text.extend(std::iter::repeat_n('=', stem.len().wrapping_neg() % 4));
+        } else {
+            text.push_str(shown);
+        }
+        Ok(text)
+    }
+}
+
+/// The scheme, and what follows it.
+fn cut(value: &[u8]) -> (&[u8], &[u8]) {
+    let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
+    (scheme, rest.trim_ascii())
 }
 
 fn basic(encoded: &[u8]) -> Result<Authorization, CredentialsFault> {
@@ -179,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn credentials_have_one_spelling() {
+        for (value, canonical) in [
+            (&b"Basic YWxpY2U6cmlnaHQ="[..], "Basic YWxpY2U6cmlnaHQ="),
+            (b"bAsIc   YWxpY2U6cmlnaHQ  ", "Basic YWxpY2U6cmlnaHQ="),
+            (b"BASIC YTpi", "Basic YTpi"),
+            (b"basic YWI6 ", "Basic YWI6"),
+            (b"Basic YTpiYw", "Basic YTpiYw=="),
+            (b"bearer \ta~+/== \t", "Bearer a~+/=="),
+            (b"Bearer eyJ.eyJ.sig", "Bearer eyJ.eyJ.sig"),
+        ] {
+            assert_eq!(Authorization::canonical(value).as_deref().map(String::as_str), Ok(canonical), "{value:?}");
+        }
+        for value in [&b""[..], b"Basic", b"Basic QR==", b"Negotiate YTpi", b"NTLM TlRMTVNTUAAB", b"Basic YTpi YTpi"] {
+            assert!(Authorization::canonical(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
     fn nothing_of_it_is_shown() {
         let shown = format!("{:?} {:?}", Authorization::parse(b"Basic YTpi"), Authorization::parse(b"Bearer hunter2"));
         assert_eq!(shown, "Ok(Basic <secret>) Ok(Bearer <secret>)");
@@ -187,7 +234,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_put_in_comes_out(user in "[^:\\p{Cc}]{1,30}", password in "[^\\p{Cc}]{0,60}") {
-            prop_assert_eq!(of_basic(format!("{user}:{password}").as_bytes()), Ok((user, password)));
+            let pair = format!("{user}:{password}");
+            prop_assert_eq!(of_basic(pair.as_bytes()), Ok((user, password)));
+            let value = format!("Basic {}", STANDARD.encode(pair));
+            let canonical = Authorization::canonical(value.as_bytes()).unwrap();
+            prop_assert_eq!(canonical.as_str(), value.as_str());
         }
     }
 }

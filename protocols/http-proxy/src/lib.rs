@@ -9,6 +9,7 @@
 //! | `stream.rs` | where requests of HTTP/1.1 begin and end, byte by byte |
 //! | `hygiene.rs` | which fields pass inwards and outwards |
 //! | `cookie.rs` | the session token in Cookie and Set-Cookie |
+//! | `bearer.rs` | whose token a bearer token says it is |
 //! | `credentials.rs` | Authorization: Basic and Bearer |
 //! | `edge_config.rs` | the XML of the edge configuration |
 //! | `date.rs` | dates of HTTP |
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod bearer;
 pub mod carried;
 pub mod cookie;
 pub mod credentials;

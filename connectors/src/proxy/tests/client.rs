@@ -208,6 +208,53 @@ async fn bodies_go_out_in_full_or_the_client_is_to_blame() {
 }
 
 #[tokio::test]
+async fn large_answers_come_in_full_however_they_are_framed() {
+    let body: String = (0..60_000).map(|number| format!("{number:05}")).collect();
+    let (first, second) = body.split_at(99_999);
+    let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let chunks = format!("{:x}\r\n{first}\r\n{:X}\r\n{second}\r\n0\r\nA: b\r\n\r\n", first.len(), second.len());
+    let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let to_the_end = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+    let server = Server::plain(vec![say(&length), say(&chunked), say_and_end(&to_the_end)]).await;
+    let client = client().await;
+    for _ in 0..3 {
+        let fetched = client.fetch(&target(&server), get(), body.len(), PATIENCE).await.expect("an answer");
+        assert!(fetched.body == body, "{} bytes of {}", fetched.body.len(), body.len());
+    }
+    assert_eq!(server.connections(), 1);
+    for text in [length, chunked, to_the_end] {
+        let server = Server::plain(vec![say_and_end(&text)]).await;
+        let fault = client.fetch(&target(&server), get(), body.len() - 1, PATIENCE).await.expect_err("too large");
+        assert_eq!(fault, ClientFault::TooLarge);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_all_was_heard_counts() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let connections = tokio::spawn(async move {
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await.expect("some of a request");
+            let text = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, text).await.expect("heard");
+            held.push(stream);
+        }
+        held.len()
+    });
+    let (client, to) = (client().await, Target { https: false, host: "127.0.0.1".to_owned(), port });
+    for _ in 0..2 {
+        let request = Request::post("/").body(Pieces::stalled()).expect("a request");
+        let answer = client.request(&to, request, Within::default()).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "no!");
+    }
+    assert_eq!(connections.await.expect("a server"), 2, "a connection with half a request on it is not used again");
+}
+
+#[tokio::test]
 async fn a_name_is_looked_up_once_for_each_connection() {
     let server = Server::plain(vec![say(OK), say_and_end(OK), say(OK)]).await;
     // Whoever runs the zone changes his mind after the first answer: the second leads where nobody listens.

@@ -59,6 +59,8 @@ impl Authority for Fake {
 struct Rig {
     desk: Rc<Desk>,
     fake: Rc<Fake>,
+    /// The authority of another deployment.
+    other: Rc<Fake>,
     now_ms: Rc<Cell<u64>>,
     facts: RefCell<UnboundedReceiver<HttpFact>>,
 }
@@ -69,13 +71,16 @@ impl Rig {
     }
 
     fn with(attempts: u32, realm: Option<&str>, secret: u8) -> Self {
-        let fake = Rc::new(Fake {
-            password: RefCell::new("right".into()),
-            asked: Cell::new(0),
-            down: Cell::new(false),
-            reached: Cell::new(Reached::Nobody),
-            gate: Semaphore::new(100),
-        });
+        let fake = || {
+            Rc::new(Fake {
+                password: RefCell::new("right".into()),
+                asked: Cell::new(0),
+                down: Cell::new(false),
+                reached: Cell::new(Reached::Nobody),
+                gate: Semaphore::new(100),
+            })
+        };
+        let (fake, other) = (fake(), fake());
         let now_ms = Rc::new(Cell::new(0));
         let settings = SignInSettings {
             credentials_refresh_interval: Duration::from_millis(INTERVAL_MS),
@@ -93,8 +98,9 @@ impl Rig {
         let keys = Keys::new(&Secret::new([secret; 32])).unwrap();
         let realm = realm.map(str::to_owned);
         let place = Place::new(Deployment::default_one(), authority, realm);
-        let desk = Desk::new(&settings, [place], keys, clocks, teller);
-        Self { desk: Rc::new(desk), fake, now_ms, facts: RefCell::new(facts) }
+        let elsewhere = Place::new(Deployment::new("other").unwrap(), Rc::clone(&other) as Rc<dyn Authority>, None);
+        let desk = Desk::new(&settings, [place, elsewhere], keys, clocks, teller);
+        Self { desk: Rc::new(desk), fake, other, now_ms, facts: RefCell::new(facts) }
     }
 
     async fn sign_in(&self, user: &str, password: &str) -> Outcome {
@@ -436,6 +442,72 @@ fn who_is_revoked_while_the_authority_is_asked_does_not_slip_in() {
         drop(all);
         assert!(matches!(waiting.await.unwrap(), Outcome::Unavailable));
         assert!(rig.desk.session(&claimed("alice").subject).is_none());
+    });
+}
+
+#[test]
+fn who_is_revoked_after_the_authority_answered_gets_no_token() {
+    run(async {
+        let rig = Rig::new(8);
+        let subject = claimed("alice").subject;
+        let session = rig.good("alice", "right").await;
+        rig.desk.revoke(&subject);
+        rig.now_ms.set(5);
+        assert_eq!(rig.desk.issue(&session).err(), Some(IssueFault::Revoked));
+        // One who waits for the answer, and hears it late.
+        let mut waiting = std::pin::pin!(rig.desk.sign_in(claimed("alice"), secret("right"), from(1)));
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending()));
+        assert!(polled.await);
+        while !rig.desk.under_way.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert!(rig.desk.session(&subject).is_some(), "the authority has said yes");
+        rig.desk.revoke(&subject);
+        assert!(matches!(waiting.await, Outcome::Unavailable));
+    });
+}
+
+#[test]
+fn a_token_that_a_core_makes_before_it_hears_of_the_revocation_is_revoked() {
+    run(async {
+        let (one, other) = (Rig::new(8), Rig::new(8));
+        let session = one.good("alice", "right").await;
+        other.desk.told(&SignInFact::SignedIn(Arc::clone(&session)));
+        one.now_ms.set(10);
+        let revocation = one.desk.revoke(&claimed("alice").subject);
+        for rig in [&one, &other] {
+            rig.now_ms.set(20);
+        }
+        let cached = other.good("alice", "right").await;
+        let late = other.desk.issue(&cached).unwrap();
+        assert_eq!(one.desk.verify(&late.token), Err(TokenFault::Revoked));
+        other.desk.told(&SignInFact::Revoked(revocation));
+        assert_eq!(other.desk.verify(&late.token), Err(TokenFault::Revoked));
+    });
+}
+
+#[test]
+fn one_slow_authority_leaves_the_users_of_others_alone() {
+    run(async {
+        let rig = Rig::new(u32::MAX);
+        let _all = rig.fake.gate.acquire_many(100).await.unwrap();
+        for number in 0..CHECKS_MAX {
+            let desk = Rc::clone(&rig.desk);
+            let claimed = claimed(&format!("u{number}"));
+            spawn_local(async move { desk.sign_in(claimed, secret("right"), from(1)).await });
+        }
+        while usize::try_from(rig.fake.asked.get()).unwrap() < CHECKS_MAX {
+            yield_now().await;
+        }
+        assert!(matches!(rig.sign_in("alice", "right").await, Outcome::Unavailable), "told at once");
+        let mut elsewhere = claimed("alice");
+        elsewhere.subject.deployment = Deployment::new("other").unwrap();
+        for _ in 0..2 {
+            let outcome = rig.desk.sign_in(elsewhere.clone(), secret("right"), from(1)).await;
+            assert!(matches!(outcome, Outcome::Good(_)), "{outcome:?}");
+        }
+        assert_eq!(rig.other.asked.get(), 1);
     });
 }
 

@@ -275,7 +275,7 @@ fn the_ninth_time_is_too_often_and_a_token_is_not_counted() {
 }
 
 #[test]
-fn a_token_is_renewed_in_its_second_half_and_worth_nothing_at_its_end() {
+fn a_token_ends_with_what_it_rests_on_and_is_renewed_by_what_was_checked_since() {
     run(async {
         let rig = rig(servers());
         let first = rig.get("example.com", Verb::GetEdgeConfig, &[("authorization", RIGHT)]).await.cookie().unwrap();
@@ -283,16 +283,30 @@ fn a_token_is_renewed_in_its_second_half_and_worth_nothing_at_its_end() {
             let rig = &rig;
             async move { rig.get("example.com", Verb::GetEdgeConfig, &[("cookie", cookie.as_str())]).await }
         };
-        rig.now_ms.set(INTERVAL_MS / 2 + 1);
-        let second = by_cookie(first.clone()).await.cookie().expect("a new one");
+        let subject = Subject { deployment: Deployment::default_one(), user: UserName::new("alice").unwrap() };
+        let until = |cookie: &str| rig.desk.verify(cookie.trim_start_matches("X-Auth=")).unwrap().expires_ms - NOW_MS;
+        // By the token or out of the cache: nothing lasts longer than the check it rests on.
         rig.now_ms.set(INTERVAL_MS - 1);
-        assert_eq!(by_cookie(first.clone()).await.status, 200);
-        rig.now_ms.set(INTERVAL_MS);
-        assert_eq!(by_cookie(first.clone()).await.status, 401);
-        // The second one holds, but nobody has vouched for the user within the interval: no third one comes of it.
-        rig.now_ms.set(INTERVAL_MS / 2 + INTERVAL_MS - 1);
-        let got = by_cookie(second).await;
+        let got = by_cookie(first.clone()).await;
         assert!(got.status == 200 && got.cookie().is_none());
+        let cached = rig.get("example.com", Verb::GetEdgeConfig, &[("authorization", RIGHT)]).await.cookie().unwrap();
+        assert_eq!((until(&first), until(&cached), rig.authority.borrow().0), (INTERVAL_MS, INTERVAL_MS, 1));
+        rig.now_ms.set(INTERVAL_MS);
+        for cookie in [&first, &cached] {
+            assert_eq!(by_cookie(cookie.clone()).await.status, 401);
+        }
+        rig.now_ms.set(INTERVAL_MS + 1_000);
+        let third = rig.get("example.com", Verb::GetEdgeConfig, &[("authorization", RIGHT)]).await.cookie().unwrap();
+        assert_eq!(rig.authority.borrow().0, 2, "it is asked again");
+        // The user is checked once more, at another device: in its second half the token is renewed by that.
+        rig.desk.purge(&subject);
+        let checked = INTERVAL_MS + 1_000 + INTERVAL_MS / 4;
+        rig.now_ms.set(checked);
+        rig.get("example.com", Verb::GetEdgeConfig, &[("authorization", RIGHT)]).await;
+        assert!(by_cookie(third.clone()).await.cookie().is_none(), "a young token");
+        rig.now_ms.set(INTERVAL_MS + 1_000 + INTERVAL_MS / 2 + 1);
+        let fourth = by_cookie(third).await.cookie().expect("a new one");
+        assert_eq!((until(&fourth), rig.authority.borrow().0), (checked + INTERVAL_MS, 3));
     });
 }
 

@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +29,7 @@ use super::super::limits::{
     BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
-use super::gathered::Gathered;
+use super::gathered::{Gathered, Outlet};
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
 use crate::link::{BulkHello, tune};
@@ -127,7 +129,7 @@ impl Cores {
         });
     }
 
-    async fn carry(self: Rc<Self>, core: Core, ends_unix: u64, connection: Connection) {
+    async fn carry(self: Rc<Self>, core: Core, ends_unix: u64, mut connection: Connection) {
         let core = Rc::new(core);
         {
             let mut list = self.list.borrow_mut();
@@ -142,7 +144,7 @@ impl Cores {
         tracing::info!(core = %core.node, "requests of clients can go to the core {}", core.node);
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let why = tokio::select! {
-            ended = connection => ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string()),
+            why = poll_fn(|context| connection.poll_ended(context)) => why,
             () = core.end.notified() => "its identity holds no longer".to_owned(),
             () = tokio::time::sleep(lasts) => "its certificate has ended".to_owned(),
         };
@@ -204,7 +206,27 @@ impl Core {
     }
 }
 
-type Connection = h2::client::Connection<Calm<Gathered<TlsStream<BufReader<TcpStream>>>>, Bytes>;
+type Tls = TlsStream<BufReader<TcpStream>>;
+
+/// HTTP/2, and where what it says leaves.
+struct Connection {
+    http: h2::client::Connection<Calm<Gathered<Tls>>, Bytes>,
+    outlet: Outlet<Tls>,
+}
+
+impl Connection {
+    /// Goes on until it ends; why. What all requests say in one turn leaves at once.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<String> {
+        match Pin::new(&mut self.http).poll(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(error.to_string()),
+            Poll::Ready(Ok(())) => Poll::Ready("closed".to_owned()),
+            Poll::Pending => match self.outlet.poll_leave(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(error.to_string()),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
 
 async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     hello.tcp.set_nonblocking(true)?;
@@ -222,6 +244,7 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     let certificate = chain.first().cloned();
     let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
     let serial = certificate.as_ref().and_then(serial_of);
+    let (gathered, outlet) = Gathered::keeping(stream, GATHERED_BYTES_MAX);
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -231,10 +254,10 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
         .initial_max_send_streams(BULK_STREAMS_MAX as usize)
         .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
-        .handshake(Calm::server_with(Gathered::keeping(stream, GATHERED_BYTES_MAX), BULK_CALMNESS));
-    let (requests, connection) = handshake.await.map_err(io::Error::other)?;
+        .handshake(Calm::server_with(gathered, BULK_CALMNESS));
+    let (requests, http) = handshake.await.map_err(io::Error::other)?;
     let core = Core { node, requests, in_flight: Cell::new(0), serial, end: Notify::new() };
-    Ok((core, ends_unix, connection))
+    Ok((core, ends_unix, Connection { http, outlet }))
 }
 
 /// FNV-1a over both names, mixed (the last lines of SplitMix64): the same at every edge and in every version.

@@ -30,7 +30,7 @@ use super::super::limits::{
     GATHERED_BYTES_MAX, STALLED_MAX,
 };
 use super::super::{Body, BodyFault, HttpFact, Inside, Teller};
-use super::gathered::Gathered;
+use super::gathered::{Gathered, Outlet};
 use super::{send_all, strip_hop_by_hop};
 use crate::link::back_off::BackOff;
 use crate::link::calm::Calm;
@@ -142,7 +142,28 @@ struct Keeper {
     teller: Teller,
 }
 
-type Connection = h2::server::Connection<Calm<Gathered<client::TlsStream<BufReader<TcpStream>>>>, Bytes>;
+type Tls = client::TlsStream<BufReader<TcpStream>>;
+
+/// HTTP/2, and where what it says leaves.
+struct Connection {
+    http: h2::server::Connection<Calm<Gathered<Tls>>, Bytes>,
+    outlet: Outlet<Tls>,
+}
+
+impl Connection {
+    /// The next request; meanwhile, what has been said to others leaves, all of it at once.
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Accepted, String>>> {
+        match self.http.poll_accept(context) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.map(|accepted| accepted.map_err(|error| error.to_string()))),
+            Poll::Pending => match self.outlet.poll_leave(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error.to_string()))),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 impl Keeper {
     async fn run(self, mut random: Random) {
@@ -179,6 +200,7 @@ impl Keeper {
         let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
         let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
         *self.standing.serial.borrow_mut() = certificate.as_ref().and_then(serial_of);
+        let (gathered, outlet) = Gathered::keeping(tls, GATHERED_BYTES_MAX);
         let handshake = h2::server::Builder::new()
             .max_concurrent_streams(BULK_STREAMS_MAX)
             .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -187,10 +209,11 @@ impl Keeper {
             .max_header_list_size(BULK_HEADER_BYTES_MAX)
             .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(BULK_PENDING_RESETS_MAX)
-            .handshake(Calm::client_with(Gathered::keeping(tls, GATHERED_BYTES_MAX), BULK_CALMNESS));
+            .handshake(Calm::client_with(gathered, BULK_CALMNESS));
         let opened = timeout(BULK_OPEN_MAX, handshake).await.map_err(|_| "HTTP/2 took too long to stand")?;
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
-        Ok((opened.map_err(|error| error.to_string())?, lasts))
+        let http = opened.map_err(|error| error.to_string())?;
+        Ok((Connection { http, outlet }, lasts))
     }
 
     /// Answers requests until the connection ends.
@@ -200,21 +223,21 @@ impl Keeper {
         let mut leaving = false;
         loop {
             tokio::select! {
-                accepted = connection.accept() => match accepted {
+                accepted = poll_fn(|context| connection.poll_accept(context)) => match accepted {
                     Some(Ok((request, respond))) => {
                         let (inside, edge) = (Rc::clone(&self.inside), self.edge.clone());
                         spawn_local(answer(inside, edge, request, respond, self.teller.clone()));
                     }
-                    Some(Err(error)) => return error.to_string(),
+                    Some(Err(why)) => return why,
                     None => return "closed".to_owned(),
                 },
                 () = &mut expiry, if !leaving => {
                     leaving = true;
-                    connection.graceful_shutdown();
+                    connection.http.graceful_shutdown();
                 }
                 () = self.standing.drain.notified(), if !leaving => {
                     leaving = true;
-                    connection.graceful_shutdown();
+                    connection.http.graceful_shutdown();
                 }
             }
         }

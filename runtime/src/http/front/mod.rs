@@ -303,10 +303,8 @@ async fn serve_http1(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result
 
 async fn serve_http2(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result<(), String> {
     let vitals = Rc::clone(&client.vitals);
-    let io = Guarded::new(
-        Calm::client_with(Gathered::new(stream, CONNECTION_BUFFER_BYTES), CLIENT_CALMNESS),
-        Rc::clone(&vitals),
-    );
+    let (gathered, outlet) = Gathered::new(stream, CONNECTION_BUFFER_BYTES);
+    let io = Guarded::new(Calm::client_with(gathered, CLIENT_CALMNESS), Rc::clone(&vitals));
     let connection = http2::Builder::new(Local)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)
@@ -323,7 +321,15 @@ async fn serve_http2(stream: TlsStream<TcpStream>, client: Rc<Client>) -> Result
         if vitals.is_leaving() && !std::mem::replace(&mut leaving, true) {
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(context).map_err(|error| error.to_string())
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(ended.map_err(|error| error.to_string()));
+        }
+        let left = outlet.poll_leave(context);
+        vitals.flushed(&left);
+        match left {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.to_string())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }

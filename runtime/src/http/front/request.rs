@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use edgeway_http_proxy::bearer::claimed_user;
 use edgeway_http_proxy::carried::{CLIENT, CLOSE, OFFENCE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
@@ -101,22 +102,25 @@ impl Client {
             Lane::Small { verb: Verb::GetEdgeSso | Verb::Authorize | Verb::AccessToken, .. } => true,
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
-        if let Some(claims) = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut()) {
-            return Ok(Passed { user: claims.subject.user.as_str().to_owned(), attempt: false });
-        }
+        let token = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut());
         let now = Instant::now();
-        if open {
+        if open && token.is_none() {
             // Nobody looks at credentials there, and showing some makes room for nothing.
             let admitted = self.front.admit_open(self.address, now);
             let passed = Passed { user: self.address.to_string(), attempt: false };
             return admitted.then_some(passed).ok_or(Refused::TooMany);
         }
-        let Some(user) = shown(&parts.headers) else { return Err(Refused::Unauthorized) };
-        let attempt = self.front.bounds(self.address);
+        let shown = shown(&parts.headers);
+        let attempt = token.is_none() && self.front.bounds(self.address);
+        if token.is_none() && shown.is_none() {
+            return Err(Refused::Unauthorized);
+        }
         if attempt && !self.front.attempts.borrow_mut().admit(self.address, now) {
             return Err(Refused::TooManyAttempts);
         }
-        Ok(Passed { user: user.unwrap_or_else(|| self.address.to_string()), attempt })
+        // All credentials of one user are counted at one core, whoever's token is beside them.
+        let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
+        Ok(Passed { user: user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned()), attempt })
     }
 
     /// What came of credentials, where it was an attempt to sign in.
@@ -227,7 +231,9 @@ impl Client {
         *head.version_mut() = Version::HTTP_2;
         clean(&mut parts.headers);
         parts.headers.insert(HeaderName::from_static(CLIENT), self.named.clone());
-        let number = HeaderValue::try_from(format!("{number:016x}")).ok()?;
+        let mut number = HeaderValue::try_from(format!("{number:016x}")).ok()?;
+        // It never comes again: HPACK shall not make room for it among what does (RFC 7541 §6.2.3).
+        number.set_sensitive(true);
         parts.headers.insert(HeaderName::from_static(REQUEST), number);
         *head.headers_mut() = parts.headers;
         Some(head)
@@ -413,11 +419,11 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     session_cookies(headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes))
 }
 
-/// Whether credentials are shown, and whose, if that can be read.
+/// Whether credentials are shown, and whose they say they are.
 #[expect(clippy::option_option, reason = "credentials without a name are credentials")]
-fn shown(headers: &HeaderMap) -> Option<Option<String>> {
+fn shown(headers: &HeaderMap) -> Option<Option<UserName>> {
     match Authorization::parse(headers.get(AUTHORIZATION)?.as_bytes()).ok()? {
-        Authorization::Basic { user, .. } => Some(UserName::new(&user).map(|user| user.as_str().to_owned())),
-        Authorization::Bearer(_) => Some(None),
+        Authorization::Basic { user, .. } => Some(UserName::new(&user)),
+        Authorization::Bearer(token) => Some(claimed_user(&token)),
     }
 }

@@ -203,6 +203,15 @@ impl Vitals {
         }
     }
 
+    /// What was written has left, or has not.
+    pub(super) fn flushed(&self, outcome: &Poll<io::Result<()>>) {
+        match outcome {
+            Poll::Ready(Ok(())) => self.flowed(),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.block(),
+        }
+    }
+
     fn block(&self) {
         if self.blocked.get().is_none() {
             self.blocked.set(Some(Instant::now()));
@@ -266,11 +275,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self.inner.borrow_mut()).poll_flush(context);
-        match &flushed {
-            Poll::Ready(Ok(())) => self.vitals.flowed(),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.vitals.block(),
-        }
+        self.vitals.flushed(&flushed);
         flushed
     }
 

@@ -174,6 +174,35 @@ fn a_user_stays_at_a_core_and_goes_to_the_other_when_it_is_gone() {
 }
 
 #[test]
+fn credentials_of_one_user_come_to_one_core_whoevers_token_is_beside_them() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    run(async {
+        let rig = Rig::start(&["core1", "core2"]).await;
+        let mut used = BTreeSet::new();
+        for user in ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"] {
+            let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:x")));
+            let claims = URL_SAFE_NO_PAD.encode(format!("{{\"sub\":\"{}\"}}", user.to_uppercase()));
+            let bearer = format!("Authorization: Bearer e30.{claims}.c2ln\r\n");
+            let mut fields = vec![format!("Cookie: X-Auth={}\r\n", rig.token(user, 60)), basic.clone(), bearer.clone()];
+            for lent in ["mallory", "trudy", "oscar"] {
+                let cookie = format!("Cookie: X-Auth={}\r\n", rig.token(lent, 60));
+                fields.extend([format!("{cookie}{basic}"), format!("{cookie}{bearer}")]);
+            }
+            let before: Vec<_> = rig.cores.iter().map(|core| core.seen.lock().unwrap().requests.len()).collect();
+            for fields in &fields {
+                assert_eq!(rig.get(&format!("{LONG}/x"), fields).await.status, 200);
+            }
+            let after = rig.cores.iter().map(|core| core.seen.lock().unwrap().requests.len());
+            let each: Vec<_> = after.zip(before).map(|(after, before)| after - before).collect();
+            assert!(each.contains(&fields.len()) && each.contains(&0), "{user}: {each:?}");
+            used.insert(each[0] == 0);
+        }
+        assert_eq!(used.len(), 2, "both cores have users");
+    });
+}
+
+#[test]
 fn a_revoked_token_and_a_forgotten_key_hold_no_longer_even_on_a_connection_that_knows_them() {
     run(async {
         let rig = Rig::start(&["core1"]).await;
