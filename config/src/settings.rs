@@ -81,7 +81,7 @@ impl CoreSettings {
         let of = |deployment: &DeploymentSettings| {
             let trusts_us = self.uc.unified_cm.iter().any(|server| server.deployment == deployment.name);
             let challenge = match deployment.domains.first().filter(|_| trusts_us) {
-                Some(domain) => Challenge::Core { realm: domain.clone() },
+                Some(domain) => Challenge::Core { realm: domain.clone(), bearer: deployment.oauth },
                 None => Challenge::Registrar,
             };
             DeploymentZones {

@@ -30,8 +30,6 @@ pub struct SignInSettings {
     /// File with the secret that signs tokens and keys the credential cache; made if it is missing.
     /// Cores that stand in for each other have the same. Default `sign-in.key` in the state directory.
     pub key_file: String,
-    /// "Check for internal authentication availability": whether `get_edge_sso` asks inside. Default `false`.
-    pub check_internal_availability: bool,
 }
 
 /// A deployment: domains, registrars, and who says who may sign in.

@@ -36,7 +36,6 @@ pub(crate) fn sign_in(reader: &mut Reader<'_>, state_dir: &str) -> SignInSetting
         key_file: reader
             .read("sign_in.key_file", values::path)
             .or(format!("{}/sign-in.key", state_dir.trim_end_matches('/'))),
-        check_internal_availability: reader.read("sign_in.check_internal_availability", values::boolean).or(false),
     }
 }
 

@@ -613,7 +613,6 @@ allow_list = "/etc/edgeway/allow.csv"
     assert_eq!(core.sign_in.credentials_cleanup_interval, Duration::from_secs(720 * 60));
     assert_eq!((core.sign_in.maximum_authorizations_per_period, core.sign_in.rate_control_period.as_secs()), (8, 300));
     assert_eq!(core.sign_in.key_file, "/var/lib/edgeway/sign-in.key");
-    assert!(!core.sign_in.check_internal_availability);
     let names: Vec<_> = core.deployments.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["default", "staging", "lab"]);
     assert_eq!(core.deployments[0].domains, ["example.com", "example.org"]);

@@ -2,6 +2,7 @@
 //! sign-in and the allow list to the reverse proxy. Nothing of what an edge says of a client is believed: the token
 //! is looked at again, and so is everything else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,13 +13,12 @@ use edgeway_http_proxy::{Authorization, carried};
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
 use edgeway_model::zones::{Challenge, DeploymentZones};
 use edgeway_model::{NodeId, Secret};
-use edgeway_policy::allow_list::{Denial, Wanted};
+use edgeway_policy::allow_list::{Denial, Holder, Wanted};
 use edgeway_runtime::clock::{Clock, unix_ms};
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
 use edgeway_runtime::pki::shared_secret;
 use edgeway_runtime::service;
-use edgeway_runtime::tls::CertificateStore;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -29,7 +29,7 @@ use crate::allowed::InForce;
 use crate::authorities::{Authorities, Needs};
 use crate::discovery::Discovery;
 use crate::proxy::limits::RETRY_AFTER_BUSY;
-use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target, Trust};
+use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target};
 use crate::sign_in::answers;
 use crate::sign_in::counters as count;
 use crate::sign_in::desk::{Desk, Now, Place};
@@ -39,6 +39,7 @@ use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
 use crate::sign_in::services::{Services, srv_by};
 use crate::sign_in::small::{Small, signed};
 use crate::sign_in::who::{self, Shown};
+use crate::trusts::Trusts;
 use crate::under_way::UnderWay;
 
 /// The inside of a core.
@@ -46,13 +47,13 @@ pub struct CoreInside {
     desk: Rc<Desk>,
     small: Small,
     allowed: InForce,
-    /// `None` where nobody can sign in: then nothing is carried anywhere.
-    proxy: Option<Proxy>,
+    /// By the deployment whose users ask; none where nobody can sign in: then nothing is carried anywhere.
+    proxies: BTreeMap<Deployment, Proxy>,
     /// What carries requests, and what asks authorities: each has connections of its own, so that no request of a user's
     /// stands in the way of anybody's sign-in.
     clients: Vec<HttpClient>,
     under_way: UnderWay,
-    trusts: Trusts,
+    trusts: Option<Trusts>,
     discovery: Rc<Discovery>,
     kept: Kept,
     teller: Teller,
@@ -74,8 +75,11 @@ impl CoreInside {
         let resolver = Resolver::new(settings.sip.dns_servers.clone());
         let lab = on_this_machine(settings);
         let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
-        let trusts = Trusts::load(settings)?;
-        let client = || trusts.default.clone().map(|trust| HttpClient::new(resolver.clone(), trust, lab));
+        let trusts = if signs_in(settings) { Some(Trusts::load(settings)?) } else { None };
+        let client = || {
+            let trust = trusts.as_ref().map(|trusts| trusts.default.clone());
+            trust.map(|trust| HttpClient::new(resolver.clone(), trust, lab))
+        };
         let (client, asking) = (client(), client());
         let asked_again = Rc::clone(&discovery);
         let needs = Needs {
@@ -97,12 +101,18 @@ impl CoreInside {
             kept.load(&desk, &teller)?;
         }
         let services = Services::new(discovery.current(), srv_by(resolver));
+        let names = settings.deployments.iter().map(|one| &one.name);
+        let proxies = client.iter().flat_map(|client| {
+            let proxy = |name: &Deployment| Proxy::new(client.of(name.clone()), settings.node.clone());
+            names.clone().map(move |name| (name.clone(), proxy(name)))
+        });
+        let proxies = proxies.collect();
         let inside = Rc::new(Self {
             small: Small::new(Rc::clone(&desk), services, &settings.deployments),
             allowed: InForce::new(settings, discovery.current())?,
+            proxies,
             clients: client.iter().chain(&asking).cloned().collect(),
             under_way: UnderWay::default(),
-            proxy: client.map(|client| Proxy::new(client, settings.node.clone())),
             trusts,
             kept,
             deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
@@ -131,7 +141,9 @@ impl CoreInside {
     }
 
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
-        self.trusts.follow(&self.discovery, &self.clients);
+        if let Some(trusts) = &self.trusts {
+            trusts.follow(&self.discovery.current().snapshot(), &self.clients);
+        }
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         match Lane::parse(path) {
@@ -163,9 +175,13 @@ impl CoreInside {
             Err(answer) => return *answer,
         };
         let list = self.allowed.list();
+        // A token does not say them. Where no session is held (this core has started anew, or an operator has purged
+        // the user) only what all share is open until the next sign-in, here or at another core.
+        let session = self.desk.session(&subject);
+        let devices = session.as_ref().map_or(&[][..], |session| &session.devices);
         let wanted = Wanted {
             deployment: &subject.deployment,
-            user: Some(&subject.user),
+            holder: Holder { user: Some(&subject.user), devices },
             method: head.method.as_str(),
             https: there.https,
             host: &there.host,
@@ -184,7 +200,7 @@ impl CoreInside {
                 return answers::forbidden();
             }
         };
-        let Some(proxy) = &self.proxy else { return answers::forbidden() };
+        let Some(proxy) = self.proxies.get(&subject.deployment) else { return answers::forbidden() };
         let Some(entered) = self.under_way.enter(&subject) else {
             self.count(count::USER_BUSY);
             return answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
@@ -222,6 +238,7 @@ impl CoreInside {
             self.count(count::NOT_SELF);
             return Err(Box::new(answers::forbidden()));
         }
+        shown.acquaint(&self.desk, &claims.subject).await;
         Ok(claims.subject.clone())
     }
 
@@ -322,11 +339,12 @@ fn secret(settings: &CoreSettings) -> Result<Secret<32>, String> {
 }
 
 fn place(zones: &DeploymentZones, authorities: &Authorities) -> Option<Place> {
-    let realm = match &zones.challenge {
-        Challenge::Core { realm } => Some(realm.clone()),
-        Challenge::Registrar => None,
+    let (realm, tokens) = match &zones.challenge {
+        Challenge::Core { realm, bearer } => (Some(realm.clone()), *bearer),
+        Challenge::Registrar => (None, false),
     };
-    Some(Place::new(zones.deployment.clone(), authorities.of(&zones.deployment)?, realm))
+    let authority = authorities.of(&zones.deployment)?;
+    Some(Place::new(zones.deployment.clone(), authority, realm).taking_tokens(tokens))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<u64> {
@@ -338,58 +356,6 @@ fn request_id(headers: &HeaderMap) -> Option<u64> {
 /// leads to this machine.
 fn on_this_machine(settings: &CoreSettings) -> bool {
     !settings.sip.listen.is_empty() && settings.sip.listen.iter().all(|address| address.ip().is_loopback())
-}
-
-/// Whom the reverse proxy trusts: what holds for all servers, and what the operator says of single UC servers,
-/// whose nodes discovery knows.
-struct Trusts {
-    default: Option<Trust>,
-    own: Vec<(String, Trust)>,
-    followed: std::cell::Cell<Option<u64>>,
-}
-
-impl Trusts {
-    fn load(settings: &CoreSettings) -> Result<Self, String> {
-        let servers = || {
-            let uc = &settings.uc;
-            uc.unified_cm.iter().chain(&uc.im_and_presence).chain(&uc.unity)
-        };
-        if !signs_in(settings) {
-            return Ok(Self { default: None, own: Vec::new(), followed: std::cell::Cell::new(None) });
-        }
-        // TFTP servers ask for a certificate (6971, 6972), even where the cluster is not in mixed mode.
-        let shown = settings.sip.tls.certificate.as_ref().map(|files| {
-            CertificateStore::load(std::slice::from_ref(files))
-                .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        });
-        let shown = shown.transpose()?;
-        let shown = shown.as_ref();
-        let default = Trust::load(settings.http.ca.as_deref(), "http.ca", shown).map_err(|fault| fault.to_string())?;
-        let mut own = Vec::new();
-        for server in servers().filter(|server| !server.tls_verify || server.ca.is_some()) {
-            let trust =
-                if server.tls_verify { Trust::load(server.ca.as_deref(), "ca", shown) } else { Trust::anybody(shown) };
-            own.push((server.address.host.to_lowercase(), trust.map_err(|fault| fault.to_string())?));
-        }
-        Ok(Self { default: Some(default), own, followed: std::cell::Cell::new(None) })
-    }
-
-    /// Nodes of a cluster are trusted as its publisher is.
-    fn follow(&self, discovery: &Discovery, clients: &[HttpClient]) {
-        let snapshot = discovery.current().snapshot();
-        if self.followed.replace(Some(snapshot.revision)) == Some(snapshot.revision) {
-            return;
-        }
-        let mut trusts: Vec<(String, Trust)> = self.own.clone();
-        for cluster in &snapshot.clusters {
-            let Some((_, trust)) = self.own.iter().find(|(host, _)| *host == cluster.publisher) else { continue };
-            let names = cluster.nodes.iter().map(|node| &node.name).chain(&cluster.tftp);
-            trusts.extend(names.map(|name| (name.clone(), trust.clone())));
-        }
-        for client in clients {
-            client.set_trusts(trusts.clone());
-        }
-    }
 }
 
 #[cfg(test)]

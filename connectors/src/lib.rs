@@ -13,6 +13,7 @@
 //! | `oauth/` | access tokens of call managers |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
+//! | `trusts.rs` | whose certificates are taken by whom |
 //! | `under_way.rs` | how much one user has under way |
 //! | `unified_cm/` | AXL and UDS |
 //! | `unity/` | what Unity Connection says of itself |
@@ -31,6 +32,7 @@ pub mod ldap;
 pub mod oauth;
 pub mod proxy;
 pub mod sign_in;
+mod trusts;
 mod under_way;
 pub mod unified_cm;
 pub mod unity;

@@ -38,3 +38,11 @@ pub const EARLY_PARTIES_MAX: usize = 4;
 
 /// Relay sessions one node carries at once; each takes two sockets.
 pub const RELAYS_MAX: usize = 4_000;
+
+/// Spellings of one user's name that a SIP digest may be made with: as typed, as the authority writes it, in
+/// lower case.
+pub const SPELLINGS_MAX: usize = 3;
+
+/// Access tokens of one user that are known side by side: one for each device, and for each device that has
+/// just got a new one the old one.
+pub const ACCESS_TOKENS_MAX: usize = 8;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::{NodeId, Secret};
 
+mod proofs;
+
 /// Longest name of a user, bytes.
 pub const USER_BYTES_MAX: usize = 128;
 /// Longest name of a deployment, bytes.
@@ -53,14 +55,25 @@ impl fmt::Display for Deployment {
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or holds a control character, a colon or a
-    /// slash. A domain behind `@` stays part of it.
+    /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or not plain: printable ASCII but a colon, a slash or a
+    /// backslash, and composed letters of the scripts of [`is_plain_letter`]; no two spaces in a row. A domain behind
+    /// `@` stays part of it.
+    ///
+    /// Directories take several spellings for one user (fullwidth letters, ligatures, runs of spaces, letters with
+    /// their accents apart: RFC 4518 §2). Here each would be a user with a rate window, a cache entry and identities of
+    /// its own, so only one spelling is a name at all.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let name = name.trim();
-        let legal = |c: char| !c.is_control() && c != ':' && c != '/' && c != '\\';
-        let fits = !name.is_empty() && name.len() <= USER_BYTES_MAX && name.chars().all(legal);
-        let folded = name.to_lowercase();
+        let name = name.trim_matches(' ');
+        let legal = |c: char| match c {
+            ':' | '/' | '\\' => false,
+            ' '..='~' => true,
+            _ => is_plain_letter(c),
+        };
+        let spaced = name.contains("  ");
+        let fits = !name.is_empty() && name.len() <= USER_BYTES_MAX && !spaced && name.chars().all(legal);
+        // The two small sigmas are one letter.
+        let folded = name.to_lowercase().replace('\u{3c2}', "\u{3c3}");
         (fits && folded.len() <= USER_BYTES_MAX).then(|| Self(folded.into()))
     }
 
@@ -69,6 +82,30 @@ impl UserName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Letters beyond ASCII of which there is one spelling only: composed Latin, Greek, Cyrillic, kana, Hangul syllables and
+/// Han, without what Unicode keeps for compatibility (normalisation form KC would change it) and without letters
+/// whose lower case is more than one character.
+fn is_plain_letter(c: char) -> bool {
+    let compatible = matches!(
+        c,
+        // Ordinals; ligatures and digraphs; long s; n with an apostrophe; letters with a middle dot.
+        '\u{aa}' | '\u{ba}' | '\u{132}' | '\u{133}' | '\u{13f}' | '\u{140}' | '\u{149}' | '\u{17f}' | '\u{1c4}'..='\u{1cc}'
+            | '\u{1f1}'..='\u{1f3}'
+            // I with a dot: its lower case is two characters.
+            | '\u{130}'
+            // Greek symbols.
+            | '\u{374}' | '\u{37a}' | '\u{3d0}'..='\u{3d6}' | '\u{3f0}'..='\u{3f2}' | '\u{3f4}' | '\u{3f5}' | '\u{3f9}'
+            // Iteration marks and digraphs of kana.
+            | '\u{309b}'..='\u{309f}' | '\u{30ff}'
+    );
+    let script = matches!(
+        c,
+        '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1e99}' | '\u{1ea0}'..='\u{1eff}' | '\u{370}'..='\u{3ff}' | '\u{400}'..='\u{481}' | '\u{48a}'..='\u{52f}'
+            | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'
+    );
+    script && c.is_alphabetic() && !compatible
 }
 
 /// Names of people stay out of logs above `debug`: printed by purpose only.
@@ -88,8 +125,10 @@ pub struct Subject {
 }
 
 /// The hash of user, realm and password (RFC 7616 §3.4.2), raw: as good as the password for that realm.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DigestSecret {
+    /// The user's name as spelled: the hash tells cases apart.
+    pub user: String,
     /// The realm it was made for.
     pub realm: String,
     /// With MD5.
@@ -98,21 +137,47 @@ pub struct DigestSecret {
     pub sha256: Secret<32>,
 }
 
+/// Names of people stay out of logs above `debug`.
+impl fmt::Debug for DigestSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DigestSecret").field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+/// An access token a user has signed in with (RFC 6750), as much of it as it takes to know it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenProof {
+    /// Its SHA-256: tokens are long and random, or signed, so nobody finds one that fits.
+    pub hash: Secret<32>,
+    /// When the authority was asked about it, Unix milliseconds.
+    pub since_ms: u64,
+    /// When it ends, Unix milliseconds.
+    pub until_ms: u64,
+}
+
 /// A user who has signed in with a password or a token, as cores know them: in memory, and on links
 /// between cores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Who.
     pub subject: Subject,
-    /// Until when it holds, Unix milliseconds.
+    /// Until when what was shown first holds, Unix milliseconds: the password, else the token. Other tokens
+    /// may last longer ([`Session::ends_ms`]).
     pub until_ms: u64,
     /// When the authority was asked, Unix milliseconds: of two sessions of one user the later counts.
     pub since_ms: u64,
     /// A keyed hash of the password (see `policy::credentials`): equal for equal passwords at all cores
     /// that share their keys. `None` for sign-ins by token, which are not cached.
     pub verifier: Option<Secret<32>>,
-    /// For SIP digest; `None` where nobody will ask.
-    pub digest: Option<DigestSecret>,
+    /// For SIP digest, one for each spelling of the name, at most [`limits::SPELLINGS_MAX`]; none where nobody
+    /// will ask, or nobody knows the password.
+    ///
+    /// [`limits::SPELLINGS_MAX`]: crate::limits::SPELLINGS_MAX
+    pub digests: Vec<DigestSecret>,
+    /// Access tokens of the user's devices, at most [`limits::ACCESS_TOKENS_MAX`]; none where nobody will ask.
+    ///
+    /// [`limits::ACCESS_TOKENS_MAX`]: crate::limits::ACCESS_TOKENS_MAX
+    pub tokens: Vec<TokenProof>,
     /// Device names of the user (`CSFALICE`); empty where the authority knows of none.
     pub devices: Vec<String>,
     /// User parts of SIP addresses the user may act as (directory numbers, the user's own name).
@@ -211,6 +276,45 @@ mod tests {
         assert_eq!(UserName::new("Alice"), UserName::new("aLICE "));
         for bad in ["", "  ", "a:b", "a/b", "a\\b", "a\u{0}b", "a\r\nb"] {
             assert_eq!(UserName::new(bad), None, "{bad:?}");
+        }
+        for good in ["o'brien", "a b", "alice@example.com", "j\u{fc}rgen", "\u{0130}"] {
+            assert_eq!(UserName::new(good).is_some(), good != "\u{0130}", "{good:?}");
+        }
+        for good in [
+            "\u{3b1}\u{3bb}\u{3b5}\u{3be}",
+            "\u{430}\u{43d}\u{43d}\u{430}",
+            "\u{5c71}\u{7530}",
+            "\u{3084}\u{307e}",
+            "\u{ae40}",
+        ] {
+            assert!(UserName::new(good).is_some(), "{good:?}");
+        }
+        assert_eq!(UserName::new("\u{3c3}\u{3c2}"), UserName::new("\u{3a3}\u{3a3}"));
+        // What a directory takes for one of the above, or for nothing at all.
+        for other in [
+            "\u{ff41}lice",
+            "a  b",
+            "a\u{a0}b",
+            "a\u{3000}b",
+            "\u{a0}alice",
+            "ju\u{308}rgen",
+            "\u{fb01}n",
+            "\u{1c6}",
+            "\u{17f}am",
+            "a\u{200b}lice",
+            "a\u{ad}lice",
+            "alice\u{fe0f}",
+            "\u{2460}",
+            "x\u{b2}",
+            "\u{aa}",
+            "\u{212b}",
+            "\u{2168}",
+            "\u{ff94}\u{ff8f}",
+            "\u{1d41a}",
+            "\u{f900}",
+            "\u{e000}",
+        ] {
+            assert_eq!(UserName::new(other), None, "{other:?}");
         }
         assert_eq!(UserName::new(&"x".repeat(USER_BYTES_MAX + 1)), None);
         assert_eq!(format!("{:?}", UserName::new("alice")), "Some(<user>)");

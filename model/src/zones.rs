@@ -36,8 +36,13 @@ pub enum Challenge {
     Core {
         /// The realm.
         realm: String,
+        /// Whether an access token that a user has signed in with proves that user, too (RFC 8898).
+        bearer: bool,
     },
 }
+
+/// How the names of zones begin over which a Unified CM wants to see the access token of its users (SIP OAuth).
+pub const OAUTH_ZONE: &str = "CEOAuth-";
 
 /// One neighbour zone: a registrar, and a way to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

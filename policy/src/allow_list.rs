@@ -20,10 +20,10 @@ mod tests_file;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use edgeway_model::sign_in::{Deployment, UserName};
+use edgeway_model::sign_in::Deployment;
 
 pub use automatic::{AutomaticPorts, automatic_rules};
-pub use path::USER_SEGMENT;
+pub use path::{COMMON_FILE_SEGMENT, DEVICE, FOLDER_SEGMENT, Holder, USER_SEGMENT};
 pub use rules_file::{Problem, RulesContext, read_rules, write_rules};
 pub use tests_file::{Case, Outcome, read_cases, run_cases};
 
@@ -51,7 +51,8 @@ pub struct Rule {
     /// The port.
     pub port: u16,
     /// The path, normal form; empty or `/` means all. A segment `{user}` stands for the name of the
-    /// signed-in user.
+    /// signed-in user, `{device}` in a segment for the name of a device of that user, a segment `{common}` for a
+    /// settings file that is no device's, a segment `{folder}` for a plain word.
     pub path: String,
     /// How the path is compared.
     pub match_type: MatchType,
@@ -68,8 +69,8 @@ pub struct Rule {
 pub struct Wanted<'a> {
     /// The deployment of the signed-in user.
     pub deployment: &'a Deployment,
-    /// The signed-in user; without one, what belongs to users is denied.
-    pub user: Option<&'a UserName>,
+    /// Who asks.
+    pub holder: Holder<'a>,
     /// The method.
     pub method: &'a str,
     /// TLS or plain.
@@ -237,12 +238,12 @@ impl Rule {
         format!("{scheme}://{open}{}{close}{port}", self.host)
     }
 
-    fn covers(&self, target: &Target<'_>, user: Option<&UserName>) -> bool {
-        path::covers(&self.path, self.match_type == MatchType::Prefix, target.path(), user)
+    fn covers(&self, target: &Target<'_>, holder: Holder<'_>) -> bool {
+        path::covers(&self.path, self.match_type == MatchType::Prefix, target.path(), holder)
     }
 }
 
-/// A rule's path: normal, with `{user}` as the one thing that no path of a client has.
+/// A rule's path: normal, with what stands for something else in braces, which no path of a client has.
 fn normal_pattern(path: &str) -> Result<String, Denial> {
     if path.is_empty() {
         return Ok("/".into());
@@ -252,7 +253,14 @@ fn normal_pattern(path: &str) -> Result<String, Denial> {
         match at {
             0 if !segment.is_empty() => return Err(Denial::Path),
             0 => {}
-            _ if segment == USER_SEGMENT => pattern.extend(["/", segment]),
+            _ if path::is_pattern(segment) => {
+                let one = format!("/{}", path::filled_in(segment));
+                // Beside what stands for something else it is as it is sent.
+                if Target::read(&one)?.whole != one {
+                    return Err(Denial::Encoding);
+                }
+                pattern.extend(["/", segment]);
+            }
             _ => {
                 let one = format!("/{segment}");
                 let target = Target::read(&one)?;
@@ -264,7 +272,8 @@ fn normal_pattern(path: &str) -> Result<String, Denial> {
         }
     }
     // Empty segments are seen in the whole only.
-    Target::read(&pattern.replace(USER_SEGMENT, "user")).map(|_| pattern)
+    let filled: Vec<_> = pattern.split('/').map(path::filled_in).collect();
+    Target::read(&filled.join("/")).map(|_| pattern)
 }
 
 const fn is_method_byte(byte: u8) -> bool {
@@ -277,8 +286,8 @@ struct Site {
     /// Where its rules stand, those of one literal path together: a path has few beginnings, however many
     /// rules there are.
     literal: BTreeMap<String, Vec<usize>>,
-    /// Those with `{user}`.
-    of_users: Vec<usize>,
+    /// Those with something in braces.
+    patterns: Vec<usize>,
 }
 
 /// Servers by host, then by whether it is TLS and by port.
@@ -311,8 +320,8 @@ impl AllowList {
         let at = self.rules.len();
         let hosts = self.sites.entry(rule.deployment.clone()).or_default();
         let site = hosts.entry(rule.host.clone()).or_default().entry((rule.https, rule.port)).or_default();
-        if rule.path.contains(USER_SEGMENT) {
-            site.of_users.push(at);
+        if path::is_pattern(&rule.path) {
+            site.patterns.push(at);
         } else {
             let path = rule.path.strip_suffix('/').unwrap_or(&rule.path);
             site.literal.entry(path.to_owned()).or_default().push(at);
@@ -341,7 +350,7 @@ impl AllowList {
             .ok_or_else(|| if host::is_special(&host) { Denial::SpecialAddress } else { Denial::Server })?;
         // Whatever rules say: what UDS keeps for one user is nobody else's.
         let named = path::named_user(target.path());
-        if named.is_some_and(|named| !wanted.user.is_some_and(|user| path::is_user(named, user))) {
+        if named.is_some_and(|named| !wanted.holder.user.is_some_and(|user| path::is_user(named, user))) {
             return Err(Denial::NotOwn);
         }
         let rule = self.rule(site, &wanted, &target)?;
@@ -355,12 +364,12 @@ impl AllowList {
     pub fn decide_url<'l, 'a>(
         &'l self,
         deployment: &'a Deployment,
-        user: Option<&'a UserName>,
+        holder: Holder<'a>,
         method: &'a str,
         url: &'a str,
     ) -> Result<Allowed<'l, 'a>, Denial> {
         let UrlParts { https, host, port, path } = UrlParts::read(url)?;
-        self.decide(Wanted { deployment, user, method, https, host, port, path })
+        self.decide(Wanted { deployment, holder, method, https, host, port, path })
     }
 
     fn site(&self, wanted: &Wanted<'_>, host: &str) -> Option<&Site> {
@@ -371,8 +380,8 @@ impl AllowList {
         let beginnings = target.path().match_indices('/').map(|(at, _)| at).chain([target.path().len()]);
         let literal = beginnings.filter_map(|at| site.literal.get(target.path().get(..at)?)).flatten();
         let mut covered = false;
-        for rule in literal.chain(&site.of_users).filter_map(|at| self.rules.get(*at)) {
-            if rule.covers(target, wanted.user) {
+        for rule in literal.chain(&site.patterns).filter_map(|at| self.rules.get(*at)) {
+            if rule.covers(target, wanted.holder) {
                 if rule.methods.iter().any(|method| method == wanted.method) {
                     return Ok(rule);
                 }

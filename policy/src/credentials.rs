@@ -120,21 +120,25 @@ impl Credentials {
     pub fn remember(&mut self, session: Arc<Session>, now_ms: u64) -> Remembered {
         let end = session.until_ms.min(now_ms.saturating_add(self.interval_ms));
         let from_the_future = session.since_ms > now_ms.saturating_add(SKEW_MS);
-        if end <= now_ms || from_the_future || self.revocations.covers(&session.subject, session.since_ms) {
+        let before_ms = self.revocations.before(&session.subject);
+        if end <= now_ms || from_the_future || session.since_ms < before_ms {
             return Remembered::Over;
         }
+        let mut session = session;
+        if end != session.until_ms || session.tokens.iter().any(|token| token.since_ms < before_ms) {
+            let mut bounded = Session { until_ms: end, ..Session::clone(&session) };
+            bounded.tokens.retain(|token| token.since_ms >= before_ms);
+            session = Arc::new(bounded);
+        }
         if let Some(known) = self.current(&session.subject, now_ms) {
-            // A sign-in by token does not displace what is known of the password.
-            let later = session.since_ms >= known.since_ms;
-            if !later || (session.verifier.is_none() && known.verifier.is_some()) {
+            // A sign-in by token does not displace what is known of the password; it stands beside it.
+            let joined = known.joined(&session);
+            if joined == **known {
                 return Remembered::Superseded;
             }
+            session = Arc::new(joined);
         }
-        let session = if end == session.until_ms {
-            session
-        } else {
-            Arc::new(Session { until_ms: end, ..Session::clone(&session) })
-        };
+        let end = session.until_ms;
         self.purge(&session.subject.clone());
         if self.sessions.len() >= CREDENTIALS_MAX
             && let Some((_, first)) = self.by_end.first().cloned()
@@ -167,8 +171,12 @@ impl Credentials {
     /// that is news.
     pub fn revoke(&mut self, revocation: &Revocation, now_ms: u64) -> bool {
         let news = self.revocations.add(revocation, now_ms);
-        if self.sessions.get(&revocation.subject).is_some_and(|known| known.since_ms < revocation.before_ms) {
+        if let Some(known) = self.sessions.get(&revocation.subject).cloned() {
             self.purge(&revocation.subject);
+            if let Some(left) = known.revoked(revocation.before_ms) {
+                self.by_end.insert((left.until_ms, left.subject.clone()));
+                self.sessions.insert(left.subject.clone(), Arc::new(left));
+            }
         }
         news
     }
@@ -215,6 +223,10 @@ impl Revocations {
     #[must_use]
     pub fn covers(&self, subject: &Subject, issued_ms: u64) -> bool {
         self.before.get(subject).is_some_and(|before| issued_ms < *before)
+    }
+
+    fn before(&self, subject: &Subject) -> u64 {
+        self.before.get(subject).copied().unwrap_or(0)
     }
 
     /// Adds one; says whether it is news. One of the far future is taken as of now: it would lock the user

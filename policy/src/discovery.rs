@@ -12,7 +12,7 @@ use std::fmt;
 
 use edgeway_model::sign_in::Deployment;
 
-pub use self::check::{Lie, is_host};
+pub use self::check::{Configured, Lie, is_host};
 pub use self::diff::{Change, What};
 
 /// All that is known of the UC servers, at one moment. Replaced whole.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use edgeway_model::sign_in::{Deployment, UserName};
 
 use crate::allow_list::{
-    AllowList, Allowed, AutomaticPorts, MatchType, Rule, RulesContext, automatic_rules, read_cases, read_rules,
+    AllowList, Allowed, AutomaticPorts, Holder, MatchType, Rule, RulesContext, automatic_rules, read_cases, read_rules,
     run_cases, write_rules,
 };
 use crate::discovery::Product;
@@ -20,7 +20,7 @@ pub fn allow_list(bytes: &[u8]) {
     SAMPLE.with(|list| {
         ["alice", "bob"].iter().for_each(|user| check_decision(list, text, user));
         if let Ok(cases) = read_cases(text, &[]) {
-            assert_eq!(run_cases(list, &cases, None).len(), cases.len(), "every test has an outcome");
+            assert_eq!(run_cases(list, &cases, Holder::default()).len(), cases.len(), "every test has an outcome");
         }
     });
     let context = RulesContext { deployments: &[], default_methods: &["GET".to_owned()] };
@@ -46,15 +46,17 @@ fn sample() -> AllowList {
 /// rules that is not the list's own, and is allowed again as it is sent.
 pub fn check_decision(list: &AllowList, url: &str, user: &str) {
     let (deployment, user) = (Deployment::default_one(), UserName::new(user));
-    let Ok(allowed) = list.decide_url(&deployment, user.as_ref(), "GET", url) else { return };
+    let devices = user.iter().map(|user| format!("CSF{}", user.as_str())).collect::<Vec<_>>();
+    let holder = Holder { user: user.as_ref(), devices: &devices };
+    let Ok(allowed) = list.decide_url(&deployment, holder, "GET", url) else { return };
     assert!(covered(allowed.rule, &allowed, user.as_ref()), "{url:?} is not what {:?} says", allowed.rule);
     assert!(is_plain(&allowed), "{url:?} may be read in two ways: {allowed:?}");
     let sent = format!("{}{}", allowed.rule.origin(), allowed.path);
-    let again = list.decide_url(&deployment, user.as_ref(), "GET", &sent);
+    let again = list.decide_url(&deployment, holder, "GET", &sent);
     assert_eq!(again.as_ref(), Ok(&allowed), "what is sent means the same when it is read again");
     let nobody = Deployment::new("nobody").expect("a plain word");
-    assert!(list.decide_url(&nobody, user.as_ref(), "GET", url).is_err(), "rules are for their deployment only");
-    assert!(list.decide_url(&deployment, user.as_ref(), "BREW", url).is_err(), "rules are for their methods only");
+    assert!(list.decide_url(&nobody, holder, "GET", url).is_err(), "rules are for their deployment only");
+    assert!(list.decide_url(&deployment, holder, "BREW", url).is_err(), "rules are for their methods only");
 }
 
 /// The model: a rule read word for word.
@@ -63,8 +65,19 @@ fn covered(rule: &Rule, allowed: &Allowed<'_, '_>, user: Option<&UserName>) -> b
     let wanted = match user {
         // The user's own spelling, whatever its case: the segment is taken from the path where it means the user.
         Some(user) => rule.path.split('/').zip(path.split('/')).map(|(rule, given)| {
-            let own = given.eq_ignore_ascii_case(user.as_str());
-            if rule == "{user}" && own { given.to_owned() } else { rule.to_owned() }
+            let is = |one: &str| given.eq_ignore_ascii_case(one);
+            let device = rule.replace("{device}", &format!("csf{}", user.as_str()));
+            let lower = given.to_ascii_lowercase();
+            let defaults =
+                ["spdefault.cnf.xml", "xmldefault.cnf.xml", "spdefault.cnf.xml.sgn", "xmldefault.cnf.xml.sgn"];
+            let common = !lower.contains(".cnf") && !lower.contains("list.txt") || defaults.contains(&lower.as_str());
+            let fits = match rule {
+                "{user}" => is(user.as_str()),
+                "{common}" => common && !given.contains('%'),
+                "{folder}" => !given.contains(['.', '%']),
+                _ => rule.contains("{device}") && is(&device),
+            };
+            if fits { given.to_owned() } else { rule.to_owned() }
         }),
         None => return false,
     };

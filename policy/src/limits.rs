@@ -61,8 +61,11 @@ pub const TFTP_SERVERS_MAX: usize = 16;
 /// Keys that one cluster signs its tokens with: the one in use, the one before, and room.
 pub const TOKEN_KEYS_MAX: usize = 16;
 
-/// Id or DER of such a key, bytes: RSA with 8,192 bits has 1,062.
+/// DER of such a key, bytes: RSA with 8,192 bits has 1,062.
 pub const TOKEN_KEY_BYTES_MAX: usize = 2_048;
+
+/// Id of such a key, bytes: clusters write a UUID or a hash.
+pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
 
 /// Version of a UC server, bytes.
 pub const VERSION_BYTES_MAX: usize = 64;

@@ -201,6 +201,13 @@ impl Registrars {
         self.nodes.iter().find(|node| node.place == place)
     }
 
+    /// The name of the zone that leads to a place.
+    #[must_use]
+    pub fn zone_at(&self, place: Place) -> Option<&str> {
+        let configured = self.at(place).and_then(|node| self.configured.get(node.configured))?;
+        Some(&configured.zone)
+    }
+
     /// The node at a place, even one that was taken away.
     #[must_use]
     pub fn once_at(&self, place: Place) -> Option<&RegistrarNode> {

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use edgeway_model::sign_in::{Deployment, UserName};
 use edgeway_policy::allow_list::{
-    AllowList, Case, MatchType, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases, write_rules,
+    AllowList, Case, Holder, MatchType, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases,
+    write_rules,
 };
 use serde_json::{Value, json};
 
@@ -44,6 +45,9 @@ pub(crate) enum AllowListCommand {
         /// Who asks: for paths that hold the user's own name.
         #[arg(long)]
         user: Option<String>,
+        /// A device of that user, for paths that hold its name; may be given several times.
+        #[arg(long)]
+        device: Vec<String>,
         /// A deployment there is; may be given several times. Without it, any name is taken.
         #[arg(long)]
         deployment: Vec<String>,
@@ -79,8 +83,8 @@ pub(crate) enum RulesFormat {
 pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
     match command {
         AllowListCommand::Check { file, deployment } => finish(check(file, deployment)),
-        AllowListCommand::Test { rules, tests, user, deployment, output } => {
-            match test(rules, tests, user.as_deref(), deployment, *output) {
+        AllowListCommand::Test { rules, tests, user, device, deployment, output } => {
+            match test(rules, tests, user.as_deref(), device, deployment, *output) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,
                 Err(failure) => finish(Err(failure)),
@@ -100,6 +104,7 @@ fn test(
     rules: &Path,
     tests: &Path,
     user: Option<&str>,
+    devices: &[String],
     deployments: &[String],
     output: Format,
 ) -> Result<bool, Failure> {
@@ -108,7 +113,7 @@ fn test(
     let user = user.transpose()?;
     let list = AllowList::new(rules_of(rules, &deployments)?).map_err(Failure::configuration)?;
     let cases = read_cases(&read(tests)?, &deployments).map_err(|problems| all_of(tests, &problems))?;
-    let outcomes = run_cases(&list, &cases, user.as_ref());
+    let outcomes = run_cases(&list, &cases, Holder { user: user.as_ref(), devices });
     match output {
         Format::Table => print!("{}", table(&outcomes)),
         Format::Json => println!("{}", Value::Array(outcomes.iter().map(as_json).collect())),

@@ -111,14 +111,6 @@ pub(super) const SIGN_IN: &[Setting] = &[
         doc: "The secret that signs session tokens and keys the credential cache. Cores that stand in for each other need the same file.",
     },
     Setting {
-        path: "sign_in.check_internal_availability",
-        preset: Preset::Toml("false"),
-        unit: "true or false",
-        example: "true",
-        impact: RESTART,
-        doc: "Check for internal authentication availability: whether `get_edge_sso` looks the user up inside. If not, everybody gets the same answer and nothing is asked. This version has no sign-in through an identity provider to offer: it answers `false` and asks nothing either way.",
-    },
-    Setting {
         path: "deployment.name",
         preset: Preset::Derived("there is the default deployment only"),
         unit: "1 to 64 of A-Z, a-z, 0-9, . _ -",

@@ -101,7 +101,9 @@ fn unified_cm(
     deployment: &DeploymentSettings,
     needs: &Needs,
 ) -> Result<Rc<dyn Authority>, AuthorityFault> {
-    let http = needs.http.clone().ok_or_else(|| AuthorityFault("there is no HTTP client for Unified CM".to_owned()))?;
+    let http =
+        needs.http.as_ref().ok_or_else(|| AuthorityFault("there is no HTTP client for Unified CM".to_owned()))?;
+    let http = http.of(deployment.name.clone());
     let ours = settings.uc.unified_cm.iter().filter(|server| server.deployment == deployment.name);
     let publishers = ours.map(|server| (server.address.host.clone(), server.address.port)).collect();
     Ok(Rc::new(UnifiedCm::new(deployment.name.clone(), publishers, needs.servers.clone(), http)))

@@ -83,7 +83,7 @@ fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     }
     let clusters = file.clusters.into_iter().map(cluster).collect::<Result<_, String>>()?;
     let snapshot = Snapshot { revision: file.revision, taken_ms: file.taken_ms, clusters };
-    match snapshot.claimed() {
+    match snapshot.claimed(&[]) {
         Some((cluster, lie)) => Err(format!("{}: {lie}", cluster.publisher)),
         None => Ok(snapshot),
     }

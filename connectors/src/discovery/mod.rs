@@ -36,7 +36,7 @@ use edgeway_config::sign_in::UcServerSettings;
 use edgeway_model::Random;
 use edgeway_model::alarm::Severity;
 use edgeway_model::zones::DeploymentZones;
-use edgeway_policy::discovery::{Product, Snapshot};
+use edgeway_policy::discovery::{Configured, Product, Snapshot};
 use edgeway_runtime::clock::unix_ms;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
@@ -48,6 +48,7 @@ use self::https::Https;
 use self::limits::LOOK_EVERY_MIN;
 pub use self::server::Connect;
 use self::server::Server;
+use self::settings::configured;
 pub use self::settings::own_name;
 use self::web::Web;
 
@@ -66,6 +67,8 @@ pub struct Discovery {
     servers: Vec<Rc<Server>>,
     /// The deployments without what is discovered.
     deployments: Vec<DeploymentZones>,
+    /// The hosts that the settings give to each deployment: no cluster of another one may claim them.
+    configured: Vec<Configured>,
     own_name: Option<String>,
     /// How often servers are looked at; `None`: never.
     look_every: Option<Duration>,
@@ -113,6 +116,7 @@ impl Discovery {
             current: Current::default(),
             servers: kinds.into_iter().flat_map(of).collect(),
             deployments: settings.deployment_zones(),
+            configured: configured(settings),
             own_name: own_name(settings),
             look_every: uc.look_every.map(|every| every.max(LOOK_EVERY_MIN)),
             file: PathBuf::from(&settings.state_dir).join("servers.json"),
@@ -149,7 +153,7 @@ impl Discovery {
         let about = self.file.display().to_string();
         match kept::load(&self.file) {
             Ok(kept) => {
-                let kept = kept.map(|kept| self.configured(kept)).unwrap_or_default();
+                let kept = kept.map(|kept| self.still_named(kept)).unwrap_or_default();
                 for server in &self.servers {
                     let known = kept.cluster(server.product, server.name()).is_some();
                     server.state.borrow_mut().seen_ms = known.then_some(kept.taken_ms);
@@ -166,7 +170,7 @@ impl Discovery {
     }
 
     /// Of what was kept, that which the settings still name, as they name it.
-    fn configured(&self, mut kept: Snapshot) -> Snapshot {
+    fn still_named(&self, mut kept: Snapshot) -> Snapshot {
         kept.clusters.retain_mut(|cluster| {
             let server =
                 self.servers.iter().find(|one| one.product == cluster.product && one.name() == cluster.publisher);
@@ -176,7 +180,7 @@ impl Discovery {
             server.is_some()
         });
         // Clusters that may stand in one deployment may not in two.
-        while let Some((cluster, _)) = kept.claimed() {
+        while let Some((cluster, _)) = kept.claimed(&self.configured) {
             let (product, publisher) = (cluster.product, cluster.publisher.clone());
             kept.clusters.retain(|cluster| (cluster.product, &cluster.publisher) != (product, &publisher));
         }

@@ -45,7 +45,7 @@ impl Discovery {
         let old = self.current.snapshot();
         let all: Vec<&Cluster> = read.iter().filter_map(|one| one.outcome.as_ref().ok()).collect();
         let together = self.replaced(&old, &all);
-        if together.claimed().is_none() {
+        if together.claimed(&self.configured).is_none() {
             return together;
         }
         // Somebody claims what is another's. One by one: who disturbs what stands is refused.
@@ -53,7 +53,7 @@ impl Discovery {
         for one in read {
             let Ok(cluster) = &one.outcome else { continue };
             let next = self.replaced(&composed, &[cluster]);
-            match next.claimed() {
+            match next.claimed(&self.configured) {
                 None => composed = next,
                 Some((_, lie)) => one.outcome = Err(AskFault::Lying(lie)),
             }

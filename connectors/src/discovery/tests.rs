@@ -569,7 +569,7 @@ async fn a_cluster_that_claims_the_node_of_another_is_refused() {
         world.change(B, |cluster| cluster.nodes.push(node("sub.a.example.com", false)));
         let answer = rig.refresh().await;
         assert_eq!((&answer["swapped"], &answer["servers"][1]["kept"]), (&json!(false), &json!(true)));
-        assert!(rig.cause(ALARM_FAILED, B).contains("sub.a.example.com is also a node of a.example.com"));
+        assert!(rig.cause(ALARM_FAILED, B).contains("sub.a.example.com also belongs to a.example.com"));
         assert_eq!(rig.discovery.current().snapshot().clusters[1], cluster(B));
         // A node that moves from one to the other is no lie.
         world.change(A, |cluster| cluster.nodes.truncate(1));
@@ -741,7 +741,7 @@ fn who_challenges_follows_from_the_settings() {
     let scratch = Scratch::new();
     let challenge = |publishers: &[&str]| settings(&scratch.0, publishers).deployment_zones()[0].challenge.clone();
     assert_eq!(challenge(&[]), Challenge::Registrar);
-    assert_eq!(challenge(&[A]), Challenge::Core { realm: "example.com".into() });
+    assert_eq!(challenge(&[A]), Challenge::Core { realm: "example.com".into(), bearer: false });
     let named = |host: &str| {
         let mut settings = settings(&scratch.0, &[A]);
         settings.sip.advertise.host = host.into();

@@ -83,6 +83,7 @@ impl Directory {
                 Ok(Ok(Said::Yes)) => {
                     return Verdict::Good(Box::new(Known {
                         user: user.clone(),
+                        spelled: None,
                         devices: Vec::new(),
                         numbers: Vec::new(),
                         profile: Profile::default(),

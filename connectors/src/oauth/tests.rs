@@ -24,6 +24,7 @@ impl Authority for Clusters {
     fn check<'a>(&'a self, subject: &'a Subject, _: &'a Credential) -> LocalFuture<'a, Verdict> {
         let good = Verdict::Good(Box::new(Known {
             user: subject.user.clone(),
+            spelled: None,
             devices: vec!["CSFALICE".to_owned()],
             numbers: Vec::new(),
             profile: Profile::default(),

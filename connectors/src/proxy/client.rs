@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::sign_in::Deployment;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::Body;
 use http::header::CONTENT_LENGTH;
@@ -169,13 +170,21 @@ pub struct Fetched {
 
 /// The client. Cheap to clone; clones share connections.
 #[derive(Clone)]
-pub struct HttpClient(Arc<Inner>);
+pub struct HttpClient {
+    inner: Arc<Inner>,
+    /// Whose users it asks for; `None`: nobody's.
+    deployment: Option<Deployment>,
+}
+
+/// Trusts of single hosts. What one deployment's servers say of a host, or what is said of them, holds for nobody
+/// else.
+type Trusts = BTreeMap<(Option<Deployment>, String), Trust>;
 
 struct Inner {
     dialler: Dialler,
     default_trust: Trust,
-    /// Servers with a trust of their own, by host in lower case.
-    trusts: RwLock<BTreeMap<String, Trust>>,
+    /// Servers with a trust of their own, by deployment and by host in lower case.
+    trusts: RwLock<Trusts>,
     pool: Pool,
     sweeps: AtomicBool,
 }
@@ -185,24 +194,33 @@ impl HttpClient {
     /// to this machine: in the lab and in tests.
     #[must_use]
     pub fn new(resolver: Resolver, trust: Trust, allow_loopback: bool) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             dialler: Dialler { resolver, allow_loopback },
             default_trust: trust,
             trusts: RwLock::default(),
             pool: Pool::default(),
             sweeps: AtomicBool::new(false),
-        }))
+        };
+        Self { inner: Arc::new(inner), deployment: None }
     }
 
-    /// Trusts of single hosts, in the place of all before. Connections made under another are not used again.
-    pub fn set_trusts(&self, trusts: impl IntoIterator<Item = (String, Trust)>) {
-        let trusts = trusts.into_iter().map(|(host, trust)| (normal(&host), trust)).collect();
-        *self.0.trusts.write().unwrap_or_else(PoisonError::into_inner) = trusts;
+    /// The same client, asking for the users of a deployment: the trusts set for that one hold, and no others.
+    #[must_use]
+    pub fn of(&self, deployment: Deployment) -> Self {
+        Self { inner: Arc::clone(&self.inner), deployment: Some(deployment) }
     }
 
-    /// The trust of one host, beside those there are.
+    /// Trusts of single hosts, each for one deployment, in the place of all before. Connections made under another
+    /// are not used again.
+    pub fn set_trusts(&self, trusts: impl IntoIterator<Item = ((Deployment, String), Trust)>) {
+        let own = |((deployment, host), trust): ((_, String), _)| ((Some(deployment), normal(&host)), trust);
+        *self.inner.trusts.write().unwrap_or_else(PoisonError::into_inner) = trusts.into_iter().map(own).collect();
+    }
+
+    /// The trust of one host for this client's deployment, beside those there are.
     pub fn set_trust(&self, host: &str, trust: Trust) {
-        self.0.trusts.write().unwrap_or_else(PoisonError::into_inner).insert(normal(host), trust);
+        let key = (self.deployment.clone(), normal(host));
+        self.inner.trusts.write().unwrap_or_else(PoisonError::into_inner).insert(key, trust);
     }
 
     /// Sends a request and waits for the head of the answer. Of the request's URI path and query are sent; `Host` is
@@ -217,7 +235,7 @@ impl HttpClient {
         within: Within,
     ) -> Result<Response<Body>, ClientFault> {
         let start = Instant::now();
-        let inner = &*self.0;
+        let inner = &*self.inner;
         inner.start_sweeping();
         let try_within = within.connect + within.answer;
         let (places, attempt) = inner.pool.admit(target, start, try_within).map_err(|no_place| match no_place {
@@ -231,7 +249,8 @@ impl HttpClient {
                 .map_err(|_| ClientFault::Busy)?
                 .map_err(|_| ClientFault::Busy)?,
         };
-        let outcome = inner.exchange(target, request, within, place).await;
+        let trust = inner.trust(self.deployment.as_ref(), &target.host);
+        let outcome = inner.exchange(target, request, within, &trust, place).await;
         match &outcome {
             Ok(_) => attempt.succeeded(),
             Err(fault) if fault.blames_the_server() => {
@@ -273,12 +292,12 @@ fn normal(host: &str) -> String {
 }
 
 impl Inner {
-    fn trust(&self, host: &str) -> Trust {
+    fn trust(&self, deployment: Option<&Deployment>, host: &str) -> Trust {
         let trusts = self.trusts.read().unwrap_or_else(PoisonError::into_inner);
         if trusts.is_empty() {
             return self.default_trust.clone();
         }
-        trusts.get(&normal(host)).unwrap_or(&self.default_trust).clone()
+        trusts.get(&(deployment.cloned(), normal(host))).unwrap_or(&self.default_trust).clone()
     }
 
     async fn exchange(
@@ -286,6 +305,7 @@ impl Inner {
         target: &Target,
         request: Request<Body>,
         within: Within,
+        trust: &Trust,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, ClientFault> {
         let start = Instant::now();
@@ -299,7 +319,6 @@ impl Inner {
         let again = body.is_none() && matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let request = Request::from_parts(head, ());
         let mut upload = Upload::new(body, announced(request.headers()));
-        let trust = self.trust(&target.host);
         let host = target.authority();
         let mut kept = self.pool.take(target, trust.id(), start);
         loop {
@@ -307,7 +326,7 @@ impl Inner {
             let mut connection = match kept.take() {
                 Some(connection) => connection,
                 None => {
-                    let wire = self.dialler.dial(target, &trust, until.min(start + within.connect)).await?;
+                    let wire = self.dialler.dial(target, trust, until.min(start + within.connect)).await?;
                     Connection { wire, born: Instant::now(), trust: trust.id() }
                 }
             };

@@ -48,6 +48,8 @@ pub enum Reached {
 pub struct Known {
     /// The name the authority knows the user by.
     pub user: UserName,
+    /// The same, as the authority spells it, where it says so.
+    pub spelled: Option<String>,
     /// Device names; empty where it knows of none.
     pub devices: Vec<String>,
     /// User parts of SIP addresses the user may act as, besides the name.

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
-use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject};
+use edgeway_model::limits::SPELLINGS_MAX;
+use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject, TokenProof};
 use edgeway_model::{Moment, Secret};
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
 use edgeway_runtime::http::{HttpFact, Teller};
-use edgeway_sip::digest;
+use edgeway_sip::{bearer, digest};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
@@ -32,7 +33,7 @@ use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
 use super::health::Health;
 use super::keys::{Good, Keys};
-use super::limits::{CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
+use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
 use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
@@ -113,6 +114,8 @@ pub struct Place {
     authority: Rc<dyn Authority>,
     /// Where SIP clients of the deployment are challenged by the core: the realm.
     realm: Option<String>,
+    /// Whether access tokens prove users there, too.
+    tokens: bool,
     health: Health,
     /// Checks that are under way.
     checks: Cell<usize>,
@@ -123,7 +126,13 @@ impl Place {
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
         let health = Health::new(deployment.clone());
-        Self { deployment, authority, realm, health, checks: Cell::new(0) }
+        Self { deployment, authority, realm, tokens: false, health, checks: Cell::new(0) }
+    }
+
+    /// Where it does: whether it takes the access tokens that users sign in with.
+    #[must_use]
+    pub fn taking_tokens(self, tokens: bool) -> Self {
+        Self { tokens: tokens && self.realm.is_some(), ..self }
     }
 }
 
@@ -206,7 +215,7 @@ impl Desk {
         let outcome = match found {
             Found::Good(session) => {
                 self.count(count::CACHED);
-                Outcome::Good(session)
+                Outcome::Good(self.respelled(session, &claimed, &credential))
             }
             Found::Refused => Outcome::Refused,
             Found::Unknown => self.ask(claimed, credential, verifier, now).await,
@@ -226,6 +235,43 @@ impl Desk {
             Outcome::TooMany { .. } => self.count(count::TOO_MANY),
         }
         outcome
+    }
+
+    /// A user who is signed in shows an access token beside: a device has got a new one. Where SIP clients are
+    /// asked for it, it is checked now unless it is known; what comes of it is told to the node. Not counted:
+    /// nobody is let in by it here.
+    pub async fn acquaint(self: &Rc<Self>, subject: &Subject, token: &Zeroizing<String>) {
+        if !self.places.get(&subject.deployment).is_some_and(|place| place.tokens) {
+            return;
+        }
+        let now = self.now();
+        let hash = bearer::hash(token);
+        let session = self.session(subject);
+        let mut known = session.iter().flat_map(|session| &session.tokens);
+        if known.any(|one| bearer::is_same(&one.hash, &hash) && one.holds(now.unix_ms)) {
+            return;
+        }
+        let credential = Credential::Bearer(token.clone());
+        let verifier = self.verifier(subject, &credential);
+        if matches!(self.credentials.borrow().look(subject, &verifier, now.unix_ms), Found::Refused) {
+            return;
+        }
+        let claimed = Claimed { subject: subject.clone(), spelled: subject.user.as_str().to_owned() };
+        // The check goes on after that; the request does not wait for an authority that is slow.
+        let _ = timeout(ACQUAINT_WITHIN, self.ask(claimed, credential, verifier, now)).await;
+    }
+
+    /// A device spells the name of its user in a way that is new: its SIP side will, too.
+    fn respelled(&self, session: Arc<Session>, claimed: &Claimed, credential: &Credential) -> Arc<Session> {
+        let realm = self.places.get(&session.subject.deployment).and_then(|place| place.realm.as_deref());
+        let (Some(realm), Credential::Password(password)) = (realm, credential) else { return session };
+        let is_known = session.digests.iter().any(|known| known.user == claimed.spelled);
+        if is_known || session.digests.len() >= SPELLINGS_MAX {
+            return session;
+        }
+        let mut respelled = Session::clone(&session);
+        respelled.spell(digest_secret(&claimed.spelled, realm, password));
+        self.keep(Arc::new(respelled)).1
     }
 
     /// The session of a user whose password is known to be this one, without counting, and without asking
@@ -484,36 +530,48 @@ impl Desk {
         known: Known,
         since_ms: u64,
     ) -> Outcome {
-        let now_ms = self.now().unix_ms;
         let subject = Subject { deployment: claimed.subject.deployment.clone(), user: known.user };
         let lasts = since_ms.saturating_add(self.lifetime_ms);
-        let (verifier, digest) = match credential {
-            Credential::Password(password) => (
-                Some(self.verifier(&subject, credential).secret()),
-                place.realm.as_deref().map(|realm| digest_secret(&claimed.spelled, realm, password)),
-            ),
-            Credential::Bearer(_) => (None, None),
-        };
-        let session = Arc::new(Session {
+        let mut session = Session {
             subject,
             until_ms: known.until_ms.map_or(lasts, |until_ms| until_ms.min(lasts)),
             since_ms,
-            verifier,
-            digest,
+            verifier: None,
+            digests: Vec::new(),
+            tokens: Vec::new(),
             devices: known.devices,
             numbers: known.numbers,
             profile: known.profile,
-        });
-        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), now_ms);
-        match remembered {
-            Remembered::Yes => {
-                self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
-                Outcome::Good(session)
+        };
+        match (credential, place.realm.as_deref()) {
+            (Credential::Password(password), realm) => {
+                session.verifier = Some(self.verifier(&session.subject, credential).secret());
+                let folded = session.subject.user.as_str().to_owned();
+                let spellings = [Some(claimed.spelled.clone()), known.spelled, Some(folded)];
+                for (spelled, realm) in spellings.iter().flatten().zip(realm.iter().cycle()) {
+                    session.spell(digest_secret(spelled, realm, password));
+                }
             }
-            Remembered::Superseded => Outcome::Good(session),
-            // Revoked while the authority was being asked: the client may ask once more.
-            Remembered::Over => Outcome::Unavailable,
+            (Credential::Bearer(token), _) if place.tokens => {
+                let hash = bearer::hash(token);
+                session.tokens.push(TokenProof { hash, since_ms, until_ms: session.until_ms });
+            }
+            (Credential::Bearer(_), _) => {}
         }
+        match self.keep(Arc::new(session)) {
+            (Remembered::Yes | Remembered::Superseded, session) => Outcome::Good(session),
+            // Revoked while the authority was being asked: the client may ask once more.
+            (Remembered::Over, _) => Outcome::Unavailable,
+        }
+    }
+
+    /// Remembers a session, and tells the node if it is news.
+    fn keep(&self, session: Arc<Session>) -> (Remembered, Arc<Session>) {
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now().unix_ms);
+        if remembered == Remembered::Yes {
+            self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
+        }
+        (remembered, session)
     }
 
     /// Counts something of `super::counters`.
@@ -539,7 +597,7 @@ impl Drop for UnderWay {
 
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
-    DigestSecret { realm: realm.to_owned(), md5, sha256 }
+    DigestSecret { user: user.to_owned(), realm: realm.to_owned(), md5, sha256 }
 }
 
 /// What nobody has for a password: no authority is asked for it.

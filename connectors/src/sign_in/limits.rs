@@ -12,6 +12,10 @@ pub const PEER_KEYS_MAX: usize = 8;
 /// seconds. Those beyond are told to come back, and those of other deployments are not affected.
 pub const CHECKS_MAX: usize = 1_024;
 
+/// How long a request waits until the access token it shows is known to SIP, too: as a rule it takes no longer
+/// than a call manager to answer.
+pub const ACQUAINT_WITHIN: Duration = Duration::from_secs(2);
+
 /// Checks that reach nobody one after the other before the authority counts as away: a lost packet is no outage.
 pub const FAILURES_MAX: u32 = 3;
 

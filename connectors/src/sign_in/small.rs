@@ -150,6 +150,7 @@ impl Small {
             let outcome = shown.sign_in(&self.desk, deployment).await;
             return signed(outcome).map(|session| (Some(session), true));
         };
+        shown.acquaint(&self.desk, &claims.subject).await;
         let session = self.desk.session(&claims.subject);
         if shown.recognised(&self.desk, &claims.subject) {
             return Ok((session, true));

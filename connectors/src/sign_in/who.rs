@@ -80,6 +80,15 @@ impl Shown {
         Some(desk.sign_in(Claimed { subject, spelled }, credential, source).await)
     }
 
+    /// Where the credentials are an access token of this user, who is known by another proof: SIP gets to know it.
+    pub(crate) async fn acquaint(&self, desk: &Rc<Desk>, subject: &Subject) {
+        if let Some(Authorization::Bearer(token)) = &self.authorization
+            && claimed_user(token).is_some_and(|user| user == subject.user)
+        {
+            desk.acquaint(subject, token).await;
+        }
+    }
+
     /// Whether the credentials may go to a server inside beside the token of `subject`. Where they cannot be told
     /// from a guess they are counted as an attempt at this user: what the server says of them is an answer.
     ///

@@ -132,13 +132,9 @@ impl UnifiedCm {
             self.nodes_of(&snapshot, Product::ImAndPresence).map(|node| node.name.as_str()).collect();
         let im_servers = told.im_servers.iter().filter_map(|server| known_as(server, im_nodes.iter().copied()));
         Ok(Known {
+            user: user.clone(),
             // Another user's name would be another user: what was asked is what holds.
-            user: told
-                .name
-                .as_deref()
-                .and_then(UserName::new)
-                .filter(|name| name == user)
-                .unwrap_or_else(|| user.clone()),
+            spelled: told.name.filter(|name| UserName::new(name).is_some_and(|name| name == *user)),
             devices,
             numbers,
             profile: Profile { uds_servers: uds_servers(&nodes, &servers), im_servers: im_servers.collect() },

@@ -164,6 +164,7 @@ impl UsersFile {
         match looked.await {
             Ok(Some(Some((devices, numbers)))) => Verdict::Good(Box::new(Known {
                 user: user.clone(),
+                spelled: None,
                 devices,
                 numbers,
                 profile: Profile::default(),

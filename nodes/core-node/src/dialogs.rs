@@ -67,6 +67,12 @@ impl Dialogs {
         dialog.is_some_and(|dialog| edge_of(dialog.client) != edge)
     }
 
+    /// Whether there is room for one more dialog of a client.
+    pub(crate) fn has_room(&self, client: FlowId) -> bool {
+        let of_client = self.per_client.get(&client).copied().unwrap_or_default();
+        self.dialogs.len() < DIALOGS_MAX && of_client < DIALOGS_PER_CLIENT_MAX
+    }
+
     pub(crate) fn expire(&mut self, now: Moment) {
         while let Some(&(at, id)) = self.expiries.first() {
             if at > now {
@@ -90,12 +96,11 @@ impl Dialogs {
             self.expire_at(id, expires);
             return true;
         }
-        let of_client = self.per_client.get(&client).copied().unwrap_or_default();
         let long = name.0.len() + name.1.len() > DIALOG_LABEL_BYTES_MAX;
-        if self.dialogs.len() >= DIALOGS_MAX || of_client >= DIALOGS_PER_CLIENT_MAX || long {
+        if long || !self.has_room(client) {
             return false;
         }
-        self.per_client.insert(client, of_client + 1);
+        *self.per_client.entry(client).or_default() += 1;
         self.next += 1;
         self.by_name.insert(name.clone(), self.next);
         self.expiries.insert((expires, self.next));

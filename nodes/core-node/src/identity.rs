@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                        the registrar challenges          this core challenges (Unified CM)
-//!   REGISTER             it decides; From as To            digest of a signed-in user; To, From and
+//!   REGISTER             it decides; From as To            digest or token of a signed-in user; To, From and
 //!                                                          device must be the user's own
 //!   new requests         From is registered on this        the same, or the user's own after a digest
 //!                        very connection
@@ -15,9 +15,11 @@
 use std::collections::HashMap;
 
 use edgeway_model::notice::DropReason;
-use edgeway_model::sign_in::{Deployment, Session, Subject, UserName};
-use edgeway_model::zones::Challenge;
+use edgeway_model::sign_in::{Deployment, DigestSecret, Session, Subject, UserName};
+use edgeway_model::zones::{Challenge, OAUTH_ZONE};
 use edgeway_model::{FlowId, Moment, Secret};
+use edgeway_policy::location::Place;
+use edgeway_sip::bearer;
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::digest::{self, Algorithm, Credentials, Ha1};
 use edgeway_sip::mra::is_keep_alive;
@@ -90,6 +92,11 @@ impl Identities {
         }
     }
 
+    /// Whoever belonged to a deployment that is gone may belong to another.
+    pub(crate) fn deployments_changed(&mut self, is_there: impl Fn(&Deployment) -> bool) {
+        self.flows.retain(|_, proven| is_there(&proven.deployment));
+    }
+
     pub(crate) fn flow_closed(&mut self, flow: FlowId) {
         self.flows.remove(&flow);
     }
@@ -106,24 +113,52 @@ enum Standing {
     Challenged {
         realm: String,
         stale: bool,
+        bearer: Bearer,
     },
     /// 403.
     Refused(&'static str),
+    /// 403: there were too many wrong passwords; what it shows is looked at in so many seconds.
+    Shut(u64),
     /// 481: it speaks of a dialog that is not known, in a name that is not its own.
     Unknown,
 }
 
+/// Why credentials prove nothing.
+enum Unproven {
+    Wrong {
+        /// A fresh nonce alone would do.
+        stale: bool,
+    },
+    /// Not looked at, for so many seconds.
+    Shut(u64),
+}
+
+/// Whether a challenge asks for an access token, too (RFC 8898).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearer {
+    /// Nobody of this deployment has any.
+    Off,
+    Asked,
+    /// The one that was shown is not, or no longer, good.
+    Invalid,
+}
+
+const SHUT: &str = "too many wrong passwords";
+const OTHERS: Standing = Standing::Refused("this connection is another user's");
 const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on this connection");
 const NOT_THE_USERS: Standing = Standing::Refused("an address that is not the user's own");
 
 /// Headers in which a client says who it is, besides From and Contact.
-const IDENTITY_HEADERS: [Name; 6] = [
+const IDENTITY_HEADERS: [Name; 9] = [
     Name::PAssertedIdentity,
     Name::PPreferredIdentity,
     Name::RemotePartyId,
     Name::Diversion,
     Name::HistoryInfo,
     Name::ReferredBy,
+    Name::PServedUser,
+    Name::PProfileKey,
+    Name::PChargeInfo,
 ];
 
 impl CoreNode {
@@ -131,19 +166,33 @@ impl CoreNode {
     pub(crate) fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) -> bool {
         match self.standing(flow, request, now) {
             Standing::Good => true,
-            Standing::Challenged { realm, stale } => {
+            Standing::Challenged { realm, stale, bearer } => {
+                let token = (bearer != Bearer::Off).then(|| bearer::challenge(&realm, bearer == Bearer::Invalid));
                 let nonce = self.nonces.mint(flow, &mut self.random, now);
                 let challenge =
                     digest::Challenge { realm, nonce, algorithm: Algorithm::Md5, qop_auth: true, opaque: None, stale };
                 let response = request.respond(401, "Unauthorized");
                 let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
-                let bytes = response.header(Name::WwwAuthenticate, &challenge.to_value()).build();
-                self.respond(id, 401, bytes, now);
+                // Digest first: clients of the field look at no second one.
+                let mut response = response.header(Name::WwwAuthenticate, &challenge.to_value());
+                if let Some(token) = token {
+                    response = response.header(Name::WwwAuthenticate, &token);
+                }
+                self.respond(id, 401, response.build(), now);
                 false
             }
             Standing::Unknown => {
                 self.dropped(DropReason::NoRelay, "no such dialog here");
                 self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
+                false
+            }
+            Standing::Shut(seconds) => {
+                self.dropped(DropReason::Identity, SHUT);
+                let response = request.respond(403, "Forbidden");
+                let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
+                let response = response.warning(399, &self.agent(), SHUT);
+                let bytes = response.header(Name::RetryAfter, &seconds.to_string()).build();
+                self.respond(id, 403, bytes, now);
                 false
             }
             Standing::Refused(why) => {
@@ -156,17 +205,14 @@ impl CoreNode {
 
     fn standing(&mut self, flow: FlowId, request: &Message, now: Moment) -> Standing {
         let registers = request.method() == Some("REGISTER");
-        if !registers && let Some(tag) = request.to_tag() {
-            let began = self.dialogs.client_of(request.call_id(), tag);
-            if began.is_some() || self.calls.knows(request) {
-                let from = aor_of(request.from().uri);
-                let is_its = began.is_none_or(|client| client == label_of(&from)) || self.holds(flow, &from);
-                return if is_its {
-                    Standing::Good
-                } else {
-                    Standing::Refused("From is not who the dialog began with")
-                };
-            }
+        let began = request.to_tag().filter(|_| !registers).and_then(|tag| self.began(request, tag));
+        if let Some(began) = began {
+            let from = aor_of(request.from().uri);
+            return if began == label_of(&from) || self.holds(flow, &from) {
+                Standing::Good
+            } else {
+                Standing::Refused("From is not who the dialog began with")
+            };
         }
         let standing = self.standing_outside_of_dialogs(flow, request, now);
         match (request.to_tag(), &standing) {
@@ -187,15 +233,16 @@ impl CoreNode {
         }
         // What leads nowhere is refused where that is found out.
         let Some(deployment) = self.deployment_of(flow, request) else { return Standing::Good };
-        let realm = match self.zones.get(&deployment).map(|served| &served.challenge) {
+        let (realm, bearer) = match self.zones.get(&deployment).map(|served| &served.challenge) {
             None => return Standing::Good,
             Some(Challenge::Registrar) => return self.standing_at_registrar(flow, request),
-            Some(Challenge::Core { realm }) => realm.clone(),
+            Some(Challenge::Core { realm, bearer }) => (realm.clone(), *bearer),
         };
         if is_keep_alive(request) && self.answers_keep_alive(request) {
             return Standing::Good;
         }
-        self.standing_at_core(flow, request, deployment, realm, now)
+        let bearer = if bearer { Bearer::Asked } else { Bearer::Off };
+        self.standing_at_core(flow, request, deployment, (realm, bearer), now)
     }
 
     /// Where the registrar proves its users, what it has accepted on a connection is who speaks there.
@@ -210,35 +257,40 @@ impl CoreNode {
         }
     }
 
-    /// Where this core proves users: by the digest of somebody who has signed in.
+    /// Where this core proves users: by the digest of somebody who has signed in, or by the token they did it with.
     fn standing_at_core(
         &mut self,
         flow: FlowId,
         request: &Message,
         deployment: Deployment,
-        realm: String,
+        (realm, bearer): (String, Bearer),
         now: Moment,
     ) -> Standing {
         let given = request.lines(Name::Authorization).filter_map(Credentials::parse).find(|one| one.realm == realm);
         let known = self.identities.user(flow).cloned();
         let user = match given {
+            // Not looked at: a connection that has proven itself is no place to guess at others.
+            Some(credentials) if known.is_some() && UserName::new(&credentials.username) != known => return OTHERS,
             Some(credentials) => match self.verified(flow, request, &deployment, &credentials, now) {
                 Ok(user) => user,
-                Err(stale) => return Standing::Challenged { realm, stale },
+                Err(Unproven::Wrong { stale }) => return Standing::Challenged { realm, stale, bearer },
+                Err(Unproven::Shut(seconds)) => return Standing::Shut(seconds),
             },
-            None => match &known {
-                Some(user) => user.clone(),
-                None => return Standing::Challenged { realm, stale: false },
+            None => match (self.shown(request, &deployment, bearer, now), &known) {
+                (Some(Some(user)), _) => user,
+                (Some(None), _) => return Standing::Challenged { realm, stale: false, bearer: Bearer::Invalid },
+                (None, Some(user)) => user.clone(),
+                (None, None) => return Standing::Challenged { realm, stale: false, bearer },
             },
         };
         if known.is_some_and(|known| known != user) {
-            return Standing::Refused("this connection is another user's");
+            return OTHERS;
         }
         let subject = Subject { deployment: deployment.clone(), user: user.clone() };
         let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
             // Whoever signs in next proves it here anew.
             self.identities.disprove(flow);
-            return Standing::Challenged { realm, stale: false };
+            return Standing::Challenged { realm, stale: false, bearer };
         };
         self.identities.prove(flow, deployment.clone(), Some(user));
         let is_own = |uri: &str| self.is_own_address(&deployment, &session, uri);
@@ -250,6 +302,11 @@ impl CoreNode {
         if request.method() == Some("REGISTER") {
             return if from_fits && is_own(request.to().uri) { Standing::Good } else { NOT_THE_USERS };
         }
+        // What is said in another's name, and another's mailbox, are not for the call manager alone to keep.
+        let of_users_own = request.method() == Some("PUBLISH") || is_of_mailbox(request);
+        if of_users_own && !(is_own(request.to().uri) && request.request_uri().is_some_and(is_own)) {
+            return NOT_THE_USERS;
+        }
         let is_registered = self.bindings.is_registered(flow);
         if from_fits || (is_registered && (is_anonymous(request) || self.holds(flow, &aor_of(from)))) {
             return Standing::Good;
@@ -257,8 +314,23 @@ impl CoreNode {
         NOT_THE_USERS
     }
 
-    /// Whose these credentials are, if they are good. Else whether a fresh nonce alone would do. A user who
-    /// has not signed in is checked like any other.
+    /// Whose access token a request shows, if it shows one; `Some(None)`: nobody's here. Several count as none that is good.
+    fn shown(
+        &self,
+        request: &Message,
+        deployment: &Deployment,
+        bearer: Bearer,
+        now: Moment,
+    ) -> Option<Option<UserName>> {
+        if bearer == Bearer::Off {
+            return None;
+        }
+        let mut lines = request.lines(Name::Authorization).filter(|value| bearer::is_bearer(value));
+        let token = bearer::token(lines.next()?).filter(|_| lines.next().is_none());
+        Some(token.and_then(|token| self.sign_ins.user_of(deployment, &bearer::hash(token), now)))
+    }
+
+    /// Whose these credentials are, if they are good. A user who has not signed in is checked like any other.
     fn verified(
         &mut self,
         flow: FlowId,
@@ -266,11 +338,16 @@ impl CoreNode {
         deployment: &Deployment,
         credentials: &Credentials,
         now: Moment,
-    ) -> Result<UserName, bool> {
+    ) -> Result<UserName, Unproven> {
         let user = UserName::new(&credentials.username);
-        let subject = user.clone().map(|user| Subject { deployment: deployment.clone(), user });
-        let session = subject.and_then(|subject| self.sign_ins.session(&subject, now));
-        let secret = session.and_then(|session| session.digest.as_ref()).filter(|one| one.realm == credentials.realm);
+        let is_its = user.is_some() && self.identities.user(flow) == user.as_ref();
+        let subject = user.map(|user| Subject { deployment: deployment.clone(), user });
+        if let Some(seconds) = self.guesses.shut(flow, subject.as_ref(), is_its, now) {
+            return Err(Unproven::Shut(seconds));
+        }
+        let secrets = subject.as_ref().map_or(&[][..], |subject| self.sign_ins.digests(subject, now));
+        let is_this = |one: &&DigestSecret| one.realm == credentials.realm && one.user == credentials.username;
+        let secret = secrets.iter().find(is_this);
         let known = secret.map(|secret| match credentials.algorithm {
             Algorithm::Md5 => Ha1::from_md5(&secret.md5),
             Algorithm::Sha256 => Ha1::from_sha256(&secret.sha256),
@@ -282,12 +359,16 @@ impl CoreNode {
         let proves = credentials.verify(known.as_ref().unwrap_or(nobody), request.method().unwrap_or_default());
         let for_this = is_same_uri(&credentials.uri, request.request_uri().unwrap_or_default());
         let proves = proves & known.is_some() & for_this;
-        let Some(count) = credentials.count.as_ref().filter(|_| proves) else { return Err(false) };
+        let Some((count, subject)) = credentials.count.as_ref().zip(subject.as_ref()).filter(|_| proves) else {
+            self.guesses.wrong(flow, subject.as_ref(), is_its, now);
+            return Err(Unproven::Wrong { stale: false });
+        };
         // Only what proves the password is counted: nobody else can use a nonce up.
         if !self.nonces.spend(flow, &credentials.nonce, count.nc, now) {
-            return Err(true);
+            return Err(Unproven::Wrong { stale: true });
         }
-        user.ok_or(false)
+        self.guesses.right(flow, subject, now);
+        Ok(subject.user.clone())
     }
 
     /// Whether an address is one of a user: at a domain or node of the deployment, with a user part that is
@@ -296,9 +377,14 @@ impl CoreNode {
         let Some(uri) = Uri::parse(uri).filter(Uri::is_sip) else { return false };
         let Some(user) = uri.user.filter(|_| self.serves(deployment, uri.host)) else { return false };
         let name = session.subject.user.as_str();
-        session.numbers.iter().any(|number| number == user)
-            || UserName::new(user).is_some_and(|user| user.as_str() == name)
-            || name.split_once('@').is_some_and(|(local, _)| local.eq_ignore_ascii_case(user))
+        let is_name = match name.split_once('@') {
+            // Of one name in two domains each is somebody else.
+            Some((local, domain)) => local.eq_ignore_ascii_case(user) && domain.eq_ignore_ascii_case(uri.host),
+            None => UserName::new(user).is_some_and(|user| user.as_str() == name),
+        };
+        // Where numbers are known, nobody comes by one because of a name that looks like it.
+        let is_number = user.bytes().all(|byte| byte.is_ascii_digit() || b"+*#".contains(&byte));
+        session.numbers.iter().any(|number| number == user) || (is_name && (session.numbers.is_empty() || !is_number))
     }
 
     /// A registrar has accepted a REGISTER: the connection belongs to its deployment.
@@ -310,18 +396,36 @@ impl CoreNode {
         }
     }
 
-    /// Takes off what says a client is somebody else, and the answer to our own challenge. `also` is an
-    /// address that is its own besides those it has registered: From of a request, To of an answered one.
-    pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: &str) {
-        for name in IDENTITY_HEADERS {
-            let lines = message.lines(name).count();
-            if lines == 0 {
-                continue;
-            }
+    /// Who the client was when the dialog of its request began; `None` for one not known here.
+    fn began(&self, request: &Message, tag: &str) -> Option<u64> {
+        self.calls.client_of(request).or_else(|| self.dialogs.client_of(request.call_id(), tag))
+    }
+
+    /// From of a client's request, where the client has proven that it may speak for it.
+    pub(crate) fn proven_from(&self, flow: FlowId, request: &Message, now: Moment) -> Option<String> {
+        let user = self.identities.user(flow);
+        if user.is_none() && !self.is_known(flow) {
+            return None;
+        }
+        let uri = request.from().uri;
+        let from = aor_of(uri);
+        let began = request.to_tag().and_then(|tag| self.began(request, tag));
+        if began == Some(label_of(&from)) || self.holds(flow, &from) {
+            return Some(from);
+        }
+        let subject = Subject { deployment: self.identities.deployment(flow)?.clone(), user: user?.clone() };
+        let session = self.sign_ins.session(&subject, now)?;
+        self.is_own_address(&subject.deployment, session, uri).then_some(from)
+    }
+
+    /// Takes off what says a client is somebody else. `also` is an address that is its own besides those it
+    /// has registered: From of a request where that is proven, To of an answered one.
+    pub(crate) fn strip_identities(&self, edit: &mut Edit<'_>, message: &Message, flow: FlowId, also: Option<&str>) {
+        for name in message.names_among(IDENTITY_HEADERS) {
             let is_own = |value: &[u8]| {
                 edgeway_sip::NameAddr::parse(value).is_some_and(|address| {
                     let aor = aor_of(address.uri);
-                    aor == also || self.holds(flow, &aor)
+                    also == Some(aor.as_str()) || self.holds(flow, &aor)
                 })
             };
             if message.values(name).count() == 0 || !message.values(name).all(is_own) {
@@ -330,16 +434,19 @@ impl CoreNode {
         }
     }
 
-    /// Takes the answer to our own challenge off; what answers a registrar's stays.
-    pub(crate) fn strip_credentials(&self, edit: &mut Edit<'_>, request: &Message, flow: FlowId) {
-        for name in [Name::Authorization, Name::ProxyAuthorization] {
-            if request.header(name).is_none() {
-                continue;
-            }
+    /// Takes the answer to our own challenge off; what answers a registrar's stays, and so does an access token
+    /// on its way to a call manager that wants to see it.
+    pub(crate) fn strip_credentials(&self, edit: &mut Edit<'_>, request: &Message, flow: FlowId, to: Place) {
+        for name in request.names_among([Name::Authorization, Name::ProxyAuthorization]) {
             let deployment = self.deployment_of(flow, request);
             let served = deployment.as_ref().and_then(|one| self.zones.get(one));
-            let Some(Challenge::Core { realm }) = served.map(|served| &served.challenge) else { return };
-            let is_ours = |value: &[u8]| Credentials::parse(value).is_some_and(|one| one.realm == *realm);
+            let Some(served) = served else { return };
+            let Challenge::Core { realm, .. } = &served.challenge else { return };
+            let wants_token = served.registrars.zone_at(to).is_some_and(|zone| zone.starts_with(OAUTH_ZONE));
+            let is_ours = |value: &[u8]| {
+                (!wants_token && bearer::is_bearer(value))
+                    || Credentials::parse(value).is_some_and(|one| one.realm == *realm)
+            };
             if request.lines(name).any(is_ours) {
                 edit.remove(name);
                 for other in request.lines(name).filter(|value| !is_ours(value)) {
@@ -365,6 +472,13 @@ fn has_own_devices(session: &Session, request: &Message) -> bool {
 
 /// The Contact parameter in which a device of the field says its name.
 const DEVICE_NAME: &str = "+u.sip!devicename.ccm.cisco.com";
+
+/// Whether it is about somebody's messages (RFC 3842). Presence and the state of lines may be watched by others.
+fn is_of_mailbox(request: &Message) -> bool {
+    let package = request.header(Name::Event).unwrap_or_default();
+    let package = package.split(|byte| *byte == b';').next().unwrap_or_default();
+    request.method() == Some("SUBSCRIBE") && package.trim_ascii().eq_ignore_ascii_case(b"message-summary")
+}
 
 /// RFC 3261 §8.1.1.3, RFC 3323 §4.1.
 fn is_anonymous(request: &Message) -> bool {

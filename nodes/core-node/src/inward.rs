@@ -1,6 +1,6 @@
 //! What comes from edges, on its way inside.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use edgeway_config::StandbyKeepalive;
@@ -18,7 +18,7 @@ use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
 use edgeway_sip::{Edit, Message, Name, check_request};
 
-use crate::limits::DIALOG_NAME_BYTES_MAX;
+use crate::limits::{DIALOG_NAME_BYTES_MAX, INVITE_CALL_ID_BYTES_MAX};
 use crate::registrars::{Destination, alias};
 use crate::{CoreNode, contact, flow_at};
 
@@ -36,9 +36,15 @@ enum Decision {
 const NO_DIALOG: Decision = Decision::Refuse(481, "Call/Transaction Does Not Exist", "no such dialog here");
 
 impl CoreNode {
-    pub(crate) fn message_from_edge(&mut self, edge: &NodeId, flow: FlowId, bytes: Bytes, now: Moment) {
+    pub(crate) fn message_from_edge(
+        &mut self,
+        edge: &NodeId,
+        (flow, address): (FlowId, IpAddr),
+        bytes: Bytes,
+        now: Moment,
+    ) {
         match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.request_from_edge(edge, flow, &message, now),
+            Ok(message) if message.is_request() => self.request_from_edge(edge, (flow, address), &message, now),
             Ok(message) => self.response_from_edge(edge, flow, &message, now),
             Err(fault) => {
                 self.edge_fault(edge, format!("an edge sent a bad message: {fault}"));
@@ -49,7 +55,7 @@ impl CoreNode {
         }
     }
 
-    fn request_from_edge(&mut self, edge: &NodeId, flow: FlowId, request: &Message, now: Moment) {
+    fn request_from_edge(&mut self, edge: &NodeId, (flow, address): (FlowId, IpAddr), request: &Message, now: Moment) {
         self.count_request(request);
         if let Err(refusal) = check_request(request) {
             self.dropped(DropReason::Malformed, refusal.warning);
@@ -91,6 +97,9 @@ impl CoreNode {
             }
             Received::New(id) => {
                 let tagged = self.tagged(edge, flow);
+                if request.header(Name::Authorization).is_some() {
+                    self.guesses.speaks(tagged, address, now);
+                }
                 if self.admit(id, tagged, request, now) {
                     self.route_inward(id, edge, flow, now);
                 }
@@ -111,6 +120,10 @@ impl CoreNode {
             return self.answer(id, 481, "Call/Transaction Does Not Exist", Some((399, "no such dialog here")), now);
         }
         let tagged = self.tagged(edge, flow);
+        if let Some((status, reason, why)) = self.no_room_for(&request, tagged) {
+            self.dropped(DropReason::Overload, why);
+            return self.answer(id, status, reason, Some((399, why)), now);
+        }
         let (destination, named, registrar) = match self.decide(tagged, &request) {
             Decision::To(destination) => (destination, false, false),
             Decision::Registrar { named } if self.answers_keep_alive(&request) => {
@@ -144,6 +157,17 @@ impl CoreNode {
         if registrar {
             self.tried(id, destination.place, named, request.method() == Some("INVITE"), now);
         }
+    }
+
+    /// Why a call is not begun: one whose dialog would not be remembered is nobody's.
+    fn no_room_for(&self, request: &Message, flow: FlowId) -> Option<(u16, &'static str, &'static str)> {
+        if request.method() != Some("INVITE") || request.to_tag().is_some() {
+            return None;
+        }
+        if request.call_id().len() > INVITE_CALL_ID_BYTES_MAX {
+            return Some((400, "Bad Request", "Call-ID too long"));
+        }
+        (!self.dialogs.has_room(flow)).then_some((503, "Service Unavailable", "too many dialogs"))
     }
 
     /// A client's flow, told apart from the same number at another edge.
@@ -199,8 +223,8 @@ impl CoreNode {
         let agent = self.agent_over(transport);
         let mut edit = request.edit();
         edit.set_hops_less();
-        self.strip_identities(&mut edit, request, flow, &aor_of(request.from().uri));
-        self.strip_credentials(&mut edit, request, flow);
+        self.strip_identities(&mut edit, request, flow, self.proven_from(flow, request, now).as_deref());
+        self.strip_credentials(&mut edit, request, flow, to.place);
         match request.method() {
             Some("REGISTER") => self.edit_register(&mut edit, request, transport),
             Some(method) if makes_dialog(method) => {
@@ -265,8 +289,8 @@ impl CoreNode {
         let branch = self.proxy.stateless_branch();
         let mut edit = ack.edit();
         edit.set_hops_less();
-        self.strip_identities(&mut edit, ack, tagged, &aor_of(ack.from().uri));
-        self.strip_credentials(&mut edit, ack, tagged);
+        self.strip_identities(&mut edit, ack, tagged, self.proven_from(tagged, ack, now).as_deref());
+        self.strip_credentials(&mut edit, ack, tagged, to.place);
         if let Some(body) = body {
             set_description(&mut edit, ack, &body);
         }
@@ -309,15 +333,17 @@ impl CoreNode {
             _ if self.is_within_dialog(request, &next) => self.place(served, &next),
             (Some(_), _) => Decision::Refuse(403, "Forbidden", "that is not where this dialog leads"),
             // A tag of a dialog we do not know (any more) is no licence: Routes lead to registrars here too.
-            (None, Some(served)) if self.leads_to_registrar(served, request) => match self.place(Some(served), &next) {
-                Decision::To(destination)
-                    if served.registrars.nodes().iter().any(|node| node.place.0 == destination.place.0) =>
-                {
+            (None, Some(served)) if self.is_within(served, request) && self.leads_to_registrar(served, request) => {
+                match self.place(Some(served), &next) {
                     Decision::To(destination)
+                        if served.registrars.nodes().iter().any(|node| node.place.0 == destination.place.0) =>
+                    {
+                        Decision::To(destination)
+                    }
+                    Decision::Registrar { named } => Decision::Registrar { named },
+                    Decision::To(..) | Decision::Refuse(..) => NO_DIALOG,
                 }
-                Decision::Registrar { named } => Decision::Registrar { named },
-                Decision::To(..) | Decision::Refuse(..) => NO_DIALOG,
-            },
+            }
             (None, _) => NO_DIALOG,
         }
     }
@@ -326,6 +352,15 @@ impl CoreNode {
     fn is_within_dialog(&self, request: &Message, next: &str) -> bool {
         let tag = request.to_tag().unwrap_or_default();
         self.dialogs.party(request.call_id(), tag).is_some_and(|party| same_place(party, next))
+    }
+
+    /// Whether a request that belongs to nothing known here is for somebody of a deployment: a made-up tag
+    /// leads nowhere else than none.
+    fn is_within(&self, served: &Served, request: &Message) -> bool {
+        request.parsed_request_uri().is_some_and(|uri| {
+            let port = if uri.host_ip().is_some() { Some(port_of(&uri)) } else { uri.port };
+            self.serves(&served.deployment, uri.host) || served.registrars.place_of(uri.host, port, None).is_some()
+        })
     }
 
     /// Whether what Routes a new request still carries name a registrar of its deployment (its Service-Route)
@@ -408,7 +443,8 @@ impl CoreNode {
         };
         let mut edit = response.edit();
         edit.pop_via();
-        self.strip_identities(&mut edit, response, self.tagged(edge, flow), &aor_of(matched.request.to().uri));
+        let own = aor_of(matched.request.to().uri);
+        self.strip_identities(&mut edit, response, self.tagged(edge, flow), Some(&own));
         if let Some(body) = body {
             set_description(&mut edit, response, &body);
         }

@@ -15,6 +15,7 @@
 //! | `calls/` | dialogs, their media relays and session descriptions |
 //! | `identity.rs` | who a client is, and whom it may speak for |
 //! | `vouched.rs` | what other cores know of clients |
+//! | `guesses.rs` | how often somebody may guess at a password |
 //! | `nonces.rs` | what clients prove themselves with once |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `sign_in.rs` | who has signed in, and who is told |
@@ -26,6 +27,7 @@
 mod calls;
 mod contact;
 mod dialogs;
+mod guesses;
 mod identity;
 mod inward;
 pub mod limits;
@@ -59,6 +61,7 @@ use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;
+use crate::guesses::Guesses;
 use crate::identity::Identities;
 use crate::links::Edge;
 use crate::nonces::Nonces;
@@ -147,6 +150,7 @@ pub struct CoreNode {
     sign_ins: SignIns,
     identities: Identities,
     nonces: Nonces,
+    guesses: Guesses,
     vouched: Vouched,
     calls: Calls,
     dialogs: Dialogs,
@@ -184,6 +188,7 @@ impl CoreNode {
             sign_ins: SignIns::default(),
             identities: Identities::new(&mut random),
             nonces: Nonces::default(),
+            guesses: Guesses::default(),
             vouched: Vouched::default(),
             calls: Calls::new(&mut random),
             attempts: HashMap::new(),
@@ -395,6 +400,8 @@ impl Node for CoreNode {
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
                 self.zones.replace(&zones, now);
+                self.identities.deployments_changed(|one| self.zones.get(one).is_some());
+                self.vouched.deployments_changed(|one| self.zones.get(one).is_some());
                 self.report(Vec::new());
             }
         }

@@ -65,6 +65,10 @@ pub const DIALOGS_PER_CLIENT_MAX: usize = 512;
 /// Longest Call-ID and tag of a remembered dialog together, bytes. Honest ones have about 100.
 pub const DIALOG_LABEL_BYTES_MAX: usize = 512;
 
+/// Longest Call-ID of a client's INVITE, bytes: it leaves room for the tags of those who answer, so that the
+/// dialog can be remembered.
+pub const INVITE_CALL_ID_BYTES_MAX: usize = DIALOG_LABEL_BYTES_MAX - 128;
+
 /// How long a call's dialog is remembered without any request that refreshes it.
 pub const DIALOG_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
 
@@ -104,6 +108,30 @@ pub const NONCES_PER_FLOW_MAX: usize = 4;
 
 /// How long a nonce is good. A client in use then answers once more, with nobody asked for a password.
 pub const NONCE_LIFE: Duration = Duration::from_secs(3_600);
+
+/// Wrong digests one connection may show before what it shows is not looked at: somebody who mistypes a
+/// password three times, with two lines.
+pub const GUESSES_PER_FLOW_MAX: u32 = 5;
+
+/// Wrong digests in a user's name from strangers, and from each address of the user's own, before what they show
+/// is not looked at: as with sign-ins over HTTPS, a few thousand guesses take a day.
+pub const GUESSES_PER_USER_MAX: u32 = 8;
+
+/// For how long wrong digests count, and how long nothing more is looked at.
+pub const GUESS_WINDOW: Duration = Duration::from_secs(300);
+
+/// Users who were guessed at that are remembered, real ones or not. The oldest gives way: it takes as many wrong
+/// digests to make it.
+pub const GUESSED_USERS_MAX: usize = 50_000;
+
+/// Connections whose wrong digests are counted: twice what an edge may carry.
+pub const GUESSERS_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// Users whose addresses are remembered: those whose sessions are. The oldest gives way.
+pub const HOMES_MAX: usize = SESSIONS_MAX;
+
+/// Addresses of one user that are remembered: home, office, and two ways to be under way.
+pub const HOMES_PER_USER_MAX: usize = 4;
 
 /// Connections of clients that other cores have vouched for: twice what an edge may carry.
 pub const VOUCHED_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;

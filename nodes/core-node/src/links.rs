@@ -86,7 +86,7 @@ impl CoreNode {
             Said::MediaPath(path) => self.notice(Notice::MediaPath { peer: peer.clone(), path }),
             Said::Up(hello) => match hello.role {
                 Role::Edge => self.edge_up(link, peer, hello, now),
-                Role::Core => self.core_up(link, peer, now),
+                Role::Core => self.core_up(link, peer, hello.boot, now),
             },
             Said::ClockSkew(skew_ms) => self.notice(Notice::ClockSkew { peer: peer.clone(), skew_ms }),
             // What follows a breach of the protocol is not looked at.
@@ -146,7 +146,7 @@ impl CoreNode {
     }
 
     /// Another core. Of two links the newer stays, as with edges: the runtime dials one only.
-    fn core_up(&mut self, link: LinkId, peer: &NodeId, now: Moment) {
+    fn core_up(&mut self, link: LinkId, peer: &NodeId, boot: u64, now: Moment) {
         let skew_ms = self.links.get(link).map_or(0, edgeway_link::Link::skew_ms);
         let old = self.peers.insert(peer.clone(), link);
         self.links.settled(peer);
@@ -156,7 +156,7 @@ impl CoreNode {
             let why = "replaced by a newer link".to_owned();
             self.outputs.push_back(Output::Link { link: old, command: LinkCommand::Close { why } });
         }
-        self.tell_core(peer, now);
+        self.tell_core(peer, boot, now);
     }
 
     fn is_edge(&self, link: LinkId) -> bool {
@@ -198,6 +198,7 @@ impl CoreNode {
         self.held.flows_closed(|flow| edge_of(flow) == index);
         self.identities.flows_closed(|flow| edge_of(flow) == index);
         self.nonces.flows_closed(|flow| edge_of(flow) == index);
+        self.guesses.flows_closed(|flow| edge_of(flow) == index);
         self.proxy.clients_lost(peer, now);
         self.end_calls_of(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
@@ -259,8 +260,8 @@ impl CoreNode {
                 self.breach(link, "an edge spoke for a flow that no edge can have");
             }
             // A copy: what is kept of a message must not keep alive all that arrived with it.
-            Frame::FromClient { flow, sip, .. } => {
-                self.message_from_edge(peer, flow, Bytes::copy_from_slice(&sip), now);
+            Frame::FromClient { flow, peer: client, sip } => {
+                self.message_from_edge(peer, (flow, client.ip()), Bytes::copy_from_slice(&sip), now);
             }
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
             Frame::GrantPorts { address, pairs } => {
@@ -312,6 +313,7 @@ impl CoreNode {
         self.held.flow_closed(flow);
         self.identities.flow_closed(flow);
         self.nonces.flow_closed(flow);
+        self.guesses.flow_closed(flow);
         self.flow_lost(peer, flow, now);
         self.report(changes);
     }

@@ -13,13 +13,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use edgeway_link::{Frame, Identity};
-use edgeway_model::sign_in::{CoreContact, EdgeContact, Revocation, Session, SignInFact, Subject, TokenKey};
-use edgeway_model::{Deadline, Moment, NodeId, Output};
+use edgeway_link::Frame;
+use edgeway_model::sign_in::{
+    CoreContact, Deployment, DigestSecret, EdgeContact, Revocation, Session, SignInFact, Subject, TokenKey, UserName,
+};
+use edgeway_model::{Deadline, Moment, NodeId, Output, Secret};
 use edgeway_policy::routing::client_route;
+use edgeway_sip::bearer::is_same;
 
 use crate::CoreNode;
 use crate::limits::{REPLAY_EVERY, REPLAY_PORTION, REVOCATIONS_MAX, SESSIONS_MAX};
+use crate::vouched::Told;
 
 /// What a core knows of sign-ins.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub(crate) struct SignIns {
     keys: Vec<TokenKey>,
     sessions: BTreeMap<Subject, Arc<Session>>,
     ends: BTreeSet<(u64, Subject)>,
+    /// Access tokens, by the first bytes of their hashes.
+    tokens: BTreeMap<(Label, Deployment), UserName>,
     revoked: BTreeMap<Subject, u64>,
     revoked_order: VecDeque<Subject>,
     /// Cores that are being told of what they have missed.
@@ -37,11 +43,14 @@ pub(crate) struct SignIns {
     told: Option<(Vec<EdgeContact>, Vec<CoreContact>)>,
 }
 
+/// The first bytes of the hash of an access token.
+type Label = [u8; 8];
+
 /// What a core that has just been linked is still to be told.
 #[derive(Debug)]
 struct Replay {
     /// Who is registered over which connection.
-    identities: std::vec::IntoIter<Identity>,
+    identities: std::vec::IntoIter<Told>,
     /// The session behind which it goes on.
     behind: Option<Subject>,
     at: Moment,
@@ -61,42 +70,82 @@ impl SignIns {
     /// The session of a user who is signed in now.
     pub(crate) fn session(&self, subject: &Subject, now: Moment) -> Option<&Arc<Session>> {
         let unix_ms = self.unix_ms(now)?;
-        self.sessions.get(subject).filter(|session| unix_ms < session.until_ms)
+        self.sessions.get(subject).filter(|session| unix_ms < session.ends_ms())
+    }
+
+    /// The hashes a digest of a user with this password may be made with, while the password holds.
+    pub(crate) fn digests(&self, subject: &Subject, now: Moment) -> &[DigestSecret] {
+        let session = self.unix_ms(now).zip(self.sessions.get(subject));
+        session.filter(|(unix_ms, session)| *unix_ms < session.until_ms).map_or(&[], |(_, session)| &session.digests)
+    }
+
+    /// Whose an access token is: of a user of this deployment who has signed in with it, while it lasts.
+    pub(crate) fn user_of(&self, deployment: &Deployment, token: &Secret<32>, now: Moment) -> Option<UserName> {
+        let unix_ms = self.unix_ms(now)?;
+        let user = self.tokens.get(&(label_of(token), deployment.clone()))?;
+        let subject = Subject { deployment: deployment.clone(), user: user.clone() };
+        let mut tokens = self.sessions.get(&subject)?.tokens.iter();
+        tokens.any(|known| is_same(&known.hash, token) & known.holds(unix_ms)).then_some(subject.user)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Takes a session in. Whether it is news: neither older than what is known nor revoked.
-    fn admit(&mut self, session: Arc<Session>) -> bool {
-        let revoked = self.revoked.get(&session.subject).is_some_and(|before| session.since_ms < *before);
-        let known = self.sessions.get(&session.subject);
-        if revoked || known.is_some_and(|known| known.since_ms >= session.since_ms) {
-            return false;
-        }
-        self.drop_session(&session.subject.clone());
+    /// Takes a session in, beside what is known of its user. Whether there is anything new in it that was not
+    /// revoked.
+    fn admit(&mut self, session: &Session) -> bool {
+        let before = self.revoked.get(&session.subject).copied().unwrap_or(0);
+        let Some(session) = session.revoked(before) else { return false };
+        let session = match self.sessions.get(&session.subject) {
+            Some(known) => {
+                let joined = known.joined(&session);
+                if joined == **known {
+                    return false;
+                }
+                joined
+            }
+            None => session,
+        };
+        self.drop_session(&session.subject);
         while self.sessions.len() >= SESSIONS_MAX
-            && let Some((_, first)) = self.ends.pop_first()
+            && let Some((_, first)) = self.ends.first().cloned()
         {
-            self.sessions.remove(&first);
+            self.drop_session(&first);
         }
-        self.ends.insert((session.until_ms, session.subject.clone()));
-        self.sessions.insert(session.subject.clone(), session);
+        self.keep(session);
         true
     }
 
-    fn drop_session(&mut self, subject: &Subject) {
-        if let Some(session) = self.sessions.remove(subject) {
-            self.ends.remove(&(session.until_ms, session.subject.clone()));
+    fn keep(&mut self, session: Session) {
+        let Subject { deployment, user } = &session.subject;
+        for token in &session.tokens {
+            self.tokens.insert((label_of(&token.hash), deployment.clone()), user.clone());
         }
+        self.ends.insert((session.ends_ms(), session.subject.clone()));
+        self.sessions.insert(session.subject.clone(), Arc::new(session));
+    }
+
+    fn drop_session(&mut self, subject: &Subject) {
+        let Some(session) = self.sessions.remove(subject) else { return };
+        for token in &session.tokens {
+            let key = (label_of(&token.hash), subject.deployment.clone());
+            if self.tokens.get(&key) == Some(&subject.user) {
+                self.tokens.remove(&key);
+            }
+        }
+        self.ends.remove(&(session.ends_ms(), session.subject.clone()));
     }
 
     /// Whether it is news.
     fn revoke(&mut self, revocation: &Revocation) -> bool {
         let Revocation { subject, before_ms } = revocation;
-        if self.sessions.get(subject).is_some_and(|session| session.since_ms < *before_ms) {
+        if let Some(known) = self.sessions.get(subject) {
+            let left = known.revoked(*before_ms);
             self.drop_session(subject);
+            if let Some(left) = left {
+                self.keep(left);
+            }
         }
         match self.revoked.get_mut(subject) {
             Some(known) if *known >= *before_ms => return false,
@@ -126,19 +175,22 @@ impl SignIns {
         while let Some((until_ms, _)) = self.ends.first()
             && *until_ms <= unix_ms
         {
-            let Some((_, subject)) = self.ends.pop_first() else { return };
-            self.sessions.remove(&subject);
+            let Some((_, subject)) = self.ends.first().cloned() else { return };
+            self.drop_session(&subject);
         }
     }
 
-    /// The next portion for a core that is being told.
+    /// The next connections a core is to be told of; none are left if it is empty.
+    fn connections(&mut self, peer: &NodeId, now: Moment) -> Vec<Told> {
+        let Some(replay) = self.replays.get_mut(peer) else { return Vec::new() };
+        replay.at = now + REPLAY_EVERY;
+        replay.identities.by_ref().take(REPLAY_PORTION).collect()
+    }
+
+    /// The next portion of sessions for a core that is being told.
     fn portion(&mut self, peer: &NodeId, now: Moment) -> Vec<Frame> {
         let Some(replay) = self.replays.get_mut(peer) else { return Vec::new() };
         replay.at = now + REPLAY_EVERY;
-        let identities: Vec<_> = replay.identities.by_ref().take(REPLAY_PORTION).map(Frame::Identity).collect();
-        if !identities.is_empty() {
-            return identities;
-        }
         let from = replay.behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let portion: Vec<_> =
             self.sessions.range((from, Bound::Unbounded)).take(REPLAY_PORTION).map(|(_, one)| one.clone()).collect();
@@ -157,6 +209,10 @@ impl SignIns {
     }
 }
 
+fn label_of(token: &Secret<32>) -> Label {
+    std::array::from_fn(|at| token.expose()[at])
+}
+
 impl CoreNode {
     /// What this core's HTTP side has learnt or decided.
     pub(crate) fn handle_sign_in(&mut self, fact: SignInFact) {
@@ -166,7 +222,8 @@ impl CoreNode {
                 self.tell_everybody(&Frame::TokenKeys(keys));
             }
             SignInFact::SignedIn(session) => {
-                if self.sign_ins.admit(session.clone()) {
+                if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.tell_cores(&Frame::SignedIn(session));
                 }
             }
@@ -186,7 +243,8 @@ impl CoreNode {
         match frame {
             Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
             Frame::SignedIn(session) => {
-                if self.sign_ins.admit(session.clone()) {
+                if self.sign_ins.admit(&session) {
+                    self.guesses.signed_in(&session.subject);
                     self.told(SignInFact::SignedIn(session));
                 }
             }
@@ -197,7 +255,7 @@ impl CoreNode {
                     self.told(SignInFact::Revoked(revocation));
                 }
             }
-            Frame::Identity(identity) => self.vouched.take(identity),
+            Frame::Identity(identity) => self.vouched.take(peer, identity),
             Frame::Hello(_)
             | Frame::Keepalive { .. }
             | Frame::KeepaliveAnswer { .. }
@@ -224,14 +282,14 @@ impl CoreNode {
     }
 
     /// A link with a core is up: it is told all there is, sessions a portion at a time.
-    pub(crate) fn tell_core(&mut self, core: &NodeId, now: Moment) {
+    pub(crate) fn tell_core(&mut self, core: &NodeId, boot: u64, now: Moment) {
         let frames = self.keys_and_revocations();
         if let Some(link) = self.peers.get(core).copied() {
             for frame in &frames {
                 self.links.send(link, frame);
             }
         }
-        let identities = self.identities_known().into_iter();
+        let identities = self.identities_for(core, boot).into_iter();
         self.sign_ins.replays.insert(core.clone(), Replay { identities, behind: None, at: now });
         self.tell_http();
     }
@@ -252,7 +310,13 @@ impl CoreNode {
         let due = self.sign_ins.replays.iter().filter(|(_, replay)| replay.at <= now);
         let due: Vec<_> = due.map(|(peer, _)| peer.clone()).collect();
         for peer in due {
-            for frame in self.sign_ins.portion(&peer, now) {
+            let connections = self.sign_ins.connections(&peer, now);
+            let frames = if connections.is_empty() {
+                self.sign_ins.portion(&peer, now)
+            } else {
+                connections.iter().filter_map(|told| self.identity_told(told)).map(Frame::Identity).collect()
+            };
+            for frame in frames {
                 if let Some(link) = self.peers.get(&peer).copied() {
                     self.links.send(link, &frame);
                 }

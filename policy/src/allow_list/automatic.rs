@@ -45,7 +45,17 @@ const UDS: [Path; 7] = [
     ("/cucm-uds/user/{user}", MatchType::Prefix, ALL, "UDS: the user's own"),
     ("/headset/config/user/{user}", MatchType::Prefix, READ, "Headset settings of the user"),
 ];
-const FILES: [Path; 1] = [("/", MatchType::Prefix, READ, "Settings files of phones and clients")];
+/// Files are open to who signs in, and their servers ask for no user: what is a device's is for its user only.
+const FILES: [Path; 8] = [
+    ("/{common}", MatchType::Exact, READ, "Files: settings that all share"),
+    ("/{folder}/{common}", MatchType::Exact, READ, "Files: languages and tones"),
+    ("/Desktops/{folder}/{common}", MatchType::Exact, READ, "Files: backgrounds"),
+    ("/{device}.cnf.xml", MatchType::Exact, READ, "Files: settings of the user's device"),
+    ("/{device}.cnf.xml.sgn", MatchType::Exact, READ, "Files: settings of the user's device, signed"),
+    ("/{device}.cnf.xml.enc.sgn", MatchType::Exact, READ, "Files: settings of the user's device, encrypted"),
+    ("/CTL{device}.tlv", MatchType::Exact, READ, "Files: whom the user's device trusts"),
+    ("/ITL{device}.tlv", MatchType::Exact, READ, "Files: whom the user's device trusts at first"),
+];
 const PRESENCE: [Path; 1] = [("/EPASSoap/service", MatchType::Prefix, READ_POST, "IM and Presence: sign-in by SOAP")];
 const MAILBOX: [Path; 1] = [("/vmrest", MatchType::Prefix, ALL, "Voice mail")];
 
@@ -84,7 +94,7 @@ mod tests {
     use edgeway_model::sign_in::UserName;
 
     use super::*;
-    use crate::allow_list::{AllowList, Denial};
+    use crate::allow_list::{AllowList, Denial, Holder};
 
     fn list(product: Product) -> AllowList {
         let rules =
@@ -93,8 +103,9 @@ mod tests {
     }
 
     fn ask(list: &AllowList, method: &str, url: &str) -> Result<(), Denial> {
-        let alice = UserName::new("alice");
-        list.decide_url(&Deployment::default_one(), alice.as_ref(), method, url).map(|_| ())
+        let (alice, devices) = (UserName::new("alice"), ["CSFALICE".to_owned()]);
+        let holder = Holder { user: alice.as_ref(), devices: &devices };
+        list.decide_url(&Deployment::default_one(), holder, method, url).map(|_| ())
     }
 
     #[test]
@@ -118,10 +129,38 @@ mod tests {
         for server in
             ["http://cucm1.example.com:6970", "https://cucm1.example.com:6971", "https://cucm1.example.com:6972"]
         {
-            for file in ["jabber-config.xml", "CSFALICE.cnf.xml", "SPDefault.cnf.xml", "Autoupdate.xml"] {
+            for file in [
+                "jabber-config.xml",
+                "SPDefault.cnf.xml",
+                "Autoupdate.xml",
+                "English_United_States/mk-sip.jar",
+                "Desktops/320x212x16/List.xml",
+                "CSFALICE.cnf.xml",
+                "CSFALICE.cnf.xml.sgn",
+                "CSFALICE.cnf.xml.enc.sgn",
+                "CTLCSFALICE.tlv",
+                "ITLCSFALICE.tlv",
+            ] {
                 assert_eq!(ask(&list, "GET", &format!("{server}/{file}")), Ok(()), "{server} {file}");
             }
-            assert_eq!(ask(&list, "PUT", &format!("{server}/x")), Err(Denial::Method));
+            for file in [
+                "CSFBOB.cnf.xml",
+                "CSFBOB.cnf.xml.sgn",
+                "CSFBOB.cnf.xml.enc.sgn",
+                "CTLCSFBOB.tlv",
+                "ITLCSFBOB.tlv",
+                "%43SFBOB.cnf.xml",
+                "x/CSFBOB.cnf.xml",
+                "ConfigFileCacheList.txt",
+                "FileList.txt",
+                "",
+            ] {
+                assert_eq!(ask(&list, "GET", &format!("{server}/{file}")), Err(Denial::NoRule), "{server} {file}");
+            }
+            assert_eq!(ask(&list, "PUT", &format!("{server}/x.xml")), Err(Denial::Method));
+            let nobodys = format!("{server}/CSFALICE.cnf.xml");
+            let asked = list.decide_url(&Deployment::default_one(), Holder::default(), "GET", &nobodys).map(|_| ());
+            assert_eq!(asked, Err(Denial::NoRule), "no device is known");
         }
         for (method, path, denial) in [
             ("GET", "/cucm-uds/user/bob", Denial::NotOwn),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Denial;
+use crate::address;
 
 /// RFC 1035 §2.3.4.
 const NAME_CHARS_MAX: usize = 253;
@@ -57,48 +58,13 @@ fn six(host: &str) -> Result<Ipv6Addr, Denial> {
     };
     // Neither brackets inside nor a zone: the parser takes none.
     let address = bare.parse::<Ipv6Addr>().map_err(|_| Denial::Host)?;
-    if carries_four(address) { Err(Denial::Host) } else { Ok(address) }
-}
-
-/// Whether an address is another way to write, or to reach, an IPv4 address: mapped and compatible (RFC 4291
-/// §2.5.5), translated (RFC 6052, 8215, 2765), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214).
-fn carries_four(address: Ipv6Addr) -> bool {
-    let is_own = address.is_loopback() || address.is_unspecified();
-    match address.segments() {
-        _ if is_own => false,
-        [0, 0, 0, 0, 0, 0 | 0xffff, _, _]
-        | [0, 0, 0, 0, 0xffff, 0, _, _]
-        | [0x64, 0xff9b, ..]
-        | [0x2001, 0, ..]
-        | [0x2002, ..]
-        | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => true,
-        _ => false,
-    }
+    if address::carries_v4(address) { Err(Denial::Host) } else { Ok(address) }
 }
 
 /// Whether a host is an address that no UC server has: this machine, its link, many at once, or the service
 /// that tells a cloud's machines their secrets.
 pub(super) fn is_special(canonical: &str) -> bool {
-    match canonical.parse::<IpAddr>() {
-        Ok(IpAddr::V4(four)) => {
-            four.is_loopback()
-                || four.is_link_local()
-                || four.is_multicast()
-                || four.octets()[0] == 0
-                || four.octets()[0] >= 240
-                || four == Ipv4Addr::new(100, 100, 100, 200)
-                || four == Ipv4Addr::new(192, 0, 0, 192)
-        }
-        Ok(IpAddr::V6(six)) => {
-            let segments = six.segments();
-            six.is_loopback()
-                || six.is_unspecified()
-                || six.is_multicast()
-                || segments[0] & 0xffc0 == 0xfe80
-                || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
-        }
-        Err(_) => false,
-    }
+    canonical.parse::<IpAddr>().is_ok_and(address::is_special)
 }
 
 #[cfg(test)]

@@ -10,6 +10,24 @@ use crate::limits::ALLOW_PATH_BYTES_MAX;
 /// The segment of a rule that stands for the signed-in user's own name.
 pub const USER_SEGMENT: &str = "{user}";
 
+/// In a segment of a rule: the name of a device of the signed-in user.
+pub const DEVICE: &str = "{device}";
+
+/// The segment of a rule that stands for a settings file that is no device's: see [`is_common_file`].
+pub const COMMON_FILE_SEGMENT: &str = "{common}";
+
+/// The segment of a rule that stands for a plain folder: letters, digits, `_` and `-`.
+pub const FOLDER_SEGMENT: &str = "{folder}";
+
+/// Who asks, as far as rules make a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder<'a> {
+    /// The signed-in user; without one, what belongs to users is denied.
+    pub user: Option<&'a UserName>,
+    /// The names of the user's devices, as far as they are known.
+    pub devices: &'a [String],
+}
+
 /// Path and query, normal and unambiguous: whatever reads them after us reads the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
@@ -174,20 +192,78 @@ pub(super) fn named_user(path: &str) -> Option<&str> {
     OWN.iter().find_map(of)
 }
 
-/// Whether a rule's path covers a path. `user` is who `{user}` stands for.
-pub(super) fn covers(rule: &str, prefix: bool, path: &str, user: Option<&UserName>) -> bool {
+/// Whether a file of a call manager's TFTP server is the same for everybody.
+///
+/// It is, by its name, a plain word with one of the endings of settings (`.xml`, signed `.xml.sgn`), of trust lists
+/// (`CTLFile.tlv`, `ITLFile.tlv`), of languages (`.jar`) and of what phones show and play (`.png`, `.raw`, `.rwb`). The
+/// name of a client's configuration is the administrator's choice, so all `.xml` are let through but two kinds: what
+/// belongs to one device has `.cnf.` in its name (but for the two defaults), and the lists of all files, by which a
+/// stranger would learn of all devices.
+pub(super) fn is_common_file(segment: &str) -> bool {
+    const DEFAULTS: [&str; 2] = ["SPDefault.cnf.xml", "XMLDefault.cnf.xml"];
+    const TRUST_LISTS: [&str; 2] = ["CTLFile.tlv", "ITLFile.tlv"];
+    const ENDINGS: [&str; 5] = [".xml", ".jar", ".png", ".raw", ".rwb"];
+    let file = segment.strip_suffix(".sgn").unwrap_or(segment);
+    if DEFAULTS.contains(&file) || TRUST_LISTS.contains(&segment) {
+        return true;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let ending = ENDINGS.into_iter().find_map(|ending| file.strip_suffix(ending));
+    let signed_is_xml = file.len() == segment.len() || file.ends_with(".xml");
+    // Some servers tell no cases apart.
+    let folded = segment.to_ascii_lowercase();
+    let of_one = folded.contains(".cnf") || folded.contains("cachelist") || folded.contains("filelist");
+    ending.is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.') && stem.bytes().all(plain))
+        && signed_is_xml
+        && !of_one
+}
+
+/// Whether a segment of a rule covers a segment of a path.
+fn covers_segment(wanted: &str, given: &str, holder: Holder<'_>) -> bool {
+    match wanted {
+        USER_SEGMENT => holder.user.is_some_and(|user| is_user(given, user)),
+        COMMON_FILE_SEGMENT => is_common_file(given),
+        FOLDER_SEGMENT => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            !given.is_empty() && given.bytes().all(plain)
+        }
+        _ => match wanted.split_once(DEVICE) {
+            Some((before, after)) => {
+                let named = given.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                named.is_some_and(|named| {
+                    !named.is_empty() && holder.devices.iter().any(|device| device.eq_ignore_ascii_case(named))
+                })
+            }
+            None => wanted == given,
+        },
+    }
+}
+
+/// Whether the path of a rule has something in it that stands for something else.
+pub(super) fn is_pattern(rule: &str) -> bool {
+    rule.contains('{')
+}
+
+/// Puts plain words into the places of what stands for something else in a segment of a rule.
+pub(super) fn filled_in(segment: &str) -> Cow<'_, str> {
+    match segment {
+        USER_SEGMENT => Cow::Borrowed("user"),
+        COMMON_FILE_SEGMENT => Cow::Borrowed("common"),
+        FOLDER_SEGMENT => Cow::Borrowed("folder"),
+        _ if segment.contains(DEVICE) => Cow::Owned(segment.replacen(DEVICE, "device", 1)),
+        _ => Cow::Borrowed(segment),
+    }
+}
+
+/// Whether a rule's path covers a path.
+pub(super) fn covers(rule: &str, prefix: bool, path: &str, holder: Holder<'_>) -> bool {
     let rule = if prefix { rule.strip_suffix('/').unwrap_or(rule) } else { rule };
     let (mut wanted, mut given) = (rule.split('/'), path.split('/'));
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return true,
             (None, Some(_)) => return prefix,
-            (Some(USER_SEGMENT), Some(segment)) => {
-                if !user.is_some_and(|user| is_user(segment, user)) {
-                    return false;
-                }
-            }
-            (Some(one), Some(other)) if one == other => {}
+            (Some(wanted), Some(given)) if covers_segment(wanted, given, holder) => {}
             (Some(_), _) => return false,
         }
     }
@@ -319,9 +395,84 @@ mod tests {
             ("/user/{user}", false, "/user/alice", true),
             ("/user/{user}", false, "/user/alice/x", false),
         ] {
-            assert_eq!(covers(rule, prefix, path, alice.as_ref()), covered, "{rule} {prefix} {path}");
+            let holder = Holder { user: alice.as_ref(), devices: &[] };
+            assert_eq!(covers(rule, prefix, path, holder), covered, "{rule} {prefix} {path}");
         }
-        assert!(!covers("/user/{user}", true, "/user/alice", None));
+        assert!(!covers("/user/{user}", true, "/user/alice", Holder::default()));
+    }
+
+    #[test]
+    fn files_are_common_or_of_ones_own_device() {
+        for file in [
+            "jabber-config.xml",
+            "jabber-config-sales.xml",
+            "Any_Name.2.xml",
+            "SPDefault.cnf.xml",
+            "XMLDefault.cnf.xml",
+            "XMLDefault.cnf.xml.sgn",
+            "AppDialRules.xml",
+            "DirLookupDialRules.xml.sgn",
+            "softkey4f1a.xml.sgn",
+            "featurePolicy1.xml",
+            "Ringlist.xml",
+            "DistinctiveRinglist.xml",
+            "Bass.raw",
+            "mk-sip.jar",
+            "g4-tones.xml",
+            "background.png",
+            "CTLFile.tlv",
+            "ITLFile.tlv",
+        ] {
+            assert!(is_common_file(file), "{file}");
+        }
+        for file in [
+            "",
+            ".xml",
+            "..xml",
+            "SEP001122334455.cnf.xml",
+            "SEP001122334455.cnf.xml.sgn",
+            "SEP001122334455.cnf.xml.enc.sgn",
+            "sep001122334455.CNF.xml",
+            "SEP001122334455.cnf",
+            "CTLSEP001122334455.tlv",
+            "ITLSEP001122334455.tlv",
+            "ConfigFileCacheList.txt",
+            "ConfigFileCacheList.xml",
+            "configfilecachelist.XML",
+            "BinFileCacheList.xml",
+            "FileList.xml",
+            "FileList.txt",
+            "lddefault.cfg",
+            "a.jar.sgn",
+            "a%20b.xml",
+            "a.xml.sgn.sgn",
+            "SPDefault.cnf.xml.enc.sgn",
+        ] {
+            assert!(!is_common_file(file), "{file}");
+        }
+        let devices = ["CSFALICE".to_owned(), "SEP001122334455".to_owned()];
+        let own = Holder { user: None, devices: &devices };
+        for (rule, path, covered) in [
+            ("/{device}.cnf.xml", "/CSFALICE.cnf.xml", true),
+            ("/{device}.cnf.xml", "/csfalice.cnf.xml", true),
+            ("/{device}.cnf.xml", "/CSFBOB.cnf.xml", false),
+            ("/{device}.cnf.xml", "/CSFALICE.cnf.xml.sgn", false),
+            ("/{device}.cnf.xml", "/CSFALICE2.cnf.xml", false),
+            ("/{device}.cnf.xml", "/.cnf.xml", false),
+            ("/{device}.cnf.xml", "/x/CSFALICE.cnf.xml", false),
+            ("/CTL{device}.tlv", "/CTLSEP001122334455.tlv", true),
+            ("/CTL{device}.tlv", "/CTLSEP001122334456.tlv", false),
+            ("/{folder}/{common}", "/English_United_States/mk-sip.jar", true),
+            ("/{folder}/{common}", "/English_United_States/SEP001122334455.cnf.xml", false),
+            ("/{folder}/{common}", "/a.b/mk-sip.jar", false),
+            ("/{folder}/{common}", "/mk-sip.jar", false),
+        ] {
+            assert_eq!(covers(rule, false, path, own), covered, "{rule} {path}");
+        }
+        assert!(!covers("/{device}.cnf.xml", false, "/CSFALICE.cnf.xml", Holder::default()));
+        let nameless = [String::new()];
+        let nameless = Holder { user: None, devices: &nameless };
+        assert!(!covers("/{device}", false, "/", nameless), "a device has a name");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use proptest::prelude::*;
 
+use edgeway_model::sign_in::UserName;
+
 use super::*;
 use crate::discovery::Product;
 
@@ -29,7 +31,7 @@ fn list() -> AllowList {
 
 fn ask<'l>(list: &'l AllowList, method: &str, url: &str) -> Result<(&'l str, u16, String), Denial> {
     let (deployment, alice) = (Deployment::default_one(), UserName::new("alice"));
-    let allowed = list.decide_url(&deployment, alice.as_ref(), method, url)?;
+    let allowed = list.decide_url(&deployment, Holder { user: alice.as_ref(), devices: &[] }, method, url)?;
     Ok((allowed.host, allowed.port, allowed.path.into_owned()))
 }
 
@@ -160,7 +162,13 @@ fn deployments_do_not_meet() {
     let list = list();
     let alice = UserName::new("alice");
     let of = |deployment: &str, url| {
-        list.decide_url(&Deployment::new(deployment).unwrap(), alice.as_ref(), "GET", url).map(|_| ())
+        list.decide_url(
+            &Deployment::new(deployment).unwrap(),
+            Holder { user: alice.as_ref(), devices: &[] },
+            "GET",
+            url,
+        )
+        .map(|_| ())
     };
     assert_eq!(of("other", "https://other.example.com/x"), Ok(()));
     assert_eq!(of("default", "https://other.example.com/x"), Err(Denial::Server));
@@ -175,7 +183,7 @@ fn wide_rules_open_no_other_users_data() {
     let (wide, alice) = (Deployment::new("wide").unwrap(), UserName::new("alice"));
     let of = |user: Option<&UserName>, path: &str| {
         let url = format!("https://cucm1.example.com:8443{path}");
-        list.decide_url(&wide, user, "GET", &url).map(|_| ())
+        list.decide_url(&wide, Holder { user, devices: &[] }, "GET", &url).map(|_| ())
     };
     assert_eq!(of(alice.as_ref(), "/cucm-uds/user/alice/devices"), Ok(()));
     assert_eq!(of(alice.as_ref(), "/cucm-uds/anything"), Ok(()));

@@ -8,10 +8,10 @@
 //! ```
 //! URLs are taken as a client would write them, however odd. A missing result is `allow`, a missing method GET.
 
-use edgeway_model::sign_in::{Deployment, UserName};
+use edgeway_model::sign_in::Deployment;
 
 use super::rules_file::{Problem, read_deployment, read_lines};
-use super::{AllowList, Denial};
+use super::{AllowList, Denial, Holder};
 use crate::limits::ALLOW_CASES_MAX;
 
 const COLUMNS: [&str; 5] = ["Url", "ExpectedResult", "Deployment", "Description", "HttpMethod"];
@@ -69,11 +69,11 @@ pub fn read_cases(text: &str, deployments: &[Deployment]) -> Result<Vec<Case>, V
     })
 }
 
-/// Runs the tests, as this user.
+/// Runs the tests, as this user with these devices.
 #[must_use]
-pub fn run_cases<'a>(list: &'a AllowList, cases: &'a [Case], user: Option<&UserName>) -> Vec<Outcome<'a>> {
+pub fn run_cases<'a>(list: &'a AllowList, cases: &'a [Case], holder: Holder<'a>) -> Vec<Outcome<'a>> {
     let run = |case: &'a Case| {
-        let decision = list.decide_url(&case.deployment, user, &case.method, &case.url);
+        let decision = list.decide_url(&case.deployment, holder, &case.method, &case.url);
         Outcome { case, verdict: decision.map(|allowed| allowed.rule.description.as_str()) }
     };
     cases.iter().map(run).collect()
@@ -81,6 +81,8 @@ pub fn run_cases<'a>(list: &'a AllowList, cases: &'a [Case], user: Option<&UserN
 
 #[cfg(test)]
 mod tests {
+    use edgeway_model::sign_in::UserName;
+
     use super::*;
     use crate::allow_list::{RulesContext, read_rules};
 
@@ -97,7 +99,7 @@ mod tests {
         );
         let cases = read_cases(&text, &[]).unwrap();
         let alice = UserName::new("alice");
-        let outcomes = run_cases(&list, &cases, alice.as_ref());
+        let outcomes = run_cases(&list, &cases, Holder { user: alice.as_ref(), devices: &[] });
         let verdicts: Vec<_> = outcomes.iter().map(|outcome| (outcome.is_expected(), outcome.verdict)).collect();
         let wanted = [
             (true, Ok("The rule")),

@@ -4,8 +4,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Cluster, Product, Snapshot};
-use crate::limits::{CLUSTER_NODES_MAX, TFTP_SERVERS_MAX, TOKEN_KEY_BYTES_MAX, TOKEN_KEYS_MAX, VERSION_BYTES_MAX};
+use edgeway_model::sign_in::Deployment;
+
+use super::zones::names_of;
+use super::{Cluster, OauthKey, Product, Snapshot};
+use crate::address::{carries_v4, is_special};
+use crate::limits::{
+    CLUSTER_NODES_MAX, TFTP_SERVERS_MAX, TOKEN_KEY_BYTES_MAX, TOKEN_KEY_ID_BYTES_MAX, TOKEN_KEYS_MAX, VERSION_BYTES_MAX,
+};
 
 /// Why what a server says is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +52,18 @@ pub enum Lie {
     /// More TFTP servers or keys than any cluster has, or keys that are none.
     #[error("it lists {0}")]
     Unlikely(&'static str),
-    /// A node that is another cluster's.
-    #[error("{node} is also a node of {other}")]
+    /// A host that the settings give to another deployment.
+    #[error("it names {name}, which is configured for the deployment {deployment}")]
+    Configured {
+        /// The host.
+        name: String,
+        /// The other deployment.
+        deployment: Deployment,
+    },
+    /// A name that is another cluster's.
+    #[error("{node} also belongs to {other}")]
     Claimed {
-        /// The node.
+        /// The name.
         node: String,
         /// The publisher of the other cluster.
         other: String,
@@ -80,8 +94,7 @@ impl Cluster {
         if self.token_keys.len() > TOKEN_KEYS_MAX {
             return Err(Lie::Unlikely("more token keys than any cluster has"));
         }
-        let good = |size: usize| (1..=TOKEN_KEY_BYTES_MAX).contains(&size);
-        if !self.token_keys.iter().all(|key| good(key.id.len()) && good(key.public.len())) {
+        if !self.token_keys.iter().all(OauthKey::is_plausible) {
             return Err(Lie::Unlikely("a token key that is none"));
         }
         Ok(())
@@ -137,21 +150,85 @@ impl Cluster {
     }
 }
 
-impl Snapshot {
-    /// The first cluster that claims a node of one before it: within a product, or, so that no deployment reaches
-    /// into another, in another deployment.
+/// A host that the settings give to a deployment: a UC server, a registrar, a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// The host, as configured.
+    pub host: String,
+}
+
+impl Cluster {
+    /// What its nodes are called, in the one form of names: by the cluster, by clients, and its publisher by the
+    /// settings.
     #[must_use]
-    pub fn claimed(&self) -> Option<(&Cluster, Lie)> {
-        self.clusters.iter().enumerate().find_map(|(at, cluster)| {
-            let rivals = self.clusters.iter().take(at);
-            let mut rivals =
-                rivals.filter(|other| other.product == cluster.product || other.deployment != cluster.deployment);
-            rivals.find_map(|other| {
-                let node =
-                    cluster.nodes.iter().find(|node| other.nodes.iter().any(|theirs| theirs.name == node.name))?;
-                Some((cluster, Lie::Claimed { node: node.name.clone(), other: other.publisher.clone() }))
-            })
-        })
+    pub fn node_names(&self) -> BTreeSet<String> {
+        let of_nodes =
+            self.nodes.iter().flat_map(|node| std::iter::once(node.name.clone()).chain(names_of(self, node)));
+        of_nodes.chain([self.publisher.clone()]).map(|name| one_form(&name)).collect()
+    }
+
+    /// Every name that is taken from the cluster: those of its nodes and of its TFTP servers.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names = self.node_names();
+        names.extend(self.tftp.iter().map(|name| one_form(name)));
+        names
+    }
+}
+
+impl Snapshot {
+    /// The first cluster that claims what is another's. **Every name belongs to one deployment**: whatever a cluster
+    /// yields (see [`Cluster::names`]) is neither a host of `configured` in another deployment nor a name of a
+    /// cluster before it in another deployment. Within a deployment, no node is in two clusters of a product; TFTP
+    /// servers are shared by some.
+    ///
+    /// Names are compared, not where they lead: who may answer for names inside is the name system's business.
+    #[must_use]
+    pub fn claimed(&self, configured: &[Configured]) -> Option<(&Cluster, Lie)> {
+        let names: Vec<BTreeSet<String>> = self.clusters.iter().map(Cluster::names).collect();
+        let nodes = |cluster: &Cluster| cluster.nodes.iter().map(|node| one_form(&node.name)).collect::<BTreeSet<_>>();
+        for (at, (cluster, own)) in self.clusters.iter().zip(&names).enumerate() {
+            let theirs =
+                |host: &&Configured| host.deployment != cluster.deployment && own.contains(&one_form(&host.host));
+            if let Some(host) = configured.iter().find(theirs) {
+                let lie = Lie::Configured { name: one_form(&host.host), deployment: host.deployment.clone() };
+                return Some((cluster, lie));
+            }
+            for (other, others) in self.clusters.iter().zip(&names).take(at) {
+                let claimed = if other.deployment != cluster.deployment {
+                    own.intersection(others).next().cloned()
+                } else if other.product == cluster.product {
+                    nodes(cluster).intersection(&nodes(other)).next().cloned()
+                } else {
+                    None
+                };
+                if let Some(node) = claimed {
+                    return Some((cluster, Lie::Claimed { node, other: other.publisher.clone() }));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A name as it is compared: an address has many spellings.
+fn one_form(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+    }
+}
+
+impl OauthKey {
+    /// Whether it can be one: its id goes into files and messages, so it is short and printable.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        let id = &self.id;
+        let printable = id.bytes().all(|byte| byte.is_ascii_graphic());
+        let sized = (1..=TOKEN_KEY_ID_BYTES_MAX).contains(&id.len());
+        printable && sized && (1..=TOKEN_KEY_BYTES_MAX).contains(&self.public.len())
     }
 }
 
@@ -159,13 +236,11 @@ impl Snapshot {
 /// that one host has, and can be put into a URI and a log as it is.
 #[must_use]
 pub fn is_host(name: &str) -> bool {
-    if let Ok(ip) = name.parse::<IpAddr>() {
-        let odd = |v4: std::net::Ipv4Addr| v4.is_broadcast() || v4.is_link_local() || v4.is_unspecified();
-        let odd = match ip {
-            IpAddr::V4(v4) => odd(v4),
-            IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.to_ipv4_mapped().is_some_and(odd),
-        };
-        return !odd && !ip.is_multicast();
+    match name.parse::<IpAddr>() {
+        // This machine is for the caller to judge: in a laboratory all is there.
+        Ok(IpAddr::V4(v4)) => return v4.is_loopback() || !is_special(v4.into()),
+        Ok(IpAddr::V6(v6)) => return v6.is_loopback() || !(carries_v4(v6) || is_special(v6.into())),
+        Err(_) => {}
     }
     let label = |label: &str| {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
@@ -181,10 +256,7 @@ pub fn is_host(name: &str) -> bool {
 }
 
 fn is_this_machine(name: &str) -> bool {
-    let loopback = |ip: IpAddr| match ip {
-        IpAddr::V4(v4) => v4.is_loopback(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
-    };
+    let loopback = |ip: IpAddr| ip.is_loopback();
     name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(loopback)
 }
 

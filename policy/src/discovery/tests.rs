@@ -45,7 +45,7 @@ fn deployment(name: &str, zones: Vec<Zone>) -> DeploymentZones {
         deployment: Deployment::new(name).unwrap(),
         domains: vec![format!("{name}.example")],
         zones,
-        challenge: Challenge::Core { realm: format!("{name}.example") },
+        challenge: Challenge::Core { realm: format!("{name}.example"), bearer: false },
     }
 }
 
@@ -78,7 +78,7 @@ fn a_node_is_a_zone_for_each_way_it_is_spoken_to() {
             ("CEtcp-p2.example.com", Some(5060), Some(Transport::Tcp), false, 1_001),
         ]
     );
-    assert_eq!(zones.deployments[0].challenge, Challenge::Core { realm: "default.example".into() });
+    assert_eq!(zones.deployments[0].challenge, Challenge::Core { realm: "default.example".into(), bearer: false });
 }
 
 #[test]
@@ -139,7 +139,11 @@ fn rules_are_for_the_servers_there_are_by_each_of_their_names() {
     // A cluster that names no TFTP server has its files on its nodes.
     let mut silent = cluster("a", &["b"]);
     silent.tftp.clear();
-    let files = snapshot(vec![silent]).allow_rules().iter().filter(|rule| rule.port == 6970).count();
+    let files = snapshot(vec![silent])
+        .allow_rules()
+        .iter()
+        .filter(|rule| rule.port == 6970 && rule.path == "/{common}")
+        .count();
     assert_eq!(files, 2);
 }
 
@@ -204,7 +208,7 @@ fn clusters_come_and_go_and_the_same_is_the_same() {
 #[test]
 fn what_cannot_be_true_is_refused() {
     type Make = fn(&mut Cluster);
-    let table: [(Make, Option<&str>); 24] = [
+    let table: [(Make, Option<&str>); 27] = [
         (|_| (), None),
         (|c| c.nodes.clear(), Some("it lists no nodes")),
         (|c| c.nodes.extend((0..64).map(|n| node(&format!("n{n}"), false))), Some("it lists 66 nodes, more than 64")),
@@ -243,6 +247,15 @@ fn what_cannot_be_true_is_refused() {
             |c| c.token_keys = vec![OauthKey { id: "1".into(), public: vec![] }],
             Some("it lists a token key that is none"),
         ),
+        (
+            |c| c.token_keys = vec![OauthKey { id: "k".repeat(257), public: vec![1] }],
+            Some("it lists a token key that is none"),
+        ),
+        (
+            |c| c.token_keys = vec![OauthKey { id: "a\nb".into(), public: vec![1] }],
+            Some("it lists a token key that is none"),
+        ),
+        (|c| c.token_keys = vec![OauthKey { id: "k".repeat(256), public: vec![1] }], None),
         (|c| c.tftp.clear(), None),
     ];
     for (make, expected) in table {
@@ -262,14 +275,56 @@ fn what_cannot_be_true_is_refused() {
 fn no_node_is_in_two_clusters_or_two_deployments() {
     let mut imp = cluster("imp", &["sub"]);
     imp.product = Product::ImAndPresence;
-    let fine = snapshot(vec![cluster("a", &["sub"]), imp.clone(), cluster("b", &["other"])]);
-    assert!(fine.claimed().is_none());
+    let mut fine = snapshot(vec![cluster("a", &["sub"]), imp.clone(), cluster("b", &["other"])]);
+    // TFTP servers that several clusters of a deployment share.
+    fine.clusters[2].tftp = vec!["a".into(), "sub".into()];
+    assert!(fine.claimed(&[]).is_none());
     imp.deployment = Deployment::new("east").unwrap();
     for second in [cluster("b", &["sub"]), imp] {
         let publisher = second.publisher.clone();
         let both = snapshot(vec![cluster("a", &["sub"]), second]);
         let lie = Lie::Claimed { node: "sub".into(), other: "a".into() };
-        assert_eq!(both.claimed().map(|(cluster, lie)| (cluster.publisher.clone(), lie)), Some((publisher, lie)));
+        assert_eq!(both.claimed(&[]).map(|(cluster, lie)| (cluster.publisher.clone(), lie)), Some((publisher, lie)));
+    }
+}
+
+#[test]
+fn every_name_a_cluster_yields_belongs_to_one_deployment() {
+    type Make = fn(&mut Cluster);
+    let mut mine = cluster("cucm1", &["cucm2", "2001:db8::1"]);
+    mine.publisher = "cucm1.example.com".into();
+    mine.tftp = vec!["files.example.com".into()];
+    let pbx = Configured { deployment: Deployment::default_one(), host: "PBX.example.com".into() };
+    let claimed = |node: &str| Some(Lie::Claimed { node: node.into(), other: "cucm1.example.com".into() });
+    let configured = Some(Lie::Configured { name: "pbx.example.com".into(), deployment: Deployment::default_one() });
+    let table: [(Make, Option<Lie>); 11] = [
+        (|_| (), None),
+        // As a node: a node, its alias, the publisher as configured, a TFTP server, an address in another spelling.
+        (|c| c.nodes[1].name = "cucm2".into(), claimed("cucm2")),
+        (|c| c.nodes[1].name = "cucm2.example.com".into(), claimed("cucm2.example.com")),
+        (|c| c.nodes[1].name = "cucm1.example.com".into(), claimed("cucm1.example.com")),
+        (|c| c.nodes[1].name = "files.example.com".into(), claimed("files.example.com")),
+        (|c| c.nodes[1].name = "2001:DB8:0::1".into(), claimed("2001:db8::1")),
+        // As a TFTP server.
+        (|c| c.tftp = vec!["cucm2.example.com".into()], claimed("cucm2.example.com")),
+        (|c| c.tftp = vec!["files.example.com".into()], claimed("files.example.com")),
+        // As an alias: a short name with the publisher's domain.
+        (|c| (c.publisher, c.nodes[1].name) = ("x.example.com".into(), "files".into()), claimed("files.example.com")),
+        // What the settings give to the other deployment.
+        (|c| c.nodes[1].name = "pbx.example.com".into(), configured.clone()),
+        (|c| c.tftp = vec!["pbx.example.com".into()], configured),
+    ];
+    for (at, (make, expected)) in table.into_iter().enumerate() {
+        let mut liar = cluster("liar.example.net", &["sub.example.net"]);
+        liar.deployment = Deployment::new("east").unwrap();
+        make(&mut liar);
+        let both = snapshot(vec![mine.clone(), liar]);
+        assert_eq!(both.claimed(std::slice::from_ref(&pbx)).map(|(_, lie)| lie), expected, "{at}");
+        let mut one = both;
+        one.clusters[1].deployment = Deployment::default_one();
+        if at > 5 {
+            assert!(one.claimed(std::slice::from_ref(&pbx)).is_none(), "in one deployment that is no harm: {at}");
+        }
     }
 }
 
@@ -300,8 +355,12 @@ fn hosts_are_what_can_stand_in_a_uri() {
         "0",
         "255.255.255.255",
         "169.254.169.254",
+        "100.100.100.200",
+        "fd00:ec2::254",
         "fe80::1",
         "::ffff:169.254.1.1",
+        "::ffff:10.0.0.1",
+        "2002:a00:1::1",
         "224.0.0.1",
         "::",
         "ff02::1",

@@ -58,10 +58,13 @@ pub fn without_session(field: &[u8]) -> Rest {
     if left.trim_ascii().is_empty() { Rest::Nothing } else { Rest::Without(left) }
 }
 
-/// Whether the Set-Cookie field of a server inside would replace a client's session token.
+/// Whether the Set-Cookie field of a server inside would replace a client's session token. One without a name would,
+/// too: clients send back `=X-Auth=…` as `X-Auth=…`, and what has no `=` is all value to some of them.
 #[must_use]
 pub fn sets_session(field: &[u8]) -> bool {
-    pairs(field).next().is_some_and(is_session)
+    let pair = pairs(field).next().unwrap_or_default();
+    let name = pair.iter().position(|byte| *byte == b'=').and_then(|at| pair.get(..at)).unwrap_or_default();
+    is_session(pair) || name.trim_ascii().is_empty()
 }
 
 fn is_session(pair: &[u8]) -> bool {
@@ -154,7 +157,19 @@ mod tests {
 
     #[test]
     fn servers_inside_set_no_token() {
-        for (field, sets) in [("X-Auth=1; Path=/", true), ("x-auth =", true), ("JSESSIONID=1; X-Auth=2", false)] {
+        for (field, sets) in [
+            ("X-Auth=1; Path=/", true),
+            ("x-auth =", true),
+            ("=X-Auth=1", true),
+            (" \t= X-Auth=1; Path=/", true),
+            ("==X-Auth=1", true),
+            ("X-Auth", true),
+            ("nameless", true),
+            ("", true),
+            ("; X-Auth=1", true),
+            ("JSESSIONID=1; X-Auth=2", false),
+            ("a=", false),
+        ] {
             assert_eq!(sets_session(field.as_bytes()), sets, "{field}");
         }
     }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use edgeway_model::limits::{ACCESS_TOKENS_MAX, SPELLINGS_MAX};
 use edgeway_model::sign_in::{
-    Deployment, DigestSecret, Profile, Revocation, Session, Subject, TokenKey, USER_BYTES_MAX, UserName,
+    Deployment, DigestSecret, Profile, Revocation, Session, Subject, TokenKey, TokenProof, USER_BYTES_MAX, UserName,
 };
 use edgeway_model::{FlowId, NodeId, Secret};
 
@@ -52,11 +53,20 @@ pub(crate) fn write_session(session: &Session, out: &mut BytesMut) {
     if let Some(verifier) = &session.verifier {
         out.put_slice(verifier.expose());
     }
-    out.put_u8(u8::from(session.digest.is_some()));
-    if let Some(digest) = &session.digest {
+    let digests = &session.digests[..session.digests.len().min(SPELLINGS_MAX)];
+    out.put_u8(u8::try_from(digests.len()).unwrap_or(0));
+    for digest in digests {
+        write_string(&digest.user, out);
         write_string(&digest.realm, out);
         out.put_slice(digest.md5.expose());
         out.put_slice(digest.sha256.expose());
+    }
+    let tokens = &session.tokens[..session.tokens.len().min(ACCESS_TOKENS_MAX)];
+    out.put_u8(u8::try_from(tokens.len()).unwrap_or(0));
+    for token in tokens {
+        out.put_slice(token.hash.expose());
+        out.put_u64(token.since_ms);
+        out.put_u64(token.until_ms);
     }
     write_strings(&session.devices, SESSION_NAMES_MAX, out);
     write_strings(&session.numbers, SESSION_NAMES_MAX, out);
@@ -68,20 +78,21 @@ pub(crate) fn read_session(reader: &mut Reader) -> Result<Arc<Session>, FrameFau
     let subject = read_subject(reader)?;
     let (since_ms, until_ms) = (reader.u64()?, reader.u64()?);
     let verifier = if reader.flag()? { Some(Secret::new(reader.array()?)) } else { None };
-    let digest = if reader.flag()? {
-        let realm = reader.string()?;
+    let digests = read_some(reader, SPELLINGS_MAX, "number of spellings", |reader| {
+        let (user, realm) = (reader.string()?, reader.string()?);
         let (md5, sha256) = (Secret::new(reader.array()?), Secret::new(reader.array()?));
-        Some(DigestSecret { realm, md5, sha256 })
-    } else {
-        None
-    };
+        Ok(DigestSecret { user, realm, md5, sha256 })
+    })?;
+    let tokens = read_some(reader, ACCESS_TOKENS_MAX, "number of tokens", |reader| {
+        Ok(TokenProof { hash: Secret::new(reader.array()?), since_ms: reader.u64()?, until_ms: reader.u64()? })
+    })?;
     let devices = read_strings(reader, SESSION_NAMES_MAX)?;
     let numbers = read_strings(reader, SESSION_NAMES_MAX)?;
     let profile = Profile {
         uds_servers: read_strings(reader, SESSION_SERVERS_MAX)?,
         im_servers: read_strings(reader, SESSION_SERVERS_MAX)?,
     };
-    Ok(Arc::new(Session { subject, until_ms, since_ms, verifier, digest, devices, numbers, profile }))
+    Ok(Arc::new(Session { subject, until_ms, since_ms, verifier, digests, tokens, devices, numbers, profile }))
 }
 
 pub(crate) fn write_identity(identity: &Identity, out: &mut BytesMut) {
@@ -122,9 +133,18 @@ fn write_strings(strings: &[String], most: usize, out: &mut BytesMut) {
 }
 
 fn read_strings(reader: &mut Reader, most: usize) -> Result<Vec<String>, FrameFault> {
+    read_some(reader, most, "number of strings", Reader::string)
+}
+
+fn read_some<T>(
+    reader: &mut Reader,
+    most: usize,
+    what: &'static str,
+    read: impl Fn(&mut Reader) -> Result<T, FrameFault>,
+) -> Result<Vec<T>, FrameFault> {
     let count = usize::from(reader.u8()?);
     if count > most {
-        return Err(FrameFault::Field("number of strings"));
+        return Err(FrameFault::Field(what));
     }
-    (0..count).map(|_| reader.string()).collect()
+    (0..count).map(|_| read(reader)).collect()
 }

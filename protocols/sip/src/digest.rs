@@ -343,7 +343,7 @@ impl Credentials {
 }
 
 /// `name="text"`, escaped, without anything that could end the line.
-fn push_quoted(out: &mut String, name: &str, text: &str) {
+pub(crate) fn push_quoted(out: &mut String, name: &str, text: &str) {
     out.push_str(name);
     out.push_str("=\"");
     for character in text.chars().filter(|character| !character.is_control()) {

@@ -45,6 +45,9 @@ pub enum Name {
     Diversion,
     HistoryInfo,
     ReferredBy,
+    PServedUser,
+    PProfileKey,
+    PChargeInfo,
     /// Any header field without a variant of its own.
     Other,
 }
@@ -94,6 +97,9 @@ impl Name {
             Self::Diversion => "Diversion",
             Self::HistoryInfo => "History-Info",
             Self::ReferredBy => "Referred-By",
+            Self::PServedUser => "P-Served-User",
+            Self::PProfileKey => "P-Profile-Key",
+            Self::PChargeInfo => "P-Charge-Info",
             Self::Other => "Other",
         }
     }
@@ -105,7 +111,7 @@ impl Name {
         if name.len() == 1 {
             return Self::from_compact(first);
         }
-        // Length and first letter leave at most two candidates, so that an unknown header costs one comparison or none.
+        // Length and first letter leave few candidates, so that an unknown header costs one comparison or none.
         let candidates: &[Self] = match (name.len(), first) {
             (2, b't') => &[Self::To],
             (3, b'v') => &[Self::Via],
@@ -136,7 +142,7 @@ impl Name {
             (12, b'm') => &[Self::MaxForwards],
             (12, b'r') => &[Self::RecordRoute],
             (13, b'a') => &[Self::Authorization],
-            (13, b'p') => &[Self::ProxyRequire],
+            (13, b'p') => &[Self::ProxyRequire, Self::PServedUser, Self::PProfileKey, Self::PChargeInfo],
             (13, b's') => &[Self::ServiceRoute],
             (14, b'c') => &[Self::ContentLength],
             (15, b'r') => &[Self::RemotePartyId],
@@ -229,7 +235,7 @@ pub fn method_label(method: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const ALL: [Name; 40] = [
+    const ALL: [Name; 43] = [
         Name::Via,
         Name::Route,
         Name::RecordRoute,
@@ -270,6 +276,9 @@ mod tests {
         Name::Diversion,
         Name::HistoryInfo,
         Name::ReferredBy,
+        Name::PServedUser,
+        Name::PProfileKey,
+        Name::PChargeInfo,
     ];
 
     #[test]

@@ -32,6 +32,10 @@ pub const DIGEST_PARAMS_MAX: usize = 32;
 /// Longest Digest parameter value, bytes.
 pub const DIGEST_VALUE_BYTES_MAX: usize = 1024;
 
+/// Longest access token taken in a SIP request (RFC 8898), bytes: as over HTTPS. Self-describing ones have one
+/// to two thousand.
+pub const ACCESS_TOKEN_BYTES_MAX: usize = 8 * 1024;
+
 /// Most parts read in one multipart body, nested ones included. A body with more is taken for one whose
 /// session description cannot be told, and refused where that matters.
 pub const MULTIPART_PARTS_MAX: usize = 32;

@@ -128,6 +128,17 @@ impl Message {
         self.lines_of(name).map(|line| line.value.of(&self.bytes))
     }
 
+    /// Those of these names that have lines, found in one pass.
+    pub fn names_among<const N: usize>(&self, names: [Name; N]) -> impl Iterator<Item = Name> {
+        let mut there = [false; N];
+        for line in &self.index.lines {
+            if let Some(at) = names.iter().position(|name| *name == line.name) {
+                there[at] = true;
+            }
+        }
+        names.into_iter().zip(there).filter_map(|(name, there)| there.then_some(name))
+    }
+
     /// The comma-separated values over all lines of that name in order, trimmed, empty ones left
     /// out. Commas in quoted strings and angle brackets do not separate.
     pub fn values(&self, name: Name) -> impl Iterator<Item = &[u8]> {

@@ -96,7 +96,7 @@ const HOPS: &str = "one less; 70 where it is missing";
 const BODY: &str = "the length of a body whose session description was rewritten";
 const OWN_VIA: &str = "our own put in front";
 const OWN_VIA_OFF: &str = "our own taken off";
-const FOREIGN: &str = "taken off, all of it, unless every value is an address the client has registered on this connection, or its own in this message";
+const FOREIGN: &str = "taken off, all of it, unless the connection has proven who it is and every value is an address registered on it, or its own in this message";
 const OWN_CREDENTIALS: &str =
     "where the core challenges: the answer to its own challenge taken off; what is for another realm stays";
 const RECORD: &str = "our own URI put in front";
@@ -147,6 +147,9 @@ pub const TOUCHED: &[Touch] = &[
     touch(Core, Inward, Request, Name::Diversion, All, FOREIGN),
     touch(Core, Inward, Request, Name::HistoryInfo, All, FOREIGN),
     touch(Core, Inward, Request, Name::ReferredBy, All, FOREIGN),
+    touch(Core, Inward, Request, Name::PServedUser, All, FOREIGN),
+    touch(Core, Inward, Request, Name::PProfileKey, All, FOREIGN),
+    touch(Core, Inward, Request, Name::PChargeInfo, All, FOREIGN),
     touch(Core, Inward, Request, Name::Authorization, All, OWN_CREDENTIALS),
     touch(Core, Inward, Request, Name::ProxyAuthorization, All, OWN_CREDENTIALS),
     touch(Core, Outward, Response, Name::Via, All, OWN_VIA_OFF),
@@ -217,6 +220,9 @@ pub const TOUCHED: &[Touch] = &[
     touch(Core, Inward, Response, Name::Diversion, All, FOREIGN),
     touch(Core, Inward, Response, Name::HistoryInfo, All, FOREIGN),
     touch(Core, Inward, Response, Name::ReferredBy, All, FOREIGN),
+    touch(Core, Inward, Response, Name::PServedUser, All, FOREIGN),
+    touch(Core, Inward, Response, Name::PProfileKey, All, FOREIGN),
+    touch(Core, Inward, Response, Name::PChargeInfo, All, FOREIGN),
 ];
 
 /// What any of our nodes does to a field of such a message, tiers in the order of the table.

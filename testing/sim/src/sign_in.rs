@@ -21,7 +21,8 @@ pub(crate) fn signed_in(user: &str) -> Option<Input> {
         until_ms: u64::MAX,
         since_ms: 1,
         verifier: None,
-        digest: Some(DigestSecret { realm: DOMAIN.to_owned(), md5, sha256 }),
+        digests: vec![DigestSecret { user: user.to_owned(), realm: DOMAIN.to_owned(), md5, sha256 }],
+        tokens: Vec::new(),
         devices: Vec::new(),
         numbers: vec![user.to_owned()],
         profile: Profile::default(),
@@ -32,7 +33,7 @@ pub(crate) fn signed_in(user: &str) -> Option<Input> {
 /// Registrars at fixed addresses, best first, and a second deployment that has none.
 pub(crate) fn zones(addresses: &[SocketAddr], transport: Transport, core_challenges: bool, revision: u64) -> Zones {
     let realm = DOMAIN.to_owned();
-    let challenge = if core_challenges { Challenge::Core { realm } } else { Challenge::Registrar };
+    let challenge = if core_challenges { Challenge::Core { realm, bearer: false } } else { Challenge::Registrar };
     let zone = |(priority, address): (u16, &SocketAddr)| Zone {
         name: format!("zone-{address}-{revision}"),
         host: address.ip().to_string(),

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::sign_in::Deployment;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, BodyFault};
 use http::{Request, StatusCode};
@@ -331,8 +332,13 @@ async fn a_trust_of_its_own_holds_for_one_host() {
     let client = HttpClient::new(Resolver::new(vec![names.address]), trust.clone(), true);
     let target = Target { https: true, ..target(&server) };
     assert!(client.fetch(&target, get(), 1024, PATIENCE).await.is_err());
-    client.set_trust("CUCM1.example.com.", Trust::in_pem(own.pem.as_bytes(), None).expect("certificates"));
+    let own_trust = Trust::in_pem(own.pem.as_bytes(), None).expect("certificates");
+    client.set_trust("CUCM1.example.com.", own_trust.clone());
     client.fetch(&target, get(), 1024, PATIENCE).await.expect("trusted by its own certificate");
+    let (west, east) = ["west", "east"].map(|name| Deployment::new(name).expect("a name")).into();
+    client.set_trusts([((west.clone(), "Cucm1.example.com".to_owned()), own_trust)]);
+    client.of(west).fetch(&target, get(), 1024, PATIENCE).await.expect("its own deployment trusts it");
+    assert!(client.of(east).fetch(&target, get(), 1024, PATIENCE).await.is_err(), "and no other, by a kept connection");
     client.set_trusts([]);
     assert!(client.fetch(&target, get(), 1024, PATIENCE).await.is_err(), "a kept connection has lost its trust");
 }

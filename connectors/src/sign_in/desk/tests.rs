@@ -47,6 +47,7 @@ impl Authority for Fake {
             }
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),
+                spelled: Some("aLice".to_owned()).filter(|_| subject.user.as_str() == "alice"),
                 devices: vec!["CSFALICE".into()],
                 numbers: vec!["1001".into()],
                 profile: Profile::default(),
@@ -88,7 +89,6 @@ impl Rig {
             maximum_authorizations_per_period: attempts,
             rate_control_period: Duration::from_secs(300),
             key_file: String::new(),
-            check_internal_availability: false,
         };
         let clock = Rc::clone(&now_ms);
         let clocks: Clocks =
@@ -97,7 +97,7 @@ impl Rig {
         let authority: Rc<dyn Authority> = Rc::clone(&fake) as Rc<dyn Authority>;
         let keys = Keys::new(&Secret::new([secret; 32])).unwrap();
         let realm = realm.map(str::to_owned);
-        let place = Place::new(Deployment::default_one(), authority, realm);
+        let place = Place::new(Deployment::default_one(), authority, realm).taking_tokens(true);
         let elsewhere = Place::new(Deployment::new("other").unwrap(), Rc::clone(&other) as Rc<dyn Authority>, None);
         let desk = Desk::new(&settings, [place, elsewhere], keys, clocks, teller);
         Self { desk: Rc::new(desk), fake, other, now_ms, facts: RefCell::new(facts) }
@@ -363,7 +363,7 @@ fn tokens_of_others_are_asked_about_each_time_and_bound_ours() {
         for time in 1..4 {
             let outcome = rig.desk.sign_in(claimed("alice"), bearer(), from(1)).await;
             let Outcome::Good(session) = outcome else { panic!("{outcome:?}") };
-            assert_eq!((session.until_ms, &session.verifier, &session.digest), (NOW_MS + 900_000, &None, &None));
+            assert_eq!((session.until_ms, &session.verifier, session.digests.len()), (NOW_MS + 900_000, &None, 0));
             assert_eq!(rig.desk.issue(&session).unwrap().expires_ms, NOW_MS + 900_000);
             assert_eq!(rig.fake.asked.get(), time);
         }
@@ -379,9 +379,10 @@ fn a_session_has_what_sip_needs_where_the_core_challenges() {
         let rig = Rig::new(8);
         rig.told();
         let session = rig.good("Alice", "right").await;
-        let digest = session.digest.clone().unwrap();
-        let (md5, sha256) = digest::hashes("Alice", "example.com", "right");
-        assert_eq!(digest, DigestSecret { realm: "example.com".into(), md5, sha256 });
+        let expected = |user: &str| digest_secret(user, "example.com", "right");
+        // As typed, as the authority writes it, in lower case.
+        assert_eq!(session.digests, ["Alice", "aLice", "alice"].map(expected));
+        assert_eq!(session.digests[0].md5, digest::hashes("Alice", "example.com", "right").0);
         assert_eq!(
             (session.devices.as_slice(), session.numbers.as_slice()),
             (&["CSFALICE".into()][..], &["1001".into()][..])
@@ -392,8 +393,103 @@ fn a_session_has_what_sip_needs_where_the_core_challenges() {
         rig.good("Alice", "right").await;
         assert!(rig.told().is_empty(), "what is known is not told again");
         let other = Rig::with(8, None, 7);
-        assert_eq!(other.good("alice", "right").await.digest, None);
+        assert_eq!(other.good("alice", "right").await.digests, []);
     });
+}
+
+#[test]
+fn a_spelling_that_is_new_is_learnt_while_there_is_room() {
+    run(async {
+        let rig = Rig::new(1_000);
+        let names = |session: &Session| session.digests.iter().map(|one| one.user.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&*rig.good("bob", "right").await), ["bob"]);
+        rig.told();
+        for (typed, news, held) in [
+            ("Bob", true, &["bob", "Bob"][..]),
+            ("Bob", false, &["bob", "Bob"]),
+            ("BOB", true, &["bob", "Bob", "BOB"]),
+            ("bOb", false, &["bob", "Bob", "BOB"]),
+        ] {
+            let session = rig.good(typed, "right").await;
+            assert_eq!(names(&session), held, "{typed}");
+            let told = rig.told();
+            match (news, told.as_slice()) {
+                (true, [HttpFact::SignIn(SignInFact::SignedIn(told))]) => assert_eq!(*told, session),
+                (false, []) => {}
+                _ => panic!("{typed}: {told:?}"),
+            }
+        }
+        assert_eq!(rig.fake.asked.get(), 1, "the authority was asked once");
+        assert!(matches!(rig.sign_in("boB", "wrong").await, Outcome::Refused));
+        assert!(rig.told().is_empty());
+    });
+}
+
+#[test]
+fn the_node_is_told_of_access_tokens_and_never_what_they_are() {
+    run(async {
+        let rig = Rig::new(4);
+        let subject = claimed("alice").subject;
+        let token = |text: &str| Zeroizing::new(text.to_owned());
+        let told = || {
+            let told = rig.told();
+            let sessions = told.iter().map(|fact| {
+                let HttpFact::SignIn(SignInFact::SignedIn(session)) = fact else { panic!("{fact:?}") };
+                Arc::clone(session)
+            });
+            sessions.collect::<Vec<_>>()
+        };
+        told_keys(&rig);
+        // Signed in by a token, beside a password.
+        *rig.fake.password.borrow_mut() = "token.1".into();
+        let outcome = rig.desk.sign_in(claimed("alice"), Credential::Bearer(token("token.1")), from(1)).await;
+        assert!(matches!(outcome, Outcome::Good(_)));
+        let [session] = told().try_into().unwrap();
+        let [proof] = session.tokens.as_slice() else { panic!("{session:?}") };
+        assert!(bearer::is_same(&proof.hash, &bearer::hash("token.1")));
+        assert_eq!((proof.until_ms, session.until_ms), (NOW_MS + 900_000, NOW_MS + 900_000));
+        assert!(!format!("{session:?}").contains("token.1"));
+        *rig.fake.password.borrow_mut() = "right".into();
+        rig.good("alice", "right").await;
+        assert_eq!(told().len(), 1);
+        // Known: nobody is asked, as often as it is shown.
+        let asked = rig.fake.asked.get();
+        for _ in 0..20 {
+            rig.desk.acquaint(&subject, &token("token.1")).await;
+        }
+        assert_eq!((rig.fake.asked.get(), told().len()), (asked, 0));
+        // A new one is asked about once, however many requests show it, and counts for no window.
+        *rig.fake.password.borrow_mut() = "token.2".into();
+        for _ in 0..20 {
+            rig.desk.acquaint(&subject, &token("token.2")).await;
+        }
+        let [session] = told().try_into().unwrap();
+        assert!(bearer::is_same(&session.tokens[0].hash, &bearer::hash("token.2")));
+        assert_eq!(rig.fake.asked.get(), asked + 1);
+        assert_eq!(rig.desk.session(&subject).unwrap().tokens.len(), 2, "side by side");
+        // A bad one is asked about once in a while, and nothing comes of it.
+        for _ in 0..20 {
+            rig.desk.acquaint(&subject, &token("bad")).await;
+        }
+        assert_eq!((rig.fake.asked.get(), told().len()), (asked + 2, 0));
+        *rig.fake.password.borrow_mut() = "right".into();
+        rig.good("alice", "right").await;
+        // One that has ended is news when it is shown again and the authority says so.
+        rig.now_ms.set(900_000);
+        *rig.fake.password.borrow_mut() = "token.2".into();
+        rig.desk.acquaint(&subject, &token("token.2")).await;
+        assert_eq!(rig.fake.asked.get(), asked + 3);
+        // Where nobody asks SIP clients for them there is nothing to tell.
+        let other = Rig::with(4, None, 7);
+        told_keys(&other);
+        other.desk.acquaint(&subject, &token("right")).await;
+        assert_eq!((other.fake.asked.get(), other.told().len()), (0, 0));
+    });
+}
+
+/// The first thing told is the key of tokens.
+fn told_keys(rig: &Rig) {
+    assert!(matches!(rig.told().as_slice(), [HttpFact::SignIn(SignInFact::Keys(_))]));
 }
 
 #[test]

@@ -36,6 +36,7 @@ impl Authority for Fake {
         } else if subject.user == UserName::new("alice").unwrap() && **text == *"right" {
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),
+                spelled: None,
                 devices: Vec::new(),
                 numbers: Vec::new(),
                 profile: Profile { uds_servers: vec!["cucm2.example.com".into()], im_servers: Vec::new() },
@@ -65,7 +66,6 @@ fn rig(snapshot: Snapshot) -> Rig {
         maximum_authorizations_per_period: 8,
         rate_control_period: Duration::from_secs(300),
         key_file: String::new(),
-        check_internal_availability: false,
     };
     let deployment = |name: &str, domain: &str| DeploymentSettings {
         name: Deployment::new(name).unwrap(),

@@ -42,7 +42,7 @@ impl CoreNode {
     ) -> Result<Option<Vec<u8>>, MediaRefusal> {
         let (outside_tag, inside_tag) = tags(request, Side::Outside);
         if request.method() == Some("INVITE") && request.to_tag().is_none() {
-            let key = self.opening(id, edge, flow, request, now)?;
+            let key = self.opening(id, edge, flow, (Side::Outside, request), now)?;
             self.calls.add_tag(key, outside_tag);
             return self.request_body(id, key, None, Side::Outside, request);
         }
@@ -65,7 +65,7 @@ impl CoreNode {
         let (outside_tag, inside_tag) = tags(request, Side::Inside);
         if request.method() == Some("INVITE") && request.to_tag().is_none() {
             let flow = flow_of_route(request).unwrap_or(FlowId(0));
-            let key = self.opening(id, edge, flow, request, now)?;
+            let key = self.opening(id, edge, flow, (Side::Inside, request), now)?;
             let Some(call) = self.call_mut(key) else { return Err(MediaRefusal::no_call()) };
             let dialog = call.enter_dialog(inside_tag, false).ok_or_else(MediaRefusal::no_call)?;
             dialog.target = party_behind(request);
@@ -86,7 +86,7 @@ impl CoreNode {
         id: TransactionId,
         edge: &NodeId,
         flow: FlowId,
-        invite: &Message,
+        invite: (Side, &Message),
         now: Moment,
     ) -> Result<u32, MediaRefusal> {
         if let Some(exchange) = self.calls.exchanges.get(&id) {

@@ -41,6 +41,7 @@ use edgeway_model::notice::Notice;
 use edgeway_model::world::Gauge;
 use edgeway_model::{FlowId, Moment, NodeId, Pii, Random, RelayId};
 use edgeway_sip::Message;
+use edgeway_sip::bindings::aor_of;
 use edgeway_sip::proxy::TransactionId;
 
 use self::exchange::Exchange;
@@ -49,6 +50,7 @@ use self::offers::Proposal;
 pub(crate) use self::refusal::MediaRefusal;
 use self::relays::Relay;
 pub(crate) use self::target::{InsideParty, flow_of_route, host_port, party_behind};
+use crate::identity::label_of;
 use crate::limits::{CALLS_MAX, EARLY_DIALOGS_MAX, EXCHANGES_MAX, TAGS_MAX};
 use crate::{CoreNode, flow_at};
 
@@ -82,6 +84,8 @@ struct Call {
     way: Option<String>,
     /// What was registered on the client's flow: device and address of record.
     lines: Vec<(String, String)>,
+    /// Who the client is in it, as [`label_of`] has it.
+    identity: u64,
     /// Another flow of the same device.
     spare: Option<Spare>,
     outside_tags: Vec<String>,
@@ -180,8 +184,14 @@ impl Calls {
 
     /// Whether a client's request belongs to a call.
     pub(crate) fn knows(&self, request: &Message) -> bool {
+        self.client_of(request).is_some()
+    }
+
+    /// Who the client is in the call its request belongs to, as [`label_of`] has it.
+    pub(crate) fn client_of(&self, request: &Message) -> Option<u64> {
         let (outside_tag, inside_tag) = tags(request, Side::Outside);
-        self.of_dialog(request.call_id(), outside_tag, inside_tag).is_some()
+        let (key, _) = self.of_dialog(request.call_id(), outside_tag, inside_tag)?;
+        Some(self.calls.get(&key)?.identity)
     }
 
     /// The call and the dialog of a request within one.
@@ -273,7 +283,13 @@ impl Call {
 }
 
 impl CoreNode {
-    fn open_call(&mut self, edge: &NodeId, flow: FlowId, request: &Message, now: Moment) -> Result<u32, MediaRefusal> {
+    fn open_call(
+        &mut self,
+        edge: &NodeId,
+        flow: FlowId,
+        (side, request): (Side, &Message),
+        now: Moment,
+    ) -> Result<u32, MediaRefusal> {
         if self.calls.calls.len() >= CALLS_MAX {
             return Err(MediaRefusal::overload("the bound on calls is reached"));
         }
@@ -282,6 +298,10 @@ impl CoreNode {
         self.calls.next = self.calls.next.wrapping_add(1);
         let key = self.calls.next;
         let number = self.calls.number(request.call_id(), key);
+        let client = match side {
+            Side::Outside => request.from(),
+            Side::Inside => request.to(),
+        };
         let call = Call {
             id: request.call_id().to_owned(),
             number,
@@ -290,6 +310,7 @@ impl CoreNode {
             tagged,
             way: None,
             lines: self.bindings.lines_of(tagged),
+            identity: label_of(&aor_of(client.uri)),
             spare: None,
             outside_tags: Vec::new(),
             inviting: None,

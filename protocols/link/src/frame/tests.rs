@@ -1,7 +1,7 @@
 use std::net::Ipv6Addr;
 
 use edgeway_model::Secret;
-use edgeway_model::sign_in::{Deployment, DigestSecret, Profile, Subject, UserName};
+use edgeway_model::sign_in::{Deployment, DigestSecret, Profile, Subject, TokenProof, UserName};
 use proptest::prelude::*;
 
 use super::*;
@@ -14,11 +14,17 @@ fn session() -> Session {
         until_ms: 1_700_028_800_000,
         since_ms: 1_700_000_000_000,
         verifier: Some(Secret::new([5; 32])),
-        digest: Some(DigestSecret {
+        digests: vec![DigestSecret {
+            user: "Alice".into(),
             realm: "example.com".into(),
             md5: Secret::new([6; 16]),
             sha256: Secret::new([7; 32]),
-        }),
+        }],
+        tokens: vec![TokenProof {
+            hash: Secret::new([8; 32]),
+            since_ms: 1_700_000_000_000,
+            until_ms: 1_700_003_600_000,
+        }],
         devices: vec!["CSFALICE".into()],
         numbers: vec!["10001".into(), "alice".into()],
         profile: Profile { uds_servers: vec!["cucm1.example.com".into()], im_servers: Vec::new() },

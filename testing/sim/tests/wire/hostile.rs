@@ -66,9 +66,13 @@ fn a_made_up_tag_opens_no_route() {
         register(&mut rig, flow, &plain("alice", "", "", 600), "");
         let lines = format!("Route: {route}\r\nMax-Forwards: 70\r\nCall-ID: a\r\nContent-Length: 0\r\n");
         let text = message(&lines).replace("To: <sip:bob@example.com>", &format!("To: {junk}"));
-        let (status, inside) = outcome(&mut rig, flow, text);
+        let (status, inside) = outcome(&mut rig, flow, text.clone());
         assert_eq!(!inside.is_empty(), reached, "{route:?}");
         assert_eq!(status, (!reached).then_some(481), "{route:?}");
+        // A registrar is asked nothing for others by it, as it is not without.
+        let (asked, branch) = (text.replacen("bob@example.com", "bob@elsewhere.example", 1), "z9hG4bK");
+        let (status, inside) = outcome(&mut rig, flow, asked.replace(branch, "z9hG4bKother"));
+        assert_eq!((status, inside.len()), (Some(481), 0), "{route:?}");
     }
 }
 

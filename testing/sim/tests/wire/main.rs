@@ -1,11 +1,13 @@
 //! What crosses both nodes, byte for byte: headers, bodies, errors and dialogs, as a client and a
 //! registrar see them.
 
+mod bearer;
 mod bodies;
 mod dialogs;
 mod headers;
 mod hostile;
 mod identity;
+mod impostors;
 mod register;
 mod registrars;
 mod rig;

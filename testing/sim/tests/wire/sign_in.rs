@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_model::sign_in::{
-    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, UserName,
+    Deployment, DigestSecret, Profile, Revocation, Session, SignInFact, Subject, TokenKey, TokenProof, UserName,
 };
 use edgeway_model::world::Observable as _;
 use edgeway_model::{Input, NodeId, Secret};
@@ -24,11 +24,13 @@ pub(crate) fn session(user: &str, since_ms: u64, lasts_ms: u64) -> Session {
         until_ms: since_ms + lasts_ms,
         since_ms,
         verifier: Some(Secret::new([0xa1; 32])),
-        digest: Some(DigestSecret {
+        digests: vec![DigestSecret {
+            user: user.into(),
             realm: "example.com".into(),
             md5: Secret::new([0xb2; 16]),
             sha256: Secret::new([0xc3; 32]),
-        }),
+        }],
+        tokens: vec![TokenProof { hash: Secret::new([0xd4; 32]), since_ms, until_ms: since_ms + lasts_ms }],
         devices: vec!["CSFALICE".into()],
         numbers: vec!["10001".into()],
         profile: Profile::default(),
@@ -64,7 +66,7 @@ fn a_session_goes_from_core_to_core_and_never_to_an_edge() {
     assert_eq!(**there, session("alice", START_MS, HOUR), "whole, secrets and all");
     assert!(sessions(&rig.told(At::Core(0))).is_empty(), "whoever said it is not told");
     assert!(sessions(&rig.told(At::Edge)).is_empty());
-    for secret in [[0xa1; 16], [0xb2; 16], [0xc3; 16]] {
+    for secret in [[0xa1; 16], [0xb2; 16], [0xc3; 16], [0xd4; 16]] {
         assert!(!contains(&rig.to_edge, &secret), "no secret goes to an edge");
     }
     assert!(!contains(&rig.to_edge, b"alice"), "nor who has signed in");
