@@ -109,7 +109,7 @@ impl CoreInside {
         let proxies = proxies.collect();
         let inside = Rc::new(Self {
             small: Small::new(Rc::clone(&desk), services, &settings.deployments),
-            allowed: InForce::new(settings, discovery.current())?,
+            allowed: InForce::new(settings, discovery.current(), teller.clone())?,
             proxies,
             clients: client.iter().chain(&asking).cloned().collect(),
             under_way: UnderWay::default(),

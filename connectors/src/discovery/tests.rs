@@ -234,7 +234,7 @@ impl Rig {
                 }
                 HttpFact::AlarmOver { id, about } => assert!(self.alarms.borrow_mut().remove(&(id, about)).is_some()),
                 HttpFact::Zones(zones) => *self.zones.borrow_mut() = Some(zones),
-                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) => {}
+                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => {}
             }
         }
     }

@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
+use edgeway_model::Secret;
 use edgeway_model::limits::SPELLINGS_MAX;
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject, TokenProof};
-use edgeway_model::{Moment, Secret};
+pub use edgeway_policy::credentials::Now;
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
@@ -38,15 +39,6 @@ use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
 const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
-
-/// What the clocks say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// The monotonic one.
-    pub moment: Moment,
-    /// The wall clock, Unix milliseconds.
-    pub unix_ms: u64,
-}
 
 /// Reads the clocks: those of the machine, or those of a test.
 pub type Clocks = Rc<dyn Fn() -> Now>;
@@ -209,7 +201,7 @@ impl Desk {
         }
         let verifier = self.verifier(&subject, &credential);
         let found = match &credential {
-            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now.unix_ms),
+            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now),
             Credential::Bearer(_) => Found::Unknown,
         };
         let outcome = match found {
@@ -253,7 +245,7 @@ impl Desk {
         }
         let credential = Credential::Bearer(token.clone());
         let verifier = self.verifier(subject, &credential);
-        if matches!(self.credentials.borrow().look(subject, &verifier, now.unix_ms), Found::Refused) {
+        if matches!(self.credentials.borrow().look(subject, &verifier, now), Found::Refused) {
             return;
         }
         let claimed = Claimed { subject: subject.clone(), spelled: subject.user.as_str().to_owned() };
@@ -279,7 +271,7 @@ impl Desk {
     #[must_use]
     pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
         let verifier = self.verifier(subject, credential);
-        matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+        matches!(self.credentials.borrow().look(subject, &verifier, self.now()), Found::Good(_))
     }
 
     /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
@@ -312,7 +304,7 @@ impl Desk {
     /// The session of a user, while it lasts.
     #[must_use]
     pub fn session(&self, subject: &Subject) -> Option<Arc<Session>> {
-        self.credentials.borrow().current(subject, self.now().unix_ms).cloned()
+        self.credentials.borrow().current(subject, self.now()).cloned()
     }
 
     /// What a token says, if it is to be believed.
@@ -371,16 +363,16 @@ impl Desk {
 
     /// Something the node or a peer says.
     pub fn told(&self, fact: &SignInFact) {
-        let now_ms = self.now().unix_ms;
+        let now = self.now();
         match fact {
             SignInFact::SignedIn(session) => {
-                if self.credentials.borrow_mut().remember(Arc::clone(session), now_ms) == Remembered::Yes {
+                if self.credentials.borrow_mut().remember(Arc::clone(session), now) == Remembered::Yes {
                     self.count(count::TOLD);
                 }
             }
             SignInFact::Revoked(revocation) => {
                 self.rate.borrow_mut().forget(&revocation.subject);
-                self.credentials.borrow_mut().revoke(revocation, now_ms);
+                self.credentials.borrow_mut().revoke(revocation, now.unix_ms);
             }
             SignInFact::PeerKeys { peer, keys } => self.keys.borrow_mut().peer(peer.clone(), keys),
             SignInFact::Keys(_) | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {}
@@ -408,7 +400,7 @@ impl Desk {
 
     /// Takes out of memory what has ended. Says how many entries went.
     pub fn sweep(&self) -> usize {
-        self.credentials.borrow_mut().sweep(self.now().unix_ms)
+        self.credentials.borrow_mut().sweep(self.now())
     }
 
     /// Ends the alarms of sign-in that had no cause for a while.
@@ -509,7 +501,7 @@ impl Desk {
                 if matches!(verdict, Verdict::Elsewhere) {
                     place.health.elsewhere(now, &self.teller);
                 }
-                self.credentials.borrow_mut().refuse(subject, verifier, now.unix_ms);
+                self.credentials.borrow_mut().refuse(subject, verifier, now.moment);
                 Outcome::Refused
             }
             Verdict::Unavailable { why, reached } => {
@@ -567,7 +559,7 @@ impl Desk {
 
     /// Remembers a session, and tells the node if it is news.
     fn keep(&self, session: Arc<Session>) -> (Remembered, Arc<Session>) {
-        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now().unix_ms);
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now());
         if remembered == Remembered::Yes {
             self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
         }

@@ -1,8 +1,8 @@
 use std::cell::Cell;
 use std::future::Future;
 
-use edgeway_model::NodeId;
 use edgeway_model::sign_in::{Profile, UserName};
+use edgeway_model::{Moment, NodeId};
 use edgeway_runtime::http::LocalFuture;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -269,7 +269,7 @@ fn alarms(told: &[HttpFact]) -> Vec<String> {
     let alarm = |fact: &HttpFact| match fact {
         HttpFact::Alarm(alarm) => Some(format!("{} {}", alarm.id, alarm.about)),
         HttpFact::AlarmOver { id, about } => Some(format!("-{id} {about}")),
-        HttpFact::SignIn(_) | HttpFact::Zones(_) | HttpFact::Counted(_) | HttpFact::Notice(_) => None,
+        HttpFact::SignIn(_) | HttpFact::Zones(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => None,
     };
     told.iter().filter_map(alarm).collect()
 }

@@ -8,6 +8,8 @@
 //! | `tokens.rs` | session tokens: which are good |
 //! | `attempts.rs` | how often credentials may be shown from one address |
 //! | `request.rs` | one request: where it goes, whether it may, what of it is carried |
+//! | `upload.rs` | a body on its way inwards |
+//! | `cancels.rs` | clients that ask and do not wait |
 //! | `answer.rs` | what the edge answers by itself, and bodies on their way out |
 //!
 //! Nothing is believed: a request that has no good session token and no credentials is answered here, and nothing
@@ -15,9 +17,11 @@
 
 mod answer;
 mod attempts;
+mod cancels;
 mod request;
 mod strict;
 mod tokens;
+mod upload;
 mod vitals;
 
 use std::cell::{Cell, RefCell};
@@ -51,6 +55,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::answer::FrontBody;
 use self::attempts::Attempts;
+use self::cancels::Cancels;
 use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
 use self::vitals::{Guarded, Vitals};
@@ -66,7 +71,7 @@ use super::{HttpFact, Teller};
 use crate::flow;
 use crate::handshake::{HandshakeCounters, pause};
 use crate::link::calm::Calm;
-use crate::strangers::{Admitted, Strangers};
+use crate::strangers::{Admitted, Strangers, key_of};
 
 /// The front of one edge.
 pub(super) struct Front {
@@ -83,6 +88,8 @@ pub(super) struct Front {
     /// Requests with credentials, by address.
     attempts: RefCell<Attempts>,
     bound_loopback: bool,
+    /// Requests that were given up, by address.
+    cancels: Cancels,
     stopping: Cell<bool>,
     stop: Notify,
     accepting: HandshakeCounters,
@@ -119,6 +126,7 @@ impl Front {
             open: RefCell::default(),
             attempts: RefCell::default(),
             bound_loopback: config.bound_loopback,
+            cancels: Cancels::default(),
             stopping: Cell::new(false),
             stop: Notify::new(),
             accepting: HandshakeCounters::default(),
@@ -247,6 +255,7 @@ impl Front {
                 }
             }
             self.attempts.borrow_mut().sweep(now);
+            self.cancels.sweep(now);
             let full = u64::from(OPEN_BURST_MAX / OPEN_PER_SECOND_MAX);
             self.open.borrow_mut().retain(|_, (since, _)| now.duration_since(*since).as_secs() < full);
         }
@@ -259,6 +268,7 @@ impl Front {
 
     /// Whether one more request without credentials may pass.
     fn admit_open(&self, address: IpAddr, now: Instant) -> bool {
+        let address = key_of(address);
         let mut open = self.open.borrow_mut();
         if open.len() >= OPEN_ADDRESSES_MAX && !open.contains_key(&address) {
             return false;
