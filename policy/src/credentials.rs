@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_model::Secret;
 use edgeway_model::sign_in::{Revocation, Session, Subject};
+use edgeway_model::{Moment, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -70,37 +70,52 @@ pub enum Remembered {
     Over,
 }
 
-/// Verified credentials, refused ones, and revocations. Times are Unix milliseconds, because cores share
-/// them.
+/// What the clocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The monotonic one: how long something is kept.
+    pub moment: Moment,
+    /// The wall clock, Unix milliseconds: what nodes tell each other, and what it may be set to.
+    pub unix_ms: u64,
+}
+
+/// Verified credentials, refused ones, and revocations. Times in sessions and revocations are Unix milliseconds,
+/// because cores share them; how long something is kept here goes by the monotonic clock, because wall clocks are set.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    interval_ms: u64,
-    sessions: BTreeMap<Subject, Arc<Session>>,
-    by_end: BTreeSet<(u64, Subject)>,
-    refused: VecDeque<(u64, Subject, Verifier)>,
+    interval: Duration,
+    sessions: BTreeMap<Subject, Kept>,
+    by_end: BTreeSet<(Moment, Subject)>,
+    refused: VecDeque<(Moment, Subject, Verifier)>,
     revocations: Revocations,
+}
+
+/// A session, and the moment it ends, whatever the wall clock says then.
+#[derive(Clone, Debug)]
+struct Kept {
+    session: Arc<Session>,
+    end: Moment,
 }
 
 impl Credentials {
     /// An empty one. `interval`: the credentials refresh interval.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let interval_ms = millis(interval);
         let (sessions, by_end, refused) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        Self { interval_ms, sessions, by_end, refused, revocations: Revocations::default() }
+        Self { interval, sessions, by_end, refused, revocations: Revocations::default() }
     }
 
     /// What is known of these credentials. What has expired is unknown, whether it was swept or not.
     #[must_use]
-    pub fn look(&self, subject: &Subject, verifier: &Verifier, now_ms: u64) -> Found {
+    pub fn look(&self, subject: &Subject, verifier: &Verifier, now: Now) -> Found {
         // Whether there is such a user must not show in the time it takes: something is always compared.
-        let session = self.current(subject, now_ms);
+        let session = self.current(subject, now);
         let known = session.and_then(|session| session.verifier.as_ref());
         let right = verifier.is(known.unwrap_or(&NOBODY)) & known.is_some();
         if let Some(session) = session.filter(|_| right) {
             return Found::Good(Arc::clone(session));
         }
-        let within = |(at, ..): &&(u64, Subject, Verifier)| now_ms.saturating_sub(*at) < millis(REFUSED_FOR);
+        let within = |(at, ..): &&(Moment, Subject, Verifier)| now.moment.since(*at) < REFUSED_FOR;
         let mut lately = self.refused.iter().rev().take_while(within);
         if lately.any(|(_, who, known)| who == subject && verifier.is(&known.0)) {
             return Found::Refused;
@@ -108,37 +123,43 @@ impl Credentials {
         Found::Unknown
     }
 
-    /// The session of a user, if it has not ended.
+    /// The session of a user, if it has not ended by either clock, and does not begin later than clocks differ.
     #[must_use]
-    pub fn current(&self, subject: &Subject, now_ms: u64) -> Option<&Arc<Session>> {
-        self.sessions.get(subject).filter(|session| now_ms < session.until_ms)
+    pub fn current(&self, subject: &Subject, now: Now) -> Option<&Arc<Session>> {
+        let Kept { session, end } = self.sessions.get(subject)?;
+        let holds = now.moment < *end && now.unix_ms < session.until_ms && !from_the_future(session, now);
+        holds.then_some(session)
     }
 
     /// The authority said yes, here or (`session` then came over a link) at another core. Of two sessions of one
     /// user the one stays whose authority was asked later, whatever order they come in; none comes back
     /// from before a revocation, and none lasts longer from now than the refresh interval.
-    pub fn remember(&mut self, session: Arc<Session>, now_ms: u64) -> Remembered {
-        let end = session.until_ms.min(now_ms.saturating_add(self.interval_ms));
-        let from_the_future = session.since_ms > now_ms.saturating_add(SKEW_MS);
+    pub fn remember(&mut self, session: Arc<Session>, now: Now) -> Remembered {
+        let until_ms = session.until_ms.min(now.unix_ms.saturating_add(millis(self.interval)));
         let before_ms = self.revocations.before(&session.subject);
-        if end <= now_ms || from_the_future || session.since_ms < before_ms {
+        if until_ms <= now.unix_ms || from_the_future(&session, now) || session.since_ms < before_ms {
             return Remembered::Over;
         }
         let mut session = session;
-        if end != session.until_ms || session.tokens.iter().any(|token| token.since_ms < before_ms) {
-            let mut bounded = Session { until_ms: end, ..Session::clone(&session) };
+        if until_ms != session.until_ms || session.tokens.iter().any(|token| token.since_ms < before_ms) {
+            let mut bounded = Session { until_ms, ..Session::clone(&session) };
             bounded.tokens.retain(|token| token.since_ms >= before_ms);
             session = Arc::new(bounded);
         }
-        if let Some(known) = self.current(&session.subject, now_ms) {
+        let mut known_end = None;
+        if let Some(known) = self.current(&session.subject, now) {
             // A sign-in by token does not displace what is known of the password; it stands beside it.
             let joined = known.joined(&session);
             if joined == **known {
                 return Remembered::Superseded;
             }
+            // What only stands beside it leaves its end where it was.
+            let same_end = joined.until_ms == known.until_ms;
+            known_end = self.sessions.get(&session.subject).map(|known| known.end).filter(|_| same_end);
             session = Arc::new(joined);
         }
-        let end = session.until_ms;
+        let end = now.moment + Duration::from_millis(session.until_ms.saturating_sub(now.unix_ms));
+        let end = known_end.map_or(end, |known| end.min(known));
         self.purge(&session.subject.clone());
         if self.sessions.len() >= CREDENTIALS_MAX
             && let Some((_, first)) = self.by_end.first().cloned()
@@ -147,23 +168,23 @@ impl Credentials {
         }
         self.refused.retain(|(_, who, _)| *who != session.subject);
         self.by_end.insert((end, session.subject.clone()));
-        self.sessions.insert(session.subject.clone(), session);
+        self.sessions.insert(session.subject.clone(), Kept { session, end });
         Remembered::Yes
     }
 
     /// The authority said no.
-    pub fn refuse(&mut self, subject: &Subject, verifier: &Verifier, now_ms: u64) {
-        let old = |(at, ..): &(u64, Subject, Verifier)| now_ms.saturating_sub(*at) >= millis(REFUSED_FOR);
+    pub fn refuse(&mut self, subject: &Subject, verifier: &Verifier, now: Moment) {
+        let old = |(at, ..): &(Moment, Subject, Verifier)| now.since(*at) >= REFUSED_FOR;
         while self.refused.len() >= REFUSED_MAX || self.refused.front().is_some_and(old) {
             self.refused.pop_front();
         }
-        self.refused.push_back((now_ms, subject.clone(), verifier.clone()));
+        self.refused.push_back((now, subject.clone(), verifier.clone()));
     }
 
     /// Forgets a user's credentials; tokens stay good. Says whether there were any.
     pub fn purge(&mut self, subject: &Subject) -> bool {
-        let Some(session) = self.sessions.remove(subject) else { return false };
-        self.by_end.remove(&(session.until_ms, subject.clone()));
+        let Some(kept) = self.sessions.remove(subject) else { return false };
+        self.by_end.remove(&(kept.end, subject.clone()));
         true
     }
 
@@ -173,9 +194,9 @@ impl Credentials {
         let news = self.revocations.add(revocation, now_ms);
         if let Some(known) = self.sessions.get(&revocation.subject).cloned() {
             self.purge(&revocation.subject);
-            if let Some(left) = known.revoked(revocation.before_ms) {
-                self.by_end.insert((left.until_ms, left.subject.clone()));
-                self.sessions.insert(left.subject.clone(), Arc::new(left));
+            if let Some(left) = known.session.revoked(revocation.before_ms) {
+                self.by_end.insert((known.end, left.subject.clone()));
+                self.sessions.insert(left.subject.clone(), Kept { session: Arc::new(left), end: known.end });
             }
         }
         news
@@ -188,13 +209,13 @@ impl Credentials {
     }
 
     /// Takes out of memory what has ended: every credentials cleanup interval. Says how many entries went.
-    pub fn sweep(&mut self, now_ms: u64) -> usize {
+    pub fn sweep(&mut self, now: Now) -> usize {
         let before = self.sessions.len();
-        while let Some((_, subject)) = self.by_end.first().filter(|(end, _)| *end <= now_ms).cloned() {
+        while let Some((_, subject)) = self.by_end.first().filter(|(end, _)| *end <= now.moment).cloned() {
             self.purge(&subject);
         }
-        self.refused.retain(|(at, ..)| now_ms.saturating_sub(*at) < millis(REFUSED_FOR));
-        self.revocations.sweep(now_ms);
+        self.refused.retain(|(at, ..)| now.moment.since(*at) < REFUSED_FOR);
+        self.revocations.sweep(now.unix_ms);
         before - self.sessions.len()
     }
 
@@ -273,6 +294,11 @@ static NOBODY: Secret<32> = Secret::new([0; 32]);
 
 /// How far clocks of nodes may differ.
 const SKEW_MS: u64 = 60_000;
+
+/// Whether a session begins later than clocks differ: somebody's clock was set meanwhile.
+const fn from_the_future(session: &Session, now: Now) -> bool {
+    session.since_ms > now.unix_ms.saturating_add(SKEW_MS)
+}
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

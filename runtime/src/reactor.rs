@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::media::{MediaCommand, MediaPath};
@@ -108,6 +109,8 @@ pub struct Reactor<N> {
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
     alarms: RefCell<Alarms>,
+    /// The HTTP thread has ended unasked.
+    http_over: Notify,
     resolver: RefCell<Resolver>,
     questions: Semaphore,
     inside_tls: RefCell<Option<Arc<ClientConfig>>>,
@@ -164,6 +167,7 @@ impl<N: Node + 'static> Reactor<N> {
             http: RefCell::default(),
             http_counts: Arc::default(),
             alarms: RefCell::default(),
+            http_over: Notify::new(),
             resolver: RefCell::default(),
             questions: Semaphore::new(DNS_QUESTIONS_MAX),
             inside_tls: RefCell::default(),
@@ -327,6 +331,29 @@ impl<N: Node + 'static> Reactor<N> {
         *self.http.borrow_mut() = Some(http);
     }
 
+    /// The HTTP thread is gone, and HTTPS with it.
+    fn http_ended(&self) {
+        if self.stopping.get() {
+            return;
+        }
+        self.alarms.borrow_mut().raise(Alarm {
+            id: "http_thread_down",
+            about: "https".to_owned(),
+            severity: Severity::Critical,
+            cause: "The thread that serves HTTPS has ended.".to_owned(),
+            action: "The service ends, so that it is started again. Report the lines of the log before this one."
+                .to_owned(),
+            since_ms: crate::clock::unix_ms(),
+            node: None,
+        });
+        self.http_over.notify_one();
+    }
+
+    /// Ends when the HTTP thread has ended although nobody has told it to.
+    pub(crate) async fn http_over(&self) {
+        self.http_over.notified().await;
+    }
+
     /// Takes in what the HTTP thread says, until it ends.
     pub async fn run_http(self: Rc<Self>, mut facts: tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
         while let Some(fact) = facts.recv().await {
@@ -337,6 +364,7 @@ impl<N: Node + 'static> Reactor<N> {
                 HttpFact::AlarmOver { id, about } => self.alarms.borrow_mut().end(id, &about),
                 HttpFact::Counted(what) => self.http_counts.add(what),
                 HttpFact::Notice(notice) => self.announce(&notice),
+                HttpFact::Ended => self.http_ended(),
             }
         }
     }

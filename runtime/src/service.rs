@@ -48,6 +48,9 @@ pub enum ServiceFault {
     /// Certificates, keys or the state directory.
     #[error("{0}")]
     Configuration(String),
+    /// The thread that serves HTTPS has ended although nobody had told it to.
+    #[error("the thread that serves HTTPS has ended")]
+    HttpEnded,
     /// Something of the system failed.
     #[error("{what}: {source}")]
     System {
@@ -65,12 +68,13 @@ impl ServiceFault {
     }
 
     /// The exit code of a program that ends with this fault (sysexits): 78 for what the operator must
-    /// set right, 69 for what is not available now.
+    /// set right, 69 for what is not available now, 70 for a fault of the program.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 78,
             Self::Listen(_) | Self::System { .. } => 69,
+            Self::HttpEnded => 70,
         }
     }
 }
@@ -225,7 +229,8 @@ pub fn run_edge<N: Observable + 'static>(
             let handshakes_per_address_max = settings.limits.strangers_per_address;
             let tls = https_config(&tls);
             let stalled_max = STALLED_MAX;
-            let front = FrontConfig { listeners: https, tls, handshakes_per_address_max, stalled_max };
+            let front =
+                FrontConfig { listeners: https, tls, handshakes_per_address_max, stalled_max, bound_loopback: false };
             Some(start_http(reactor, Part::Front(front))?)
         };
         for listener in sip {
@@ -416,7 +421,10 @@ fn run<N: Observable + 'static>(
             ready(StatusPort(port));
         }
         notify::ready();
-        let _ = stopped.0.await;
+        let outcome = tokio::select! {
+            _ = stopped.0 => Ok(()),
+            () = reactor.http_over() => Err(ServiceFault::HttpEnded),
+        };
         notify::stopping();
         let http_gone = async {
             if let Some(http) = http {
@@ -424,7 +432,7 @@ fn run<N: Observable + 'static>(
             }
         };
         tokio::join!(reactor.shut_down("the service stops"), http_gone);
-        Ok(())
+        outcome
     });
     media.shutdown();
     outcome

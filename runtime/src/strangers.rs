@@ -49,7 +49,8 @@ impl Drop for Admitted {
     }
 }
 
-fn key_of(address: IpAddr) -> IpAddr {
+/// What counts as one address.
+pub(crate) fn key_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

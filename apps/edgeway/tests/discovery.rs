@@ -93,7 +93,7 @@ impl Rig {
                     let zones = zones.deployments.iter().flat_map(|one| &one.zones);
                     self.zones = zones.map(|zone| zone.name.clone()).collect();
                 }
-                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) => {}
+                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use edgeway_model::sign_in::Deployment;
 use edgeway_policy::discovery::{Cluster, OauthKey, Product, Snapshot, UcNode};
 use edgeway_runtime::pki;
+use edgeway_runtime::pki::limits::STATE_FILE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The form of the file. Another one is not read, but discovered anew.
@@ -64,6 +65,10 @@ pub(super) fn store(path: &Path, snapshot: &Snapshot) -> Result<(), String> {
         clusters: snapshot.clusters.iter().map(kept).collect(),
     };
     let text = serde_json::to_vec_pretty(&file).map_err(|error| error.to_string())?;
+    // What is longer would not be read again, and in its place there would be nothing.
+    if text.len() as u64 > STATE_FILE_BYTES_MAX {
+        return Err(format!("it would have {} bytes, more than {STATE_FILE_BYTES_MAX}", text.len()));
+    }
     pki::replace(path, &text).map_err(|error| error.to_string())
 }
 
@@ -139,5 +144,42 @@ fn cluster(kept: KeptCluster) -> Result<Cluster, String> {
     match cluster.check() {
         Ok(()) => Ok(cluster),
         Err(lie) => Err(format!("{}: {lie}", cluster.publisher)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let scratch = Scratch::new("kept-long");
+        let path = scratch.path().join("servers.json");
+        let node = |at: usize| UcNode {
+            name: format!("{at}.example.com"),
+            publisher: at == 0,
+            sip_port: 5060,
+            sip_tls_port: 0,
+            sip_oauth_port: 0,
+            https_port: 8443,
+        };
+        let cluster = |at: usize| Cluster {
+            product: Product::UnifiedCm,
+            publisher: format!("{at}.example.com"),
+            deployment: Deployment::default_one(),
+            version: "12.5".to_owned(),
+            mixed_mode: false,
+            nodes: (at * 64..(at + 1) * 64).map(node).collect(),
+            tftp: Vec::new(),
+            oauth: false,
+            token_keys: Vec::new(),
+        };
+        let snapshot = |clusters| Snapshot { revision: 1, taken_ms: 1, clusters };
+        let short = snapshot(vec![cluster(0)]);
+        store(&path, &short).unwrap();
+        let long = store(&path, &snapshot((0..200).map(cluster).collect()));
+        assert!(long.is_err_and(|why| why.contains("1048576")));
+        assert_eq!(load(&path), Ok(Some(short)), "the last good one stays");
     }
 }

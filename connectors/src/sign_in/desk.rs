@@ -5,6 +5,7 @@
 //!  credentials ─▶ rate ─▶ cache ─▶ under way already? ─▶ away? ─▶ authority ─▶ session ─▶ node, cores
 //!                  429      200/401                         503      200/401/503
 //! ```
+//! Away is an authority no server of which answers anything; a user who cannot be checked is no matter of others.
 //! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
 //! authorities have mostly answered.
 
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
-use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::Secret;
 use edgeway_model::limits::SPELLINGS_MAX;
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject, TokenProof};
-use edgeway_model::{Moment, Secret};
+pub use edgeway_policy::credentials::Now;
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
@@ -29,24 +30,15 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::authority::{Authority, Credential, Known, Verdict};
-use super::away::{Away, Change};
+use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
+use super::health::Health;
 use super::keys::{Good, Keys};
 use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
-use crate::authorities::limits::CHECK_WITHIN;
+use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
 const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
-
-/// What the clocks say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// The monotonic one.
-    pub moment: Moment,
-    /// The wall clock, Unix milliseconds.
-    pub unix_ms: u64,
-}
 
 /// Reads the clocks: those of the machine, or those of a test.
 pub type Clocks = Rc<dyn Fn() -> Now>;
@@ -116,7 +108,7 @@ pub struct Place {
     realm: Option<String>,
     /// Whether access tokens prove users there, too.
     tokens: bool,
-    away: RefCell<Away>,
+    health: Health,
     /// Checks that are under way.
     checks: Cell<usize>,
 }
@@ -125,8 +117,8 @@ impl Place {
     /// `realm`: where this core challenges the SIP clients of the deployment.
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
-        let (away, checks) = (RefCell::default(), Cell::new(0));
-        Self { deployment, authority, realm, tokens: false, away, checks }
+        let health = Health::new(deployment.clone());
+        Self { deployment, authority, realm, tokens: false, health, checks: Cell::new(0) }
     }
 
     /// Where it does: whether it takes the access tokens that users sign in with.
@@ -203,9 +195,13 @@ impl Desk {
             self.count(count::TOO_MANY);
             return Outcome::TooMany { retry_after };
         }
+        if unthinkable(&credential) {
+            self.count(count::REFUSED);
+            return Outcome::Refused;
+        }
         let verifier = self.verifier(&subject, &credential);
         let found = match &credential {
-            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now.unix_ms),
+            Credential::Password(_) => self.credentials.borrow().look(&subject, &verifier, now),
             Credential::Bearer(_) => Found::Unknown,
         };
         let outcome = match found {
@@ -249,7 +245,7 @@ impl Desk {
         }
         let credential = Credential::Bearer(token.clone());
         let verifier = self.verifier(subject, &credential);
-        if matches!(self.credentials.borrow().look(subject, &verifier, now.unix_ms), Found::Refused) {
+        if matches!(self.credentials.borrow().look(subject, &verifier, now), Found::Refused) {
             return;
         }
         let claimed = Claimed { subject: subject.clone(), spelled: subject.user.as_str().to_owned() };
@@ -275,7 +271,7 @@ impl Desk {
     #[must_use]
     pub fn recognises(&self, subject: &Subject, credential: &Credential) -> bool {
         let verifier = self.verifier(subject, credential);
-        matches!(self.credentials.borrow().look(subject, &verifier, self.now().unix_ms), Found::Good(_))
+        matches!(self.credentials.borrow().look(subject, &verifier, self.now()), Found::Good(_))
     }
 
     /// Whether credentials of a user who has shown a token go to a server inside. What the cache does not know is an
@@ -308,7 +304,7 @@ impl Desk {
     /// The session of a user, while it lasts.
     #[must_use]
     pub fn session(&self, subject: &Subject) -> Option<Arc<Session>> {
-        self.credentials.borrow().current(subject, self.now().unix_ms).cloned()
+        self.credentials.borrow().current(subject, self.now()).cloned()
     }
 
     /// What a token says, if it is to be believed.
@@ -367,16 +363,16 @@ impl Desk {
 
     /// Something the node or a peer says.
     pub fn told(&self, fact: &SignInFact) {
-        let now_ms = self.now().unix_ms;
+        let now = self.now();
         match fact {
             SignInFact::SignedIn(session) => {
-                if self.credentials.borrow_mut().remember(Arc::clone(session), now_ms) == Remembered::Yes {
+                if self.credentials.borrow_mut().remember(Arc::clone(session), now) == Remembered::Yes {
                     self.count(count::TOLD);
                 }
             }
             SignInFact::Revoked(revocation) => {
                 self.rate.borrow_mut().forget(&revocation.subject);
-                self.credentials.borrow_mut().revoke(revocation, now_ms);
+                self.credentials.borrow_mut().revoke(revocation, now.unix_ms);
             }
             SignInFact::PeerKeys { peer, keys } => self.keys.borrow_mut().peer(peer.clone(), keys),
             SignInFact::Keys(_) | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {}
@@ -404,7 +400,15 @@ impl Desk {
 
     /// Takes out of memory what has ended. Says how many entries went.
     pub fn sweep(&self) -> usize {
-        self.credentials.borrow_mut().sweep(self.now().unix_ms)
+        self.credentials.borrow_mut().sweep(self.now())
+    }
+
+    /// Ends the alarms of sign-in that had no cause for a while.
+    pub fn quiet(&self) {
+        let now = self.now();
+        for place in self.places.values() {
+            place.health.quiet(now, &self.teller);
+        }
     }
 
     /// Users whose credentials are in memory, and revocations.
@@ -460,7 +464,7 @@ impl Desk {
         now: Now,
     ) -> Option<Answer> {
         let place = self.places.get(&check.0.deployment)?;
-        if place.checks.get() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
+        if place.checks.get() >= CHECKS_MAX || !place.health.may_ask(&credential, now) {
             return None;
         }
         let (tell, answer) = watch::channel(None);
@@ -481,19 +485,29 @@ impl Desk {
         let subject = &claimed.subject;
         let Some(place) = self.places.get(&subject.deployment) else { return Outcome::Refused };
         let verdict = timeout(CHECK_OVER, place.authority.check(subject, credential)).await;
-        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable { why: "it took too long".into() });
+        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable {
+            why: "it took too long".into(),
+            // Nobody knows what it waited for; those behind it wait no longer than it did.
+            reached: Reached::NotAsked,
+        });
         match verdict {
             Verdict::Good(known) => {
-                self.answered(&subject.deployment, place);
+                place.health.answered(credential, &self.teller);
                 self.welcome(place, claimed, credential, *known, since_ms)
             }
-            Verdict::Refused => {
-                self.answered(&subject.deployment, place);
-                self.credentials.borrow_mut().refuse(subject, verifier, self.now().unix_ms);
+            Verdict::Refused | Verdict::Elsewhere => {
+                let now = self.now();
+                place.health.refused(credential, now, &self.teller);
+                if matches!(verdict, Verdict::Elsewhere) {
+                    place.health.elsewhere(now, &self.teller);
+                }
+                self.credentials.borrow_mut().refuse(subject, verifier, now.moment);
                 Outcome::Refused
             }
-            Verdict::Unavailable { why } => {
-                self.unavailable(&subject.deployment, place, why);
+            Verdict::Unavailable { why, reached } => {
+                let deployment = &place.deployment;
+                tracing::debug!(%deployment, %why, ?reached, "credentials could not be checked");
+                place.health.unanswered(credential, reached, &why, self.now(), &self.teller);
                 Outcome::Unavailable
             }
         }
@@ -545,38 +559,11 @@ impl Desk {
 
     /// Remembers a session, and tells the node if it is news.
     fn keep(&self, session: Arc<Session>) -> (Remembered, Arc<Session>) {
-        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now().unix_ms);
+        let remembered = self.credentials.borrow_mut().remember(Arc::clone(&session), self.now());
         if remembered == Remembered::Yes {
             self.teller.tell(HttpFact::SignIn(SignInFact::SignedIn(Arc::clone(&session))));
         }
         (remembered, session)
-    }
-
-    fn answered(&self, deployment: &Deployment, place: &Place) {
-        let change = place.away.borrow_mut().answered();
-        if change == Change::Back {
-            let about = deployment.as_str().to_owned();
-            self.teller.tell(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, about });
-        }
-    }
-
-    fn unavailable(&self, deployment: &Deployment, place: &Place, why: String) {
-        let now = self.now();
-        tracing::debug!(%deployment, %why, "credentials could not be checked");
-        let change = place.away.borrow_mut().failed(now.moment);
-        if change == Change::Lost {
-            self.teller.tell(HttpFact::Alarm(Alarm {
-                id: AUTHORITY_UNAVAILABLE,
-                about: deployment.as_str().to_owned(),
-                severity: Severity::Error,
-                cause: format!("users of deployment {deployment} cannot sign in: {why}"),
-                action: "See that the server that checks credentials answers, and that this core reaches it. Clients are told to \
-                         come back; who has signed in already is not affected."
-                    .into(),
-                since_ms: now.unix_ms,
-                node: None,
-            }));
-        }
     }
 
     /// Counts something of `super::counters`.
@@ -584,9 +571,6 @@ impl Desk {
         self.teller.tell(HttpFact::Counted(what));
     }
 }
-
-/// The alarm of an authority that cannot be asked.
-pub const AUTHORITY_UNAVAILABLE: &str = "authority_unavailable";
 
 /// Takes a check out of the list, however it ends.
 struct UnderWay {
@@ -606,6 +590,14 @@ impl Drop for UnderWay {
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
     DigestSecret { user: user.to_owned(), realm: realm.to_owned(), md5, sha256 }
+}
+
+/// What nobody has for a password: no authority is asked for it.
+fn unthinkable(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(password) => password.is_empty() || password.len() > PASSWORD_BYTES_MAX,
+        Credential::Bearer(_) => false,
+    }
 }
 
 /// Anything up to `most`; nothing, where the system gives no randomness.

@@ -9,7 +9,15 @@ impl Snapshot {
     /// node where a Unified CM names none.
     #[must_use]
     pub fn allow_rules(&self) -> Vec<Rule> {
-        self.clusters.iter().flat_map(rules_of).collect()
+        self.clusters.iter().flat_map(Cluster::allow_rules).collect()
+    }
+}
+
+impl Cluster {
+    /// The rules of one cluster.
+    #[must_use]
+    pub fn allow_rules(&self) -> Vec<Rule> {
+        rules_of(self)
     }
 }
 

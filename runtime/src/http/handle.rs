@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::START_MAX;
-use super::{MakeInside, Teller, thread};
+use super::{HttpFact, MakeInside, Teller, thread};
 use crate::link::BulkHello;
 
 /// What an HTTP thread does.
@@ -32,6 +32,9 @@ pub struct FrontConfig {
     pub handshakes_per_address_max: usize,
     /// How long a client may take nothing of an answer that is there: [`STALLED_MAX`](super::limits::STALLED_MAX).
     pub stalled_max: Duration,
+    /// Whether attempts to sign in are bounded by address for addresses of this machine, too. Whoever comes from there is
+    /// the operator, or something in front of the edge that all clients come through.
+    pub bound_loopback: bool,
 }
 
 /// Why an HTTP thread did not start.
@@ -63,6 +66,15 @@ pub(super) enum Order {
     Stop(oneshot::Sender<()>),
 }
 
+/// Says that the thread has ended, however it did.
+struct Ends(Teller);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.tell(HttpFact::Ended);
+    }
+}
+
 /// The HTTP thread. Clones speak to the same one, which ends with [`HttpHandle::shut_down`] or with the last clone.
 #[derive(Clone, Debug)]
 pub struct HttpHandle(mpsc::UnboundedSender<Order>);
@@ -75,7 +87,11 @@ impl HttpHandle {
     pub fn start(part: Part, teller: Teller) -> Result<Self, HttpFault> {
         let (orders, received) = mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
-        std::thread::Builder::new().name("http".into()).spawn(move || thread::run(part, teller, received, &ready))?;
+        let ends = Ends(teller.clone());
+        std::thread::Builder::new().name("http".into()).spawn(move || {
+            let _ends = ends;
+            thread::run(part, teller, received, &ready);
+        })?;
         match started.recv_timeout(START_MAX) {
             Ok(outcome) => outcome.map(|()| Self(orders)),
             Err(_) => Err(HttpFault::Configuration("the HTTP thread did not start in time".into())),

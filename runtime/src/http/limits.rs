@@ -23,8 +23,9 @@ pub const BULK_DOWNLOAD_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// Largest DATA frame of the bulk connection, bytes.
 pub const BULK_FRAME_BYTES_MAX: u32 = 64 * 1024;
 
-/// Bytes HTTP/2 holds ready for the socket, per stream.
-pub const BULK_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes HTTP/2 holds ready for the socket, per stream. An edge that reads nothing makes a core hold this for each of
+/// [`BULK_STREAMS_MAX`] answers.
+pub const BULK_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes that are written between two flushes of HTTP/2 and leave together: four TLS records. As much is read
 /// from the socket of a bulk connection at once.
@@ -40,17 +41,57 @@ pub const BULK_STRANGERS_MAX: usize = 32;
 pub const BULK_OPEN_MAX: Duration = Duration::from_secs(5);
 
 /// What the other end of a bulk connection may send besides bytes: a request is a HEADERS frame, a client that
-/// goes away is an RST_STREAM.
+/// goes away is an RST_STREAM. More of these than it may send slow it down and end nothing, for they are made by
+/// clients, and each ends a stream that was counted.
 pub(crate) const BULK_CALMNESS: Calmness = Calmness {
     control: Rate { burst: 400, per_second: 20 },
     window: Rate { burst: 50_000, per_second: 50_000 },
     streams: Rate { burst: 50_000, per_second: 50_000 },
-    resets: Rate { burst: 10_000, per_second: 2_000 },
+    resets: Rate { burst: 1_000, per_second: 1_000 },
+    patient: true,
 };
 
-/// Streams the other end of a bulk connection may end before we have looked at them: as many as leave at once
-/// when an office loses its network.
-pub const BULK_PENDING_RESETS_MAX: usize = 1_024;
+/// How often each end of a bulk connection asks whether the other is there.
+pub const BULK_PING_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the other end may then be silent: after this and [`BULK_PING_EVERY`] the connection is given up.
+pub const BULK_PONG_WITHIN: Duration = Duration::from_secs(5);
+
+/// The same, when the link of the two nodes has come or gone.
+pub const BULK_CHECKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a stream that was ended is remembered, so that what is still on its way is no breach of the protocol.
+pub const BULK_RESET_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Smallest piece of a body that is sent inside of it, bytes; only its end may be smaller. HTTP/2 ends connections
+/// that get many frames below 256 bytes.
+pub const PIECE_BYTES_MIN: usize = 1024;
+
+/// What a client sends of a body is gathered to pieces of so many bytes before any of it goes inside.
+pub const UPLOAD_PIECE_BYTES: usize = 16 * 1024;
+
+/// Streams the other end of a bulk connection may end before we have looked at them; more end the connection. More
+/// than [`BULK_CALMNESS`] lets come in one go: its burst, and what 64 KiB of frames hold.
+pub const BULK_PENDING_RESETS_MAX: usize = 4_096;
+
+/// Requests one address may give up at once, before it is refused for a while: an office that loses its network.
+pub const CANCELS_BURST_MAX: u64 = 200;
+
+/// And per second, from then on.
+pub const CANCELS_PER_SECOND_MAX: u64 = 20;
+
+/// Requests that may be given up at once at one edge, before every address is refused that has given up
+/// [`CANCELS_FEW`]: less than what slows down a core.
+pub const CANCELS_IN_ALL_BURST_MAX: u64 = 800;
+
+/// And per second, from then on.
+pub const CANCELS_IN_ALL_PER_SECOND_MAX: u64 = 800;
+
+/// Requests an address may have given up while there are too many in all.
+pub const CANCELS_FEW: u64 = 5;
+
+/// Addresses that have given up requests, of which we know.
+pub const CANCELLING_ADDRESSES_MAX: usize = 10_000;
 
 /// How long a core may take to begin its answer. Longer than anything it waits for itself.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -114,6 +155,7 @@ pub(crate) const CLIENT_CALMNESS: Calmness = Calmness {
     window: Rate { burst: 2_000, per_second: 2_000 },
     streams: Rate { burst: 20_000, per_second: 10_000 },
     resets: Rate { burst: 100, per_second: 10 },
+    patient: false,
 };
 
 /// How often connections are looked at for their deadlines.
@@ -136,6 +178,25 @@ pub const OPEN_PER_SECOND_MAX: u32 = 5;
 
 /// Addresses whose requests without credentials are counted; while it is full, others are refused such requests.
 pub const OPEN_ADDRESSES_MAX: usize = 50_000;
+
+/// Requests with credentials, and without a good token, of one address (of one /64 of IPv6) that are carried at once:
+/// an office behind one address whose clients all have to sign in, for what has not succeeded yet.
+pub const ATTEMPTS_MAX: u32 = 300;
+
+/// And per second, from then on.
+pub const ATTEMPTS_PER_SECOND: u32 = 1;
+
+/// What an address may have left at most, each success giving it one more: that of a large office.
+pub const ATTEMPTS_EARNED_MAX: u32 = 3_000;
+
+/// What wrong credentials cost of it.
+pub const OFFENCE_COSTS: u32 = 2;
+
+/// Addresses whose attempts are counted; while it is full, new ones take the place of others.
+pub const ATTEMPTS_SOURCES_MAX: usize = 50_000;
+
+/// What one who has no attempt left is told to wait, seconds.
+pub const RETRY_AFTER_ATTEMPTS: u64 = 30;
 
 /// What a stopping node gives requests that are under way.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);

@@ -88,6 +88,8 @@ pub enum HttpFact {
     Counted(&'static str),
     /// For the operator.
     Notice(Notice),
+    /// The HTTP thread has ended: when nobody has told it to, the service cannot go on.
+    Ended,
 }
 
 /// The way to tell: cheap to clone. Nothing that is told is lost: what a thread tells is bounded by what its peers

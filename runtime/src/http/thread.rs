@@ -87,7 +87,10 @@ impl Worker {
                 Order::Dial { edge, address, config } => edges.dial(edge, address, config),
                 Order::Forget(edge) => edges.forget(&edge),
                 Order::Revoked(serials) => edges.revoked(&serials),
-                Order::Told(fact) => inside.told(fact),
+                Order::Told(fact) => {
+                    edges.told(&fact);
+                    inside.told(fact);
+                }
                 Order::Operate { path, question, answer } => {
                     let inside = Rc::clone(inside);
                     spawn_local(async move {

@@ -7,10 +7,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::limits::{CONTROL_BURST_MAX, CONTROL_PER_SECOND_MAX, WINDOW_BURST_MAX, WINDOW_PER_SECOND_MAX};
 
@@ -34,6 +35,8 @@ pub(crate) struct Calmness {
     pub(crate) streams: Rate,
     /// RST_STREAM.
     pub(crate) resets: Rate,
+    /// Whether more resets than that slow the peer down, rather than end the connection.
+    pub(crate) patient: bool,
 }
 
 impl Calmness {
@@ -41,7 +44,7 @@ impl Calmness {
     const LINK: Self = {
         let control = Rate { burst: CONTROL_BURST_MAX, per_second: CONTROL_PER_SECOND_MAX };
         let window = Rate { burst: WINDOW_BURST_MAX, per_second: WINDOW_PER_SECOND_MAX };
-        Self { control, window, streams: control, resets: control }
+        Self { control, window, streams: control, resets: control, patient: false }
     };
 }
 
@@ -65,6 +68,8 @@ const WINDOW_UPDATE: u8 = 8;
 pub(crate) struct Calm<T> {
     inner: T,
     watch: Watch,
+    /// Until when nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Calm<T> {
@@ -89,7 +94,7 @@ impl<T> Calm<T> {
     }
 
     fn watching(inner: T, preface: usize, calmness: Calmness) -> Self {
-        Self { inner, watch: Watch::new(preface, calmness) }
+        Self { inner, watch: Watch::new(preface, calmness), pause: None }
     }
 }
 
@@ -103,6 +108,7 @@ struct Watch {
     window: Bucket,
     streams: Bucket,
     resets: Bucket,
+    patient: bool,
 }
 
 impl Watch {
@@ -115,6 +121,7 @@ impl Watch {
             window: Bucket::new(calmness.window),
             streams: Bucket::new(calmness.streams),
             resets: Bucket::new(calmness.resets),
+            patient: calmness.patient,
         }
     }
 
@@ -144,7 +151,11 @@ impl Watch {
                 WINDOW_UPDATE => &mut self.window,
                 _ => &mut self.control,
             };
-            if !bucket.take(*now.get_or_insert_with(Instant::now)) {
+            let patient = self.patient && kind == RST_STREAM;
+            let now = *now.get_or_insert_with(Instant::now);
+            if patient {
+                bucket.owe(now);
+            } else if !bucket.take(now) {
                 let name = NAMES.get(usize::from(kind)).unwrap_or(&"unknown");
                 return Err(io::Error::other(format!("the peer floods the connection with HTTP/2 frames ({name})")));
             }
@@ -169,39 +180,61 @@ const NAMES: [&str; 10] = [
 /// So many at once, and so many a second.
 #[derive(Debug)]
 struct Bucket {
-    left: u32,
+    /// Less than nothing: what is owed.
+    left: i64,
     most: u32,
     per_second: u32,
     filled: Option<Instant>,
 }
 
 impl Bucket {
-    const fn new(rate: Rate) -> Self {
-        Self { left: rate.burst, most: rate.burst, per_second: rate.per_second, filled: None }
+    fn new(rate: Rate) -> Self {
+        Self { left: i64::from(rate.burst), most: rate.burst, per_second: rate.per_second, filled: None }
     }
 
     fn take(&mut self, now: Instant) -> bool {
+        self.owe(now);
+        let some = self.left >= 0;
+        self.left = self.left.max(0);
+        some
+    }
+
+    /// Takes one, whether it is there or not.
+    fn owe(&mut self, now: Instant) {
         let filled = *self.filled.get_or_insert(now);
         let millis = u64::try_from(now.saturating_duration_since(filled).as_millis()).unwrap_or(u64::MAX);
         let more = u32::try_from(millis.saturating_mul(u64::from(self.per_second)) / 1_000).unwrap_or(u32::MAX);
         if more > 0 {
-            self.left = self.left.saturating_add(more).min(self.most);
+            self.left = self.left.saturating_add(i64::from(more)).min(i64::from(self.most));
             self.filled = Some(now);
         }
-        let some = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        some
+        self.left -= 1;
+    }
+
+    /// How long it takes until nothing is owed.
+    fn owed(&self) -> Option<Duration> {
+        let owed = u64::try_from(self.left.checked_neg()?).ok().filter(|owed| *owed > 0)?;
+        Some(Duration::from_millis(owed.saturating_mul(1_000) / u64::from(self.per_second.max(1))))
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Calm<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = &read
             && let Err(flood) = self.watch.see(&buf.filled()[before..])
         {
             return Poll::Ready(Err(flood));
+        }
+        if self.watch.patient
+            && let Some(owed) = self.watch.resets.owed()
+        {
+            self.pause = Some(Box::pin(sleep(owed)));
         }
         read
     }
@@ -235,8 +268,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Calm<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn frame(kind: u8, payload: usize) -> Vec<u8> {
@@ -264,6 +295,17 @@ mod tests {
                 assert!(ended.to_string().contains(name), "{ended}");
             }
         }
+    }
+
+    #[test]
+    fn resets_slow_a_peer_down_where_others_cause_them() {
+        let rate = Rate { burst: 10, per_second: 100 };
+        let calmness = Calmness { resets: rate, patient: true, ..Calmness::LINK };
+        let mut watch = Watch::new(0, calmness);
+        assert!(watch.see(&frame(RST_STREAM, 4).repeat(10)).is_ok() && watch.resets.owed().is_none());
+        assert!(watch.see(&frame(RST_STREAM, 4).repeat(50)).is_ok());
+        let owed = watch.resets.owed().expect("more than it may");
+        assert!((Duration::from_millis(400)..=Duration::from_millis(500)).contains(&owed), "{owed:?}");
     }
 
     #[test]

@@ -26,10 +26,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::super::limits::{
     BULK_CALMNESS, BULK_DOWNLOAD_WINDOW_BYTES, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX,
-    BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, GATHERED_BYTES_MAX,
+    BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
+    GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
 use super::gathered::{Gathered, Outlet};
+use super::pulse::{Pulse, Pulsing};
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
 use crate::link::{BulkHello, tune};
@@ -52,8 +54,10 @@ pub(in super::super) struct Core {
     requests: SendRequest<Bytes>,
     in_flight: Cell<usize>,
     serial: Option<Vec<u8>>,
-    /// Ends the connection at once.
+    pulse: Rc<Pulse>,
+    /// Ends the connection at once, and why.
     end: Notify,
+    why: Cell<&'static str>,
 }
 
 /// A request on its way; counted until dropped.
@@ -134,7 +138,13 @@ impl Cores {
         {
             let mut list = self.list.borrow_mut();
             // The newest counts; what is under way on an older one ends there.
-            list.retain(|older| older.node != core.node);
+            list.retain(|older| {
+                let same = older.node == core.node;
+                if same {
+                    older.end("a newer one has come");
+                }
+                !same
+            });
             if list.len() >= CORES_MAX {
                 return tracing::warn!("{CORES_MAX} cores have bulk connections already");
             }
@@ -142,10 +152,12 @@ impl Cores {
         }
         self.teller.tell(HttpFact::Counted("https_bulk_opened"));
         tracing::info!(core = %core.node, "requests of clients can go to the core {}", core.node);
+        let pings = connection.http.ping_pong();
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let why = tokio::select! {
             why = poll_fn(|context| connection.poll_ended(context)) => why,
-            () = core.end.notified() => "its identity holds no longer".to_owned(),
+            () = core.end.notified() => core.why.get().to_owned(),
+            () = core.pulse.stops(pings) => "it does not answer any more".to_owned(),
             () = tokio::time::sleep(lasts) => "its certificate has ended".to_owned(),
         };
         self.teller.tell(HttpFact::Counted("https_bulk_ended"));
@@ -172,7 +184,7 @@ impl Cores {
         self.list.borrow_mut().retain(|core| {
             let ends = which(core);
             if ends {
-                core.end.notify_one();
+                core.end("its identity holds no longer");
             }
             !ends
         });
@@ -181,12 +193,24 @@ impl Cores {
     /// Which cores are linked is a hint: one that is not may be about to go.
     pub(in super::super) fn told(&self, fact: &SignInFact) {
         if let SignInFact::Linked(peers) = fact {
-            *self.linked.borrow_mut() = Some(peers.iter().cloned().collect());
+            let linked: BTreeSet<_> = peers.iter().cloned().collect();
+            let before = self.linked.replace(Some(linked.clone())).unwrap_or_default();
+            for core in &*self.list.borrow() {
+                // What is told again is told because a link came anew.
+                if before == linked || before.contains(&core.node) != linked.contains(&core.node) {
+                    core.pulse.check();
+                }
+            }
         }
     }
 }
 
 impl Core {
+    fn end(&self, why: &'static str) {
+        self.why.set(why);
+        self.end.notify_one();
+    }
+
     /// Its name.
     pub(in super::super) const fn node(&self) -> &NodeId {
         &self.node
@@ -210,7 +234,7 @@ type Tls = TlsStream<BufReader<TcpStream>>;
 
 /// HTTP/2, and where what it says leaves.
 struct Connection {
-    http: h2::client::Connection<Calm<Gathered<Tls>>, Bytes>,
+    http: h2::client::Connection<Calm<Pulsing<Gathered<Tls>>>, Bytes>,
     outlet: Outlet<Tls>,
 }
 
@@ -245,6 +269,8 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
     let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
     let serial = certificate.as_ref().and_then(serial_of);
     let (gathered, outlet) = Gathered::keeping(stream, GATHERED_BYTES_MAX);
+    let pulse = Rc::<Pulse>::default();
+    let carrier = Pulsing::new(gathered, Rc::clone(&pulse));
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -254,9 +280,10 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
         .initial_max_send_streams(BULK_STREAMS_MAX as usize)
         .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
-        .handshake(Calm::server_with(gathered, BULK_CALMNESS));
+        .reset_stream_duration(BULK_RESET_REMEMBERED)
+        .handshake(Calm::server_with(carrier, BULK_CALMNESS));
     let (requests, http) = handshake.await.map_err(io::Error::other)?;
-    let core = Core { node, requests, in_flight: Cell::new(0), serial, end: Notify::new() };
+    let core = Core { node, requests, in_flight: Cell::new(0), serial, pulse, end: Notify::new(), why: Cell::new("") };
     Ok((core, ends_unix, Connection { http, outlet }))
 }
 

@@ -3,17 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use edgeway_model::sign_in::SignInFact;
 use edgeway_model::{NodeId, Random};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Frame, SizeHint};
 use rustls::ClientConfig;
@@ -26,11 +27,12 @@ use tokio_rustls::{TlsConnector, client};
 
 use super::super::limits::{
     BULK_CALMNESS, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX, BULK_PENDING_RESETS_MAX,
-    BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, BULK_UPLOAD_WINDOW_BYTES, DRAIN_MAX,
-    GATHERED_BYTES_MAX, STALLED_MAX,
+    BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
+    BULK_UPLOAD_WINDOW_BYTES, DRAIN_MAX, GATHERED_BYTES_MAX, STALLED_MAX,
 };
 use super::super::{Body, BodyFault, HttpFact, Inside, Teller};
 use super::gathered::{Gathered, Outlet};
+use super::pulse::{Pulse, Pulsing};
 use super::{send_all, strip_hop_by_hop};
 use crate::link::back_off::BackOff;
 use crate::link::calm::Calm;
@@ -43,6 +45,8 @@ pub(in super::super) struct Edges {
     inside: Rc<dyn Inside>,
     teller: Teller,
     dials: BTreeMap<NodeId, Dial>,
+    /// The edges whose links stand, as the node says.
+    linked: BTreeSet<NodeId>,
 }
 
 struct Dial {
@@ -59,6 +63,7 @@ struct Standing {
     /// Ends the connection in good order.
     drain: Notify,
     draining: Cell<bool>,
+    pulse: Rc<Pulse>,
 }
 
 impl Drop for Dial {
@@ -69,7 +74,7 @@ impl Drop for Dial {
 
 impl Edges {
     pub(in super::super) fn new(inside: Rc<dyn Inside>, teller: Teller) -> Self {
-        Self { inside, teller, dials: BTreeMap::new() }
+        Self { inside, teller, dials: BTreeMap::new(), linked: BTreeSet::new() }
     }
 
     /// Keeps a connection to an edge from now on.
@@ -87,6 +92,7 @@ impl Edges {
             serial: RefCell::default(),
             drain: Notify::new(),
             draining: Cell::new(false),
+            pulse: Rc::default(),
         });
         let keeper = Keeper {
             edge: edge.clone(),
@@ -102,6 +108,21 @@ impl Edges {
     /// Closes what leads to an edge.
     pub(in super::super) fn forget(&mut self, edge: &NodeId) {
         self.dials.remove(edge);
+    }
+
+    /// The node's own link to an edge came or went: then the edge is asked here, too, whether it is still there, and
+    /// dialled at once where it is not connected.
+    pub(in super::super) fn told(&mut self, fact: &SignInFact) {
+        let SignInFact::Linked(peers) = fact else { return };
+        let linked: BTreeSet<_> = peers.iter().cloned().collect();
+        let unchanged = linked == self.linked;
+        for (edge, dial) in &self.dials {
+            // What is told again is told because a link came anew.
+            if unchanged || linked.contains(edge) != self.linked.contains(edge) {
+                dial.standing.pulse.check();
+            }
+        }
+        self.linked = linked;
     }
 
     /// Closes connections to edges that were proven by one of these certificates. They are dialled again, and
@@ -146,7 +167,7 @@ type Tls = client::TlsStream<BufReader<TcpStream>>;
 
 /// HTTP/2, and where what it says leaves.
 struct Connection {
-    http: h2::server::Connection<Calm<Gathered<Tls>>, Bytes>,
+    http: h2::server::Connection<Calm<Pulsing<Gathered<Tls>>>, Bytes>,
     outlet: Outlet<Tls>,
 }
 
@@ -187,6 +208,7 @@ impl Keeper {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.standing.drain.notified() => {}
+                () = self.standing.pulse.checked() => {}
             }
         }
     }
@@ -201,6 +223,7 @@ impl Keeper {
         let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
         *self.standing.serial.borrow_mut() = certificate.as_ref().and_then(serial_of);
         let (gathered, outlet) = Gathered::keeping(tls, GATHERED_BYTES_MAX);
+        let carrier = Pulsing::new(gathered, Rc::clone(&self.standing.pulse));
         let handshake = h2::server::Builder::new()
             .max_concurrent_streams(BULK_STREAMS_MAX)
             .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -209,7 +232,10 @@ impl Keeper {
             .max_header_list_size(BULK_HEADER_BYTES_MAX)
             .max_send_buffer_size(BULK_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(BULK_PENDING_RESETS_MAX)
-            .handshake(Calm::client_with(gathered, BULK_CALMNESS));
+            // What is still on its way to a stream that was ended here breaks nothing.
+            .max_concurrent_reset_streams(BULK_STREAMS_MAX as usize)
+            .reset_stream_duration(BULK_RESET_REMEMBERED)
+            .handshake(Calm::client_with(carrier, BULK_CALMNESS));
         let opened = timeout(BULK_OPEN_MAX, handshake).await.map_err(|_| "HTTP/2 took too long to stand")?;
         let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let http = opened.map_err(|error| error.to_string())?;
@@ -220,6 +246,8 @@ impl Keeper {
     async fn serve(&self, mut connection: Connection, lasts: Duration) -> String {
         let expiry = sleep(lasts);
         tokio::pin!(expiry);
+        let silent = self.standing.pulse.stops(connection.http.ping_pong());
+        tokio::pin!(silent);
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -231,6 +259,7 @@ impl Keeper {
                     Some(Err(why)) => return why,
                     None => return "closed".to_owned(),
                 },
+                () = &mut silent => return "it does not answer any more".to_owned(),
                 () = &mut expiry, if !leaving => {
                     leaving = true;
                     connection.http.graceful_shutdown();
@@ -252,13 +281,23 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
     teller: Teller,
 ) {
-    let request = request.map(Arriving::body);
+    let wanted = Arc::<Notify>::default();
+    let request = request.map(|stream| Arriving::body(stream, Arc::clone(&wanted)));
     let mut served = inside.serve(edge, request);
+    let (mut asked, mut asks) = (false, pin!(wanted.notified()));
     let served = poll_fn(|context| {
         if respond.poll_reset(context).is_ready() {
             return Poll::Ready(None);
         }
-        served.as_mut().poll(context).map(Some)
+        let served = served.as_mut().poll(context);
+        if served.is_pending() && !asked && asks.as_mut().poll(context).is_ready() {
+            asked = true;
+            // The edge may hold the body back until somebody here has decided to take it.
+            let mut go_on = Response::new(());
+            *go_on.status_mut() = StatusCode::CONTINUE;
+            let _ = respond.send_informational(go_on);
+        }
+        served.map(Some)
     });
     let Some(response) = served.await else {
         return teller.tell(HttpFact::Counted("core_cancelled"));
@@ -308,14 +347,18 @@ async fn answer(
 }
 
 /// The body of a request, as it arrives.
-struct Arriving(RecvStream);
+struct Arriving {
+    stream: RecvStream,
+    /// Told when somebody asks for it, on whatever task that is.
+    wanted: Option<Arc<Notify>>,
+}
 
 impl Arriving {
-    fn body(stream: RecvStream) -> Body {
+    fn body(stream: RecvStream, wanted: Arc<Notify>) -> Body {
         if stream.is_end_stream() {
             Body::new(Empty::new().map_err(|never| match never {}))
         } else {
-            Body::new(Self(stream))
+            Body::new(Self { stream, wanted: Some(wanted) })
         }
     }
 }
@@ -328,10 +371,13 @@ impl hyper::body::Body for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match ready!(self.0.poll_data(context)) {
+        if let Some(wanted) = self.wanted.take() {
+            wanted.notify_one();
+        }
+        match ready!(self.stream.poll_data(context)) {
             Some(Ok(bytes)) => {
                 // Whoever reads has it from now on: the window opens with the reading.
-                let _ = self.0.flow_control().release_capacity(bytes.len());
+                let _ = self.stream.flow_control().release_capacity(bytes.len());
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(BodyFault(error.to_string())))),
@@ -340,7 +386,7 @@ impl hyper::body::Body for Arriving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.stream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -17,6 +17,7 @@
 mod cores;
 mod edges;
 pub(super) mod gathered;
+mod pulse;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use http::header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use std::future::poll_fn;
 use std::task::Poll;
 
+use super::limits::PIECE_BYTES_MIN;
 pub(super) use cores::{Core, Cores, InFlight, Lost, Sent};
 pub(super) use edges::Edges;
 
@@ -65,7 +67,9 @@ pub(super) async fn send_all(
 ) -> Result<(), NotTaken> {
     loop {
         stream.reserve_capacity(bytes.len());
-        if stream.capacity() == 0 && !bytes.is_empty() {
+        // Small frames are what floods are made of, and the other end counts them: no piece is smaller than it must be.
+        let least = if bytes.len() <= 2 * PIECE_BYTES_MIN { bytes.len() } else { PIECE_BYTES_MIN };
+        if stream.capacity() < least {
             let room = poll_fn(|context| {
                 if stream.poll_reset(context).is_ready() {
                     return Poll::Ready(false);
@@ -81,7 +85,10 @@ pub(super) async fn send_all(
                 }
             }
         }
-        let length = stream.capacity().min(bytes.len());
+        let mut length = stream.capacity().min(bytes.len());
+        if length < bytes.len() {
+            length = length.min(bytes.len() - PIECE_BYTES_MIN);
+        }
         let last = length == bytes.remaining();
         let chunk = bytes.split_to(length);
         stream.send_data(chunk, ends && last).map_err(|_| NotTaken::Gone)?;

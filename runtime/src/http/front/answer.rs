@@ -1,7 +1,10 @@
 //! What the edge answers by itself, in the bytes clients know, and bodies on their way to them.
 
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -11,7 +14,8 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::super::BodyFault;
 use super::super::bulk::InFlight;
-use super::request::Upload;
+use super::Front;
+use super::upload::Upload;
 use super::vitals::{Answering, Moving};
 
 /// Who answers, where the edge does.
@@ -32,6 +36,7 @@ pub(super) enum FrontBody {
 /// The body of an answer of a core.
 pub(super) struct Carried {
     pub(super) stream: RecvStream,
+    pub(super) cancelled: Cancelled,
     /// Over HTTP/2, where a connection moves on while one answer does not.
     pub(super) moving: Option<Moving>,
     #[expect(dead_code, reason = "counts it until dropped")]
@@ -40,6 +45,20 @@ pub(super) struct Carried {
     pub(super) answering: Answering,
     #[expect(dead_code, reason = "goes on while the answer is on its way")]
     pub(super) upload: Option<Upload>,
+}
+
+/// Who is to blame when an answer is given up.
+pub(super) struct Cancelled {
+    pub(super) front: Rc<Front>,
+    pub(super) address: IpAddr,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if !self.stream.is_end_stream() {
+            self.cancelled.front.cancels.count(self.cancelled.address, Instant::now());
+        }
+    }
 }
 
 impl Body for FrontBody {

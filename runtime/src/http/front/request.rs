@@ -1,37 +1,40 @@
 //! One request: where it goes, whether it may, and what of it is carried.
 
-use std::cell::Cell;
 use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-use bytes::Bytes;
 use edgeway_http_proxy::bearer::claimed_user;
-use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
+use edgeway_http_proxy::carried::{CLIENT, CLOSE, OFFENCE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
 use edgeway_http_proxy::{Authorization, Lane, Verb};
 use edgeway_model::sign_in::UserName;
-use h2::{Reason, RecvStream, SendStream};
+use h2::RecvStream;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::timeout;
 
-use super::super::bulk::{Core, Lost, Sent, send_all};
-use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, BODY_BYTES_PER_SECOND_MIN, BODY_WAIT_MAX};
+use super::super::bulk::{Core, Lost, Sent};
+use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, RETRY_AFTER_ATTEMPTS};
 use super::Client;
-use super::answer::{self, Carried, FrontBody};
+use super::answer::{self, Cancelled, Carried, FrontBody};
+use super::attempts::Outcome;
+use super::upload::{Upload, late};
 use super::vitals::Answering;
 
 /// Where a request goes.
 struct Passed {
     /// Whoever has the same name here comes to the same core.
     user: String,
+    /// It passed for its credentials, which somebody has yet to look at.
+    attempt: bool,
+    /// It has a good token: what comes with it need not wait until a core has looked at credentials.
+    proven: bool,
 }
 
 /// Why a request was answered here.
@@ -41,6 +44,8 @@ enum Refused {
     NoSuchPlace,
     Unauthorized,
     TooMany,
+    /// Too many credentials from one address.
+    TooManyAttempts,
 }
 
 impl Client {
@@ -55,6 +60,11 @@ impl Client {
         }
         if self.front.stopping.get() {
             self.front.count("https_stopping");
+            return answer::unavailable(self.front.number());
+        }
+        if !self.front.cancels.admit(self.address, Instant::now()) {
+            self.front.count("https_cancels_too_much");
+            self.vitals.leave();
             return answer::unavailable(self.front.number());
         }
         match self.look(&parts) {
@@ -74,6 +84,10 @@ impl Client {
                 self.front.count("https_too_many");
                 answer::too_many(10)
             }
+            Err(Refused::TooManyAttempts) => {
+                self.front.count("https_too_many_attempts");
+                answer::too_many(RETRY_AFTER_ATTEMPTS)
+            }
             Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
                 self.front.count("https_body_too_large");
                 self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
@@ -92,19 +106,33 @@ impl Client {
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
         let token = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut());
-        let shown = shown(&parts.headers);
-        if token.is_some() || shown.is_some() {
-            // All credentials of one user are counted at one core, whoever's token is beside them.
-            let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
-            return Ok(Passed { user: user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned()) });
+        let now = Instant::now();
+        if open && token.is_none() {
+            // Nobody looks at credentials there, and showing some makes room for nothing.
+            let admitted = self.front.admit_open(self.address, now);
+            let passed = Passed { user: self.address.to_string(), attempt: false, proven: false };
+            return admitted.then_some(passed).ok_or(Refused::TooMany);
         }
-        if !open {
+        let shown = shown(&parts.headers);
+        let attempt = token.is_none() && self.front.bounds(self.address);
+        if token.is_none() && shown.is_none() {
             return Err(Refused::Unauthorized);
         }
-        if !self.front.admit_open(self.address, Instant::now()) {
-            return Err(Refused::TooMany);
+        if attempt && !self.front.attempts.borrow_mut().admit(self.address, now) {
+            return Err(Refused::TooManyAttempts);
         }
-        Ok(Passed { user: self.address.to_string() })
+        let proven = token.is_some();
+        // All credentials of one user are counted at one core, whoever's token is beside them.
+        let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
+        let user = user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned());
+        Ok(Passed { user, attempt, proven })
+    }
+
+    /// What came of credentials, where it was an attempt to sign in.
+    fn settle(&self, passed: &Passed, outcome: Outcome) {
+        if passed.attempt {
+            self.front.attempts.borrow_mut().settle(self.address, outcome);
+        }
     }
 
     /// The last answer on this connection: where the next request begins is not known.
@@ -159,8 +187,11 @@ impl Client {
         let again = body.is_none() && [Method::GET, Method::HEAD, Method::OPTIONS].contains(head.method());
         while let Some(core) = cores.next() {
             let spare = cores.peek().is_some().then(|| copy_of(&head));
-            match self.ask(&core, head, &mut body).await {
-                Ok(asked) => return self.pass_on(asked, version, answering),
+            match self.ask(&core, head, &mut body, passed.proven).await {
+                Ok(asked) => {
+                    self.settle(passed, outcome(asked.response.status(), asked.response.headers()));
+                    return self.pass_on(asked, version, answering);
+                }
                 Err(Failed::Client(status)) => {
                     self.front.count("https_body_refused");
                     return self.last(status, version);
@@ -175,6 +206,7 @@ impl Client {
                         Some(spare) if lost == Lost::Unseen || again => head = spare,
                         None if lost == Lost::Unseen => break,
                         Some(_) | None => {
+                            self.settle(passed, Outcome::Unknown);
                             self.front.count("https_core_lost");
                             return answer::next_hop_failed(version);
                         }
@@ -182,6 +214,7 @@ impl Client {
                 }
             }
         }
+        self.settle(passed, Outcome::Unknown);
         self.front.count("https_no_core");
         answer::unavailable(number)
     }
@@ -212,22 +245,42 @@ impl Client {
     }
 
     /// Asks one core. The body is taken once the request has left.
-    async fn ask(&self, core: &Rc<Core>, head: Request<()>, body: &mut Option<Incoming>) -> Result<Asked, Failed> {
+    async fn ask(
+        &self,
+        core: &Rc<Core>,
+        head: Request<()>,
+        body: &mut Option<Incoming>,
+        proven: bool,
+    ) -> Result<Asked, Failed> {
         let Sent { response, body: outgoing, in_flight } =
             core.send(head, body.is_none()).await.map_err(Failed::Lost)?;
-        let fault = Rc::new(Cell::new(None));
-        let upload = body.take().map(|body| Upload::start(body, outgoing, Rc::clone(&fault)));
+        // Given up unless it comes to an answer.
+        let mut given_up = GivenUp(Some(self));
+        let upload = body.take().map(|body| Upload::start(body, outgoing, proven));
         let mut response = pin!(response);
-        let answered = timeout(ANSWER_WITHIN, poll_fn(|context| response.as_mut().poll(context))).await;
+        let answer = poll_fn(|context| {
+            if let Some(upload) = upload.as_ref().filter(|_| !proven)
+                && let Poll::Ready(Some(Ok(_))) = response.as_mut().poll_informational(context)
+            {
+                upload.go_on();
+            }
+            response.as_mut().poll(context)
+        });
+        let answered = tokio::select! {
+            biased;
+            answered = answer => Ok(answered),
+            () = late(upload.as_ref(), ANSWER_WITHIN) => Err(()),
+        };
+        given_up.0 = None;
         match answered {
             Ok(Ok(response)) => Ok(Asked { response, in_flight, upload }),
-            Ok(Err(error)) => Err(match fault.get() {
+            Ok(Err(error)) => Err(match upload.as_ref().and_then(Upload::fault) {
                 Some(status) => Failed::Client(status),
                 // What was read of a body cannot be read again.
                 None if upload.is_some() => Failed::Lost(Lost::Broken),
                 None => Failed::Lost(Lost::of(&error)),
             }),
-            Err(_) => Err(Failed::Late),
+            Err(()) => Err(Failed::Late),
         }
     }
 
@@ -264,7 +317,9 @@ impl Client {
             _ => "https_answered_5xx",
         });
         let moving = (version == Version::HTTP_2).then(|| self.vitals.moving());
-        let carried = Carried { stream, in_flight: asked.in_flight, answering, moving, upload: asked.upload };
+        let cancelled = Cancelled { front: Rc::clone(&self.front), address: self.address };
+        let carried =
+            Carried { stream, cancelled, in_flight: asked.in_flight, answering, moving, upload: asked.upload };
         Response::from_parts(parts, FrontBody::Carried(Box::new(carried)))
     }
 }
@@ -275,6 +330,17 @@ impl super::Front {
         let number = self.request.get();
         self.request.set(number.wrapping_add(1));
         number
+    }
+}
+
+/// Counts a request whose client goes before there is an answer, unless emptied.
+struct GivenUp<'a>(Option<&'a Client>);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.0 {
+            client.front.cancels.count(client.address, Instant::now());
+        }
     }
 }
 
@@ -295,56 +361,16 @@ enum Failed {
     Lost(Lost),
 }
 
-/// A body on its way inwards; ends when dropped.
-pub(super) struct Upload(JoinHandle<()>);
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.0.abort();
+/// What the answer of a core says of the credentials that were shown.
+fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    if headers.contains_key(OFFENCE) {
+        return Outcome::Offence;
     }
-}
-
-impl Upload {
-    fn start(body: Incoming, outgoing: SendStream<Bytes>, fault: Rc<Cell<Option<StatusCode>>>) -> Self {
-        Self(spawn_local(upload(body, outgoing, fault)))
-    }
-}
-
-async fn upload(mut body: Incoming, mut outgoing: SendStream<Bytes>, fault: Rc<Cell<Option<StatusCode>>>) {
-    let (mut waited, mut taken) = (Duration::ZERO, 0_u64);
-    let ended = |outgoing: &mut SendStream<Bytes>, status| {
-        fault.set(Some(status));
-        outgoing.send_reset(Reason::CANCEL);
-    };
-    loop {
-        let patience = BODY_WAIT_MAX + Duration::from_secs(taken / BODY_BYTES_PER_SECOND_MIN);
-        let since = Instant::now();
-        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
-        let frame = match timeout(patience.saturating_sub(waited), frame).await {
-            Ok(frame) => frame,
-            Err(_) => return ended(&mut outgoing, StatusCode::REQUEST_TIMEOUT),
-        };
-        waited += since.elapsed();
-        match frame {
-            None => {
-                let _ = outgoing.send_data(Bytes::new(), true);
-                return;
-            }
-            Some(Err(_)) => return ended(&mut outgoing, StatusCode::BAD_REQUEST),
-            Some(Ok(frame)) => {
-                // Trailers are for nobody inside.
-                let Ok(bytes) = frame.into_data() else { continue };
-                taken += bytes.len() as u64;
-                if taken > BODY_BYTES_MAX {
-                    return ended(&mut outgoing, StatusCode::PAYLOAD_TOO_LARGE);
-                }
-                let last = body.is_end_stream();
-                // Backpressure of the core is no fault of the client, and has a bound of its own.
-                if send_all(&mut outgoing, bytes, last, ANSWER_WITHIN).await.is_err() || last {
-                    return;
-                }
-            }
-        }
+    match status {
+        // Of a user who tries too often, or for a domain that is not served.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN => Outcome::Refused,
+        status if status.is_success() || status.is_redirection() => Outcome::Good,
+        _ => Outcome::Unknown,
     }
 }
 

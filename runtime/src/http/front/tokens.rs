@@ -13,6 +13,9 @@ use subtle::ConstantTimeEq as _;
 use super::super::limits::{REVOCATIONS_MAX, TOKEN_KEYS_MAX, TOKENS_REMEMBERED_MAX};
 use crate::clock::unix_ms;
 
+/// How far clocks of nodes may differ.
+const SKEW_MS: u64 = 60_000;
+
 /// What the cores have told.
 #[derive(Default)]
 pub(super) struct Tokens {
@@ -43,7 +46,7 @@ impl Tokens {
                 keys.truncate(TOKEN_KEYS_MAX);
                 self.keys.borrow_mut().insert(peer, keys);
             }
-            SignInFact::Revoked(revocation) => self.revoked.borrow_mut().add(revocation),
+            SignInFact::Revoked(revocation) => self.revoked.borrow_mut().add(revocation, unix_ms()),
             // What a core tells its own HTTP side; an edge holds no sessions.
             SignInFact::Keys(_) | SignInFact::SignedIn(_) | SignInFact::Contacts { .. } | SignInFact::Linked(_) => {
                 return;
@@ -96,7 +99,9 @@ impl Tokens {
 }
 
 impl Revoked {
-    fn add(&mut self, Revocation { subject, before_ms }: Revocation) {
+    fn add(&mut self, Revocation { subject, before_ms }: Revocation, now_ms: u64) {
+        // One of the far future would lock the user out until then.
+        let before_ms = before_ms.min(now_ms.saturating_add(SKEW_MS));
         if let Some(known) = self.before_ms.get_mut(&subject) {
             *known = before_ms.max(*known);
             return;

@@ -48,6 +48,7 @@ fn a_hundred_thousand_random_cookies_open_no_stream_and_send_no_byte_inwards() {
             }
         };
         let before = quiet.await;
+        let begun = Instant::now();
         let good = rig.token("alice", 600);
         let mut random = Random::from_seed([7; 32]);
         let (each, clients) = (12_500, 8);
@@ -91,7 +92,10 @@ fn a_hundred_thousand_random_cookies_open_no_stream_and_send_no_byte_inwards() {
         }
         assert_eq!(rig.counted("https_unauthorized"), 100_000);
         assert_eq!(rig.seen(), 0, "no stream was opened");
-        assert_eq!(wire.inwards.get(), before, "no byte went inwards");
+        // Both ends ask each other whether they are there: two frames of 17 bytes, in TLS.
+        let pings = 1 + usize::try_from(begun.elapsed().as_secs()).unwrap() / 5;
+        let inwards = wire.inwards.get() - before;
+        assert!(inwards <= pings * 2 * 40 + 80, "{inwards} bytes went inwards, and {pings} PINGs");
         let cookie = format!("Cookie: X-Auth={good}\r\n");
         assert_eq!(rig.get(&format!("{LONG}/x"), &cookie).await.status, 200, "a good one passes");
         assert!(wire.inwards.get() > before);

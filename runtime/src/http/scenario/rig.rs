@@ -112,6 +112,10 @@ impl Inside for Fake {
                 "big" => {
                     *response.body_mut() = Body::new(Pieces(BIG_BYTES / PIECE_BYTES));
                 }
+                "wrong" => {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                    response.headers_mut().insert("edgeway-offence", HeaderValue::from_static("credentials"));
+                }
                 "never" => std::future::pending().await,
                 "nobody" => {
                     *response.status_mut() = StatusCode::BAD_GATEWAY;
@@ -191,24 +195,39 @@ impl LinkHost for Host {
 pub(super) struct Wire {
     /// Bytes from the edge to the core.
     pub(super) inwards: Cell<usize>,
+    /// Connections that have begun.
+    begun: Cell<usize>,
+    /// Of these, the first so many carry nothing any more, and do not end either.
+    dead: Cell<usize>,
 }
 
 impl Wire {
     async fn start(to: SocketAddr) -> (Rc<Self>, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let wire = Rc::new(Self { inwards: Cell::new(0) });
+        let wire = Rc::new(Self { inwards: Cell::new(0), begun: Cell::new(0), dead: Cell::new(0) });
         let counted = Rc::clone(&wire);
         spawn_local(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let far = TcpStream::connect(to).await.unwrap();
                 let (mut near_in, mut near_out) = near.into_split();
                 let (mut far_in, mut far_out) = far.into_split();
-                spawn_local(async move { drop(tokio::io::copy(&mut near_in, &mut far_out).await) });
-                let counted = Rc::clone(&counted);
+                let (outwards, counted) = (Rc::clone(&counted), Rc::clone(&counted));
+                let number = counted.begun.get();
+                counted.begun.set(number + 1);
+                spawn_local(async move {
+                    let mut piece = vec![0; 64 * 1024];
+                    while let Ok(count @ 1..) = near_in.read(&mut piece).await {
+                        outwards.unless_dead(number).await;
+                        if far_out.write_all(&piece[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
                 spawn_local(async move {
                     let mut piece = vec![0; 64 * 1024];
                     while let Ok(count @ 1..) = far_in.read(&mut piece).await {
+                        counted.unless_dead(number).await;
                         counted.inwards.set(counted.inwards.get() + count);
                         if near_out.write_all(&piece[..count]).await.is_err() {
                             return;
@@ -218,6 +237,17 @@ impl Wire {
             }
         });
         (wire, address)
+    }
+
+    /// What goes over it now is lost, as when a node has lost its power; new connections are carried.
+    pub(super) fn die(&self) {
+        self.dead.set(self.begun.get());
+    }
+
+    async fn unless_dead(&self, number: usize) {
+        if number < self.dead.get() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -248,8 +278,17 @@ impl Rig {
         Self::start_with(cores, STALLED_MAX).await
     }
 
+    /// The same, and attempts to sign in are bounded though clients come from this machine.
+    pub(super) async fn start_bound(cores: &[&str]) -> Self {
+        Self::start_as(cores, STALLED_MAX, true).await
+    }
+
     /// The same, and clients that take nothing are cut after `stalled_max`.
     pub(super) async fn start_with(cores: &[&str], stalled_max: Duration) -> Self {
+        Self::start_as(cores, stalled_max, false).await
+    }
+
+    async fn start_as(cores: &[&str], stalled_max: Duration, bound_loopback: bool) -> Self {
         let authority = Authority::ephemeral().unwrap();
         let made = authority.issue_server(&["edge.example.com"]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -266,6 +305,7 @@ impl Rig {
             tls: Arc::new(tls),
             handshakes_per_address_max: 1_000,
             stalled_max,
+            bound_loopback,
         };
         let edge = HttpHandle::start(Part::Front(config), teller).unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();
@@ -345,6 +385,11 @@ impl Rig {
 
     /// A client's connection, by ALPN.
     pub(super) async fn connect(&self, alpn: &[u8]) -> TlsStream<TcpStream> {
+        self.connect_from(1, alpn).await
+    }
+
+    /// The same, from `127.0.0.host`.
+    pub(super) async fn connect_from(&self, host: u8, alpn: &[u8]) -> TlsStream<TcpStream> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -352,6 +397,7 @@ impl Rig {
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
         let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
         // Small, so that what is not read is soon not sent.
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         let tcp = socket.connect(self.https).await.unwrap();
