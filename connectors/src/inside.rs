@@ -28,17 +28,19 @@ use tokio::task::spawn_local;
 use crate::allowed::InForce;
 use crate::authorities::{Authorities, Needs};
 use crate::discovery::Discovery;
+use crate::proxy::limits::RETRY_AFTER_BUSY;
 use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target};
 use crate::sign_in::answers;
 use crate::sign_in::counters as count;
 use crate::sign_in::desk::{Desk, Now, Place};
 use crate::sign_in::kept::Kept;
 use crate::sign_in::keys::Keys;
-use crate::sign_in::limits::SWEEP_MIN;
+use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
 use crate::sign_in::services::{Services, srv_by};
 use crate::sign_in::small::{Small, signed};
 use crate::sign_in::who::{self, Shown};
 use crate::trusts::Trusts;
+use crate::under_way::UnderWay;
 
 /// The inside of a core.
 pub struct CoreInside {
@@ -47,7 +49,10 @@ pub struct CoreInside {
     allowed: InForce,
     /// By the deployment whose users ask; none where nobody can sign in: then nothing is carried anywhere.
     proxies: BTreeMap<Deployment, Proxy>,
-    client: Option<HttpClient>,
+    /// What carries requests, and what asks authorities: each has connections of its own, so that no request of a user's
+    /// stands in the way of anybody's sign-in.
+    clients: Vec<HttpClient>,
+    under_way: UnderWay,
     trusts: Option<Trusts>,
     discovery: Rc<Discovery>,
     kept: Kept,
@@ -71,15 +76,16 @@ impl CoreInside {
         let lab = on_this_machine(settings);
         let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
         let trusts = if signs_in(settings) { Some(Trusts::load(settings)?) } else { None };
-        let client = trusts
-            .as_ref()
-            .map(|trusts| trusts.default.clone())
-            .map(|trust| HttpClient::new(resolver.clone(), trust, lab));
+        let client = || {
+            let trust = trusts.as_ref().map(|trusts| trusts.default.clone());
+            trust.map(|trust| HttpClient::new(resolver.clone(), trust, lab))
+        };
+        let (client, asking) = (client(), client());
         let asked_again = Rc::clone(&discovery);
         let needs = Needs {
             servers: discovery.current(),
             fetch_keys: Rc::new(move |deployment| Box::pin(Rc::clone(&asked_again).fetch_keys(deployment))),
-            http: client.clone(),
+            http: asking.clone(),
             resolver: resolver.clone(),
             teller: teller.clone(),
         };
@@ -105,7 +111,8 @@ impl CoreInside {
             small: Small::new(Rc::clone(&desk), services, &settings.deployments),
             allowed: InForce::new(settings, discovery.current(), teller.clone())?,
             proxies,
-            client,
+            clients: client.iter().chain(&asking).cloned().collect(),
+            under_way: UnderWay::default(),
             trusts,
             kept,
             deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
@@ -122,12 +129,20 @@ impl CoreInside {
                 inside.desk.sweep();
             }
         });
+        let quiet = Rc::downgrade(&inside);
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(QUIET_LOOK_EVERY).await;
+                let Some(inside) = quiet.upgrade() else { return };
+                inside.desk.quiet();
+            }
+        });
         Ok(inside)
     }
 
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
-        if let (Some(client), Some(trusts)) = (&self.client, &self.trusts) {
-            trusts.follow(&self.discovery.current().snapshot(), client);
+        if let Some(trusts) = &self.trusts {
+            trusts.follow(&self.discovery.current().snapshot(), &self.clients);
         }
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -186,6 +201,10 @@ impl CoreInside {
             }
         };
         let Some(proxy) = self.proxies.get(&subject.deployment) else { return answers::forbidden() };
+        let Some(entered) = self.under_way.enter(&subject) else {
+            self.count(count::USER_BUSY);
+            return answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
+        };
         let rider = match shown.ride(&self.desk, &subject) {
             Ok(rider) => rider,
             Err(retry_after) => return answers::later(StatusCode::TOO_MANY_REQUESTS, retry_after),
@@ -196,7 +215,7 @@ impl CoreInside {
         if let Some(rider) = rider.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
             self.desk.refused_inside(&rider);
         }
-        response
+        response.map(|body| entered.until_the_end_of(body))
     }
 
     /// Whose request it is: of the holder of a good token, or of who signs in with it.

@@ -14,6 +14,7 @@
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `trusts.rs` | whose certificates are taken by whom |
+//! | `under_way.rs` | how much one user has under way |
 //! | `unified_cm/` | AXL and UDS |
 //! | `unity/` | what Unity Connection says of itself |
 //! | `users_file/` | users of sites without a call manager or directory |
@@ -32,6 +33,7 @@ pub mod oauth;
 pub mod proxy;
 pub mod sign_in;
 mod trusts;
+mod under_way;
 pub mod unified_cm;
 pub mod unity;
 pub mod users_file;

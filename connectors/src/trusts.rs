@@ -70,9 +70,11 @@ impl Trusts {
     }
 
     /// Nodes of a cluster, by each of their names, and its TFTP servers are trusted as its publisher is.
-    pub(crate) fn follow(&self, snapshot: &Snapshot, client: &HttpClient) {
+    pub(crate) fn follow(&self, snapshot: &Snapshot, clients: &[HttpClient]) {
         if self.followed.replace(Some(snapshot.revision)) != Some(snapshot.revision) {
-            client.set_trusts(self.of(snapshot));
+            for client in clients {
+                client.set_trusts(self.of(snapshot));
+            }
         }
     }
 

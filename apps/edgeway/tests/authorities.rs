@@ -9,7 +9,7 @@ use edgeway_connectors::authorities::FetchKeys;
 use edgeway_connectors::discovery::Current;
 use edgeway_connectors::oauth::Tokens;
 use edgeway_connectors::proxy::{HttpClient, Trust};
-use edgeway_connectors::sign_in::authority::{Authority, Credential, Known, Verdict};
+use edgeway_connectors::sign_in::authority::{Authority, Credential, Known, Reached, Verdict};
 use edgeway_connectors::unified_cm::uds::UnifiedCm;
 use edgeway_lab_servers::ca::LabCa;
 use edgeway_lab_servers::dns::LabDns;
@@ -60,7 +60,7 @@ impl Site {
 
     async fn unavailable(&self, user: &str) -> String {
         let verdict = self.check(user, "secret").await;
-        let Verdict::Unavailable { why } = verdict else { panic!("{verdict:?}") };
+        let Verdict::Unavailable { why, .. } = verdict else { panic!("{verdict:?}") };
         why
     }
 
@@ -185,7 +185,6 @@ async fn when_nobody_can_say_the_answer_is_neither_yes_nor_no() {
         Fault::CutShort,
         Fault::Silent,
         Fault::Endless,
-        Fault::StrangeHosts,
         Fault::Redirect("https://evil.example.net/".to_owned()),
     ] {
         let site = Site::new();
@@ -259,7 +258,32 @@ async fn a_user_of_the_other_cluster_is_found_there_and_a_dead_cluster_hides_nob
     assert_eq!(first.good("carol").await.numbers, ["2001"]);
     assert!(is_refused(&first.check("dave", "secret").await));
     second.cluster.power(&format!("cucm2.{DOMAIN}"), false).expect("off");
-    let Verdict::Unavailable { .. } = first.check("dave", "secret").await else { panic!("dave may live there") };
+    let verdict = first.check("dave", "secret").await;
+    let Verdict::Unavailable { reached: Reached::Somebody, .. } = verdict else {
+        panic!("dave may live there: {verdict:?}")
+    };
+    // One that takes connections and is silent costs the users of the other a moment.
+    second.cluster.power(&format!("cucm2.{DOMAIN}"), true).expect("on");
+    second.cluster.fault(&format!("cucm2.{DOMAIN}"), Service::Uds, Some(Fault::Slow(Duration::from_secs(60))));
+    let begun = Instant::now();
+    first.good("alice").await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(is_refused(&first.check("alice", "wrong").await));
+}
+
+#[tokio::test]
+async fn who_is_at_home_in_a_cluster_of_others_is_refused_and_the_operator_is_told() {
+    let site = Site::new();
+    site.everywhere(Some(&Fault::StrangeHosts));
+    let verdict = site.check("alice", "secret").await;
+    assert!(matches!(verdict, Verdict::Elsewhere), "{verdict:?}");
+    assert!(is_refused(&site.check("dave", "secret").await));
+    assert!(site.dns.asked().iter().all(|asked| asked.name.ends_with(DOMAIN)), "only names we know are looked up");
+    // As long as something is not known yet, it may be the home.
+    let publishers = vec![("cucm9.example.com".to_owned(), HTTPS_PORT)];
+    let early = UnifiedCm::new(Deployment::default_one(), publishers, site.current.clone(), site.http.clone());
+    let verdict = early.check(&subject("alice"), &secret("secret")).await;
+    assert!(matches!(verdict, Verdict::Unavailable { reached: Reached::Somebody, .. }), "{verdict:?}");
 }
 
 #[tokio::test]
@@ -273,7 +297,7 @@ async fn tokens_are_checked_here_and_their_users_known_there() {
         oauth: true,
         oauth_audiences: Vec::new(),
     };
-    let fetch_keys: FetchKeys = Rc::new(|_| Box::pin(std::future::ready(())));
+    let fetch_keys: FetchKeys = Rc::new(|_| Box::pin(std::future::ready(true)));
     let unified_cm = Rc::clone(&site.unified_cm) as Rc<dyn Authority>;
     let tokens = Tokens::new(&settings, site.current.clone(), fetch_keys, unified_cm);
     let bearer = |token: String| Credential::Bearer(Zeroizing::new(token));

@@ -66,6 +66,10 @@ pub const UDS_NAME_BYTES_MAX: usize = 128;
 /// Time one node has to answer one question of UDS: another one is asked within [`CHECK_WITHIN`].
 pub const UDS_ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long the other clusters are waited for once one has said where a user is at home: all of them where they are
+/// well, so that known users take no other time than unknown ones.
+pub const UDS_OTHERS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Nodes of a cluster that are asked the same before the cluster counts as unavailable.
 pub const UDS_NODES_TRIED_MAX: usize = 3;
 
@@ -90,6 +94,9 @@ pub const TOKEN_SKEW: Duration = Duration::from_secs(60);
 /// How soon an unknown key makes discovery look at the keys again: whoever makes tokens up must not make it ask
 /// the call managers for each.
 pub const TOKEN_KEYS_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// The same where not all call managers have answered: until then nobody with an unknown key is told yes or no.
+pub const TOKEN_KEYS_FAILED_FOR: Duration = Duration::from_secs(5);
 
 /// How long a sign-in waits for that look.
 pub const TOKEN_KEYS_WITHIN: Duration = Duration::from_secs(4);

@@ -21,8 +21,8 @@ use crate::unified_cm::uds::UnifiedCm;
 use crate::users_file::UsersFile;
 
 /// Asks discovery to look at the token keys of a deployment's call managers again, now. Ends when it has, or
-/// could not; what it found is in [`Current`] by then.
-pub type FetchKeys = Rc<dyn Fn(Deployment) -> LocalFuture<'static, ()>>;
+/// could not, and says whether all of them have answered; what it found is in [`Current`] by then.
+pub type FetchKeys = Rc<dyn Fn(Deployment) -> LocalFuture<'static, bool>>;
 
 /// What authorities need of the rest of the core.
 #[derive(Clone)]

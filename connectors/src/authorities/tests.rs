@@ -22,7 +22,7 @@ fn needs(trust: Option<&str>) -> Needs {
     });
     Needs {
         servers: Current::default(),
-        fetch_keys: Rc::new(|_| Box::pin(std::future::ready(()))),
+        fetch_keys: Rc::new(|_| Box::pin(std::future::ready(true))),
         http,
         resolver: Resolver::default(),
         teller: Teller::new().0,
@@ -71,7 +71,7 @@ async fn each_deployment_has_the_authority_its_settings_name() {
                       address = \"127.0.0.1:1\"\nuser = \"axl\"\npassword_file = \"/etc/edgeway/axl\"\n";
             let by_uc = Authorities::new(&settings(uc), &asked).expect("nothing to go wrong");
             let verdict = ask(&by_uc, password()).await;
-            let Verdict::Unavailable { why } = verdict else { panic!("{verdict:?}") };
+            let Verdict::Unavailable { why, .. } = verdict else { panic!("{verdict:?}") };
             assert!(why.contains("127.0.0.1:1"), "the configured publisher is asked: {why}");
             assert!(matches!(ask(&by_uc, bearer()).await, Verdict::Refused), "no token");
 

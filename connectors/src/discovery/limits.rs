@@ -57,5 +57,8 @@ pub const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 /// such tokens.
 pub const KEYS_AGAIN: Duration = Duration::from_secs(30);
 
+/// The same for one that has not answered: until it has, tokens whose key is unknown are neither taken nor refused.
+pub const KEYS_AGAIN_FAILED: Duration = Duration::from_secs(4);
+
 /// Keys in one JWK set that are looked at.
 pub const JWKS_KEYS_MAX: usize = 16;

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use edgeway_model::alarm::Severity;
 use edgeway_model::sign_in::Deployment;
-use edgeway_policy::discovery::{Change, Cluster, Snapshot};
+use edgeway_policy::discovery::{Change, Cluster, Product, Snapshot};
 use edgeway_runtime::clock::unix_ms;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
 use super::fault::{ALARM_FAILED, ALARM_REFUSED, ALARM_UNREACHABLE, AskFault};
-use super::limits::{KEYS_AGAIN, QUESTION_WITHIN};
+use super::limits::{KEYS_AGAIN, KEYS_AGAIN_FAILED, QUESTION_WITHIN};
 use super::server::Server;
 use super::{ALARM_DRIFT, ALARM_NOT_KEPT, ALARM_PASSWORD_OPEN, Discovery, kept, token_keys};
 
@@ -163,29 +163,54 @@ impl Discovery {
         self.alarms.raise(ALARM_DRIFT, server.name(), Severity::Warning, cause, &action);
     }
 
-    /// Fetches the token keys of a deployment's clusters again, because a token came whose key is unknown: at most
-    /// once in [`KEYS_AGAIN`] from each cluster. Ends when what there is is in use.
-    pub async fn fetch_keys(self: Rc<Self>, deployment: Deployment) {
-        for server in self.servers.iter().filter(|server| server.settings.deployment == deployment) {
+    /// Fetches the token keys of a deployment's clusters again, all at once, because a token came whose key is unknown:
+    /// at most once in [`KEYS_AGAIN`] from each cluster. Ends when what there is is in use, and says whether all that may
+    /// have signed it have told their keys; who is late is taken all the same.
+    pub async fn fetch_keys(self: Rc<Self>, deployment: Deployment) -> bool {
+        let mut all = true;
+        let mut asking = Vec::new();
+        let ours =
+            |server: &&Rc<Server>| server.settings.deployment == deployment && server.product == Product::UnifiedCm;
+        for server in self.servers.iter().filter(ours) {
             let known = self.current.snapshot();
-            let issues = known.cluster(server.product, server.name()).is_some_and(|cluster| cluster.oauth);
-            let now = Instant::now();
-            let soon = server.state.borrow().keys_asked.is_some_and(|asked| now < asked + KEYS_AGAIN);
-            if !issues || soon {
+            let Some(cluster) = known.cluster(server.product, server.name()) else {
+                // Whether it issues tokens nobody knows.
+                all = false;
                 continue;
-            }
-            server.state.borrow_mut().keys_asked = Some(now);
-            let Ok(web) = server.web() else { continue };
-            let Ok(Ok(Some(keys))) = timeout(QUESTION_WITHIN, token_keys::fetch(&*web)).await else { continue };
-            let mut snapshot = (*self.current.snapshot()).clone();
-            let is_its =
-                |cluster: &&mut Cluster| cluster.product == server.product && cluster.publisher == server.name();
-            if let Some(cluster) = snapshot.clusters.iter_mut().find(is_its) {
-                cluster.token_keys = keys;
-                if cluster.check().is_ok() {
-                    self.swap(snapshot);
+            };
+            let (now, last) = (Instant::now(), server.state.borrow().keys_asked);
+            match last {
+                _ if !cluster.oauth => {}
+                Some((asked, answered)) if now < asked + if answered { KEYS_AGAIN } else { KEYS_AGAIN_FAILED } => {
+                    all &= answered;
+                }
+                Some(_) | None => {
+                    server.state.borrow_mut().keys_asked = Some((now, false));
+                    asking.push(spawn_local(Rc::clone(&self).fetch_keys_of(Rc::clone(server))));
                 }
             }
         }
+        for asked in asking {
+            all &= asked.await.unwrap_or(false);
+        }
+        all
+    }
+
+    /// Says whether it has answered.
+    async fn fetch_keys_of(self: Rc<Self>, server: Rc<Server>) -> bool {
+        let Ok(web) = server.web() else { return false };
+        let Ok(Ok(keys)) = timeout(QUESTION_WITHIN, token_keys::fetch(&*web)).await else { return false };
+        server.state.borrow_mut().keys_asked = Some((Instant::now(), true));
+        // It issues none any more: whatever it has signed is void, and a refresh will say so of the cluster.
+        let Some(keys) = keys else { return true };
+        let mut snapshot = (*self.current.snapshot()).clone();
+        let is_its = |cluster: &&mut Cluster| cluster.product == server.product && cluster.publisher == server.name();
+        if let Some(cluster) = snapshot.clusters.iter_mut().find(is_its) {
+            cluster.token_keys = keys;
+            if cluster.check().is_ok() {
+                self.swap(snapshot);
+            }
+        }
+        true
     }
 }

@@ -40,8 +40,8 @@ pub(super) struct State {
     pub(super) fault: Option<AskFault>,
     /// What it says otherwise than the snapshot in use.
     pub(super) drift: Vec<What>,
-    /// When its keys were last asked for by themselves.
-    pub(super) keys_asked: Option<Instant>,
+    /// When its keys were last asked for by themselves, and whether it has answered.
+    pub(super) keys_asked: Option<(Instant, bool)>,
     /// Its password file is one that others can read.
     pub(super) password_open: bool,
 }

@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use super::fault::{ALARM_FAILED, ALARM_REFUSED, ALARM_UNREACHABLE};
-use super::limits::{CONVERSATION_WITHIN, FIRST_AGAIN_MAX, KEYS_AGAIN};
+use super::limits::{CONVERSATION_WITHIN, FIRST_AGAIN_MAX, KEYS_AGAIN, KEYS_AGAIN_FAILED};
 use super::web::{Question, Reply, WebFault};
 use super::*;
 
@@ -654,8 +654,38 @@ async fn keys_are_fetched_by_themselves_but_not_at_a_strangers_pace() {
         sleep(KEYS_AGAIN).await;
         // Who is broken for a moment keeps the keys that are known.
         world.wrong(A, Some(Wrong::Garbage));
-        Rc::clone(&rig.discovery).fetch_keys(Deployment::default_one()).await;
+        assert!(!Rc::clone(&rig.discovery).fetch_keys(Deployment::default_one()).await);
         assert_eq!((ids(), world.asked.borrow().len()), (vec!["new".to_owned()], 2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_all_have_told_their_keys_is_said_and_one_that_is_down_holds_up_no_other() {
+    local(async {
+        let issuer = |name: &str| {
+            let mut issuer = cluster(name);
+            (issuer.oauth, issuer.token_keys) = (true, vec![OauthKey { id: "old".into(), public: vec![1] }]);
+            issuer
+        };
+        let (scratch, world) = (Scratch::new(), world(vec![issuer(A), issuer(B)]));
+        let rig = Rig::new(&world, &settings(&scratch.0, &[A, B]));
+        let fetch = || Rc::clone(&rig.discovery).fetch_keys(Deployment::default_one());
+        assert!(!fetch().await, "nothing is known of either");
+        rig.refresh().await;
+        world.wrong(A, Some(Wrong::Down));
+        world.change(B, |cluster| cluster.token_keys[0].id = "new".into());
+        assert!(!fetch().await);
+        assert_eq!(rig.discovery.current().snapshot().clusters[1].token_keys[0].id, "new");
+        // It is not asked again at once, and nobody forgets that it has not answered.
+        let asked = world.asked.borrow().len();
+        assert!(!fetch().await);
+        assert_eq!(world.asked.borrow().len(), asked);
+        world.wrong(A, None);
+        sleep(KEYS_AGAIN_FAILED).await;
+        assert!(fetch().await);
+        assert!(fetch().await, "asked a moment ago");
+        assert_eq!(world.asked.borrow().len(), asked + 1);
     })
     .await;
 }

@@ -7,6 +7,7 @@
 
 pub mod message;
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::authorities::limits::{
     CHECK_WITHIN, LDAP_ADDRESS_WITHIN, LDAP_ADDRESSES_MAX, LDAP_BINDS_MAX, LDAP_SERVER_WITHIN, PASSWORD_BYTES_MAX,
 };
 use crate::proxy::{TlsFault, Trust};
-use crate::sign_in::authority::{Authority, Credential, Known, Verdict};
+use crate::sign_in::authority::{Authority, Credential, Known, Reached, Verdict};
 
 /// A directory.
 pub struct Directory {
@@ -65,18 +66,20 @@ impl Directory {
         })
     }
 
-    async fn ask(&self, user: &UserName, credential: &Credential) -> Verdict {
+    /// `reached` tells as well when the time is up in the middle.
+    async fn ask(&self, user: &UserName, credential: &Credential, reached: &Cell<Reached>) -> Verdict {
         let Credential::Password(password) = credential else { return Verdict::Refused };
         if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
             return Verdict::Refused;
         }
         let Ok(_place) = self.binds.acquire().await else {
-            return Verdict::Unavailable { why: "the node is stopping".to_owned() };
+            return Verdict::Unavailable { why: "the node is stopping".to_owned(), reached: Reached::NotAsked };
         };
+        reached.set(Reached::Nobody);
         let name = self.bind_dn.replace("{user}", &escaped(user.as_str()));
         let mut why = "no directory is configured".to_owned();
         for server in &self.servers {
-            match timeout(LDAP_SERVER_WITHIN, self.ask_server(server, &name, password.as_bytes())).await {
+            match timeout(LDAP_SERVER_WITHIN, self.ask_server(server, &name, password.as_bytes(), reached)).await {
                 Ok(Ok(Said::Yes)) => {
                     return Verdict::Good(Box::new(Known {
                         user: user.clone(),
@@ -93,10 +96,16 @@ impl Directory {
             }
             tracing::debug!(%why, "directory");
         }
-        Verdict::Unavailable { why }
+        Verdict::Unavailable { why, reached: reached.get() }
     }
 
-    async fn ask_server(&self, server: &HostPort, name: &str, password: &[u8]) -> Result<Said, String> {
+    async fn ask_server(
+        &self,
+        server: &HostPort,
+        name: &str,
+        password: &[u8],
+        reached: &Cell<Reached>,
+    ) -> Result<Said, String> {
         let server_name = ServerName::try_from(server.host.clone())
             .map_err(|_| "its name is none that a certificate has".to_owned())?;
         let mut plain = self.connect(server).await?;
@@ -112,7 +121,10 @@ impl Directory {
             .connect(server_name, plain)
             .await
             .map_err(|error| TlsFault::of(&error).map_or_else(|| error.to_string(), |fault| fault.to_string()))?;
-        let code = exchange(&mut stream, &message::bind(2, name, password), 2, Asked::Bind).await?;
+        let code = exchange(&mut stream, &message::bind(2, name, password), 2, Asked::Bind).await;
+        // From here on it may be the name it stumbles over. One that is silent has not been reached.
+        reached.set(Reached::Somebody);
+        let code = code?;
         // The answer is there; how the connection ends is no matter.
         let _ = timeout(Duration::from_millis(200), async {
             stream.write_all(&message::unbind(3)).await?;
@@ -151,9 +163,11 @@ impl Directory {
 impl Authority for Directory {
     fn check<'a>(&'a self, subject: &'a Subject, credential: &'a Credential) -> LocalFuture<'a, Verdict> {
         Box::pin(async move {
-            let asked = timeout(CHECK_WITHIN, self.ask(&subject.user, credential)).await;
+            let reached = Cell::new(Reached::NotAsked);
+            let asked = timeout(CHECK_WITHIN, self.ask(&subject.user, credential, &reached)).await;
             asked.unwrap_or_else(|_| Verdict::Unavailable {
                 why: format!("no answer from the directory within {} s", CHECK_WITHIN.as_secs()),
+                reached: reached.get(),
             })
         })
     }

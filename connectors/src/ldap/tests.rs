@@ -143,7 +143,7 @@ async fn check(ca: &Ca, servers: &[&HostPort], start_tls: bool, password: &str) 
 }
 
 fn unavailable(verdict: Verdict) -> String {
-    let Verdict::Unavailable { why } = verdict else { panic!("{verdict:?}") };
+    let Verdict::Unavailable { why, .. } = verdict else { panic!("{verdict:?}") };
     why
 }
 

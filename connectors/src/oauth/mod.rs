@@ -2,8 +2,8 @@
 //! it by itself (client-side single sign-on is the call manager's business).
 //!
 //! The keys come with discovery. A token of an unknown key makes discovery look at the keys once more, at most
-//! every half minute; if it stays unknown the token is refused. Where a call manager is known that issues tokens
-//! and whose keys are not, nothing can be said. What else is known of the user the call manager is asked with the
+//! every half minute; if it stays unknown once all of them have answered, the token is refused. Where one has not, or
+//! is known to issue tokens and its keys are not, nothing can be said. What else is known of the user the call manager is asked with the
 //! token itself, so that one it has withdrawn is refused too. Tokens are never kept and never logged.
 
 pub mod token;
@@ -20,9 +20,11 @@ use tokio::time::Instant;
 
 use self::token::{Expected, Said, Token};
 use crate::authorities::FetchKeys;
-use crate::authorities::limits::{CHECK_WITHIN, TOKEN_KEYS_AGAIN_AFTER, TOKEN_KEYS_TRIED_MAX, TOKEN_KEYS_WITHIN};
+use crate::authorities::limits::{
+    CHECK_WITHIN, TOKEN_KEYS_AGAIN_AFTER, TOKEN_KEYS_FAILED_FOR, TOKEN_KEYS_TRIED_MAX, TOKEN_KEYS_WITHIN,
+};
 use crate::discovery::Current;
-use crate::sign_in::authority::{Authority, Credential, Verdict};
+use crate::sign_in::authority::{Authority, Credential, Reached, Verdict};
 
 /// The scope clients ask call managers for.
 const SCOPE: &str = "UnifiedCommunications:readwrite";
@@ -39,7 +41,8 @@ pub struct Tokens {
     unified_cm: Rc<dyn Authority>,
     /// One asks for keys, the others wait for what it brings.
     asking: tokio::sync::Mutex<()>,
-    asked: Cell<Option<Instant>>,
+    /// When discovery was asked last, and whether all call managers have answered.
+    asked: Cell<Option<(Instant, bool)>>,
 }
 
 /// What the keys say of a token.
@@ -84,8 +87,8 @@ impl Tokens {
         match self.signature_of(&token).await {
             Signature::Good => {}
             Signature::UnknownKey { some_missing: true } => {
-                let why = "the keys of access tokens are not known: refresh the Unified CM servers".to_owned();
-                return Verdict::Unavailable { why };
+                let why = "not all Unified CM servers have told the keys of their access tokens".to_owned();
+                return Verdict::Unavailable { why, reached: Reached::NotAsked };
             }
             Signature::Wrong | Signature::UnknownKey { some_missing: false } => return Verdict::Refused,
         }
@@ -94,7 +97,7 @@ impl Tokens {
                 known.until_ms = Some(said.until_ms);
                 Verdict::Good(known)
             }
-            other @ (Verdict::Refused | Verdict::Unavailable { .. }) => other,
+            other @ (Verdict::Refused | Verdict::Elsewhere | Verdict::Unavailable { .. }) => other,
         }
     }
 
@@ -127,14 +130,23 @@ impl Tokens {
         }
         let _alone = self.asking.lock().await;
         let now = self.signature_now(token);
-        let recently = self.asked.get().is_some_and(|at| at.elapsed() < TOKEN_KEYS_AGAIN_AFTER);
-        if recently || !matches!(now, Signature::UnknownKey { .. }) {
+        if !matches!(now, Signature::UnknownKey { .. }) {
             return now;
         }
-        self.asked.set(Some(Instant::now()));
-        // Late is as good as not at all: what is known then counts.
-        let _ = tokio::time::timeout(TOKEN_KEYS_WITHIN, (self.fetch_keys)(self.deployment.clone())).await;
-        self.signature_now(token)
+        let all = match self.asked.get() {
+            Some((at, all)) if at.elapsed() < if all { TOKEN_KEYS_AGAIN_AFTER } else { TOKEN_KEYS_FAILED_FOR } => all,
+            Some(_) | None => {
+                // Late is as good as not at all: what is known then counts.
+                let fetched = (self.fetch_keys)(self.deployment.clone());
+                let all = tokio::time::timeout(TOKEN_KEYS_WITHIN, fetched).await.unwrap_or(false);
+                self.asked.set(Some((Instant::now(), all)));
+                all
+            }
+        };
+        match self.signature_now(token) {
+            Signature::UnknownKey { some_missing } => Signature::UnknownKey { some_missing: some_missing || !all },
+            known @ (Signature::Good | Signature::Wrong) => known,
+        }
     }
 
     fn signature_now(&self, token: &Token<'_>) -> Signature {
@@ -167,6 +179,7 @@ impl Authority for Tokens {
             let asked = tokio::time::timeout(CHECK_WITHIN, self.ask(subject, credential)).await;
             asked.unwrap_or_else(|_| Verdict::Unavailable {
                 why: format!("an access token could not be checked within {} s", CHECK_WITHIN.as_secs()),
+                reached: Reached::NotAsked,
             })
         })
     }

@@ -84,6 +84,8 @@ fn snapshot(clusters: Vec<Cluster>) -> Snapshot {
 struct Site {
     current: Current,
     asked: Rc<Cell<usize>>,
+    /// Whether all of them answer.
+    all: Rc<Cell<bool>>,
     clusters: Rc<Clusters>,
     tokens: Tokens,
 }
@@ -95,7 +97,10 @@ impl Site {
         let asked = Rc::new(Cell::new(0));
         let (swap, count) = (current.clone(), Rc::clone(&asked));
         let later = Rc::new(RefCell::new(later));
+        let all = Rc::new(Cell::new(true));
+        let told = Rc::clone(&all);
         let fetch_keys: FetchKeys = Rc::new(move |_| {
+            let all = told.get();
             count.set(count.get() + 1);
             let (swap, later) = (swap.clone(), Rc::clone(&later));
             Box::pin(async move {
@@ -103,6 +108,7 @@ impl Site {
                 if let Some(later) = later.borrow_mut().take() {
                     swap.swap(later);
                 }
+                all
             })
         });
         let settings = DeploymentSettings {
@@ -115,7 +121,7 @@ impl Site {
         };
         let clusters = Rc::new(Clusters { verdicts: RefCell::default() });
         let tokens = Tokens::new(&settings, current.clone(), fetch_keys, Rc::clone(&clusters) as Rc<dyn Authority>);
-        Self { current, asked, clusters, tokens }
+        Self { current, asked, all, clusters, tokens }
     }
 
     async fn check(&self, user: &str, token: &str) -> Verdict {
@@ -193,6 +199,28 @@ async fn an_unknown_key_is_asked_for_once_by_all_who_need_it() {
     assert_eq!(site.current.snapshot().clusters[0].token_keys.len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_no_refusal_until_all_have_answered() {
+    let (old, new) = (Signer::new("k1"), Signer::new("k2"));
+    let later = snapshot(vec![cluster("default", vec![old.key(), new.key()])]);
+    let site = Site::new(snapshot(vec![cluster("default", vec![old.key()])]), None, &[]);
+    let token = new.token("alice", SCOPE, 900);
+    site.all.set(false);
+    for _ in 0..5 {
+        let verdict = site.check("alice", &token).await;
+        assert!(matches!(verdict, Verdict::Unavailable { reached: Reached::NotAsked, .. }), "{verdict:?}");
+        assert!(matches!(site.check("alice", &old.token("alice", SCOPE, 900)).await, Verdict::Good(_)));
+    }
+    assert_eq!(site.asked.get(), 1, "not at a stranger's pace");
+    // It is back, and has told its keys.
+    tokio::time::advance(TOKEN_KEYS_FAILED_FOR).await;
+    site.all.set(true);
+    site.current.swap(later);
+    assert!(matches!(site.check("alice", &token).await, Verdict::Good(_)));
+    assert!(is_refused(&site.check("alice", &Signer::new("k3").token("alice", SCOPE, 900)).await));
+    assert_eq!(site.asked.get(), 2);
+}
+
 #[tokio::test]
 async fn without_keys_nothing_can_be_said() {
     let signer = Signer::new("k1");
@@ -214,6 +242,6 @@ async fn what_the_cluster_says_of_a_good_token_counts() {
     let token = signer.token("alice", SCOPE, 900);
     site.clusters.verdicts.borrow_mut().push(Verdict::Refused);
     assert!(is_refused(&site.check("alice", &token).await), "withdrawn there");
-    site.clusters.verdicts.borrow_mut().push(Verdict::Unavailable { why: "down".to_owned() });
+    site.clusters.verdicts.borrow_mut().push(Verdict::Unavailable { why: "down".to_owned(), reached: Reached::Nobody });
     assert!(matches!(site.check("alice", &token).await, Verdict::Unavailable { .. }));
 }

@@ -9,6 +9,8 @@ use edgeway_runtime::http::BodyFault;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::pace::Pace;
+
 /// What holds for one body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyBounds {
@@ -26,13 +28,14 @@ pub(super) struct Bounded<B> {
     inner: Option<B>,
     left: u64,
     bounds: BodyBounds,
+    pace: Pace,
     /// Set while we wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> Bounded<B> {
-    pub(super) const fn new(inner: B, bounds: BodyBounds) -> Self {
-        Self { inner: Some(inner), left: bounds.bytes_max, bounds, timer: None }
+    pub(super) fn new(inner: B, bounds: BodyBounds) -> Self {
+        Self { inner: Some(inner), left: bounds.bytes_max, bounds, pace: Pace::start(), timer: None }
     }
 
     fn fail(&mut self, why: &str) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
@@ -70,6 +73,9 @@ where
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(left) = this.left.checked_sub(bytes) else { return this.fail(TOO_LARGE) };
                 this.left = left;
+                if !this.pace.may_go_on(bytes, Instant::now(), &this.bounds) {
+                    return this.fail("it took too long");
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
         }

@@ -16,20 +16,27 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a request may go out; else after how long it may be tried again.
-    pub(super) fn admit(&mut self, now: Instant, try_within: Duration) -> Result<(), Duration> {
-        let Some(until) = self.rests_until else { return Ok(()) };
+    /// Whether a request may go out, and then whether it is the try on whose end the others wait; else after how long it
+    /// may be tried again.
+    pub(super) fn admit(&mut self, now: Instant, try_within: Duration) -> Result<bool, Duration> {
+        let Some(until) = self.rests_until else { return Ok(false) };
         if now < until {
             return Err(until - now);
         }
-        // A try whose end nobody told (its client went away) is over after the time it had.
+        // A try whose end nobody told is over after the time it had.
         if let Some(since) = self.tried_since
             && now < since + try_within
         {
             return Err(since + try_within - now);
         }
         self.tried_since = Some(now);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The try came to nothing, for a reason that is not the server's: its client went away, or broke a bound. Another
+    /// may try.
+    pub(super) fn let_go(&mut self) {
+        self.tried_since = None;
     }
 
     /// The server answered, whatever it said.
@@ -40,6 +47,10 @@ impl Breaker {
     /// The server could not be reached or did not answer in time. How long it is left in peace, if it is.
     pub(super) fn failed(&mut self, now: Instant) -> Option<Duration> {
         self.failures = self.failures.saturating_add(1);
+        // Of those that were under way when the rest began each fails, and none makes it longer.
+        if self.rests_until.is_some_and(|until| now < until) {
+            return None;
+        }
         self.tried_since = None;
         if self.failures < FAILURES_MAX {
             return None;
@@ -64,7 +75,7 @@ mod tests {
     fn broken(now: Instant) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..FAILURES_MAX {
-            assert_eq!(breaker.admit(now, TRY), Ok(()));
+            assert!(breaker.admit(now, TRY).is_ok());
             breaker.failed(now);
         }
         breaker
@@ -77,12 +88,12 @@ mod tests {
         for _ in 1..FAILURES_MAX {
             breaker.failed(now);
         }
-        assert_eq!(breaker.admit(now, TRY), Ok(()));
+        assert!(breaker.admit(now, TRY).is_ok());
         breaker.succeeded();
         for _ in 1..FAILURES_MAX {
             breaker.failed(now);
         }
-        assert_eq!(breaker.admit(now, TRY), Ok(()), "an answer wipes the slate");
+        assert_eq!(breaker.admit(now, TRY), Ok(false), "an answer wipes the slate");
         breaker.failed(now);
         assert_eq!(breaker.admit(now, TRY), Err(REST_FIRST));
     }
@@ -92,14 +103,14 @@ mod tests {
         let start = Instant::now();
         let mut breaker = broken(start);
         let later = start + REST_FIRST;
-        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert!(breaker.admit(later, TRY).is_ok());
         assert_eq!(breaker.admit(later, TRY), Err(TRY), "one tries, not two");
         breaker.failed(later);
         assert_eq!(breaker.admit(later, TRY), Err(REST_FIRST * 2), "the next rest is longer");
         let later = later + REST_FIRST * 2;
-        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert!(breaker.admit(later, TRY).is_ok());
         breaker.succeeded();
-        assert_eq!(breaker.admit(later, TRY), Ok(()));
+        assert!(breaker.admit(later, TRY).is_ok());
         assert!(breaker.is_clean());
     }
 
@@ -108,8 +119,25 @@ mod tests {
         let start = Instant::now();
         let mut breaker = broken(start);
         let later = start + REST_FIRST;
-        assert_eq!(breaker.admit(later, TRY), Ok(()));
-        assert_eq!(breaker.admit(later + TRY, TRY), Ok(()));
+        assert!(breaker.admit(later, TRY).is_ok());
+        assert_eq!(breaker.admit(later + TRY, TRY), Ok(true));
+    }
+
+    #[test]
+    fn a_try_that_comes_to_nothing_leaves_the_door_to_the_next() {
+        let start = Instant::now();
+        let mut breaker = broken(start);
+        let later = start + REST_FIRST;
+        for _ in 0..10 {
+            assert_eq!(breaker.admit(later, TRY), Ok(true));
+            assert_eq!(breaker.admit(later, TRY), Err(TRY));
+            breaker.let_go();
+        }
+        assert_eq!(breaker.admit(later, TRY), Ok(true));
+        assert_eq!(breaker.failed(later), Some(REST_FIRST * 2));
+        // What was sent before the rest and fails in it is no further try.
+        assert_eq!(breaker.failed(later), None);
+        assert_eq!(breaker.admit(later + REST_FIRST * 2, TRY), Ok(true));
     }
 
     #[test]
@@ -118,7 +146,7 @@ mod tests {
         let mut breaker = broken(now);
         for _ in 0..64 {
             now += REST_MAX;
-            assert_eq!(breaker.admit(now, TRY), Ok(()));
+            assert!(breaker.admit(now, TRY).is_ok());
             breaker.failed(now);
         }
         assert_eq!(breaker.admit(now, TRY), Err(REST_MAX));

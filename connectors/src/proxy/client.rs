@@ -238,7 +238,7 @@ impl HttpClient {
         let inner = &*self.inner;
         inner.start_sweeping();
         let try_within = within.connect + within.answer;
-        let places = inner.pool.admit(target, start, try_within).map_err(|no_place| match no_place {
+        let (places, attempt) = inner.pool.admit(target, start, try_within).map_err(|no_place| match no_place {
             NoPlace::Rests(after) => ClientFault::Resting { after },
             NoPlace::TooMany => ClientFault::Busy,
         })?;
@@ -252,14 +252,15 @@ impl HttpClient {
         let trust = inner.trust(self.deployment.as_ref(), &target.host);
         let outcome = inner.exchange(target, request, within, &trust, place).await;
         match &outcome {
-            Ok(_) => inner.pool.succeeded(target),
+            Ok(_) => attempt.succeeded(),
             Err(fault) if fault.blames_the_server() => {
                 // Once for each rest, however many ask.
-                if let Some(rest) = inner.pool.failed(target, Instant::now()) {
+                if let Some(rest) = attempt.failed(Instant::now()) {
                     tracing::warn!(%target, %fault, seconds = rest.as_secs(), "this server fails and is left in peace");
                 }
             }
-            Err(_) => {}
+            // No word about the server: another may try.
+            Err(_) => drop(attempt),
         }
         outcome
     }

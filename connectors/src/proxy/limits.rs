@@ -5,6 +5,13 @@ use std::time::Duration;
 /// Connections to one server at once, in use or kept. A Tomcat answers some 200 at a time by default.
 pub const CONNECTIONS_PER_SERVER_MAX: usize = 256;
 
+/// Requests of one user under way inside at once, until their answers are read: an HTTP/2 connection of a client has
+/// 100, and one user must not have all places of a server.
+pub const REQUESTS_PER_USER_MAX: usize = 128;
+
+/// What one who has too much under way is told to wait.
+pub const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
+
 /// Connections kept without a request on them, all servers together; beyond it a connection ends with its answer.
 pub const KEPT_CONNECTIONS_MAX: usize = 1024;
 
@@ -65,6 +72,10 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a body may pause, in either direction.
 pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The least a body must move, bytes per second, after its longest pause and with the waits for who reads it: below it,
+/// places at a server are held for nothing. A line this slow loads a phone's configuration before it counts.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
 
 /// How long one request may take, all in all: files of 64 MiB on a line of 1 Mbit/s.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(600);

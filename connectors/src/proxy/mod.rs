@@ -9,6 +9,7 @@
 //! | `head.rs` | heads as they stand on the wire |
 //! | `framing.rs` | where the body of an answer ends |
 //! | `wire.rs` | the bytes of a connection |
+//! | `pace.rs` | how fast a body goes on |
 //! | `pool.rs` | servers and the connections that are kept |
 //! | `breaker.rs` | leaves a server in peace that does not answer |
 //! | `trust.rs` | whom we trust at a server, what we show |
@@ -25,6 +26,7 @@ mod forward;
 mod framing;
 mod head;
 pub mod limits;
+mod pace;
 mod pool;
 mod trust;
 mod wire;

@@ -70,11 +70,17 @@ impl Pool {
     }
 
     /// Asks whether a request may go to `target`; gives the places of that server.
-    pub(super) fn admit(&self, target: &Target, now: Instant, try_within: Duration) -> Result<Arc<Semaphore>, NoPlace> {
+    pub(super) fn admit(
+        &self,
+        target: &Target,
+        now: Instant,
+        try_within: Duration,
+    ) -> Result<(Arc<Semaphore>, Try<'_>), NoPlace> {
         let mut servers = self.lock();
         if let Some(server) = servers.by_target.get_mut(target) {
-            server.breaker.admit(now.into_std(), try_within).map_err(NoPlace::Rests)?;
-            return Ok(Arc::clone(&server.places));
+            let tries = server.breaker.admit(now.into_std(), try_within).map_err(NoPlace::Rests)?;
+            let places = Arc::clone(&server.places);
+            return Ok((places, Try { pool: self, target: target.clone(), tries }));
         }
         if servers.by_target.len() >= SERVERS_MAX {
             servers.by_target.retain(|_, server| !server.is_idle());
@@ -83,7 +89,7 @@ impl Pool {
             }
         }
         let server = servers.by_target.entry(target.clone()).or_insert_with(Server::new);
-        Ok(Arc::clone(&server.places))
+        Ok((Arc::clone(&server.places), Try { pool: self, target: target.clone(), tries: false }))
     }
 
     /// The kept connection that was used last, if one is fit for use.
@@ -99,18 +105,6 @@ impl Pool {
             }
         }
         None
-    }
-
-    /// The server answered.
-    pub(super) fn succeeded(&self, target: &Target) {
-        if let Some(server) = self.lock().by_target.get_mut(target) {
-            server.breaker.succeeded();
-        }
-    }
-
-    /// The server could not be reached, or did not answer. How long it is left in peace, if it is.
-    pub(super) fn failed(&self, target: &Target, now: Instant) -> Option<Duration> {
-        self.lock().by_target.get_mut(target)?.breaker.failed(now.into_std())
     }
 
     fn keep(&self, target: &Target, mut connection: Connection) {
@@ -145,6 +139,40 @@ impl Pool {
     pub(super) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + 'static {
         let weak = Arc::downgrade(&self.0);
         move || weak.upgrade().map(Self)
+    }
+}
+
+/// A request that may go to a server: how it ends is told, or the next one may try where it was to.
+pub(super) struct Try<'a> {
+    pool: &'a Pool,
+    target: Target,
+    /// Whether others wait for its end.
+    tries: bool,
+}
+
+impl Try<'_> {
+    /// The server answered.
+    pub(super) fn succeeded(mut self) {
+        self.tries = false;
+        if let Some(server) = self.pool.lock().by_target.get_mut(&self.target) {
+            server.breaker.succeeded();
+        }
+    }
+
+    /// The server could not be reached, or did not answer. How long it is left in peace, if it is.
+    pub(super) fn failed(mut self, now: Instant) -> Option<Duration> {
+        self.tries = false;
+        self.pool.lock().by_target.get_mut(&self.target)?.breaker.failed(now.into_std())
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        if self.tries
+            && let Some(server) = self.pool.lock().by_target.get_mut(&self.target)
+        {
+            server.breaker.let_go();
+        }
     }
 }
 

@@ -19,11 +19,28 @@ pub enum Verdict {
     Good(Box<Known>),
     /// They are not: unknown user, wrong password and locked account are the same.
     Refused,
+    /// The user is known, and at home where this deployment does not reach: refused like all others, and the operator
+    /// hears of it.
+    Elsewhere,
     /// It could not be asked, or did not say: answered with 503, never with 401.
     Unavailable {
         /// Why, for the log and the alarm. Nothing of the user or the credentials.
         why: String,
+        /// Who was met on the way.
+        reached: Reached,
     },
+}
+
+/// Whom a question that was not answered has reached. It decides whether others are spared the same wait, so nothing
+/// that depends on who asks may make it [`Reached::Nobody`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// No server of the authority has answered anything: no connection, or silence on it.
+    Nobody,
+    /// A server has answered, though not what was asked: whose question it was may have been the reason.
+    Somebody,
+    /// No server was asked: too many wait already, or something is missing here.
+    NotAsked,
 }
 
 /// What an authority knows of a user who has proven to be one.

@@ -1,7 +1,7 @@
 //! What sign-in counts (`edgeway_http_total`, label `what`). The names are stable.
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 15] = [
+pub const ALL: [(&str, &str); 16] = [
     (GOOD, "sign-ins whose credentials were right"),
     (REFUSED, "sign-ins whose credentials were wrong (401)"),
     (UNAVAILABLE, "sign-ins that nobody could check (503)"),
@@ -17,6 +17,7 @@ pub const ALL: [(&str, &str); 15] = [
     (FOREIGN_DOMAIN, "requests for a domain that is not served (403)"),
     (NOT_SELF, "requests for another user's data (403)"),
     (NOT_ALLOWED, "requests that the HTTP server allow list does not allow (403)"),
+    (USER_BUSY, "requests of a user who has too many under way (429)"),
 ];
 
 pub(super) const GOOD: &str = "sign_in_good";
@@ -38,6 +39,8 @@ pub const FOREIGN_DOMAIN: &str = "domain_refused";
 pub const NOT_SELF: &str = "not_self";
 /// Not on the HTTP server allow list.
 pub const NOT_ALLOWED: &str = "not_allowed";
+/// Too many of one user.
+pub const USER_BUSY: &str = "user_busy";
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //!  credentials ─▶ rate ─▶ cache ─▶ under way already? ─▶ away? ─▶ authority ─▶ session ─▶ node, cores
 //!                  429      200/401                         503      200/401/503
 //! ```
+//! Away is an authority no server of which answers anything; a user who cannot be checked is no matter of others.
 //! Whatever is refused takes the same steps, whether there is such a user or not, and no less than a time in which
 //! authorities have mostly answered.
 
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use edgeway_config::sign_in::SignInSettings;
 use edgeway_model::Secret;
-use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::limits::SPELLINGS_MAX;
 use edgeway_model::sign_in::{Deployment, DigestSecret, Revocation, Session, SignInFact, Subject, TokenProof};
 pub use edgeway_policy::credentials::Now;
@@ -30,12 +30,12 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::authority::{Authority, Credential, Known, Verdict};
-use super::away::{Away, Change};
+use super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::counters as count;
+use super::health::Health;
 use super::keys::{Good, Keys};
 use super::limits::{ACQUAINT_WITHIN, CHECKS_MAX, REFUSAL_TAKES, REFUSAL_TAKES_MORE};
-use crate::authorities::limits::CHECK_WITHIN;
+use crate::authorities::limits::{CHECK_WITHIN, PASSWORD_BYTES_MAX};
 
 /// An authority keeps its own time; this is for one that does not.
 const CHECK_OVER: Duration = CHECK_WITHIN.saturating_add(Duration::from_secs(1));
@@ -108,7 +108,7 @@ pub struct Place {
     realm: Option<String>,
     /// Whether access tokens prove users there, too.
     tokens: bool,
-    away: RefCell<Away>,
+    health: Health,
     /// Checks that are under way.
     checks: Cell<usize>,
 }
@@ -117,8 +117,8 @@ impl Place {
     /// `realm`: where this core challenges the SIP clients of the deployment.
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
-        let (away, checks) = (RefCell::default(), Cell::new(0));
-        Self { deployment, authority, realm, tokens: false, away, checks }
+        let health = Health::new(deployment.clone());
+        Self { deployment, authority, realm, tokens: false, health, checks: Cell::new(0) }
     }
 
     /// Where it does: whether it takes the access tokens that users sign in with.
@@ -194,6 +194,10 @@ impl Desk {
         if let Decision::Refused { retry_after } = decision {
             self.count(count::TOO_MANY);
             return Outcome::TooMany { retry_after };
+        }
+        if unthinkable(&credential) {
+            self.count(count::REFUSED);
+            return Outcome::Refused;
         }
         let verifier = self.verifier(&subject, &credential);
         let found = match &credential {
@@ -399,6 +403,14 @@ impl Desk {
         self.credentials.borrow_mut().sweep(self.now())
     }
 
+    /// Ends the alarms of sign-in that had no cause for a while.
+    pub fn quiet(&self) {
+        let now = self.now();
+        for place in self.places.values() {
+            place.health.quiet(now, &self.teller);
+        }
+    }
+
     /// Users whose credentials are in memory, and revocations.
     #[must_use]
     pub fn held(&self) -> (usize, Vec<Revocation>) {
@@ -452,7 +464,7 @@ impl Desk {
         now: Now,
     ) -> Option<Answer> {
         let place = self.places.get(&check.0.deployment)?;
-        if place.checks.get() >= CHECKS_MAX || !place.away.borrow_mut().may_ask(now.moment) {
+        if place.checks.get() >= CHECKS_MAX || !place.health.may_ask(&credential, now) {
             return None;
         }
         let (tell, answer) = watch::channel(None);
@@ -473,19 +485,29 @@ impl Desk {
         let subject = &claimed.subject;
         let Some(place) = self.places.get(&subject.deployment) else { return Outcome::Refused };
         let verdict = timeout(CHECK_OVER, place.authority.check(subject, credential)).await;
-        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable { why: "it took too long".into() });
+        let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable {
+            why: "it took too long".into(),
+            // Nobody knows what it waited for; those behind it wait no longer than it did.
+            reached: Reached::NotAsked,
+        });
         match verdict {
             Verdict::Good(known) => {
-                self.answered(&subject.deployment, place);
+                place.health.answered(credential, &self.teller);
                 self.welcome(place, claimed, credential, *known, since_ms)
             }
-            Verdict::Refused => {
-                self.answered(&subject.deployment, place);
-                self.credentials.borrow_mut().refuse(subject, verifier, self.now().moment);
+            Verdict::Refused | Verdict::Elsewhere => {
+                let now = self.now();
+                place.health.refused(credential, now, &self.teller);
+                if matches!(verdict, Verdict::Elsewhere) {
+                    place.health.elsewhere(now, &self.teller);
+                }
+                self.credentials.borrow_mut().refuse(subject, verifier, now.moment);
                 Outcome::Refused
             }
-            Verdict::Unavailable { why } => {
-                self.unavailable(&subject.deployment, place, why);
+            Verdict::Unavailable { why, reached } => {
+                let deployment = &place.deployment;
+                tracing::debug!(%deployment, %why, ?reached, "credentials could not be checked");
+                place.health.unanswered(credential, reached, &why, self.now(), &self.teller);
                 Outcome::Unavailable
             }
         }
@@ -544,41 +566,11 @@ impl Desk {
         (remembered, session)
     }
 
-    fn answered(&self, deployment: &Deployment, place: &Place) {
-        let change = place.away.borrow_mut().answered();
-        if change == Change::Back {
-            let about = deployment.as_str().to_owned();
-            self.teller.tell(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, about });
-        }
-    }
-
-    fn unavailable(&self, deployment: &Deployment, place: &Place, why: String) {
-        let now = self.now();
-        tracing::debug!(%deployment, %why, "credentials could not be checked");
-        let change = place.away.borrow_mut().failed(now.moment);
-        if change == Change::Lost {
-            self.teller.tell(HttpFact::Alarm(Alarm {
-                id: AUTHORITY_UNAVAILABLE,
-                about: deployment.as_str().to_owned(),
-                severity: Severity::Error,
-                cause: format!("users of deployment {deployment} cannot sign in: {why}"),
-                action: "See that the server that checks credentials answers, and that this core reaches it. Clients are told to \
-                         come back; who has signed in already is not affected."
-                    .into(),
-                since_ms: now.unix_ms,
-                node: None,
-            }));
-        }
-    }
-
     /// Counts something of `super::counters`.
     pub(crate) fn count(&self, what: &'static str) {
         self.teller.tell(HttpFact::Counted(what));
     }
 }
-
-/// The alarm of an authority that cannot be asked.
-pub const AUTHORITY_UNAVAILABLE: &str = "authority_unavailable";
 
 /// Takes a check out of the list, however it ends.
 struct UnderWay {
@@ -598,6 +590,14 @@ impl Drop for UnderWay {
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {
     let (md5, sha256): (Secret<16>, Secret<32>) = digest::hashes(user, realm, password);
     DigestSecret { user: user.to_owned(), realm: realm.to_owned(), md5, sha256 }
+}
+
+/// What nobody has for a password: no authority is asked for it.
+fn unthinkable(credential: &Credential) -> bool {
+    match credential {
+        Credential::Password(password) => password.is_empty() || password.len() > PASSWORD_BYTES_MAX,
+        Credential::Bearer(_) => false,
+    }
 }
 
 /// Anything up to `most`; nothing, where the system gives no randomness.

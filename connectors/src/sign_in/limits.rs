@@ -16,8 +16,7 @@ pub const CHECKS_MAX: usize = 1_024;
 /// than a call manager to answer.
 pub const ACQUAINT_WITHIN: Duration = Duration::from_secs(2);
 
-/// Checks that fail one after the other before the authority counts as away: one user's home node may be down
-/// while those of others are not.
+/// Checks that reach nobody one after the other before the authority counts as away: a lost packet is no outage.
 pub const FAILURES_MAX: u32 = 3;
 
 /// How long an authority that is away is not asked; doubled with each question it leaves open. Clients are
@@ -26,6 +25,12 @@ pub const AWAY_MIN: Duration = Duration::from_secs(1);
 
 /// The longest an authority that is away is not asked: an outage ends at most so much later for users.
 pub const AWAY_MAX: Duration = Duration::from_secs(8);
+
+/// How long an alarm of sign-in stands after its last cause, where no answer ends it: at night nobody signs in.
+pub const QUIET_FOR: Duration = Duration::from_secs(300);
+
+/// How often that is looked at.
+pub const QUIET_LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// What clients are told to wait when credentials cannot be checked, before they ask again.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 //! | `authority.rs` | whoever says whether credentials are right |
 //! | `away.rs` | one that does not answer is left in peace |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
+//! | `health.rs` | what the operator hears of it |
 //! | `kept.rs` | revocations on disk |
 //! | `keys.rs` | what signs tokens, and whose are believed |
 //! | `who.rs` | whose request it is |
@@ -18,6 +19,7 @@ pub mod authority;
 mod away;
 pub mod counters;
 pub mod desk;
+pub mod health;
 pub(crate) mod kept;
 pub mod keys;
 pub mod limits;

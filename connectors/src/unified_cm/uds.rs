@@ -9,7 +9,11 @@
 //! discovery has found are ever asked: an answer that names another host leads nowhere. A user nobody knows costs
 //! the same round trips, to the same nodes, as a wrong password.
 
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::Pin;
+use std::task::Poll;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,15 +23,17 @@ use edgeway_policy::discovery::{Product, Snapshot, UcNode};
 use edgeway_runtime::http::LocalFuture;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Method, Request, StatusCode};
+use tokio::time::{Sleep, sleep};
 use zeroize::Zeroizing;
 
 use super::uds_xml::{self, ClusterUser, UdsXmlFault};
 use crate::authorities::limits::{
     CHECK_WITHIN, PASSWORD_BYTES_MAX, UDS_ANSWER_BYTES_MAX, UDS_ANSWER_WITHIN, UDS_CLUSTERS_MAX, UDS_NODES_TRIED_MAX,
+    UDS_OTHERS_WITHIN,
 };
 use crate::discovery::Current;
-use crate::proxy::{HttpClient, Target};
-use crate::sign_in::authority::{Authority, Credential, Known, Verdict};
+use crate::proxy::{ClientFault, HttpClient, Target};
+use crate::sign_in::authority::{Authority, Credential, Known, Reached, Verdict};
 
 /// The Unified CM clusters of a deployment.
 pub struct UnifiedCm {
@@ -50,12 +56,16 @@ struct Question<'a, T> {
     read: fn(&[u8]) -> Result<T, UdsXmlFault>,
     /// Whether 404 is an answer. Where it is not, UDS does not run there.
     may_be_missing: bool,
+    /// Set once any node has answered anything.
+    heard: &'a Cell<bool>,
 }
 
 /// Why there is no answer.
 enum Trouble {
     /// The credentials are not right, or not for this.
     Refused,
+    /// The user is at home in a cluster that is none of the deployment's.
+    Elsewhere,
     /// Nobody of a cluster has answered as it should.
     Unavailable(String),
 }
@@ -67,16 +77,18 @@ impl UnifiedCm {
         Self { deployment, publishers, servers, http, choose: RandomState::new() }
     }
 
-    async fn ask(&self, user: &UserName, credential: &Credential) -> Verdict {
+    async fn ask(&self, user: &UserName, credential: &Credential, heard: &Cell<bool>) -> Verdict {
         let Some(authorization) = authorization(user, credential) else { return Verdict::Refused };
         let clusters = self.clusters();
         if clusters.is_empty() {
-            return Verdict::Unavailable { why: "no Unified CM of the deployment is known yet".to_owned() };
+            let why = "no Unified CM of the deployment is known yet".to_owned();
+            return Verdict::Unavailable { why, reached: Reached::NotAsked };
         }
-        match self.known(user, &authorization, clusters).await {
+        match self.known(user, &authorization, clusters, heard).await {
             Ok(known) => Verdict::Good(Box::new(known)),
             Err(Trouble::Refused) => Verdict::Refused,
-            Err(Trouble::Unavailable(why)) => Verdict::Unavailable { why },
+            Err(Trouble::Elsewhere) => Verdict::Elsewhere,
+            Err(Trouble::Unavailable(why)) => Verdict::Unavailable { why, reached: reached(heard) },
         }
     }
 
@@ -85,6 +97,7 @@ impl UnifiedCm {
         user: &UserName,
         authorization: &HeaderValue,
         clusters: Vec<Nodes>,
+        heard: &Cell<bool>,
     ) -> Result<Known, Trouble> {
         let id = encoded(user.as_str());
         let devices = Question {
@@ -92,13 +105,14 @@ impl UnifiedCm {
             authorization: Some(authorization),
             read: uds_xml::devices,
             may_be_missing: false,
+            heard,
         };
-        let home = match self.home(&id, &clusters).await? {
+        let home = match self.home(&id, &clusters, heard).await? {
             Home::At(nodes) => nodes,
-            Home::Nowhere(nodes) => {
+            Home::Nowhere(nodes, why) => {
                 // As long as for a user there is: the answer means nothing.
                 self.of_cluster(&nodes, &Question { may_be_missing: true, ..devices }).await?;
-                return Err(Trouble::Refused);
+                return Err(why);
             }
         };
         let (devices, answered) = self.of_cluster(&home, &devices).await?;
@@ -108,9 +122,9 @@ impl UnifiedCm {
         let with = Some(authorization);
         let (user_path, extensions_path) = (format!("/cucm-uds/user/{id}"), format!("/cucm-uds/user/{id}/extensions"));
         let (told, servers, numbers) = tokio::join!(
-            self.besides(&nodes, &user_path, with, uds_xml::user),
-            self.besides(&nodes, "/cucm-uds/servers", None, uds_xml::servers),
-            self.besides(&nodes, &extensions_path, with, uds_xml::extensions),
+            self.besides(&nodes, &user_path, with, uds_xml::user, heard),
+            self.besides(&nodes, "/cucm-uds/servers", None, uds_xml::servers, heard),
+            self.besides(&nodes, &extensions_path, with, uds_xml::extensions, heard),
         );
         let (told, servers, numbers) = (told?, servers?, numbers?);
         let snapshot = self.servers.snapshot();
@@ -129,52 +143,62 @@ impl UnifiedCm {
     }
 
     /// Asks one node of each cluster where the user is at home: without their knowing of each other there may be
-    /// an answer from one only, and all are asked for every user.
-    async fn home(&self, id: &str, clusters: &[Nodes]) -> Result<Home, Trouble> {
+    /// an answer from one only, and all are asked for every user. Once one knows, the others are not waited for much
+    /// longer: a cluster that is down is no matter of another's users.
+    async fn home(&self, id: &str, clusters: &[Nodes], heard: &Cell<bool>) -> Result<Home, Trouble> {
         let question = Question {
             path: &format!("/cucm-uds/clusterUser?username={id}"),
             authorization: None,
             read: uds_xml::cluster_user,
             may_be_missing: false,
+            heard,
         };
         let mut asked: Vec<LocalFuture<'_, _>> = Vec::new();
         for nodes in clusters {
             asked.push(Box::pin(self.of_cluster(nodes, &question)));
         }
-        let answers = all(asked).await;
+        let knows = |answer: &Result<(Option<ClusterUser>, Target), Trouble>| match answer {
+            Ok((Some(ClusterUser::Found { home }), _)) => at_home(clusters, home).is_some(),
+            Ok((Some(ClusterUser::Unknown) | None, _)) | Err(_) => false,
+        };
+        let answers = all(asked, knows).await;
         // Of each cluster, whoever has just answered is asked on, whether the user is known there or not: nodes do not
         // answer alike fast.
         let inquired: Vec<Nodes> = clusters
             .iter()
             .zip(&answers)
             .map(|(nodes, answer)| match answer {
-                Ok((_, answered)) => first(nodes.clone(), answered),
-                Err(_) => nodes.clone(),
+                Some(Ok((_, answered))) => first(nodes.clone(), answered),
+                Some(Err(_)) | None => nodes.clone(),
             })
             .collect();
-        let (mut strange, mut unavailable, mut nowhere) = (false, None, Vec::new());
+        let (mut strange, mut unavailable, mut nowhere) = (None, None, Vec::new());
         for (nodes, answer) in inquired.iter().zip(answers) {
+            let Some(answer) = answer else { continue };
             match answer {
                 Ok((Some(ClusterUser::Found { home }), _)) => match at_home(&inquired, &home) {
                     Some(home) => return Ok(Home::At(home)),
-                    None => strange = true,
+                    None => strange = Some(nodes),
                 },
                 Ok((Some(ClusterUser::Unknown) | None, _)) => nowhere.push(nodes),
-                Err(Trouble::Refused) => {
+                Err(Trouble::Refused | Trouble::Elsewhere) => {
                     unavailable.get_or_insert_with(|| "UDS wants a password to find users (clusterUser)".to_owned());
                 }
                 Err(Trouble::Unavailable(why)) => _ = unavailable.get_or_insert(why),
             }
         }
-        if strange {
-            let why = "the home cluster of the user is none of the deployment's: discover it, or refresh the servers";
+        if let Some(nodes) = strange {
+            if self.all_are_known() {
+                return Ok(Home::Nowhere(nodes.clone(), Trouble::Elsewhere));
+            }
+            let why = "the home cluster of the user is not known yet: discover it, or refresh the servers";
             return Err(Trouble::Unavailable(why.to_owned()));
         }
         // The user may live where nobody answers.
         let chosen = usize::try_from(self.choose.hash_one(id) % nowhere.len().max(1) as u64).unwrap_or(0);
         match (unavailable, nowhere.get(chosen)) {
             (Some(why), _) => Err(Trouble::Unavailable(why)),
-            (None, Some(nodes)) => Ok(Home::Nowhere(Nodes::clone(nodes))),
+            (None, Some(nodes)) => Ok(Home::Nowhere(Nodes::clone(nodes), Trouble::Refused)),
             (None, None) => Err(Trouble::Unavailable("no Unified CM has said anything of the user".to_owned())),
         }
     }
@@ -187,10 +211,11 @@ impl UnifiedCm {
         path: &str,
         authorization: Option<&HeaderValue>,
         read: fn(&[u8]) -> Result<T, UdsXmlFault>,
+        heard: &Cell<bool>,
     ) -> Result<T, Trouble> {
-        match self.of_cluster(nodes, &Question { path, authorization, read, may_be_missing: true }).await {
+        match self.of_cluster(nodes, &Question { path, authorization, read, may_be_missing: true, heard }).await {
             Ok((answer, _)) => Ok(answer.unwrap_or_default()),
-            Err(Trouble::Refused) => Ok(T::default()),
+            Err(Trouble::Refused | Trouble::Elsewhere) => Ok(T::default()),
             Err(Trouble::Unavailable(why)) => Err(Trouble::Unavailable(why)),
         }
     }
@@ -205,7 +230,7 @@ impl UnifiedCm {
         for node in nodes.iter().take(UDS_NODES_TRIED_MAX) {
             match self.of_node(node, question).await {
                 Ok(answer) => return Ok((answer, node.clone())),
-                Err(Trouble::Refused) => return Err(Trouble::Refused),
+                Err(no @ (Trouble::Refused | Trouble::Elsewhere)) => return Err(no),
                 Err(Trouble::Unavailable(new)) => {
                     tracing::debug!(%node, why = %new, "UDS");
                     why = format!("{node}: {new}");
@@ -223,7 +248,14 @@ impl UnifiedCm {
         let unavailable = |why: String| Trouble::Unavailable(why);
         let request = request.body(Bytes::new()).map_err(|_| unavailable("the question cannot be put".to_owned()))?;
         let answer = self.http.fetch(node, request, UDS_ANSWER_BYTES_MAX, UDS_ANSWER_WITHIN).await;
-        let answer = answer.map_err(|fault| unavailable(fault.to_string()))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => {
+                question.heard.set(question.heard.get() || is_answer(&fault));
+                return Err(unavailable(fault.to_string()));
+            }
+        };
+        question.heard.set(true);
         match answer.status {
             StatusCode::OK => (question.read)(&answer.body).map(Some).map_err(|fault| unavailable(fault.to_string())),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Trouble::Refused),
@@ -255,6 +287,12 @@ impl UnifiedCm {
         clusters
     }
 
+    /// Whether something is known of each cluster that is configured.
+    fn all_are_known(&self) -> bool {
+        let snapshot = self.servers.snapshot();
+        self.publishers.iter().all(|(host, _)| snapshot.cluster(Product::UnifiedCm, host).is_some())
+    }
+
     fn nodes_of<'a>(&'a self, snapshot: &'a Snapshot, product: Product) -> impl Iterator<Item = &'a UcNode> {
         let ours = snapshot.clusters.iter().filter(move |cluster| cluster.product == product);
         ours.filter(|cluster| cluster.deployment == self.deployment).flat_map(|cluster| &cluster.nodes)
@@ -265,8 +303,8 @@ impl UnifiedCm {
 enum Home {
     /// In the cluster of these nodes.
     At(Nodes),
-    /// Nowhere. These are the nodes of a cluster that says so.
-    Nowhere(Nodes),
+    /// Nowhere, or nowhere here. These are the nodes of a cluster that says so, and what it comes to.
+    Nowhere(Nodes, Trouble),
 }
 
 impl Authority for UnifiedCm {
@@ -275,11 +313,29 @@ impl Authority for UnifiedCm {
             if subject.deployment != self.deployment {
                 return Verdict::Refused;
             }
-            let asked = tokio::time::timeout(CHECK_WITHIN, self.ask(&subject.user, credential)).await;
+            let heard = Cell::new(false);
+            let asked = tokio::time::timeout(CHECK_WITHIN, self.ask(&subject.user, credential, &heard)).await;
             asked.unwrap_or_else(|_| Verdict::Unavailable {
                 why: format!("no answer from Unified CM within {} s", CHECK_WITHIN.as_secs()),
+                reached: reached(&heard),
             })
         })
+    }
+}
+
+fn reached(heard: &Cell<bool>) -> Reached {
+    if heard.get() { Reached::Somebody } else { Reached::Nobody }
+}
+
+/// Whether a node has answered, for all that, or was not asked for a reason of ours.
+fn is_answer(fault: &ClientFault) -> bool {
+    match fault {
+        ClientFault::CouldNotConnect(_)
+        | ClientFault::Tls(_)
+        | ClientFault::Resting { .. }
+        | ClientFault::Timeout(_)
+        | ClientFault::Broken(_) => false,
+        ClientFault::Busy | ClientFault::TooLarge | ClientFault::Request(_) | ClientFault::RequestTooLarge => true,
     }
 }
 
@@ -371,19 +427,30 @@ fn shuffled(mut nodes: Nodes) -> Nodes {
     nodes
 }
 
-/// All answers, asked side by side, in order.
-async fn all<T>(mut asked: Vec<LocalFuture<'_, T>>) -> Vec<T> {
+/// All answers, asked side by side, in order. After one that is `enough` the others have [`UDS_OTHERS_WITHIN`] left:
+/// what is not there by then is `None`.
+async fn all<T>(mut asked: Vec<LocalFuture<'_, T>>, enough: impl Fn(&T) -> bool) -> Vec<Option<T>> {
     let mut answers: Vec<Option<T>> = asked.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
+    let mut over: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|context| {
         for (future, answer) in asked.iter_mut().zip(&mut answers) {
             if answer.is_none()
-                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
+                && let Poll::Ready(ready) = future.as_mut().poll(context)
             {
+                if enough(&ready) && over.is_none() {
+                    over = Some(Box::pin(sleep(UDS_OTHERS_WITHIN)));
+                }
                 *answer = Some(ready);
             }
         }
-        if answers.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if answers.iter().all(Option::is_some) {
+            return Poll::Ready(());
+        }
+        match &mut over {
+            Some(over) => over.as_mut().poll(context),
+            None => Poll::Pending,
+        }
     })
     .await;
-    answers.into_iter().flatten().collect()
+    answers
 }

@@ -28,7 +28,7 @@ use crate::authorities::AuthorityFault;
 use crate::authorities::limits::{
     ARGON2_CHECKS_MAX, ARGON2_WAITING_MAX, CHECK_WITHIN, PASSWORD_BYTES_MAX, USERS_FILE_LOOK_EVERY,
 };
-use crate::sign_in::authority::{Authority, Credential, Known, Verdict};
+use crate::sign_in::authority::{Authority, Credential, Known, Reached, Verdict};
 
 /// Id of the alarm of a file that is not taken.
 pub const ALARM_USERS_FILE: &str = "users_file";
@@ -144,11 +144,11 @@ impl UsersFile {
             return Verdict::Refused;
         }
         if self.waiting.get() >= ARGON2_WAITING_MAX {
-            return Verdict::Unavailable { why: "too many sign-ins are waiting for the users file".to_owned() };
+            return unavailable("too many sign-ins are waiting for the users file".to_owned());
         }
         let _waits = Waits::one_more(&self.waiting);
         let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else {
-            return Verdict::Unavailable { why: "the node is stopping".to_owned() };
+            return unavailable("the node is stopping".to_owned());
         };
         let users = Arc::clone(&self.users.borrow());
         let dummy = Hash::nobodys(self.cost_of_nobody(&users, user));
@@ -171,10 +171,8 @@ impl UsersFile {
                 until_ms: None,
             })),
             Ok(Some(None)) => Verdict::Refused,
-            Ok(None) => {
-                Verdict::Unavailable { why: "there is no memory to check a password of the users file".to_owned() }
-            }
-            Err(_) => Verdict::Unavailable { why: "a check of the users file was cut off".to_owned() },
+            Ok(None) => unavailable("there is no memory to check a password of the users file".to_owned()),
+            Err(_) => unavailable("a check of the users file was cut off".to_owned()),
         }
     }
 
@@ -192,11 +190,16 @@ impl Authority for UsersFile {
     fn check<'a>(&'a self, subject: &'a Subject, credential: &'a Credential) -> LocalFuture<'a, Verdict> {
         Box::pin(async move {
             let asked = tokio::time::timeout(CHECK_WITHIN, self.ask(&subject.user, credential)).await;
-            asked.unwrap_or_else(|_| Verdict::Unavailable {
-                why: format!("no answer from the users file within {} s", CHECK_WITHIN.as_secs()),
+            asked.unwrap_or_else(|_| {
+                unavailable(format!("no answer from the users file within {} s", CHECK_WITHIN.as_secs()))
             })
         })
     }
+}
+
+/// There is no server that could be away: whatever is the matter is the matter here, and the next sign-in may be checked.
+fn unavailable(why: String) -> Verdict {
+    Verdict::Unavailable { why, reached: Reached::NotAsked }
 }
 
 /// Counts one that waits, for as long as it does.

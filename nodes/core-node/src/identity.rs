@@ -457,17 +457,33 @@ impl CoreNode {
     }
 }
 
-/// Whether the devices a Contact names are the user's. A Contact that names none is no claim, and where
-/// nothing is known of devices there is nothing to hold it against.
+/// Whether the devices Contacts name are the user's. What is bound is bound to a device: a Contact of a REGISTER
+/// names one, by name or, as desk phones may, by an instance that is made of its hardware address. Where nothing
+/// is known of devices there is nothing to hold it against.
 fn has_own_devices(session: &Session, request: &Message) -> bool {
     if session.devices.is_empty() {
         return true;
     }
+    let registers = request.method() == Some("REGISTER");
     let is_own = |device: &str| session.devices.iter().any(|own| own.eq_ignore_ascii_case(device));
     request.contacts().all(|contact| {
-        let mut named = contact.params().filter(|(name, _)| name.eq_ignore_ascii_case(DEVICE_NAME));
-        named.all(|(_, device)| is_own(device.unwrap_or_default()))
+        let mut named = contact.params().filter(|(name, _)| name.eq_ignore_ascii_case(DEVICE_NAME)).peekable();
+        if named.peek().is_some() || !registers {
+            return named.all(|(_, device)| is_own(device.unwrap_or_default()));
+        }
+        let mut instances = contact.params().filter(|(name, _)| name.eq_ignore_ascii_case("+sip.instance"));
+        instances.next().and_then(|(_, instance)| phone_of(instance?)).is_some_and(|device| is_own(&device))
     })
+}
+
+/// The name of the desk phone whose hardware address an instance is made of:
+/// `<urn:uuid:00000000-0000-0000-0000-001122334455>` is `SEP001122334455`.
+fn phone_of(instance: &str) -> Option<String> {
+    let uuid = instance.trim_matches(['<', '>', '"']);
+    let uuid = uuid.get(..9).filter(|urn| urn.eq_ignore_ascii_case("urn:uuid:")).and_then(|_| uuid.get(9..))?;
+    let address = uuid.strip_prefix("00000000-0000-0000-0000-")?;
+    let legal = address.len() == 12 && address.bytes().all(|byte| byte.is_ascii_hexdigit());
+    legal.then(|| format!("SEP{}", address.to_ascii_uppercase()))
 }
 
 /// The Contact parameter in which a device of the field says its name.

@@ -32,6 +32,9 @@ pub struct FrontConfig {
     pub handshakes_per_address_max: usize,
     /// How long a client may take nothing of an answer that is there: [`STALLED_MAX`](super::limits::STALLED_MAX).
     pub stalled_max: Duration,
+    /// Whether attempts to sign in are bounded by address for addresses of this machine, too. Whoever comes from there is
+    /// the operator, or something in front of the edge that all clients come through.
+    pub bound_loopback: bool,
 }
 
 /// Why an HTTP thread did not start.

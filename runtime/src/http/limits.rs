@@ -179,6 +179,25 @@ pub const OPEN_PER_SECOND_MAX: u32 = 5;
 /// Addresses whose requests without credentials are counted; while it is full, others are refused such requests.
 pub const OPEN_ADDRESSES_MAX: usize = 50_000;
 
+/// Requests with credentials, and without a good token, of one address (of one /64 of IPv6) that are carried at once:
+/// an office behind one address whose clients all have to sign in, for what has not succeeded yet.
+pub const ATTEMPTS_MAX: u32 = 300;
+
+/// And per second, from then on.
+pub const ATTEMPTS_PER_SECOND: u32 = 1;
+
+/// What an address may have left at most, each success giving it one more: that of a large office.
+pub const ATTEMPTS_EARNED_MAX: u32 = 3_000;
+
+/// What wrong credentials cost of it.
+pub const OFFENCE_COSTS: u32 = 2;
+
+/// Addresses whose attempts are counted; while it is full, new ones take the place of others.
+pub const ATTEMPTS_SOURCES_MAX: usize = 50_000;
+
+/// What one who has no attempt left is told to wait, seconds.
+pub const RETRY_AFTER_ATTEMPTS: u64 = 30;
+
 /// What a stopping node gives requests that are under way.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, yield_now};
 
+use super::super::health::{AUTHORITY_TROUBLED, AUTHORITY_UNAVAILABLE, USER_HOME_UNKNOWN};
+use super::super::limits::QUIET_FOR;
 use super::*;
 
 const INTERVAL_MS: u64 = 480 * 60_000;
@@ -18,6 +20,8 @@ struct Fake {
     password: RefCell<String>,
     asked: Cell<u32>,
     down: Cell<bool>,
+    /// What it says of it.
+    reached: Cell<Reached>,
     gate: Semaphore,
 }
 
@@ -27,7 +31,14 @@ impl Authority for Fake {
         Box::pin(async move {
             let _permit = self.gate.acquire().await;
             if self.down.get() {
-                return Verdict::Unavailable { why: "it is down".into() };
+                return Verdict::Unavailable { why: "it is down".into(), reached: self.reached.get() };
+            }
+            match subject.user.as_str() {
+                "carol" => {
+                    return Verdict::Unavailable { why: "her cluster is down".into(), reached: Reached::Somebody };
+                }
+                "dave" => return Verdict::Elsewhere,
+                _ => {}
             }
             let (Credential::Password(text) | Credential::Bearer(text)) = credential;
             let exists = ["alice", "bob"].contains(&subject.user.as_str());
@@ -66,6 +77,7 @@ impl Rig {
                 password: RefCell::new("right".into()),
                 asked: Cell::new(0),
                 down: Cell::new(false),
+                reached: Cell::new(Reached::Nobody),
                 gate: Semaphore::new(100),
             })
         };
@@ -249,6 +261,97 @@ fn an_authority_that_is_away_is_never_a_refusal() {
         rig.good("alice", "right").await;
         let told = rig.told();
         assert!(matches!(told.first(), Some(HttpFact::AlarmOver { id: AUTHORITY_UNAVAILABLE, .. })), "{told:?}");
+    });
+}
+
+/// Ids of the alarms that were told, with a `-` before those that are over.
+fn alarms(told: &[HttpFact]) -> Vec<String> {
+    let alarm = |fact: &HttpFact| match fact {
+        HttpFact::Alarm(alarm) => Some(format!("{} {}", alarm.id, alarm.about)),
+        HttpFact::AlarmOver { id, about } => Some(format!("-{id} {about}")),
+        HttpFact::SignIn(_) | HttpFact::Zones(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => None,
+    };
+    told.iter().filter_map(alarm).collect()
+}
+
+#[test]
+fn users_who_cannot_be_checked_close_the_desk_to_nobody() {
+    run(async {
+        let rig = Rig::new(1_000);
+        rig.told();
+        // What anybody can bring about, as often as anybody wants.
+        for number in 0..20 {
+            assert!(matches!(rig.sign_in("carol", &number.to_string()).await, Outcome::Unavailable));
+            assert!(matches!(rig.sign_in("dave", &number.to_string()).await, Outcome::Refused));
+        }
+        assert_eq!(rig.fake.asked.get(), 40);
+        let told = rig.told();
+        assert_eq!(alarms(&told), [format!("{AUTHORITY_TROUBLED} default"), format!("{USER_HOME_UNKNOWN} default")]);
+        rig.fake.down.set(true);
+        rig.fake.reached.set(Reached::NotAsked);
+        for number in 0..20 {
+            assert!(matches!(rig.sign_in("alice", &number.to_string()).await, Outcome::Unavailable));
+        }
+        rig.fake.down.set(false);
+        rig.good("alice", "right").await;
+        // Nothing ends them but time without a cause.
+        assert_eq!(alarms(&rig.told()), Vec::<String>::new());
+        let quiet_ms = u64::try_from(QUIET_FOR.as_millis()).unwrap();
+        rig.now_ms.set(quiet_ms - 1);
+        rig.desk.quiet();
+        assert_eq!(alarms(&rig.told()), Vec::<String>::new());
+        rig.now_ms.set(quiet_ms);
+        rig.desk.quiet();
+        let over = [format!("-{AUTHORITY_TROUBLED} default"), format!("-{USER_HOME_UNKNOWN} default")];
+        assert_eq!(alarms(&rig.told()), over);
+    });
+}
+
+#[test]
+fn what_is_the_matter_with_tokens_is_no_matter_of_passwords() {
+    run(async {
+        let rig = Rig::new(1_000);
+        rig.told();
+        rig.fake.down.set(true);
+        for number in 0..20 {
+            let bearer = Credential::Bearer(Zeroizing::new(number.to_string()));
+            let outcome = rig.desk.sign_in(claimed("alice"), bearer, from(1)).await;
+            assert!(matches!(outcome, Outcome::Unavailable));
+        }
+        assert_eq!(rig.fake.asked.get(), 3);
+        rig.fake.down.set(false);
+        rig.good("alice", "right").await;
+        assert_eq!(alarms(&rig.told()), [format!("{AUTHORITY_UNAVAILABLE} default (access tokens)")]);
+        // A token that is refused without a question to anybody takes the place of none that is good.
+        rig.now_ms.set(1_000);
+        let bearer = |text: &str| Credential::Bearer(Zeroizing::new(text.to_owned()));
+        assert!(matches!(rig.desk.sign_in(claimed("alice"), bearer("made up"), from(1)).await, Outcome::Refused));
+        assert!(matches!(rig.desk.sign_in(claimed("alice"), bearer("right"), from(1)).await, Outcome::Good(_)));
+        assert_eq!(alarms(&rig.told()), [format!("-{AUTHORITY_UNAVAILABLE} default (access tokens)")]);
+    });
+}
+
+#[test]
+fn an_outage_nobody_sees_the_end_of_is_over_in_the_end() {
+    run(async {
+        let rig = Rig::new(1_000);
+        rig.fake.down.set(true);
+        assert!(matches!(rig.sign_in("alice", "right").await, Outcome::Unavailable));
+        rig.told();
+        rig.now_ms.set(u64::try_from(QUIET_FOR.as_millis()).unwrap());
+        rig.desk.quiet();
+        assert_eq!(alarms(&rig.told()), [format!("-{AUTHORITY_UNAVAILABLE} default")]);
+    });
+}
+
+#[test]
+fn nobody_is_asked_for_what_is_no_password() {
+    run(async {
+        let rig = Rig::new(1_000);
+        for nothing in [String::new(), "x".repeat(PASSWORD_BYTES_MAX + 1)] {
+            assert!(matches!(rig.sign_in("alice", &nothing).await, Outcome::Refused));
+        }
+        assert_eq!(rig.fake.asked.get(), 0);
     });
 }
 

@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::task::LocalSet;
 
-use super::super::authority::{Authority, Credential, Known, Verdict};
+use super::super::authority::{Authority, Credential, Known, Reached, Verdict};
 use super::super::desk::{Now, Place};
 use super::super::keys::Keys;
 use super::*;
@@ -32,7 +32,7 @@ impl Authority for Fake {
         self.0.borrow_mut().0 += 1;
         let (Credential::Password(text) | Credential::Bearer(text)) = credential;
         let verdict = if self.0.borrow().1 {
-            Verdict::Unavailable { why: "down".into() }
+            Verdict::Unavailable { why: "down".into(), reached: Reached::Nobody }
         } else if subject.user == UserName::new("alice").unwrap() && **text == *"right" {
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),

@@ -6,6 +6,7 @@
 //! | `strict.rs` | HTTP/1.1 byte by byte, before it is parsed |
 //! | `vitals.rs` | deadlines of connections, looked at once a second |
 //! | `tokens.rs` | session tokens: which are good |
+//! | `attempts.rs` | how often credentials may be shown from one address |
 //! | `request.rs` | one request: where it goes, whether it may, what of it is carried |
 //! | `upload.rs` | a body on its way inwards |
 //! | `cancels.rs` | clients that ask and do not wait |
@@ -15,6 +16,7 @@
 //! of it goes inside.
 
 mod answer;
+mod attempts;
 mod cancels;
 mod request;
 mod strict;
@@ -52,6 +54,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::answer::FrontBody;
+use self::attempts::Attempts;
 use self::cancels::Cancels;
 use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
@@ -82,6 +85,9 @@ pub(super) struct Front {
     next: Cell<u64>,
     /// Requests without credentials, by address.
     open: RefCell<HashMap<IpAddr, (Instant, u32)>>,
+    /// Requests with credentials, by address.
+    attempts: RefCell<Attempts>,
+    bound_loopback: bool,
     /// Requests that were given up, by address.
     cancels: Cancels,
     stopping: Cell<bool>,
@@ -118,6 +124,8 @@ impl Front {
             alive: RefCell::default(),
             next: Cell::new(0),
             open: RefCell::default(),
+            attempts: RefCell::default(),
+            bound_loopback: config.bound_loopback,
             cancels: Cancels::default(),
             stopping: Cell::new(false),
             stop: Notify::new(),
@@ -246,10 +254,16 @@ impl Front {
                     vitals.cut();
                 }
             }
+            self.attempts.borrow_mut().sweep(now);
             self.cancels.sweep(now);
             let full = u64::from(OPEN_BURST_MAX / OPEN_PER_SECOND_MAX);
             self.open.borrow_mut().retain(|_, (since, _)| now.duration_since(*since).as_secs() < full);
         }
+    }
+
+    /// Whether what comes from there is bounded by address.
+    fn bounds(&self, address: IpAddr) -> bool {
+        self.bound_loopback || !address.is_loopback()
     }
 
     /// Whether one more request without credentials may pass.

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use edgeway_http_proxy::bearer::claimed_user;
-use edgeway_http_proxy::carried::{CLIENT, CLOSE, REASON, REQUEST};
+use edgeway_http_proxy::carried::{CLIENT, CLOSE, OFFENCE, REASON, REQUEST};
 use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
@@ -20,9 +20,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 
 use super::super::bulk::{Core, Lost, Sent};
-use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX};
+use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, RETRY_AFTER_ATTEMPTS};
 use super::Client;
 use super::answer::{self, Cancelled, Carried, FrontBody};
+use super::attempts::Outcome;
 use super::upload::{Upload, late};
 use super::vitals::Answering;
 
@@ -30,6 +31,8 @@ use super::vitals::Answering;
 struct Passed {
     /// Whoever has the same name here comes to the same core.
     user: String,
+    /// It passed for its credentials, which somebody has yet to look at.
+    attempt: bool,
     /// It has a good token: what comes with it need not wait until a core has looked at credentials.
     proven: bool,
 }
@@ -41,6 +44,8 @@ enum Refused {
     NoSuchPlace,
     Unauthorized,
     TooMany,
+    /// Too many credentials from one address.
+    TooManyAttempts,
 }
 
 impl Client {
@@ -79,6 +84,10 @@ impl Client {
                 self.front.count("https_too_many");
                 answer::too_many(10)
             }
+            Err(Refused::TooManyAttempts) => {
+                self.front.count("https_too_many_attempts");
+                answer::too_many(RETRY_AFTER_ATTEMPTS)
+            }
             Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
                 self.front.count("https_body_too_large");
                 self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
@@ -97,21 +106,33 @@ impl Client {
             Lane::Small { verb: Verb::GetEdgeConfig, .. } | Lane::Descriptor { .. } => false,
         };
         let token = self.front.tokens.check(offered(&parts.headers), &mut self.remembered.borrow_mut());
-        let shown = shown(&parts.headers);
-        if token.is_some() || shown.is_some() {
-            let proven = token.is_some();
-            // All credentials of one user are counted at one core, whoever's token is beside them.
-            let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
-            let user = user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned());
-            return Ok(Passed { user, proven });
+        let now = Instant::now();
+        if open && token.is_none() {
+            // Nobody looks at credentials there, and showing some makes room for nothing.
+            let admitted = self.front.admit_open(self.address, now);
+            let passed = Passed { user: self.address.to_string(), attempt: false, proven: false };
+            return admitted.then_some(passed).ok_or(Refused::TooMany);
         }
-        if !open {
+        let shown = shown(&parts.headers);
+        let attempt = token.is_none() && self.front.bounds(self.address);
+        if token.is_none() && shown.is_none() {
             return Err(Refused::Unauthorized);
         }
-        if !self.front.admit_open(self.address, Instant::now()) {
-            return Err(Refused::TooMany);
+        if attempt && !self.front.attempts.borrow_mut().admit(self.address, now) {
+            return Err(Refused::TooManyAttempts);
         }
-        Ok(Passed { user: self.address.to_string(), proven: false })
+        let proven = token.is_some();
+        // All credentials of one user are counted at one core, whoever's token is beside them.
+        let user = shown.flatten().or_else(|| token.map(|claims| claims.subject.user));
+        let user = user.map_or_else(|| self.address.to_string(), |user| user.as_str().to_owned());
+        Ok(Passed { user, attempt, proven })
+    }
+
+    /// What came of credentials, where it was an attempt to sign in.
+    fn settle(&self, passed: &Passed, outcome: Outcome) {
+        if passed.attempt {
+            self.front.attempts.borrow_mut().settle(self.address, outcome);
+        }
     }
 
     /// The last answer on this connection: where the next request begins is not known.
@@ -167,7 +188,10 @@ impl Client {
         while let Some(core) = cores.next() {
             let spare = cores.peek().is_some().then(|| copy_of(&head));
             match self.ask(&core, head, &mut body, passed.proven).await {
-                Ok(asked) => return self.pass_on(asked, version, answering),
+                Ok(asked) => {
+                    self.settle(passed, outcome(asked.response.status(), asked.response.headers()));
+                    return self.pass_on(asked, version, answering);
+                }
                 Err(Failed::Client(status)) => {
                     self.front.count("https_body_refused");
                     return self.last(status, version);
@@ -182,6 +206,7 @@ impl Client {
                         Some(spare) if lost == Lost::Unseen || again => head = spare,
                         None if lost == Lost::Unseen => break,
                         Some(_) | None => {
+                            self.settle(passed, Outcome::Unknown);
                             self.front.count("https_core_lost");
                             return answer::next_hop_failed(version);
                         }
@@ -189,6 +214,7 @@ impl Client {
                 }
             }
         }
+        self.settle(passed, Outcome::Unknown);
         self.front.count("https_no_core");
         answer::unavailable(number)
     }
@@ -333,6 +359,19 @@ enum Failed {
     Late,
     /// No answer came.
     Lost(Lost),
+}
+
+/// What the answer of a core says of the credentials that were shown.
+fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    if headers.contains_key(OFFENCE) {
+        return Outcome::Offence;
+    }
+    match status {
+        // Of a user who tries too often, or for a domain that is not served.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN => Outcome::Refused,
+        status if status.is_success() || status.is_redirection() => Outcome::Good,
+        _ => Outcome::Unknown,
+    }
 }
 
 /// The length that is announced.

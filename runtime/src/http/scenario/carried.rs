@@ -10,6 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::super::HttpFact;
+use super::super::limits::{ATTEMPTS_MAX, OFFENCE_COSTS, RETRY_AFTER_ATTEMPTS};
 use super::rig::{LONG, Rig, SMALL, node, run};
 use crate::clock::unix_ms;
 use crate::pki::identity::serial_of;
@@ -248,5 +249,62 @@ fn the_operator_and_the_node_are_heard() {
         core.http.told(SignInFact::Linked(vec![node("edge1")]));
         let told = core.facts.recv().await;
         assert!(matches!(told, Some(HttpFact::SignIn(SignInFact::Linked(_)))), "{told:?}");
+    });
+}
+
+#[test]
+fn credentials_from_one_address_are_bounded_before_anything_goes_inside() {
+    run(async {
+        let rig = Rig::start_bound(&["core1"]).await;
+        let mut client = rig.http1().await;
+        let get = |path: &str, fields: &str| {
+            format!("GET {LONG}/{path} HTTP/1.1\r\nHost: edge.example.com\r\n{fields}\r\n\r\n")
+        };
+        let basic = "Authorization: Basic YTpi";
+        // Those that are right cost nothing, however many: here twice as many as may be wrong.
+        for _ in 0..ATTEMPTS_MAX {
+            client.send(&get("x", basic)).await;
+            assert_eq!(client.answer().await.unwrap().status, 200);
+        }
+        // Each gave one more.
+        for number in 0..ATTEMPTS_MAX * 2 / OFFENCE_COSTS {
+            client.send(&get("wrong", basic)).await;
+            assert_eq!(client.answer().await.unwrap().status, 401, "{number}");
+        }
+        let mut refused = None;
+        // What a second or two of this test give back.
+        for _ in 0..30 {
+            client.send(&get("wrong", basic)).await;
+            let answer = client.answer().await.unwrap();
+            if answer.status == 429 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        let refused = refused.expect("an end");
+        assert_eq!(refused.field("retry-after"), Some(RETRY_AFTER_ATTEMPTS.to_string().as_str()));
+        assert_eq!(rig.counted("https_too_many_attempts"), 1);
+        // A good token passes all the same, and nothing else changes.
+        let seen = rig.seen();
+        client.send(&get("x", &format!("Cookie: X-Auth={}", rig.token("alice", 60)))).await;
+        assert_eq!((client.answer().await.unwrap().status, rig.seen()), (200, seen + 1));
+        client.send(&get("x", "X: y")).await;
+        assert_eq!((client.answer().await.unwrap().status, rig.seen()), (401, seen + 1));
+    });
+}
+
+#[test]
+fn credentials_where_nobody_asks_for_them_make_room_for_nothing() {
+    run(async {
+        let rig = Rig::start(&["core1"]).await;
+        let mut client = rig.http1().await;
+        let mut statuses = BTreeSet::new();
+        for _ in 0..200 {
+            let path = format!("{SMALL}/get_edge_sso?email=a@example.com");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: edge.example.com\r\nAuthorization: Basic YTpi\r\n\r\n");
+            client.send(&head).await;
+            statuses.insert(client.answer().await.unwrap().status);
+        }
+        assert_eq!(statuses, BTreeSet::from([200, 429]));
     });
 }

@@ -112,6 +112,10 @@ impl Inside for Fake {
                 "big" => {
                     *response.body_mut() = Body::new(Pieces(BIG_BYTES / PIECE_BYTES));
                 }
+                "wrong" => {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                    response.headers_mut().insert("edgeway-offence", HeaderValue::from_static("credentials"));
+                }
                 "never" => std::future::pending().await,
                 "nobody" => {
                     *response.status_mut() = StatusCode::BAD_GATEWAY;
@@ -274,8 +278,17 @@ impl Rig {
         Self::start_with(cores, STALLED_MAX).await
     }
 
+    /// The same, and attempts to sign in are bounded though clients come from this machine.
+    pub(super) async fn start_bound(cores: &[&str]) -> Self {
+        Self::start_as(cores, STALLED_MAX, true).await
+    }
+
     /// The same, and clients that take nothing are cut after `stalled_max`.
     pub(super) async fn start_with(cores: &[&str], stalled_max: Duration) -> Self {
+        Self::start_as(cores, stalled_max, false).await
+    }
+
+    async fn start_as(cores: &[&str], stalled_max: Duration, bound_loopback: bool) -> Self {
         let authority = Authority::ephemeral().unwrap();
         let made = authority.issue_server(&["edge.example.com"]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -292,6 +305,7 @@ impl Rig {
             tls: Arc::new(tls),
             handshakes_per_address_max: 1_000,
             stalled_max,
+            bound_loopback,
         };
         let edge = HttpHandle::start(Part::Front(config), teller).unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();

@@ -103,6 +103,17 @@ pub(crate) fn rig(is_core: bool) -> Rig {
     rig
 }
 
+/// The Contact parameter by which the device of whoever has a number says its name.
+fn device(number: &str) -> String {
+    let name = match number {
+        "10001" => "ALICE".to_owned(),
+        BOB => "BOB".to_owned(),
+        "10004" => "DORA".to_owned(),
+        other => other.to_uppercase(),
+    };
+    format!(";+u.sip!devicename.ccm.cisco.com=\"CSF{name}\"")
+}
+
 /// A request on paper.
 #[derive(Clone)]
 pub(crate) struct Words {
@@ -127,7 +138,7 @@ impl Words {
             uri: if register { format!("sip:{NODE}") } else { other.clone() },
             to: if register { own.clone() } else { other },
             from: own,
-            contact: String::new(),
+            contact: if register { device(user) } else { String::new() },
             lines: String::new(),
             cseq,
             dialog: None,
@@ -661,6 +672,7 @@ fn the_same_number_in_two_deployments_is_two_people() {
     let words = Words {
         uri: "sip:cucm1.example.net".into(),
         from: "sip:10001@cucm1.example.net".into(),
+        contact: device("carol"),
         to: "sip:10001@cucm1.example.net".into(),
         ..Words::new("REGISTER", "10001", 1)
     };

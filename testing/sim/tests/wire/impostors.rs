@@ -250,9 +250,38 @@ fn a_name_is_nobodys_number_and_belongs_to_its_domain() {
         signs_in(&mut rig, session("default", user, number, START_MS + 1));
         let flow = rig.client();
         let uri = format!("sip:{address}");
-        let words = Words { from: uri.clone(), to: uri, ..Words::new("REGISTER", number, 1) };
+        let contact = format!(";+u.sip!devicename.ccm.cisco.com=\"CSF{}\"", user.to_uppercase());
+        let words = Words { from: uri.clone(), to: uri, contact, ..Words::new("REGISTER", number, 1) };
         let challenge = outcome(&mut rig, flow, &words).0.expect("asked");
         let (told, inside) = outcome(&mut rig, flow, &words.answering(&challenge, user, PASSWORD, 1));
         assert_eq!((inside.len() == 1, status(told.as_ref())), (good, (!good).then_some(403)), "{user} as {address}");
+    }
+}
+
+#[test]
+fn a_registration_is_of_a_device_of_the_users_own() {
+    let instance = |mac: &str| format!(";+sip.instance=\"<urn:uuid:00000000-0000-0000-0000-{mac}>\"");
+    let named = |name: &str| format!(";+u.sip!devicename.ccm.cisco.com=\"{name}\"");
+    for (contact, good) in [
+        (String::new(), false),
+        (named("CSFBOB"), false),
+        (named(""), false),
+        (named("csfalice"), true),
+        (format!("{}{}", named("CSFALICE"), named("CSFBOB")), false),
+        (format!("{}{}", named("CSFALICE"), instance("0050568ae5b6")), true),
+        (instance("001122aabbcc"), true),
+        (instance("001122aabbcd"), false),
+        (format!("{}{}", named("CSFBOB"), instance("001122aabbcc")), false),
+        (";+sip.instance=\"<urn:uuid:f81d4fae-7dec-11d0-a765-001122aabbcc>\"".to_owned(), false),
+    ] {
+        let mut rig = rig(true);
+        let mut hers = session("default", "alice", "10001", START_MS + 1);
+        hers.devices.push("SEP001122AABBCC".to_owned());
+        signs_in(&mut rig, hers);
+        let flow = rig.client();
+        let words = Words { contact: contact.clone(), ..Words::new("REGISTER", "10001", 1) };
+        let challenge = outcome(&mut rig, flow, &words).0.expect("asked");
+        let (told, inside) = outcome(&mut rig, flow, &words.answering(&challenge, "alice", PASSWORD, 1));
+        assert_eq!((inside.len() == 1, status(told.as_ref())), (good, (!good).then_some(403)), "{contact}");
     }
 }
