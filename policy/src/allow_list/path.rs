@@ -13,7 +13,7 @@ pub const USER_SEGMENT: &str = "{user}";
 /// In a segment of a rule: the name of a device of the signed-in user.
 pub const DEVICE: &str = "{device}";
 
-/// The segment of a rule that stands for a settings file that is no device's: see [`is_common_file`].
+/// The segment of a rule that stands for a settings file that is no device's: see `is_common_file`.
 pub const COMMON_FILE_SEGMENT: &str = "{common}";
 
 /// The segment of a rule that stands for a plain folder: letters, digits, `_` and `-`.

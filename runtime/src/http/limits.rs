@@ -71,7 +71,7 @@ pub const PIECE_BYTES_MIN: usize = 1024;
 pub const UPLOAD_PIECE_BYTES: usize = 16 * 1024;
 
 /// Streams the other end of a bulk connection may end before we have looked at them; more end the connection. More
-/// than [`BULK_CALMNESS`] lets come in one go: its burst, and what 64 KiB of frames hold.
+/// than `BULK_CALMNESS` lets come in one go: its burst, and what 64 KiB of frames hold.
 pub const BULK_PENDING_RESETS_MAX: usize = 4_096;
 
 /// Requests one address may give up at once, before it is refused for a while: an office that loses its network.
