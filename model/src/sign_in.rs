@@ -56,7 +56,7 @@ pub struct UserName(Arc<str>);
 
 impl UserName {
     /// `None` if it is empty, longer than [`USER_BYTES_MAX`], or not plain: printable ASCII but a colon, a slash or a
-    /// backslash, and composed letters of the scripts of [`is_plain_letter`]; no two spaces in a row. A domain behind
+    /// backslash, and composed letters of the scripts of `is_plain_letter`; no two spaces in a row. A domain behind
     /// `@` stays part of it.
     ///
     /// Directories take several spellings for one user (fullwidth letters, ligatures, runs of spaces, letters with
