@@ -79,9 +79,6 @@ pub const UDS_CLUSTERS_MAX: usize = 16;
 /// Longest access token, bytes: those of call managers have two to four thousand, an encrypted part included.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// Longest key id in an access token, bytes.
-pub const TOKEN_KEY_ID_BYTES_MAX: usize = 256;
-
 /// Audiences of one access token that are looked at.
 pub const TOKEN_AUDIENCES_MAX: usize = 16;
 

@@ -10,11 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgeway_http_proxy::bearer::user_in;
 use edgeway_model::sign_in::UserName;
+use edgeway_policy::limits::TOKEN_KEY_ID_BYTES_MAX;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::authorities::limits::{TOKEN_AUDIENCES_MAX, TOKEN_BYTES_MAX, TOKEN_KEY_ID_BYTES_MAX, TOKEN_SKEW};
+use crate::authorities::limits::{TOKEN_AUDIENCES_MAX, TOKEN_BYTES_MAX, TOKEN_SKEW};
 
 /// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
