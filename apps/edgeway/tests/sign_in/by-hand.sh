@@ -39,14 +39,6 @@ holds() {
     esac
 }
 
-# lacks NAME FILE TEXT
-lacks() {
-    case $(cat "$2") in
-    *"$3"*) fail "$1" "there is $3" ;;
-    *) pass "$1" ;;
-    esac
-}
-
 # Base64 without padding, as paths have it.
 b64() { printf %s "$1" | base64 -w0 | tr -d =; }
 
