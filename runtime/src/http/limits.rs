@@ -136,6 +136,9 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// What is heard from it meanwhile, bytes.
 pub const LINGER_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes of answers the system may hold for one client beyond what is on its way to it.
+pub const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
 /// Bytes read from one client's connection at once, and held ready for it.
 pub const CONNECTION_BUFFER_BYTES: usize = 32 * 1024;
 

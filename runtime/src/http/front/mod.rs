@@ -46,6 +46,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
@@ -65,7 +66,7 @@ use super::handle::FrontConfig;
 use super::limits::{
     CLIENT_CALMNESS, CONNECTION_BUFFER_BYTES, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX,
     DRAIN_MAX, HANDSHAKES_MAX, HEAD_BYTES_MAX, OPEN_ADDRESSES_MAX, OPEN_BURST_MAX, OPEN_PER_SECOND_MAX,
-    STREAM_WINDOW_BYTES, STREAMS_MAX, SWEEP_EVERY,
+    STREAM_WINDOW_BYTES, STREAMS_MAX, SWEEP_EVERY, UNSENT_BYTES_MAX,
 };
 use super::{HttpFact, Teller};
 use crate::flow;
@@ -197,6 +198,9 @@ impl Front {
             let front = Rc::clone(&self);
             spawn_local(async move {
                 flow::tune(&tcp);
+                // What is not sent yet waits here, where it is counted, and not in the system's buffer, which takes
+                // megabytes of it at once and then nothing for as long as a slow client needs for them.
+                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
                 let shaken = timeout(TLS_HANDSHAKE_MAX, front.shake(tcp)).await;
                 drop((permit, handshake));
                 match shaken {
