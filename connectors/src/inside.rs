@@ -10,10 +10,12 @@ use edgeway_config::settings::CoreSettings;
 use edgeway_config::sign_in::AuthoritySettings;
 use edgeway_http_proxy::lane::{Lane, Scheme};
 use edgeway_http_proxy::{Authorization, carried};
+use edgeway_model::chat::ChatOpening;
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
 use edgeway_model::zones::{Challenge, DeploymentZones};
 use edgeway_model::{NodeId, Secret};
 use edgeway_policy::allow_list::{Denial, Holder, Wanted};
+use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::{Clock, unix_ms};
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
@@ -300,6 +302,11 @@ impl CoreInside {
 impl Inside for CoreInside {
     fn serve(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> LocalFuture<'static, Response<Body>> {
         Box::pin(self.answer(edge, request))
+    }
+
+    fn chat(self: Rc<Self>, _: NodeId, _: ChatOpening, stream: ChatStream) -> LocalFuture<'static, ()> {
+        drop(stream);
+        Box::pin(async {})
     }
 
     fn told(&self, fact: SignInFact) {

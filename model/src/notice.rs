@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::chat::ChatOffence;
 use crate::media::MediaPath;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
 
@@ -211,6 +212,15 @@ pub enum Notice {
         /// What is wrong, and what is used meanwhile; `None`: it works.
         fault: Option<String>,
     },
+    /// A client of chat did what intrusion protection wants to know of.
+    ChatOffence {
+        /// Its address and port.
+        client: Pii<SocketAddr>,
+        /// What.
+        offence: ChatOffence,
+        /// The cause in words; holds no secret, no identity and nothing it sent.
+        detail: &'static str,
+    },
     /// Something was refused or dropped.
     Dropped {
         /// Why, as counted.
@@ -263,6 +273,9 @@ impl fmt::Display for Notice {
             Self::Registrar { address, alive: false, why } => write!(f, "registrar {address} does not answer: {why}"),
             Self::Resolution { name, fault: None } => write!(f, "registrar {name}: its name is found again"),
             Self::Resolution { name, fault: Some(fault) } => write!(f, "registrar {name}: {fault}"),
+            Self::ChatOffence { client, offence, detail } => {
+                write!(f, "chat client {client} ({}): {detail}", offence.label())
+            }
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),
         }
     }

@@ -301,6 +301,8 @@ pub struct Status {
     pub registrations: Gauge,
     /// Calls now, and the peak since start.
     pub calls: Gauge,
+    /// Chat sessions (streams that have signed in) now, and the peak since start (counted by the runtime).
+    pub chats: Gauge,
     /// Client connections now, and the peak since start.
     pub connections: Gauge,
     /// The links, by peer name.

@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod alarms;
+pub mod chat;
 pub mod clock;
 mod datagram;
 pub mod dns;

@@ -66,6 +66,9 @@ pub fn notice(notice: &Notice) {
         Notice::CallEnded { call, why } => {
             debug!(event = "call.ended", call = call.reveal(), reason = why, "{notice}");
         }
+        Notice::ChatOffence { client, offence, .. } => {
+            debug!(event = "chat.offence", client = %client.reveal(), kind = offence.label(), "{notice}");
+        }
         Notice::Dropped { reason, .. } => debug!(event = "request.refused", reason = reason.label(), "{notice}"),
     }
 }

@@ -19,7 +19,7 @@ use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
-    FlowCommand, FlowEvent, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
+    FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
@@ -106,6 +106,8 @@ pub struct Reactor<N> {
     datagrams: RefCell<HashMap<SocketAddr, Rc<DatagramOutbox>>>,
     media: RefCell<Option<MediaHandle>>,
     http: RefCell<Option<HttpHandle>>,
+    /// Chat sessions, as the HTTP thread says.
+    chats: RefCell<Gauge>,
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
     alarms: RefCell<Alarms>,
@@ -137,6 +139,7 @@ impl<N: Observable + 'static> Reactor<N> {
         }
         status.alarms = self.alarms.borrow().list();
         status.http = self.http_counts.read();
+        status.chats = *self.chats.borrow();
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
@@ -165,6 +168,7 @@ impl<N: Node + 'static> Reactor<N> {
             datagrams: RefCell::default(),
             media: RefCell::default(),
             http: RefCell::default(),
+            chats: RefCell::default(),
             http_counts: Arc::default(),
             alarms: RefCell::default(),
             http_over: Notify::new(),
@@ -363,6 +367,7 @@ impl<N: Node + 'static> Reactor<N> {
                 HttpFact::Alarm(alarm) => self.alarms.borrow_mut().raise(alarm),
                 HttpFact::AlarmOver { id, about } => self.alarms.borrow_mut().end(id, &about),
                 HttpFact::Counted(what) => self.http_counts.add(what),
+                HttpFact::Chats(count) => self.chats.borrow_mut().set(count),
                 HttpFact::Notice(notice) => self.announce(&notice),
                 HttpFact::Ended => self.http_ended(),
             }

@@ -93,7 +93,11 @@ impl Rig {
                     let zones = zones.deployments.iter().flat_map(|one| &one.zones);
                     self.zones = zones.map(|zone| zone.name.clone()).collect();
                 }
-                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => {}
+                HttpFact::SignIn(_)
+                | HttpFact::Counted(_)
+                | HttpFact::Chats(_)
+                | HttpFact::Notice(_)
+                | HttpFact::Ended => {}
             }
         }
     }

@@ -234,7 +234,11 @@ impl Rig {
                 }
                 HttpFact::AlarmOver { id, about } => assert!(self.alarms.borrow_mut().remove(&(id, about)).is_some()),
                 HttpFact::Zones(zones) => *self.zones.borrow_mut() = Some(zones),
-                HttpFact::SignIn(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => {}
+                HttpFact::SignIn(_)
+                | HttpFact::Counted(_)
+                | HttpFact::Chats(_)
+                | HttpFact::Notice(_)
+                | HttpFact::Ended => {}
             }
         }
     }

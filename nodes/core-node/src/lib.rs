@@ -51,7 +51,7 @@ use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::world::{Gauge, Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
@@ -433,6 +433,7 @@ impl Observable for CoreNode {
             role: "core",
             registrations: self.bindings.gauge(),
             calls: self.calls.gauge,
+            chats: Gauge::default(),
             connections: self.streams.gauge(),
             links: self.links.status(),
             registrars: self.zones.status(),

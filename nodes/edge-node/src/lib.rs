@@ -332,6 +332,7 @@ impl Observable for EdgeNode {
             role: "edge",
             registrations: self.bindings.gauge(),
             calls: self.counts.calls,
+            chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
             links: self.links.status(),
             registrars: Vec::new(),

@@ -26,11 +26,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeway_model::NodeId;
 use edgeway_model::alarm::Alarm;
+use edgeway_model::chat::ChatOpening;
 use edgeway_model::notice::Notice;
 use edgeway_model::sign_in::SignInFact;
 use edgeway_model::zones::Zones;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::chat::ChatStream;
 
 pub use counts::Counts;
 pub use handle::{FrontConfig, HttpFault, HttpHandle, Part};
@@ -52,6 +55,13 @@ pub trait Inside {
     /// Answers one request that `edge` carried. The path is the client's; of its headers those that
     /// end at a hop are gone, and those of `edgeway_http_proxy::carried` are added.
     fn serve(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> LocalFuture<'static, Response<Body>>;
+
+    /// Serves one client's XMPP stream that `edge` carries, from its first header after TLS until it ends.
+    /// One that serves no chat ends it.
+    fn chat(self: Rc<Self>, edge: NodeId, opening: ChatOpening, stream: ChatStream) -> LocalFuture<'static, ()> {
+        drop((edge, opening, stream));
+        Box::pin(std::future::ready(()))
+    }
 
     /// Something the node or a peer says.
     fn told(&self, fact: SignInFact);
@@ -86,6 +96,8 @@ pub enum HttpFact {
     },
     /// Something was counted: `Status::http`.
     Counted(&'static str),
+    /// So many chat sessions are there now.
+    Chats(u64),
     /// For the operator.
     Notice(Notice),
     /// The HTTP thread has ended: when nobody has told it to, the service cannot go on.

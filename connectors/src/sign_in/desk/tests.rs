@@ -119,7 +119,7 @@ impl Rig {
         let mut facts = self.facts.borrow_mut();
         let mut told = Vec::new();
         while let Ok(fact) = facts.try_recv() {
-            if !matches!(fact, HttpFact::Counted(_)) {
+            if !matches!(fact, HttpFact::Counted(_) | HttpFact::Chats(_)) {
                 told.push(fact);
             }
         }
@@ -269,7 +269,12 @@ fn alarms(told: &[HttpFact]) -> Vec<String> {
     let alarm = |fact: &HttpFact| match fact {
         HttpFact::Alarm(alarm) => Some(format!("{} {}", alarm.id, alarm.about)),
         HttpFact::AlarmOver { id, about } => Some(format!("-{id} {about}")),
-        HttpFact::SignIn(_) | HttpFact::Zones(_) | HttpFact::Counted(_) | HttpFact::Notice(_) | HttpFact::Ended => None,
+        HttpFact::SignIn(_)
+        | HttpFact::Zones(_)
+        | HttpFact::Counted(_)
+        | HttpFact::Chats(_)
+        | HttpFact::Notice(_)
+        | HttpFact::Ended => None,
     };
     told.iter().filter_map(alarm).collect()
 }

@@ -1,0 +1,9 @@
+//! XMPP streams as an edge and a core see them (RFC 6120): what bytes are a stream at all, how one is negotiated, who
+//! signs in on it. Pure: bytes and answers come in, bytes and wishes come out.
+
+#![forbid(unsafe_code)]
+
+pub mod condition;
+pub mod ns;
+
+pub use condition::{Condition, StreamFault};
