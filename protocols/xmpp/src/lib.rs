@@ -2,6 +2,7 @@
 //! signs in on it. Pure: bytes and answers come in, bytes and wishes come out.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod condition;
 pub mod ns;
