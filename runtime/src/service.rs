@@ -231,8 +231,8 @@ pub fn run_edge<N: Observable + 'static>(
             let handshakes_per_address_max = settings.limits.strangers_per_address;
             let tls = https_config(&tls);
             let stalled_max = STALLED_MAX;
-            let front =
-                FrontConfig { listeners: https, tls, handshakes_per_address_max, stalled_max, bound_loopback: false };
+            let (listeners, bound_loopback, chat) = (https, false, None);
+            let front = FrontConfig { listeners, tls, handshakes_per_address_max, stalled_max, bound_loopback, chat };
             Some(start_http(reactor, Part::Front(front))?)
         };
         for listener in sip {
