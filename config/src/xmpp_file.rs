@@ -77,9 +77,13 @@ pub(crate) fn servers(
         let usual = if direct_tls { DIRECT_TLS_PORT } else { STARTTLS_PORT };
         let Some((host, port)) = address else { continue };
         let address = HostPort { host, port: port.unwrap_or(usual) };
-        // One server may serve two deployments; it is not two servers of one.
-        if all.iter().any(|other| other.address == address && other.deployment == deployment) {
-            let complaint = Complaint::new(format!("{address} is there twice"), "Keep one entry for each server.");
+        if let Some(other) = all.iter().find(|other| other.address == address) {
+            let complaint = if other.deployment == deployment {
+                Complaint::new(format!("{address} is there twice"), "Keep one entry for each server.")
+            } else {
+                let reason = format!("{address} belongs to {} already", other.deployment);
+                Complaint::new(reason, "A server belongs to one deployment.")
+            };
             reader.complain(&path("address"), line, complaint);
             continue;
         }

@@ -625,7 +625,7 @@ direct_tls = true
 tls_name = "im.example.com"
 ca = "/etc/edgeway/inside-ca.pem"
 [[xmpp_server]]
-address = "im1.example.com:5222"
+address = "im2.example.com:5222"
 deployment = "staging"
 "#;
     let servers = core(&format!("{SMALL_CORE}{text}")).xmpp_servers;
@@ -638,12 +638,18 @@ deployment = "staging"
         [
             ("im1.example.com:5222".to_owned(), "default", 0, 1, false),
             ("[2001:db8::7]:5223".to_owned(), "default", 1, 3, true),
-            ("im1.example.com:5222".to_owned(), "staging", 0, 1, false),
+            ("im2.example.com:5222".to_owned(), "staging", 0, 1, false),
         ]
     );
     assert_eq!(servers[0].tls_name, None);
     assert_eq!(servers[1].tls_name.as_deref(), Some("im.example.com"));
     assert_eq!(servers[1].ca.as_deref(), Some("/etc/edgeway/inside-ca.pem"));
+    let twice = text.replace("im2.", "im1.");
+    assert_eq!(
+        lines(&core_problems(&format!("{SMALL_CORE}{twice}"))),
+        ["core.toml:20: xmpp_server[2].address: im1.example.com:5222 belongs to default already. A server belongs to \
+          one deployment."]
+    );
     let text = "[[xmpp_server]]\naddress = \"im1\"\ndeployment = \"nowhere\"\n";
     assert_eq!(
         lines(&core_problems(&format!("{SMALL_CORE}{text}"))),

@@ -352,6 +352,9 @@ pub fn run_core<N: Observable + 'static>(
             keep(link::listen(Rc::clone(reactor), tcp, door)?);
         }
         let http = inside.map(|make| start_http(reactor, Part::Inside(make))).transpose()?;
+        if http.is_some() && !(settings.xmpp_servers.is_empty() && settings.uc.im_and_presence.is_empty()) {
+            reactor.attach_chat();
+        }
         look_after(&trust, reactor, media, http.as_ref());
         let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), trust);
         let look_again = Rc::new(tokio::sync::Notify::new());

@@ -46,7 +46,7 @@ pub(super) const CORE: &[Setting] = &[
         unit: "name of a deployment",
         example: "\"staging\"",
         impact: RESTART,
-        doc: "The deployment whose users it serves, under every domain of that deployment.",
+        doc: "The deployment whose users it serves, under every domain of that deployment. A server belongs to one deployment.",
     },
     Setting {
         path: "xmpp_server.priority",
@@ -62,7 +62,7 @@ pub(super) const CORE: &[Setting] = &[
         unit: "number, 0 to 65535",
         example: "3",
         impact: RESTART,
-        doc: "Its share of the chats among those of one priority.",
+        doc: "Its share of the chats among those of one priority; 0 where it is to have some only when the others are down.",
     },
     Setting {
         path: "xmpp_server.tls_name",

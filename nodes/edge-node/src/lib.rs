@@ -334,6 +334,7 @@ impl Observable for EdgeNode {
             calls: self.counts.calls,
             chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
+            services: Vec::new(),
             links: self.links.status(),
             registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),

@@ -14,4 +14,7 @@ pub mod limits;
 mod stream;
 
 pub use front::{ChatBounds, ChatConfig};
+/// What the names of chat's counters begin with.
+pub const CHAT_COUNTERS: &str = "chat_";
+
 pub use stream::{ChatStream, Gone, Item};
