@@ -72,7 +72,7 @@ impl From<&edgeway_config::EdgeSettings> for Settings {
             names: Vec::new(),
             public_port: settings.sip.public_port,
             https_port: if settings.https.listen.is_empty() { 0 } else { settings.https.public_port },
-            xmpp_port: 0,
+            xmpp_port: settings.xmpp.announced_port(),
             stun_keepalive: settings.sip.stun_keepalive,
             media_address: settings.media.public_address,
             flows_max: settings.limits.flows_max,

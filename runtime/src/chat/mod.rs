@@ -9,6 +9,9 @@
 //!
 //! [`Inside::chat`]: crate::http::Inside::chat
 
+mod front;
+pub mod limits;
 mod stream;
 
+pub use front::{ChatBounds, ChatConfig};
 pub use stream::{ChatStream, Gone, Item};
