@@ -44,7 +44,7 @@ impl Worker {
         match part {
             Part::Front(config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
-                let front = Front::start(config, Rc::clone(&cores), teller)?;
+                let front = Front::start(*config, Rc::clone(&cores), teller)?;
                 Ok(Self::Edge { cores, front })
             }
             Part::Inside(make) => {
