@@ -80,7 +80,7 @@ impl World {
             // Discovery brings the registrars.
             core_sip: Some(String::new()),
             https: Some(HttpsSetup { listen: https, core }),
-            chat: None,
+            xmpp: None,
             path_headers: true,
             certificates: std::slice::from_ref(&certificate),
             domain: DOMAIN,

@@ -17,7 +17,7 @@ use std::process::Stdio;
 const FILE_BYTES: usize = 300_000;
 
 /// Alice asks for a place, puts the file there and tells Bob, who fetches it.
-pub(crate) fn story(site: &Site, here: &Station, there: &Station, alice: &mut Party, bob: &mut Party) -> Result<()> {
+pub(crate) fn story(site: &Site, here: &Station, there: &Station, alice: &mut Party, bob: &Party) -> Result<()> {
     let content: Vec<u8> = (0..FILE_BYTES).map(|number| (number * 31 % 251) as u8).collect();
     let (sent, fetched) = (site.scratch.path().join("sent.bin"), site.scratch.path().join("fetched.bin"));
     fs::write(&sent, &content)?;

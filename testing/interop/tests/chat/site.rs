@@ -9,7 +9,7 @@ use edgeway_interop::chat_server::{CHAT_PORT, ChatServer, Make, UPLOAD_PORT, USE
 use edgeway_interop::kamailio::{DOMAIN, PASSWORD};
 use edgeway_interop::network::{CORE, EDGE_LINK, EDGE_PUBLIC, LINK_PORT, Outside, REGISTRAR, Station};
 use edgeway_interop::process::Scratch;
-use edgeway_interop::product::{EDGE_NAME, HttpsSetup, Product, ProductSetup, Transport};
+use edgeway_interop::product::{EDGE_NAME, HttpsSetup, Product, ProductSetup, Transport, XmppSetup};
 use edgeway_interop::report::Report;
 use std::fmt::Write as _;
 use std::fs;
@@ -44,6 +44,11 @@ pub(crate) fn door() -> SocketAddr {
     SocketAddr::new(EDGE_PUBLIC, CHAT_PORT)
 }
 
+/// Where clients outside connect with TLS from the first byte.
+pub(crate) fn direct_door() -> SocketAddr {
+    SocketAddr::new(EDGE_PUBLIC, 5223)
+}
+
 impl Site {
     pub(crate) fn build(report: &Report, make: Make, front: Front) -> Result<Self> {
         let (scratch, network) = ground(report)?;
@@ -59,7 +64,10 @@ impl Site {
             Front::Product => {
                 let certificates = edge_certificates(&authority)?;
                 let core = core_lines(scratch.path(), &authority.certificate())?;
-                Some(Product::start(&product_setup(&network, &certificates, core), scratch.path())?)
+                Some(Product::start(
+                    &product_setup(&network, &certificates, core, &authority.certificate()),
+                    scratch.path(),
+                )?)
             }
             Front::Server => None,
         };
@@ -138,7 +146,12 @@ pub(crate) fn edge_certificates(authority: &Authority) -> Result<[Certificate; 2
 }
 
 /// An edge and a core as everybody has them.
-pub(crate) fn product_setup<'a>(network: &Network, certificates: &'a [Certificate], core: String) -> ProductSetup<'a> {
+pub(crate) fn product_setup<'a>(
+    network: &Network,
+    certificates: &'a [Certificate],
+    core: String,
+    ca: &Path,
+) -> ProductSetup<'a> {
     ProductSetup {
         dmz: network.dmz(),
         inside: network.inside(),
@@ -149,7 +162,7 @@ pub(crate) fn product_setup<'a>(network: &Network, certificates: &'a [Certificat
         registrar: (Transport::Tcp, SocketAddr::new(SERVER, 5060)),
         core_sip: None,
         https: Some(HttpsSetup { listen: SocketAddr::new(EDGE_PUBLIC, HTTPS_PORT), core }),
-        chat: Some(door()),
+        xmpp: Some(XmppSetup { listen: door(), direct_tls: Some(direct_door()), core: chat_lines(ca) }),
         path_headers: true,
         certificates,
         domain: DOMAIN,
@@ -160,8 +173,8 @@ pub(crate) fn product_setup<'a>(network: &Network, certificates: &'a [Certificat
     }
 }
 
-/// The core's tables: the IM server, whose certificate comes from `ca`, the same people for HTTP as it has, and a rule
-/// for its files.
+/// The core's tables for HTTP: the same people as the IM server has, whose certificate comes from `ca`, and a rule for
+/// its files.
 pub(crate) fn core_lines(directory: &Path, ca: &Path) -> Result<String> {
     let (users, list) = (directory.join("users"), directory.join("allow-list.csv"));
     let hash = hash(PASSWORD.as_bytes(), Costs::USUAL)?;
@@ -174,6 +187,10 @@ pub(crate) fn core_lines(directory: &Path, ca: &Path) -> Result<String> {
     // A story signs in more often than people do, and every resumption is a sign-in.
     writeln!(lines, "maximum_authorizations_per_period = 1000")?;
     writeln!(lines, "[http]\nallow_list = \"{}\"\nca = \"{}\"", list.display(), ca.display())?;
-    writeln!(lines, "[[xmpp_server]]\naddress = \"{SERVER}:{CHAT_PORT}\"\nca = \"{}\"", ca.display())?;
     Ok(lines)
+}
+
+/// The core's table of the IM server, whose certificate comes from `ca`.
+pub(crate) fn chat_lines(ca: &Path) -> String {
+    format!("[[xmpp_server]]\naddress = \"{SERVER}:{CHAT_PORT}\"\nca = \"{}\"\n", ca.display())
 }

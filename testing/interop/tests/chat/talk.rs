@@ -1,7 +1,7 @@
 //! What people do all day: sign in, see who is there, talk, in pairs and in rooms, on two devices, and send files.
 
 use crate::files;
-use crate::site::Site;
+use crate::site::{Site, direct_door};
 use anyhow::{Context as _, Result, ensure};
 use edgeway_interop::chat_party::{PATIENCE, Party};
 use edgeway_interop::kamailio::DOMAIN;
@@ -28,6 +28,14 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
         ensure!(mallory.count(0, "started") == 0, "it was let in");
         Ok(())
     });
+    if site.product.is_some() {
+        report.scenario("TLS from the first byte", || {
+            let carol = site.party_with("carol", "direct", there, |setup| {
+                (setup.address, setup.direct_tls) = (direct_door(), true);
+            })?;
+            carol.wait_started()
+        });
+    }
     report.scenario("roster: added, and asked for again", || roster(&mut alice, &mut bob));
     report.scenario("presence, both ways", || {
         seen(&mut alice, &bob, "at lunch")?;
@@ -49,7 +57,7 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
         ensure!(bodies.contains(&"Hello, Bob") && bodies.contains(&"to both of Alice"), "{bodies:?}");
         Ok(())
     });
-    report.scenario("a file is sent and fetched", || files::story(site, here, there, &mut alice, &mut bob));
+    report.scenario("a file is sent and fetched", || files::story(site, here, there, &mut alice, &bob));
     report.scenario("who leaves is seen to leave", || {
         let mark = bob.mark();
         alice.tell("leave", json!({}))?;
@@ -101,10 +109,8 @@ fn room(alice: &mut Party, bob: &mut Party) -> Result<()> {
     let room = format!("garden@rooms.{DOMAIN}");
     alice.tell("join", json!({ "room": room, "nick": "Alice" }))?;
     bob.tell("join", json!({ "room": room, "nick": "Bob" }))?;
-    for (speaker, nick, words) in [(&mut *alice, "Alice", "Good morning all"), (&mut *bob, "Bob", "Good morning Alice")]
-    {
+    for (speaker, words) in [(&mut *alice, "Good morning all"), (&mut *bob, "Good morning Alice")] {
         speaker.tell("say", json!({ "to": room, "body": words, "kind": "groupchat" }))?;
-        let _ = nick;
     }
     for ear in [&*alice, &*bob] {
         for (nick, words) in [("Alice", "Good morning all"), ("Bob", "Good morning Alice")] {

@@ -3,10 +3,8 @@
 use crate::site::{SERVER, core_lines, door, edge_certificates, finish, ground, product_setup, server_certificate};
 use anyhow::{Context as _, Result, ensure};
 use edgeway_interop::certificates::{Authority, Certificate};
-use edgeway_interop::chat_party::PATIENCE;
-use edgeway_interop::chat_party::{Party, PartySetup};
+use edgeway_interop::chat_party::{PATIENCE, Party, PartySetup};
 use edgeway_interop::chat_server::Make;
-use edgeway_interop::kamailio::DOMAIN;
 use edgeway_interop::process::wait_for;
 use edgeway_interop::product::Product;
 use edgeway_interop::report::Report;
@@ -28,7 +26,7 @@ pub(crate) fn story(report: &Report) -> Result<()> {
     for (user, what, certificate) in &cases {
         let mut server = Make::Prosody.start(&network.inside(), SERVER, certificate, scratch.path())?;
         if product.is_none() {
-            product = Some(Product::start(&product_setup(&network, &certificates, core.clone()), scratch.path())?);
+            product = Some(Product::start(&product_setup(&network, &certificates, core.clone(), &ca), scratch.path())?);
         }
         let product = product.as_ref().context("started above")?;
         report.scenario(what, || {
@@ -55,7 +53,6 @@ pub(crate) fn story(report: &Report) -> Result<()> {
     });
     drop((product, server));
     finish(report, &network, scratch);
-    let _ = DOMAIN;
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! Two edges, two cores: a core is killed, and everybody resumes through the other.
 
 use crate::cuts::{conversation, resumed};
-use crate::site::{core_lines, edge_certificates, finish, ground, product_setup, start_server};
+use crate::site::{chat_lines, core_lines, edge_certificates, finish, ground, product_setup, start_server};
 use anyhow::{Context as _, Result};
 use edgeway_interop::certificates::Authority;
 use edgeway_interop::chat_party::{Party, PartySetup};
 use edgeway_interop::chat_server::{CHAT_PORT, Make};
 use edgeway_interop::network::{EDGE_PUBLIC, LINK_PORT, SECOND_CORE, SECOND_EDGE_LINK, SECOND_EDGE_PUBLIC};
-use edgeway_interop::product::{HttpsSetup, ProductSetup};
+use edgeway_interop::product::{HttpsSetup, ProductSetup, XmppSetup};
 use edgeway_interop::quartet::{Quartet, Which};
 use edgeway_interop::report::Report;
 use std::net::SocketAddr;
@@ -21,14 +21,14 @@ pub(crate) fn story(report: &Report, make: Make) -> Result<()> {
     let server = start_server(make, &network, &authority, &scratch)?;
     let certificates = edge_certificates(&authority)?;
     let core = core_lines(scratch.path(), &ca)?;
-    let first = product_setup(&network, &certificates, core.clone());
+    let first = product_setup(&network, &certificates, core.clone(), &ca);
     let door = SocketAddr::new(SECOND_EDGE_PUBLIC, CHAT_PORT);
     let second = ProductSetup {
         edge: SocketAddr::new(SECOND_EDGE_PUBLIC, 5061),
         link: SocketAddr::new(SECOND_EDGE_LINK, LINK_PORT),
         core: SocketAddr::new(SECOND_CORE, 5060),
         https: Some(HttpsSetup { listen: SocketAddr::new(SECOND_EDGE_PUBLIC, 8443), core }),
-        chat: Some(door),
+        xmpp: Some(XmppSetup { listen: door, direct_tls: None, core: chat_lines(&ca) }),
         media_ports: ("37000-37999", "37000-37999"),
         ..first.clone()
     };
