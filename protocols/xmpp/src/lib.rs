@@ -8,6 +8,8 @@ pub mod condition;
 pub mod element;
 pub mod limits;
 pub mod ns;
+pub mod router;
+pub mod sasl;
 pub mod scan;
 
 pub use condition::{Condition, StreamFault};

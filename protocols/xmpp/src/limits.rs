@@ -63,3 +63,7 @@ pub const ELEMENT_CHILDREN_MAX: u16 = 256;
 
 /// Levels of an element of negotiation.
 pub const ELEMENT_DEPTH_MAX: u16 = 16;
+
+/// Longest base64 of one message of a sign-in, characters: an access token with an encrypted one inside takes some
+/// 4,000.
+pub const SASL_CHARS_MAX: usize = 12 * 1024;

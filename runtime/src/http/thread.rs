@@ -44,7 +44,7 @@ impl Worker {
         match part {
             Part::Front(config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
-                let front = Front::start(config, Rc::clone(&cores), teller)?;
+                let front = Front::start(*config, Rc::clone(&cores), teller)?;
                 Ok(Self::Edge { cores, front })
             }
             Part::Inside(make) => {
@@ -108,7 +108,10 @@ impl Worker {
                 front.drain().await;
                 cores.close();
             }
-            Self::Core { edges, .. } => edges.drain().await,
+            Self::Core { edges, inside } => {
+                inside.stop().await;
+                edges.drain().await;
+            }
         }
     }
 }
