@@ -108,7 +108,10 @@ impl Worker {
                 front.drain().await;
                 cores.close();
             }
-            Self::Core { edges, .. } => edges.drain().await,
+            Self::Core { edges, inside } => {
+                inside.stop().await;
+                edges.drain().await;
+            }
         }
     }
 }
