@@ -44,6 +44,8 @@ struct Way {
     window: usize,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
+    /// What was taken out, or thrown away, since a carrier asked last: pieces and bytes.
+    taken: Cell<(usize, usize)>,
     /// Nobody reads any more.
     unread: Cell<bool>,
     ended: Cell<Option<ChatEnd>>,
