@@ -13,6 +13,7 @@ use crate::settings::{
 };
 use crate::sign_in_file;
 use crate::values::{self, WrittenRegistrar};
+use crate::xmpp_file;
 
 /// Where the inside reaches the core.
 const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060);
@@ -69,6 +70,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let registrars = sip.as_ref().map_or(&[][..], |sip| &sip.registrars);
     let deployments = sign_in_file::deployments(&mut reader, domains.as_deref(), registrars);
     let uc = sign_in_file::uc(&mut reader, deployments.as_deref());
+    let xmpp_servers = xmpp_file::servers(&mut reader, deployments.as_deref());
     let http = sign_in_file::http(&mut reader);
     let settings = || {
         Some(CoreSettings {
@@ -91,6 +93,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             sign_in,
             deployments: deployments?,
             uc: uc?,
+            xmpp_servers: xmpp_servers?,
             http,
         })
     };

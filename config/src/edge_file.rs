@@ -13,6 +13,7 @@ use crate::settings::{
 };
 use crate::sign_in::EdgeHttpsSettings;
 use crate::values;
+use crate::xmpp_file;
 
 /// Where clients are accepted.
 const SIP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5061);
@@ -36,6 +37,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
     let log = node_file::log(&mut reader);
     let listen = reader.list("sip.listen", values::socket_addr);
     let https_listen = reader.list("https.listen", values::socket_addr_or_off);
+    let xmpp_listeners = xmpp_file::Listeners::read(&mut reader);
     let link_listen = reader.read("link.listen", values::socket_addr);
     let ports = reader.read("media.ports", values::port_range);
     let dscp = node_file::media_dscp(&mut reader);
@@ -44,7 +46,8 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
 
     let mut claims = Vec::new();
     claims.extend(Claim::tcp("sip.listen", &listen, SIP_LISTEN));
-    claims.extend(https_claims(&https_listen));
+    claims.extend(claims_unless_off("https.listen", &https_listen, HTTPS_LISTEN));
+    claims.extend(xmpp_listeners.claims());
     claims.push(Claim::both("link.listen", &link_listen, LINK_LISTEN));
     claims.extend(Claim::loopback(&metrics));
     node_file::check_claims(&mut reader, &claims);
@@ -53,6 +56,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
 
     let sip = sip(&mut reader, listen);
     let https = https(&mut reader, https_listen);
+    let xmpp = xmpp_listeners.settings(&mut reader);
     let link = link(&mut reader, link_listen.or(LINK_LISTEN));
     let limits = limits(&mut reader);
     let ports = ports.or(MEDIA_PORTS);
@@ -64,6 +68,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
             metrics: metrics.good(),
             log,
             https,
+            xmpp,
             sip: sip?,
             link,
             media: EdgeMediaSettings { address, public_address: public_address?, ports, dscp },
@@ -112,21 +117,30 @@ fn certificates(reader: &mut Reader<'_>) -> Option<Vec<CertificateFiles>> {
     Some(vec![CertificateFiles { chain: chain.good()?, key: key.good()? }])
 }
 
-/// "off" anywhere in the list switches HTTPS off.
 fn https(reader: &mut Reader<'_>, listen: Found<Vec<Option<SocketAddr>>>) -> EdgeHttpsSettings {
-    let listen: Option<Vec<_>> = listen.or(vec![Some(HTTPS_LISTEN)]).into_iter().collect();
-    let listen = listen.unwrap_or_default();
+    let listen = unless_off(listen, HTTPS_LISTEN);
     let own = listen.first().map_or(HTTPS_LISTEN.port(), SocketAddr::port);
     EdgeHttpsSettings { listen, public_port: reader.read("https.public_port", values::port).or(own) }
 }
 
-fn https_claims(listen: &Found<Vec<Option<SocketAddr>>>) -> Vec<Claim> {
+/// The addresses of a list, or the default; "off" anywhere in the list leaves none.
+pub(crate) fn unless_off(listen: Found<Vec<Option<SocketAddr>>>, default: SocketAddr) -> Vec<SocketAddr> {
+    let all: Option<Vec<_>> = listen.or(vec![Some(default)]).into_iter().collect();
+    all.unwrap_or_default()
+}
+
+/// What such a list wants to listen on.
+pub(crate) fn claims_unless_off(
+    path: &str,
+    listen: &Found<Vec<Option<SocketAddr>>>,
+    default: SocketAddr,
+) -> Vec<Claim> {
     match listen {
-        Found::Absent => Claim::tcp("https.listen", &Found::Absent, HTTPS_LISTEN),
+        Found::Absent => Claim::tcp(path, &Found::Absent, default),
         Found::Wrong => Vec::new(),
         Found::Value(listed, line) => {
             let all: Option<Vec<_>> = listed.iter().copied().collect();
-            all.map_or_else(Vec::new, |all| Claim::tcp("https.listen", &Found::Value(all, *line), HTTPS_LISTEN))
+            all.map_or_else(Vec::new, |all| Claim::tcp(path, &Found::Value(all, *line), default))
         }
     }
 }

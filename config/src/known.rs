@@ -1,6 +1,7 @@
 //! Every setting there is: the manual's source, and what "did you mean" chooses from.
 
 mod sign_in;
+mod xmpp;
 
 use std::fmt;
 
@@ -62,8 +63,8 @@ pub struct Setting {
 /// All settings of one service, in the order of the manual.
 pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
     match role {
-        Role::Edge => EDGE.iter().chain(&[]),
-        Role::Core => CORE.iter().chain(sign_in::SIGN_IN),
+        Role::Edge => EDGE.iter().chain(xmpp::EDGE).chain(&[]),
+        Role::Core => CORE.iter().chain(sign_in::SIGN_IN).chain(xmpp::CORE),
     }
 }
 
@@ -92,8 +93,16 @@ pub(crate) fn keys_of(role: Role, prefix: &str) -> impl Iterator<Item = &'static
 }
 
 /// The tables written as `[[…]]`.
-const LISTS_OF_TABLES: [&str; 7] =
-    ["sip.certificates", "link.edge", "link.peer", "deployment", "unified_cm", "im_and_presence", "unity"];
+const LISTS_OF_TABLES: [&str; 8] = [
+    "sip.certificates",
+    "link.edge",
+    "link.peer",
+    "deployment",
+    "unified_cm",
+    "im_and_presence",
+    "unity",
+    "xmpp_server",
+];
 
 const RESTART: &str = "restart";
 

@@ -24,6 +24,8 @@ pub mod sign_in;
 mod sign_in_file;
 mod suggest;
 mod values;
+pub mod xmpp;
+mod xmpp_file;
 
 pub use core_file::parse_core;
 pub use edge_file::parse_edge;
@@ -40,6 +42,7 @@ pub use sign_in::{
     AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, SignInSettings,
     UcServerSettings, UcSettings,
 };
+pub use xmpp::{EdgeXmppSettings, XmppServerSettings};
 
 /// All settings of one service, in the order of the manual.
 #[must_use]

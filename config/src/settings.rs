@@ -13,6 +13,7 @@ use edgeway_model::world::Transport;
 use edgeway_model::zones::{Challenge, DeploymentZones, Zone};
 
 use crate::sign_in::{DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, SignInSettings, UcSettings};
+use crate::xmpp::{EdgeXmppSettings, XmppServerSettings};
 
 /// Everything an edge is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct EdgeSettings {
     pub sip: EdgeSipSettings,
     /// The side that faces browsers and provisioning.
     pub https: EdgeHttpsSettings,
+    /// The side that chat clients connect to.
+    pub xmpp: EdgeXmppSettings,
     /// The side the cores dial.
     pub link: EdgeLinkSettings,
     /// Client-side media.
@@ -68,6 +71,8 @@ pub struct CoreSettings {
     pub deployments: Vec<DeploymentSettings>,
     /// The UC servers that are asked for what they know.
     pub uc: UcSettings,
+    /// The IM servers that are written down, in the order of the file.
+    pub xmpp_servers: Vec<XmppServerSettings>,
     /// The HTTP proxy.
     pub http: HttpProxySettings,
 }

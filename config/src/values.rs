@@ -368,6 +368,21 @@ pub(crate) fn host_maybe_port(value: &DeValue<'_>) -> Parsed<(String, Option<u16
     host_port(value).map(|parsed| (parsed.host, Some(parsed.port)))
 }
 
+/// A host of one machine, with a port or without.
+pub(crate) fn im_server(value: &DeValue<'_>) -> Parsed<(String, Option<u16>)> {
+    let (host, port) = host_maybe_port(value)?;
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(unspecified(&host));
+    }
+    Ok((host, port))
+}
+
+/// A priority or a weight, as SRV records have them (RFC 2782).
+pub(crate) fn rank(value: &DeValue<'_>) -> Parsed<u16> {
+    let number = integer(value, "a number")?;
+    u16::try_from(number).map_err(|_| out_of_range(number, "0 to 65535"))
+}
+
 /// Kinds of authorities, as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthorityKind {

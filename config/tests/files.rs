@@ -170,7 +170,7 @@ ports = "100-200"
             "edge.toml:2: node: \"Edge 1\" is no node name. Use 1 to 63 of a-z, 0-9 and -, starting with a letter or \
              digit.",
             "edge.toml:3: colour: unknown setting. Known here: node, state_dir, control_socket, metrics, log, sip, \
-             https, link, media, limits.",
+             https, link, media, limits, xmpp.",
             "edge.toml:5: sip.lisen: unknown setting. Did you mean \"sip.listen\"?",
             "edge.toml:6: sip.public_port: 70000 is out of range. Use 1 to 65535.",
             "edge.toml:8: sip.stun_keepalive: wants true or false and got text.",
@@ -228,6 +228,17 @@ fn slips_of_an_edge() {
         ("[media]\nports = \"5001-5002\"", "media.ports", Some(2), &["no pair"]),
         ("[https]\nlisten = \"0.0.0.0:5061\"", "https.listen[0]", Some(2), &["taken by sip.listen"]),
         ("[https]\nlisten = \"of\"", "https.listen", Some(2), &["no address"]),
+        ("[xmpp]\nlisten = \"0.0.0.0:5061\"", "xmpp.listen[0]", Some(2), &["taken by sip.listen"]),
+        ("[https]\nlisten = \"0.0.0.0:5222\"", "https.listen[0]", Some(2), &["taken by xmpp.listen"]),
+        (
+            "[xmpp]\ndirect_tls_listen = \"0.0.0.0:5222\"",
+            "xmpp.direct_tls_listen[0]",
+            Some(2),
+            &["taken by xmpp.listen"],
+        ),
+        ("[xmpp]\nlisten = \"none\"", "xmpp.listen", Some(2), &["no address"]),
+        ("[xmpp]\npublic_port = 0", "xmpp.public_port", Some(2), &["1 to 65535"]),
+        ("[[xmpp_server]]\naddress = \"im1\"", "xmpp_server", Some(1), &["setting of the core"]),
         ("[limits]\nflows_max = 0", "limits.flows_max", Some(2), &["1 to 50000"]),
         ("[limits]\nflows_max = 50001", "limits.flows_max", Some(2), &["1 to 50000"]),
         ("state_dir = \"/x\"\nstate_dir = \"/y\"", "", Some(2), &["not TOML", "duplicate"]),
@@ -297,6 +308,17 @@ fn slips_of_a_core() {
         ),
         ("[[unified_cm]]\naddress = \"cucm1\"", "unified_cm[0].user", Some(1), &["missing", "user = "]),
         ("[[unity]]\naddress = \"cuc1:0\"", "unity[0].address", Some(2), &["port 0"]),
+        ("[[xmpp_server]]\npriority = 1", "xmpp_server[0].address", Some(1), &["missing", "address = "]),
+        ("[[xmpp_server]]\naddress = \"0.0.0.0\"", "xmpp_server[0].address", Some(2), &["any address"]),
+        ("[[xmpp_server]]\naddress = \"a.b\"\nweight = 65536", "xmpp_server[0].weight", Some(3), &["0 to 65535"]),
+        ("[[xmpp_server]]\naddress = \"a.b\"\ntls_verify = false", "xmpp_server.tls_verify", Some(3), &["unknown"]),
+        (
+            "[[xmpp_server]]\naddress = \"a.b\"\n[[xmpp_server]]\naddress = \"A.b:5222\"",
+            "xmpp_server[1].address",
+            Some(3),
+            &["twice"],
+        ),
+        ("[xmpp]\nlisten = \"off\"", "xmpp", Some(1), &["setting of the edge"]),
         ("[[unified_cm]]\nuser = \"a:b\"", "unified_cm[0].user", Some(2), &["no user's name", "colon"]),
         ("[servers]\nlook_every = \"1s\"", "servers.look_every", Some(2), &["out of range"]),
         ("[http]\ndefault_methods = [\"CONNECT\"]", "http.default_methods[0]", Some(2), &["no method"]),
@@ -402,7 +424,7 @@ fn the_manuals_examples_are_good_values() {
     for (role, small) in [(Role::Edge, SMALL_EDGE), (Role::Core, SMALL_CORE)] {
         for setting in known_settings(role) {
             let (_, key) = setting.path.rsplit_once('.').unwrap_or(("", setting.path));
-            let lists = ["deployment.", "unified_cm.", "im_and_presence.", "unity."];
+            let lists = ["deployment.", "unified_cm.", "im_and_presence.", "unity.", "xmpp_server."];
             let in_list =
                 setting.path.matches('.').count() > 1 || lists.iter().any(|list| setting.path.starts_with(list));
             if in_list || small.lines().any(|line| line.starts_with(&format!("{key} ="))) {
@@ -569,6 +591,70 @@ fn https_is_on_unless_it_is_off() {
     assert_eq!(off.https.listen, []);
     let moved = edge(&format!("{SMALL_EDGE}[https]\nlisten = [\"192.0.2.1:443\", \"[::]:443\"]\n"));
     assert_eq!((moved.https.listen.len(), moved.https.public_port), (2, 443));
+}
+
+#[test]
+fn chat_is_on_unless_it_is_off() {
+    let usual = edge(SMALL_EDGE).xmpp;
+    assert_eq!((usual.listen.as_slice(), usual.direct_tls_listen.as_slice()), (&[addr("0.0.0.0:5222")][..], &[][..]));
+    assert_eq!((usual.is_on(), usual.announced_port()), (true, 5222));
+    let off = edge(&format!("{SMALL_EDGE}[xmpp]\nlisten = \"off\"\n")).xmpp;
+    assert_eq!((off.listen.as_slice(), off.is_on(), off.announced_port()), (&[][..], false, 0));
+    let mapped = edge(&format!("{SMALL_EDGE}[xmpp]\nlisten = \"192.0.2.1:15222\"\npublic_port = 5222\n")).xmpp;
+    assert_eq!((mapped.listen.as_slice(), mapped.announced_port()), (&[addr("192.0.2.1:15222")][..], 5222));
+    // Clients that are told a port begin with STARTTLS there.
+    let direct = edge(&format!("{SMALL_EDGE}[xmpp]\nlisten = \"off\"\ndirect_tls_listen = \"[::]:5223\"\n")).xmpp;
+    assert_eq!((direct.direct_tls_listen.as_slice(), direct.is_on()), (&[addr("[::]:5223")][..], true));
+    assert_eq!(direct.announced_port(), 0);
+}
+
+#[test]
+fn a_core_says_where_im_servers_are() {
+    assert_eq!(core(SMALL_CORE).xmpp_servers, []);
+    let text = r#"
+[[deployment]]
+name = "staging"
+domains = ["staging.example.com"]
+[[xmpp_server]]
+address = "IM1.example.com"
+[[xmpp_server]]
+address = "[2001:db8::7]"
+priority = 1
+weight = 3
+direct_tls = true
+tls_name = "im.example.com"
+ca = "/etc/edgeway/inside-ca.pem"
+[[xmpp_server]]
+address = "im2.example.com:5222"
+deployment = "staging"
+"#;
+    let servers = core(&format!("{SMALL_CORE}{text}")).xmpp_servers;
+    let shown: Vec<_> = servers
+        .iter()
+        .map(|one| (one.address.to_string(), one.deployment.as_str(), one.priority, one.weight, one.direct_tls))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("im1.example.com:5222".to_owned(), "default", 0, 1, false),
+            ("[2001:db8::7]:5223".to_owned(), "default", 1, 3, true),
+            ("im2.example.com:5222".to_owned(), "staging", 0, 1, false),
+        ]
+    );
+    assert_eq!(servers[0].tls_name, None);
+    assert_eq!(servers[1].tls_name.as_deref(), Some("im.example.com"));
+    assert_eq!(servers[1].ca.as_deref(), Some("/etc/edgeway/inside-ca.pem"));
+    let twice = text.replace("im2.", "im1.");
+    assert_eq!(
+        lines(&core_problems(&format!("{SMALL_CORE}{twice}"))),
+        ["core.toml:20: xmpp_server[2].address: im1.example.com:5222 belongs to default already. A server belongs to \
+          one deployment."]
+    );
+    let text = "[[xmpp_server]]\naddress = \"im1\"\ndeployment = \"nowhere\"\n";
+    assert_eq!(
+        lines(&core_problems(&format!("{SMALL_CORE}{text}"))),
+        ["core.toml:7: xmpp_server[0].deployment: there is no deployment nowhere. Add it, or name another."]
+    );
 }
 
 #[test]

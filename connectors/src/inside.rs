@@ -180,7 +180,7 @@ impl CoreInside {
         // A token does not say them. Where no session is held (this core has started anew, or an operator has purged
         // the user) only what all share is open until the next sign-in, here or at another core.
         let session = self.desk.session(&subject);
-        let devices = session.as_ref().map_or(&[][..], |session| &session.devices);
+        let devices = session.as_ref().and_then(|session| session.devices.as_deref()).unwrap_or_default();
         let wanted = Wanted {
             deployment: &subject.deployment,
             holder: Holder { user: Some(&subject.user), devices },

@@ -1,7 +1,8 @@
 //! Simulated UC servers and phones, for the lab and the tests.
 //!
 //! [`registrar`] stands in for Kamailio or the line side of a call manager, [`uc`] for the rest of a Unified CM cluster,
-//! [`phone`] for a softphone, [`client`] for what a client does over HTTPS before it is a phone. All speak the real
+//! [`phone`] for a softphone, [`client`] for what a client does over HTTPS before it is a phone, [`xmpp`] for chat servers
+//! and clients. All speak the real
 //! protocols over real sockets, print nothing, and share with the nodes only the SIP message layer: what they write is
 //! plain text of their own, and what they read they read by themselves.
 
@@ -19,6 +20,7 @@ pub mod registrar;
 mod transport;
 pub mod uc;
 mod wire;
+pub mod xmpp;
 
 pub use observe::{Observer, Seen};
 pub use phone::{

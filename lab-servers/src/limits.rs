@@ -101,3 +101,24 @@ pub const CLIENT_ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Largest body a client of the lab reads.
 pub const CLIENT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest stanza simulated chat servers and clients read: more than any node lets through.
+pub const STANZA_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Streams a simulated chat server remembers for its log.
+pub const CHAT_STREAMS_MAX: usize = 16_384;
+
+/// Bytes of one stream it remembers.
+pub const CHAT_LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Stanzas that wait for one chat session, unacknowledged ones included; beyond it they are lost, and the log says so.
+pub const CHAT_WAITING_MAX: usize = 4_096;
+
+/// Work of SCRAM: what RFC 7677 §4 asks for at least.
+pub const SCRAM_ITERATIONS: std::num::NonZeroU32 = std::num::NonZeroU32::new(4_096).unwrap();
+
+/// How long a chat client waits for the answer to one thing.
+pub const CHAT_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// One-time passwords that are remembered, the oldest forgotten first.
+pub const ONE_TIME_PASSWORDS_MAX: usize = 4_096;

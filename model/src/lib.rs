@@ -18,6 +18,7 @@ pub mod notice;
 pub mod pii;
 pub mod random;
 pub mod secret;
+pub mod services;
 pub mod sign_in;
 pub mod world;
 pub mod zones;

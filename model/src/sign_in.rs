@@ -178,8 +178,8 @@ pub struct Session {
     ///
     /// [`limits::ACCESS_TOKENS_MAX`]: crate::limits::ACCESS_TOKENS_MAX
     pub tokens: Vec<TokenProof>,
-    /// Device names of the user (`CSFALICE`); empty where the authority knows of none.
-    pub devices: Vec<String>,
+    /// Device names of the user (`CSFALICE`), perhaps none; `None` where the authority knows nothing of devices.
+    pub devices: Option<Vec<String>>,
     /// User parts of SIP addresses the user may act as (directory numbers, the user's own name).
     pub numbers: Vec<String>,
     /// What the authority told besides, for the edge configuration.

@@ -22,6 +22,7 @@ use crate::alarm::Alarm;
 use crate::dns::{DnsAnswer, DnsQuery};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
+use crate::services::ServiceStatus;
 use crate::sign_in::SignInFact;
 use crate::zones::Zones;
 use crate::{FlowId, LinkId, Moment, NodeId, Role};
@@ -305,6 +306,8 @@ pub struct Status {
     pub chats: Gauge,
     /// Client connections now, and the peak since start.
     pub connections: Gauge,
+    /// Services that users have through this node (told by the runtime).
+    pub services: Vec<ServiceStatus>,
     /// The links, by peer name.
     pub links: Vec<LinkStatus>,
     /// The registrars (core only).

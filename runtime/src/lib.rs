@@ -26,6 +26,7 @@ pub mod outbox;
 pub mod pki;
 pub mod reactor;
 pub mod service;
+pub mod services;
 mod strangers;
 pub mod sys;
 pub mod tls;

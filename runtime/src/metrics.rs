@@ -11,6 +11,8 @@ use edgeway_model::media::MediaPath;
 use edgeway_model::notice::DropReason;
 use edgeway_model::world::{LinkStatus, RegistrarStatus, Status};
 
+use crate::chat::CHAT_COUNTERS;
+
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -46,6 +48,10 @@ const REGISTRATIONS_PEAK: Family =
     gauge("edgeway_registrations_peak", &[], "Highest number of MRA registrations since the node started.");
 const CALLS: Family = gauge("edgeway_calls", &[], "Calls now.");
 const CALLS_PEAK: Family = gauge("edgeway_calls_peak", &[], "Highest number of calls since the node started.");
+const XMPP_SESSIONS: Family =
+    gauge("edgeway_xmpp_sessions", &[], "Chat sessions now: XMPP streams that have signed in.");
+const XMPP_SESSIONS_PEAK: Family =
+    gauge("edgeway_xmpp_sessions_peak", &[], "Highest number of chat sessions since the node started.");
 const CONNECTIONS: Family = gauge("edgeway_connections", &["proto"], "Client connections now.");
 const CONNECTIONS_PEAK: Family =
     gauge("edgeway_connections_peak", &["proto"], "Highest number of client connections since the node started.");
@@ -96,16 +102,23 @@ const HTTP: Family = counter(
     &["what"],
     "What HTTP and sign-in have counted: requests by outcome, connections that were cut and why, checks of credentials.",
 );
+const XMPP: Family = counter(
+    "edgeway_xmpp_total",
+    &["what"],
+    "What chat has counted: streams, sign-ins by outcome, streams that were ended and why, IM servers that failed.",
+);
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 21] = [
+pub const FAMILIES: [Family; 24] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
     REGISTRATIONS_PEAK,
     CALLS,
     CALLS_PEAK,
+    XMPP_SESSIONS,
+    XMPP_SESSIONS_PEAK,
     CONNECTIONS,
     CONNECTIONS_PEAK,
     TUNNEL_UP,
@@ -120,6 +133,7 @@ pub const FAMILIES: [Family; 21] = [
     DROPS,
     RTP_PACKETS,
     HTTP,
+    XMPP,
     ALARMS,
 ];
 
@@ -134,6 +148,8 @@ pub fn render(status: &Status) -> String {
     page.family(REGISTRATIONS_PEAK, [([], status.registrations.peak)]);
     page.family(CALLS, [([], status.calls.current)]);
     page.family(CALLS_PEAK, [([], status.calls.peak)]);
+    page.family(XMPP_SESSIONS, [([], status.chats.current)]);
+    page.family(XMPP_SESSIONS_PEAK, [([], status.chats.peak)]);
     page.family(CONNECTIONS, [(["sip"], status.connections.current)]);
     page.family(CONNECTIONS_PEAK, [(["sip"], status.connections.peak)]);
     let links = || status.links.iter();
@@ -155,7 +171,9 @@ pub fn render(status: &Status) -> String {
     page.family(DROPS, DropReason::ALL.map(|reason| ([reason.label()], dropped(reason.label()))));
     let (inward, outward) = status.media_packets;
     page.family(RTP_PACKETS, [(["inward"], inward), (["outward"], outward)]);
-    page.family(HTTP, status.http.iter().map(|(what, count)| ([*what], *count)));
+    let (chat, http): (Vec<_>, Vec<_>) = status.http.iter().partition(|(what, _)| what.starts_with(CHAT_COUNTERS));
+    page.family(HTTP, http.iter().map(|(what, count)| ([*what], *count)));
+    page.family(XMPP, chat.iter().map(|(what, count)| ([*what], *count)));
     let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
     let severities = [Severity::Warning, Severity::Error, Severity::Critical];
     page.family(ALARMS, severities.map(|severity| ([severity.as_str()], standing(severity))));
@@ -224,6 +242,7 @@ mod tests {
             role: "core",
             registrations: Gauge { current: 12, peak: 40 },
             calls: Gauge { current: 3, peak: 9 },
+            chats: Gauge { current: 6, peak: 8 },
             connections: Gauge { current: 14, peak: 44 },
             links: vec![link("edge1", true), link("edge2", false)],
             registrars: vec![RegistrarStatus {
@@ -239,7 +258,7 @@ mod tests {
             drops: vec![(DropReason::NoRelay.label(), 7)],
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
-            http: vec![("https_answered_2xx", 12)],
+            http: vec![("chat_signed_in", 9), ("https_answered_2xx", 12)],
             ..Status::default()
         }
     }
@@ -255,6 +274,8 @@ mod tests {
             "edgeway_registrations_peak 40",
             "edgeway_calls 3",
             "edgeway_calls_peak 9",
+            "edgeway_xmpp_sessions 6",
+            "edgeway_xmpp_sessions_peak 8",
             "edgeway_connections{proto=\"sip\"} 14",
             "edgeway_connections_peak{proto=\"sip\"} 44",
             "edgeway_tunnel_up{peer=\"edge1\"} 1",
@@ -273,6 +294,7 @@ mod tests {
             "edgeway_rtp_packets_total{dir=\"inward\"} 1000",
             "edgeway_rtp_packets_total{dir=\"outward\"} 990",
             "edgeway_http_total{what=\"https_answered_2xx\"} 12",
+            "edgeway_xmpp_total{what=\"chat_signed_in\"} 9",
             "edgeway_alarms{severity=\"critical\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

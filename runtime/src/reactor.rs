@@ -39,6 +39,7 @@ use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
+use crate::services;
 use crate::strangers::Strangers;
 
 /// What one node takes on at once.
@@ -108,6 +109,8 @@ pub struct Reactor<N> {
     http: RefCell<Option<HttpHandle>>,
     /// Chat sessions, as the HTTP thread says.
     chats: RefCell<Gauge>,
+    /// Whether this node is set up for chat.
+    chat: Cell<bool>,
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
     alarms: RefCell<Alarms>,
@@ -143,6 +146,7 @@ impl<N: Observable + 'static> Reactor<N> {
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
+        status.services = services::of(&status, self.chat.get());
         status
     }
 }
@@ -169,6 +173,7 @@ impl<N: Node + 'static> Reactor<N> {
             media: RefCell::default(),
             http: RefCell::default(),
             chats: RefCell::default(),
+            chat: Cell::new(false),
             http_counts: Arc::default(),
             alarms: RefCell::default(),
             http_over: Notify::new(),
@@ -333,6 +338,11 @@ impl<N: Node + 'static> Reactor<N> {
     /// The HTTP thread hears what the node says about sign-in from now on.
     pub fn attach_http(&self, http: HttpHandle) {
         *self.http.borrow_mut() = Some(http);
+    }
+
+    /// The HTTP thread carries chat, too.
+    pub fn attach_chat(&self) {
+        self.chat.set(true);
     }
 
     /// The HTTP thread is gone, and HTTPS with it.

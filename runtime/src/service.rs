@@ -3,21 +3,25 @@
 //! Used by the two services, and by the lab, which runs both in one process. A service runs on the
 //! thread that calls it and ends when its [`Stop`] is pulled.
 
+mod diallers;
+mod watch;
+
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use edgeway_config::{CertificateFiles, CoreSettings, CoreTlsSettings, EdgeSettings, FixedEdge};
+use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
+use edgeway_model::Role;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
-use edgeway_model::{NodeId, Random, Role};
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
+use self::diallers::{CoreEdges, Diallers, follow_edges};
+use self::watch::{look_after, offer_media, watch_certificates, watch_state};
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::http::limits::DRAIN_MAX;
@@ -27,15 +31,13 @@ use crate::inside::InsideTls;
 use crate::limits::CLOSE_MAX;
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
-use crate::pki::{EdgeBook, EdgeRecord, Identity, JoinDesk, PkiError, Trust};
+use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
 use crate::{admin, link, notify};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
-/// How often an edge looks whether the files of its certificates have changed.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How often a core looks whether it has joined another edge.
 const EDGES_EVERY: Duration = Duration::from_secs(1);
 
@@ -229,8 +231,8 @@ pub fn run_edge<N: Observable + 'static>(
             let handshakes_per_address_max = settings.limits.strangers_per_address;
             let tls = https_config(&tls);
             let stalled_max = STALLED_MAX;
-            let front =
-                FrontConfig { listeners: https, tls, handshakes_per_address_max, stalled_max, bound_loopback: false };
+            let (listeners, bound_loopback, chat) = (https, false, None);
+            let front = FrontConfig { listeners, tls, handshakes_per_address_max, stalled_max, bound_loopback, chat };
             Some(start_http(reactor, Part::Front(front))?)
         };
         for listener in sip {
@@ -350,9 +352,11 @@ pub fn run_core<N: Observable + 'static>(
             keep(link::listen(Rc::clone(reactor), tcp, door)?);
         }
         let http = inside.map(|make| start_http(reactor, Part::Inside(make))).transpose()?;
+        if http.is_some() && !(settings.xmpp_servers.is_empty() && settings.uc.im_and_presence.is_empty()) {
+            reactor.attach_chat();
+        }
         look_after(&trust, reactor, media, http.as_ref());
-        let (reactor, media, dialled) = (Rc::clone(reactor), media.clone(), Vec::new());
-        let diallers = Diallers { reactor, media, http: http.clone(), dialled, trust, generation: 0 };
+        let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), trust);
         let look_again = Rc::new(tokio::sync::Notify::new());
         spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
         watch_state(look_again);
@@ -444,260 +448,6 @@ fn keep<T: 'static>(kept: T) {
         let _kept = kept;
         std::future::pending::<()>().await;
     });
-}
-
-/// Certificates and revocations, and what the operator should hear of them.
-///
-/// Who is revoked loses what leads to it at once, and not only its link.
-fn look_after<N: Observable + 'static>(
-    trust: &Rc<Trust>,
-    reactor: &Rc<Reactor<N>>,
-    media: &MediaHandle,
-    http: Option<&HttpHandle>,
-) {
-    let (told, media, http) = (Rc::clone(reactor), media.clone(), http.cloned());
-    trust.on_notice(move |notice| {
-        if let Notice::CertificateRevoked { node } = notice {
-            media.forget(node);
-            if let Some(http) = &http {
-                http.forget(node);
-            }
-        }
-        told.announce(notice);
-    });
-    spawn_local(Rc::clone(trust).run());
-}
-
-/// The media path of an edge asks for the certificate the edge has now, and whoever is revoked has no bulk
-/// connection, whether it has a link or not.
-async fn offer_media(trust: Rc<Trust>, media: MediaHandle, http: Option<HttpHandle>) {
-    let mut generation = trust.generation();
-    loop {
-        tokio::time::sleep(EDGES_EVERY).await;
-        if trust.generation() == generation {
-            continue;
-        }
-        generation = trust.generation();
-        if let Some(http) = &http {
-            http.revoked(trust.revoked_serials());
-        }
-        match trust.identity().as_ref().map(crate::pki::tls::media_server_config).transpose() {
-            Ok(Some(config)) => media.set_server_config(config),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "the media path keeps the certificate it had"),
-        }
-    }
-}
-
-/// The edges and other cores that a core dials.
-struct Diallers<N> {
-    reactor: Rc<Reactor<N>>,
-    media: MediaHandle,
-    http: Option<HttpHandle>,
-    trust: Rc<Trust>,
-    dialled: Vec<(EdgeRecord, link::Dialler)>,
-    /// The trust the media paths were last dialled with.
-    generation: u64,
-}
-
-impl<N: Observable + 'static> Diallers<N> {
-    fn dial(&mut self, identity: &Identity, edge: EdgeRecord) {
-        self.dial_besides(identity, &edge);
-        let random = match seed() {
-            Ok(seed) => Random::from_seed(seed),
-            Err(error) => return tracing::error!(%error, "no link to {}", edge.node),
-        };
-        let dialler = link::dial(Rc::clone(&self.reactor), &self.trust, &edge, random);
-        self.dialled.push((edge, dialler));
-    }
-
-    /// Media and requests of clients go between a core and an edge only. An address that is dialled already is
-    /// dialled with this identity from the next time on.
-    fn dial_besides(&self, identity: &Identity, edge: &EdgeRecord) {
-        if edge.role == Role::Core {
-            return;
-        }
-        match crate::pki::tls::media_client_config(identity, &edge.node) {
-            Ok(config) => self.media.dial(edge.node.clone(), edge.address.clone(), config),
-            Err(error) => tracing::error!(%error, "no media path to {}", edge.node),
-        }
-        let Some(http) = &self.http else { return };
-        match crate::pki::tls::bulk_client_config(identity, &edge.node) {
-            Ok(config) => http.dial(edge.node.clone(), edge.address.clone(), config),
-            Err(error) => tracing::error!(%error, "no bulk connection to {}", edge.node),
-        }
-    }
-
-    /// Dials what is new, forgets what is gone or revoked.
-    fn follow(&mut self, identity: &Identity, edges: &[EdgeRecord]) {
-        let (media, http, trust) = (&self.media, &self.http, &self.trust);
-        self.dialled.retain(|(edge, _)| {
-            let stays = edges.contains(edge) && !trust.is_revoked(&edge.node);
-            if !stays {
-                media.forget(&edge.node);
-                if let Some(http) = http {
-                    http.forget(&edge.node);
-                }
-            }
-            stays
-        });
-        if self.generation != self.trust.generation() {
-            self.generation = self.trust.generation();
-            if let Some(http) = &self.http {
-                http.revoked(self.trust.revoked_serials());
-            }
-            for (edge, _) in &self.dialled {
-                self.dial_besides(identity, edge);
-            }
-        }
-        let trust = Rc::clone(&self.trust);
-        for edge in edges.iter().filter(|edge| !trust.is_revoked(&edge.node)) {
-            if !self.dialled.iter().any(|(known, _)| known == edge) {
-                self.dial(identity, edge.clone());
-            }
-        }
-    }
-}
-
-/// Whom a core dials: whom it has joined, at the addresses its file says, and the cores its file names.
-struct CoreEdges {
-    state_dir: PathBuf,
-    node: NodeId,
-    fixed: Vec<FixedEdge>,
-    peers: Vec<FixedEdge>,
-    /// In memory, for labs.
-    given: Option<Vec<EdgeRecord>>,
-}
-
-impl CoreEdges {
-    fn new(settings: &CoreSettings, given: Option<Vec<EdgeRecord>>) -> Self {
-        Self {
-            state_dir: PathBuf::from(&settings.state_dir),
-            node: settings.node.clone(),
-            fixed: settings.link.edges.clone(),
-            peers: settings.link.peers.clone(),
-            given,
-        }
-    }
-
-    fn read(&self) -> Result<Vec<EdgeRecord>, PkiError> {
-        let mut edges = match &self.given {
-            Some(given) => given.clone(),
-            None => EdgeBook::load(&self.state_dir)?.edges().to_vec(),
-        };
-        for edge in &mut edges {
-            if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.node == edge.node) {
-                edge.address = fixed.address.to_string();
-            }
-        }
-        for peer in self.peers.iter().filter(|peer| peer.node != self.node) {
-            edges.retain(|edge| edge.node != peer.node);
-            let (node, address) = (peer.node.clone(), peer.address.to_string());
-            edges.push(EdgeRecord { node, role: Role::Core, address, key_hash: [0; 32] });
-        }
-        Ok(edges)
-    }
-}
-
-/// Joining is another process writing into the state directory; this one follows.
-async fn follow_edges<N: Observable + 'static>(
-    mut diallers: Diallers<N>,
-    edges: CoreEdges,
-    look_again: Rc<tokio::sync::Notify>,
-) {
-    let mut said = String::new();
-    loop {
-        match (diallers.trust.identity(), edges.read()) {
-            (Some(identity), Ok(edges)) => diallers.follow(&identity, &edges),
-            (None, Ok(_)) if said.is_empty() => {
-                said = format!(
-                    "{} has joined no edge yet: run `edgeway edge invite` on the edge, then `edgeway core join` here",
-                    edges.node
-                );
-                tracing::warn!("{said}");
-            }
-            (None, Ok(_)) => {}
-            (_, Err(error)) => {
-                let error = error.to_string();
-                if said != error {
-                    tracing::error!("{error}");
-                    said = error;
-                }
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(EDGES_EVERY) => {}
-            () = look_again.notified() => {}
-        }
-    }
-}
-
-/// SIGHUP makes a core look at its state directory at once, as an edge looks at its certificates.
-fn watch_state(look_again: Rc<tokio::sync::Notify>) {
-    let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
-    spawn_local(async move {
-        while hang_up.recv().await.is_some() {
-            notify::reloading();
-            look_again.notify_one();
-            tracing::info!("the state directory is read again");
-            notify::ready();
-        }
-    });
-}
-
-/// The certificates shown to clients are read again at SIGHUP, and when their files have changed and then
-/// stayed as they are for [`CERTIFICATES_EVERY`]: whoever renews them writes two files, one after the other.
-/// Connections stay.
-fn watch_certificates<N: Observable + 'static>(
-    certificates: &Arc<CertificateStore>,
-    files: Vec<CertificateFiles>,
-    reactor: &Rc<Reactor<N>>,
-) {
-    let (certificates, reactor) = (Arc::clone(certificates), Rc::clone(reactor));
-    // Caught from now on: before that, the signal ends the process.
-    let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
-    spawn_local(async move {
-        let mut loaded = stamps(&files);
-        let mut seen = loaded.clone();
-        loop {
-            let asked = async {
-                match &mut hang_up {
-                    Some(hang_up) => hang_up.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let asked = tokio::select! {
-                asked = asked => asked.is_some(),
-                () = tokio::time::sleep(CERTIFICATES_EVERY) => false,
-            };
-            let now = stamps(&files);
-            let settled = now == std::mem::replace(&mut seen, now.clone());
-            if !asked && (!settled || now == loaded) {
-                continue;
-            }
-            loaded = now;
-            notify::reloading();
-            reactor.announce(&match certificates.reload(&files) {
-                Ok(()) => Notice::CertificatesReloaded { names: certificates.names() },
-                Err(faults) => {
-                    let why: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                    Notice::CertificatesRejected { why: why.join("; ") }
-                }
-            });
-            notify::ready();
-        }
-    });
-}
-
-/// What tells a file from the one that was there before.
-type Stamp = Option<(SystemTime, u64, u64)>;
-
-fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
-    let stamp = |path: &String| {
-        let file = std::fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len(), file.ino()))
-    };
-    files.iter().flat_map(|pair| [stamp(&pair.chain), stamp(&pair.key)]).collect()
 }
 
 /// Pulls `stop` at SIGTERM or SIGINT, from a thread of its own.

@@ -118,7 +118,7 @@ fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
     };
     let text = format!(
         "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{host}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
-         [https]\nlisten = {https}\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
+         [https]\nlisten = {https}\n[xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
         plan.edge,
         free_port()?,
         plan.edge_sip,

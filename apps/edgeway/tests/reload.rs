@@ -119,7 +119,7 @@ fn twenty_reloads_refuse_no_client_and_a_bad_pair_is_not_taken() {
     let text = format!(
         "node = \"edge1\"\nstate_dir = \"{at}/state\"\ncontrol_socket = \"{at}/sock\"\n[sip]\nlisten = [\"{sip}\"]\n\
          public_host = \"{NAME}\"\ncertificate = \"{at}/server.crt\"\nkey = \"{at}/server.key\"\n\
-         [https]\nlisten = [\"{https}\"]\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"11000-11099\"\n"
+         [https]\nlisten = [\"{https}\"]\n[xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"11000-11099\"\n"
     );
     let settings = parse_edge(&text, "test").expect("good settings");
     let (tell, notices) = channel();

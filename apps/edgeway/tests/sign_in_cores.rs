@@ -145,7 +145,7 @@ fn a_core_that_dies_costs_no_user_a_new_check() {
     let certificates = Arc::new(CertificateStore::from_pem(&chain, &key).expect("a pair"));
     let text = format!(
         "node = \"edge1\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{HOST}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
-         [https]\nlisten = [\"{https}\"]\n[link]\nlisten = \"{edge_link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"14600-14699\"\n",
+         [https]\nlisten = [\"{https}\"]\n[xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{edge_link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"14600-14699\"\n",
         port()
     );
     let settings = parse_edge(&text, "edge1").expect("good settings");

@@ -84,7 +84,7 @@ impl Directory {
                     return Verdict::Good(Box::new(Known {
                         user: user.clone(),
                         spelled: None,
-                        devices: Vec::new(),
+                        devices: None,
                         numbers: Vec::new(),
                         profile: Profile::default(),
                         until_ms: None,

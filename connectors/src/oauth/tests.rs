@@ -25,7 +25,7 @@ impl Authority for Clusters {
         let good = Verdict::Good(Box::new(Known {
             user: subject.user.clone(),
             spelled: None,
-            devices: vec!["CSFALICE".to_owned()],
+            devices: Some(vec!["CSFALICE".to_owned()]),
             numbers: Vec::new(),
             profile: Profile::default(),
             until_ms: None,
@@ -141,7 +141,7 @@ async fn a_token_of_the_deployments_cluster_is_taken_for_its_user_until_it_ends(
     let Verdict::Good(known) = site.check("Alice", &signer.token("alice", SCOPE, 900)).await else { panic!("good") };
     let until = known.until_ms.unwrap();
     assert!((unix_ms() + 890_000..=unix_ms() + 900_000).contains(&until), "{until}");
-    assert_eq!(known.devices, ["CSFALICE"]);
+    assert_eq!(known.devices, Some(vec!["CSFALICE".to_owned()]));
     for wrong in [
         signer.token("bob", SCOPE, 900),
         signer.token("alice", SCOPE, -120),

@@ -50,8 +50,8 @@ pub struct Known {
     pub user: UserName,
     /// The same, as the authority spells it, where it says so.
     pub spelled: Option<String>,
-    /// Device names; empty where it knows of none.
-    pub devices: Vec<String>,
+    /// Device names, perhaps none; `None` where it knows nothing of devices.
+    pub devices: Option<Vec<String>>,
     /// User parts of SIP addresses the user may act as, besides the name.
     pub numbers: Vec<String>,
     /// For the edge configuration.

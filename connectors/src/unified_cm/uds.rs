@@ -135,7 +135,7 @@ impl UnifiedCm {
             user: user.clone(),
             // Another user's name would be another user: what was asked is what holds.
             spelled: told.name.filter(|name| UserName::new(name).is_some_and(|name| name == *user)),
-            devices,
+            devices: Some(devices),
             numbers,
             profile: Profile { uds_servers: uds_servers(&nodes, &servers), im_servers: im_servers.collect() },
             until_ms: None,

@@ -159,7 +159,9 @@ impl UsersFile {
             let entry = users.by_name.get(&name);
             let fits = entry.map_or(&dummy, |entry| &entry.hash).verify(password.as_bytes())?;
             let entry = entry.filter(|entry| fits && !entry.locked);
-            Some(entry.map(|entry| (entry.devices.clone(), entry.numbers.clone())))
+            // A line that names no device says nothing of devices.
+            let devices = |entry: &format::Entry| Some(entry.devices.clone()).filter(|devices| !devices.is_empty());
+            Some(entry.map(|entry| (devices(entry), entry.numbers.clone())))
         });
         match looked.await {
             Ok(Some(Some((devices, numbers)))) => Verdict::Good(Box::new(Known {

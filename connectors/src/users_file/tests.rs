@@ -45,7 +45,7 @@ async fn right_wrong_unknown_and_locked() {
     let site = Site::new("users-verdicts");
     let Verdict::Good(known) = site.check("Alice", "secret").await else { panic!("alice is known") };
     assert_eq!((known.user.as_str(), known.until_ms), ("alice", None));
-    assert_eq!((known.numbers, known.devices), (vec!["1001".to_owned()], vec!["CSFALICE".to_owned()]));
+    assert_eq!((known.numbers, known.devices), (vec!["1001".to_owned()], Some(vec!["CSFALICE".to_owned()])));
     let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
     for (user, text) in [("alice", "Secret"), ("alice", ""), ("bob", "secret"), ("carol", "secret"), ("alice", &long)] {
         assert!(matches!(site.check(user, text).await, Verdict::Refused), "{user} {text:.20}");

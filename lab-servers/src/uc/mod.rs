@@ -12,6 +12,7 @@ mod axl;
 mod files;
 mod http;
 mod oauth;
+mod one_time;
 mod other;
 mod serve;
 mod shown;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 pub use oauth::{ACCESS_TOKEN_LIFE, REFRESH_TOKEN_LIFE, TokenWish};
+pub use one_time::OneTimePasswords;
 pub use world::{Asked, Fault, Role, Service, Shown, State, UcDevice, UcNode, UcUser};
 
 use crate::ca::LabCa;
@@ -68,6 +70,8 @@ pub struct UcConfig {
     pub oauth: bool,
     /// Told of every SIP message.
     pub observer: Observer,
+    /// The one-time passwords that IM and Presence issues.
+    pub one_time: OneTimePasswords,
 }
 
 impl UcConfig {
@@ -83,6 +87,7 @@ impl UcConfig {
             mixed_mode: false,
             oauth: false,
             observer: Observer::none(),
+            one_time: OneTimePasswords::default(),
         }
     }
 }
@@ -131,21 +136,24 @@ impl UcCluster {
                 faults: std::collections::BTreeMap::new(),
             });
         }
-        let world = Arc::new(World::new(State {
-            domain: config.domain.clone(),
-            version: config.version.clone(),
-            mixed_mode: config.mixed_mode,
-            oauth: config.oauth,
-            sso: false,
-            application_user: config.application_user.clone(),
-            users: config.users.clone(),
-            by_name: HashMap::new(),
-            nodes: nodes.clone(),
-            expressways: Vec::new(),
-            files: std::collections::BTreeMap::new(),
-            keys: vec![oauth::SigningKey::new().map_err(UcError::Keys)?],
-            tokens: std::collections::VecDeque::new(),
-        }));
+        let world = Arc::new(World::new(
+            State {
+                domain: config.domain.clone(),
+                version: config.version.clone(),
+                mixed_mode: config.mixed_mode,
+                oauth: config.oauth,
+                sso: false,
+                application_user: config.application_user.clone(),
+                users: config.users.clone(),
+                by_name: HashMap::new(),
+                nodes: nodes.clone(),
+                expressways: Vec::new(),
+                files: std::collections::BTreeMap::new(),
+                keys: vec![oauth::SigningKey::new().map_err(UcError::Keys)?],
+                tokens: std::collections::VecDeque::new(),
+            },
+            config.one_time.clone(),
+        ));
         let mut stations = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             stations.push(station(&config, &world, index, node, ca)?);

@@ -1,9 +1,9 @@
 //! The smaller services: single sign-on, Unity Connection's CUPI, the SOAP login of IM and Presence.
 
 use super::http::{Answer, Question, escaped};
+use super::one_time::OneTimePasswords;
 use super::soap::leaf;
 use super::world::State;
-use crate::wire;
 
 /// `/ssosp/ws/public/singleSignOn`.
 pub(super) fn sso(state: &State) -> Answer {
@@ -60,7 +60,7 @@ pub(super) fn cupi(state: &State, question: &Question, empty: bool) -> Answer {
 }
 
 /// `POST /EPASSoap/service/v80`: login and the one-time password of a chat client.
-pub(super) fn epas(state: &State, question: &Question) -> Answer {
+pub(super) fn epas(state: &State, one_time: &OneTimePasswords, question: &Question) -> Answer {
     if question.method != "POST" {
         return Answer::text(405, "POST only");
     }
@@ -69,17 +69,16 @@ pub(super) fn epas(state: &State, question: &Question) -> Answer {
         |name: &str, secret: &str| state.user(name).is_some_and(|known| known.password == secret && !known.locked);
     let text = match (user, password) {
         (Some(user), Some(password)) if right(&user, &password) => {
-            format!(
-                "<login-response><session-key>{}</session-key></login-response>",
-                wire::token(&mut wire::random(), 24)
-            )
+            let key = one_time.login(&user);
+            format!("<login-response><session-key>{key}</session-key></login-response>")
         }
         (Some(_), Some(_)) => return Answer::new(500, "application/soap+xml", epas_envelope("<env:Fault/>")),
-        (_, _) if leaf(&question.body, "session-key").is_some() => {
-            let password = wire::token(&mut wire::random(), 24);
-            format!("<onetime-password-response><success/><password>{password}</password></onetime-password-response>")
-        }
-        (_, _) => return Answer::new(400, "application/soap+xml", epas_envelope("<env:Fault/>")),
+        (_, _) => match leaf(&question.body, "session-key").and_then(|key| one_time.issue(&key)) {
+            Some(password) => format!(
+                "<onetime-password-response><success/><password>{password}</password></onetime-password-response>"
+            ),
+            None => return Answer::new(400, "application/soap+xml", epas_envelope("<env:Fault/>")),
+        },
     };
     Answer::new(200, "application/soap+xml", epas_envelope(&text))
 }

@@ -289,7 +289,7 @@ impl Door {
                 Service::OAuth => Answer::text(404, "404 Not Found"),
                 Service::Files => files::answer(&state, question),
                 Service::Cupi => other::cupi(&state, question, empty),
-                Service::Epas => other::epas(&state, question),
+                Service::Epas => other::epas(&state, &self.station.world.one_time, question),
             },
         };
         (fault, answer, user)

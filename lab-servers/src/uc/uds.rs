@@ -183,7 +183,9 @@ impl Uds<'_> {
 
     fn user(&self, user: &UcUser, base: &str) -> Answer {
         let mut im = String::new();
-        for node in self.state.listed(Role::ImAndPresence) {
+        let mut nodes: Vec<_> = self.state.listed(Role::ImAndPresence).collect();
+        nodes.sort_by_key(|node| user.im_home.as_ref().is_some_and(|home| *home != node.name));
+        for node in nodes {
             let _ = write!(im, "<server>{}</server>", escaped(self.told(&node.name)));
         }
         let files = self.state.listed(Role::CallManager).find(|node| node.tftp).map_or("", |node| &node.name);

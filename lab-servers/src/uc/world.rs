@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::limits::{UC_LOG_MAX, UC_TOKENS_MAX};
 
+use super::OneTimePasswords;
 use super::oauth::SigningKey;
 
 /// What a node is.
@@ -108,6 +109,8 @@ pub struct UcUser {
     pub locked: bool,
     /// Whether this is the user's home cluster.
     pub at_home: bool,
+    /// The node of IM and Presence the user is assigned to: named first. The first of the list if there is none.
+    pub im_home: Option<String>,
 }
 
 impl UcUser {
@@ -127,6 +130,7 @@ impl UcUser {
             }],
             locked: false,
             at_home: true,
+            im_home: None,
         }
     }
 }
@@ -291,12 +295,13 @@ impl State {
 pub(super) struct World {
     state: Mutex<State>,
     log: Mutex<VecDeque<Asked>>,
+    pub(super) one_time: OneTimePasswords,
 }
 
 impl World {
-    pub(super) fn new(mut state: State) -> Self {
+    pub(super) fn new(mut state: State, one_time: OneTimePasswords) -> Self {
         state.index();
-        Self { state: Mutex::new(state), log: Mutex::new(VecDeque::new()) }
+        Self { state: Mutex::new(state), log: Mutex::new(VecDeque::new()), one_time }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -100,7 +100,7 @@ mod tests {
             verifier: password.map(|byte| Secret::new([byte; 32])),
             digests: Vec::new(),
             tokens: Vec::new(),
-            devices: Vec::new(),
+            devices: None,
             numbers: Vec::new(),
             profile: Profile::default(),
         }

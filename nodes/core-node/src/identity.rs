@@ -461,11 +461,9 @@ impl CoreNode {
 /// names one, by name or, as desk phones may, by an instance that is made of its hardware address. Where nothing
 /// is known of devices there is nothing to hold it against.
 fn has_own_devices(session: &Session, request: &Message) -> bool {
-    if session.devices.is_empty() {
-        return true;
-    }
+    let Some(devices) = &session.devices else { return true };
     let registers = request.method() == Some("REGISTER");
-    let is_own = |device: &str| session.devices.iter().any(|own| own.eq_ignore_ascii_case(device));
+    let is_own = |device: &str| devices.iter().any(|own| own.eq_ignore_ascii_case(device));
     request.contacts().all(|contact| {
         let mut named = contact.params().filter(|(name, _)| name.eq_ignore_ascii_case(DEVICE_NAME)).peekable();
         if named.peek().is_some() || !registers {

@@ -435,6 +435,7 @@ impl Observable for CoreNode {
             calls: self.calls.gauge,
             chats: Gauge::default(),
             connections: self.streams.gauge(),
+            services: Vec::new(),
             links: self.links.status(),
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),

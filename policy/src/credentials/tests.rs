@@ -28,7 +28,7 @@ fn session(name: &str, password: &str, since_ms: u64) -> Arc<Session> {
         verifier: Some(verifier(name, password).secret()),
         digests: Vec::new(),
         tokens: Vec::new(),
-        devices: Vec::new(),
+        devices: None,
         numbers: Vec::new(),
         profile: Profile::default(),
     })

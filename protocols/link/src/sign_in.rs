@@ -68,7 +68,10 @@ pub(crate) fn write_session(session: &Session, out: &mut BytesMut) {
         out.put_u64(token.since_ms);
         out.put_u64(token.until_ms);
     }
-    write_strings(&session.devices, SESSION_NAMES_MAX, out);
+    out.put_u8(u8::from(session.devices.is_some()));
+    if let Some(devices) = &session.devices {
+        write_strings(devices, SESSION_NAMES_MAX, out);
+    }
     write_strings(&session.numbers, SESSION_NAMES_MAX, out);
     write_strings(&session.profile.uds_servers, SESSION_SERVERS_MAX, out);
     write_strings(&session.profile.im_servers, SESSION_SERVERS_MAX, out);
@@ -86,7 +89,7 @@ pub(crate) fn read_session(reader: &mut Reader) -> Result<Arc<Session>, FrameFau
     let tokens = read_some(reader, ACCESS_TOKENS_MAX, "number of tokens", |reader| {
         Ok(TokenProof { hash: Secret::new(reader.array()?), since_ms: reader.u64()?, until_ms: reader.u64()? })
     })?;
-    let devices = read_strings(reader, SESSION_NAMES_MAX)?;
+    let devices = if reader.flag()? { Some(read_strings(reader, SESSION_NAMES_MAX)?) } else { None };
     let numbers = read_strings(reader, SESSION_NAMES_MAX)?;
     let profile = Profile {
         uds_servers: read_strings(reader, SESSION_SERVERS_MAX)?,

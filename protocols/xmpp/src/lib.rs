@@ -5,6 +5,9 @@
 #![warn(missing_docs)]
 
 pub mod condition;
+pub mod limits;
 pub mod ns;
+pub mod router;
+pub mod sasl;
 
 pub use condition::{Condition, StreamFault};

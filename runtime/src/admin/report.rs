@@ -4,33 +4,56 @@
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Alarm;
+use edgeway_model::services::{ServicePart, ServiceStatus};
 use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status, Transport};
 use serde_json::{Map, Value, json};
+
+use crate::chat::CHAT_COUNTERS;
 
 /// The answer to `/status`. Durations are milliseconds.
 #[must_use]
 pub fn json(status: &Status) -> Value {
     let (inward, outward) = status.media_packets;
+    let (chat, http): (Vec<_>, Vec<_>) =
+        status.http.iter().map(|(what, count)| ((*what).to_owned(), Value::from(*count))).partition(is_of_chat);
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "node": status.node,
         "role": status.role,
         "registrations": gauge(status.registrations),
         "calls": gauge(status.calls),
+        "chats": gauge(status.chats),
         "connections": gauge(status.connections),
+        "services": status.services.iter().map(service).collect::<Vec<_>>(),
         "links": status.links.iter().map(link).collect::<Vec<_>>(),
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
         "requests": counts(&status.requests),
         "drops": counts(&status.drops),
         "handshakes": counts(&status.handshakes),
         "media_packets": { "inward": inward, "outward": outward },
-        "http": counts(&status.http),
+        "http": http.into_iter().collect::<Map<_, _>>(),
+        "chat": chat.into_iter().collect::<Map<_, _>>(),
         "alarms": status.alarms.iter().map(alarm).collect::<Vec<_>>(),
     })
 }
 
 fn gauge(gauge: Gauge) -> Value {
     json!({ "current": gauge.current, "peak": gauge.peak })
+}
+
+/// Chat runs on the HTTP thread, and counts there.
+fn is_of_chat((what, _): &(String, Value)) -> bool {
+    what.starts_with(CHAT_COUNTERS)
+}
+
+fn service(service: &ServiceStatus) -> Value {
+    let part = |part: &ServicePart| json!({ "name": part.name, "state": part.label() });
+    json!({
+        "name": service.name,
+        "state": service.state.label(),
+        "parts": service.parts.iter().map(part).collect::<Vec<_>>(),
+        "notes": service.notes,
+    })
 }
 
 fn link(link: &LinkStatus) -> Value {
@@ -89,6 +112,11 @@ pub fn table(status: &Value) -> String {
     );
     alarms(&mut out, status);
     grid(&mut out, &["", "current", "peak"], &gauge_rows(status), &[1, 2]);
+    let services = service_rows(status);
+    if !services.is_empty() {
+        out.push('\n');
+        grid(&mut out, &["service", "state"], &services, &[]);
+    }
     out.push('\n');
     let links = rows(status, "links", link_row);
     grid(&mut out, &["link", "state", "round trip", "clock skew", "media path"], &links, &[2, 3]);
@@ -119,6 +147,11 @@ pub fn table(status: &Value) -> String {
         out.push('\n');
         grid(&mut out, &["http and sign-in", "count"], &http, &[1]);
     }
+    let chat = count_rows(status, "chat");
+    if !chat.is_empty() {
+        out.push('\n');
+        grid(&mut out, &["chat", "count"], &chat, &[1]);
+    }
     out
 }
 
@@ -138,7 +171,26 @@ fn gauge_rows(status: &Value) -> Vec<Vec<String>> {
         let of = |which: &str| cell(status.pointer(&format!("/{name}/{which}")));
         vec![title.to_owned(), of("current"), of("peak")]
     };
-    vec![row("MRA registrations", "registrations"), row("calls", "calls"), row("client connections", "connections")]
+    vec![
+        row("MRA registrations", "registrations"),
+        row("calls", "calls"),
+        row("chat sessions", "chats"),
+        row("client connections", "connections"),
+    ]
+}
+
+/// Each service, and below its state what of it runs here and what there is to say.
+fn service_rows(status: &Value) -> Vec<Vec<String>> {
+    let below = |text: String| vec![String::new(), format!("  {text}")];
+    let of = |service: &Value| {
+        let mut rows = vec![vec![cell(service.get("name")), cell(service.get("state"))]];
+        let part = |part: &Value| vec![format!("{}: {}", cell(part.get("name")), cell(part.get("state")))];
+        rows.extend(self::rows(service, "parts", part).into_iter().flatten().map(below));
+        rows.extend(self::rows(service, "notes", |note| vec![cell(Some(note))]).into_iter().flatten().map(below));
+        rows
+    };
+    let services = status.get("services").and_then(Value::as_array);
+    services.into_iter().flatten().flat_map(of).collect()
 }
 
 fn link_row(link: &Value) -> Vec<String> {
@@ -207,6 +259,7 @@ fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize])
 #[cfg(test)]
 mod tests {
     use edgeway_model::media::MediaPath;
+    use edgeway_model::services::ServiceState;
 
     use std::time::Duration;
 
@@ -218,7 +271,22 @@ mod tests {
             role: "core",
             registrations: Gauge { current: 12, peak: 40 },
             calls: Gauge { current: 3, peak: 9 },
+            chats: Gauge { current: 2, peak: 5 },
             connections: Gauge { current: 0, peak: 0 },
+            services: vec![
+                ServiceStatus {
+                    name: "IM and Presence Service",
+                    state: ServiceState::WithErrors,
+                    parts: vec![ServicePart { name: "XMPP router", active: true }],
+                    notes: vec!["1 IM and Presence server(s) do not answer".into()],
+                },
+                ServiceStatus {
+                    name: "XMPP Federation",
+                    state: ServiceState::NotConfigured,
+                    parts: Vec::new(),
+                    notes: Vec::new(),
+                },
+            ],
             links: vec![
                 LinkStatus {
                     peer: "edge1".into(),
@@ -285,7 +353,14 @@ core1 (core), Edgeway {}
                     current  peak
 MRA registrations        12    40
 calls                     3     9
+chat sessions             2     5
 client connections        0     0
+
+service                  state
+IM and Presence Service  Configured but with errors
+                           XMPP router: Active
+                           1 IM and Presence server(s) do not answer
+XMPP Federation          Not configured
 
 link        state  round trip  clock skew  media path
 edge1       up         1.2 ms      -42 ms  UDP
@@ -326,7 +401,8 @@ outward            99
             since_ms: 7,
             node: None,
         };
-        let status = Status { alarms: vec![alarm], http: vec![("https_answered_2xx", 4)], ..core() };
+        let http = vec![("chat_signed_in", 3), ("https_answered_2xx", 4)];
+        let status = Status { alarms: vec![alarm], http, ..core() };
         let value = json(&status);
         assert_eq!(value["alarms"][0]["id"], "server_drift");
         assert_eq!(value["alarms"][0]["since_ms"], 7);
@@ -335,7 +411,10 @@ outward            99
         let expected = "\n\nalarm: warning server_drift (cucm1.example.com)\n  A node was added.\n  \
                         Run `edgeway servers refresh`.\n\n";
         assert!(text.contains(expected), "{text}");
-        assert!(text.ends_with("\nhttp and sign-in    count\nhttps_answered_2xx      4\n"), "{text}");
+        let end =
+            "\nhttp and sign-in    count\nhttps_answered_2xx      4\n\nchat            count\nchat_signed_in      3\n";
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!((&value["http"]["chat_signed_in"], &value["chat"]["chat_signed_in"]), (&Value::Null, &json!(3)));
     }
 
     #[test]
@@ -355,6 +434,9 @@ outward            99
         assert_eq!(value["links"][1]["media_path"], "TCP fallback");
         assert_eq!(value["registrars"][1]["state"], "failed");
         assert_eq!(value["registrations"], json!({ "current": 12, "peak": 40 }));
+        assert_eq!(value["chats"], json!({ "current": 2, "peak": 5 }));
+        assert_eq!(value["services"][0]["state"], "Configured but with errors");
+        assert_eq!(value["services"][0]["parts"], json!([{ "name": "XMPP router", "state": "Active" }]));
         assert_eq!(value["requests"]["REGISTER"], 12_000);
         assert_eq!(value["media_packets"]["outward"], 99);
     }
@@ -363,7 +445,8 @@ outward            99
     fn any_json_becomes_a_table_that_commands_no_terminal() {
         let hostile = json!({
             "node": "\u{1b}[2Jx", "role": 7, "links": [null, {"peer": "a\nb", "state": "up"}], "registrars": "?",
-            "requests": {"\u{7}": 1}, "calls": []
+            "requests": {"\u{7}": 1}, "calls": [],
+            "services": [7, {"name": "\r", "parts": [{}, "\u{9b}"], "notes": ["\u{7f}", {}]}]
         });
         let text = table(&hostile);
         assert!(text.starts_with("?[2Jx (7), Edgeway -\n") && text.contains("a?b"), "{text}");

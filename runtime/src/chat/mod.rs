@@ -9,6 +9,12 @@
 //!
 //! [`Inside::chat`]: crate::http::Inside::chat
 
+mod front;
+pub mod limits;
 mod stream;
+
+pub use front::{ChatBounds, ChatConfig};
+/// What the names of chat's counters begin with.
+pub const CHAT_COUNTERS: &str = "chat_";
 
 pub use stream::{ChatStream, Gone, Item};

@@ -12,19 +12,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::limits::START_MAX;
 use super::{HttpFact, MakeInside, Teller, thread};
+use crate::chat::ChatConfig;
 use crate::link::BulkHello;
 
 /// What an HTTP thread does.
 pub enum Part {
-    /// At an edge: takes requests of clients, and carries them to cores.
+    /// At an edge: takes requests and chat streams of clients, and carries them to cores.
     Front(FrontConfig),
     /// At a core: answers what edges carry to it.
     Inside(MakeInside),
 }
 
-/// The HTTPS side of an edge.
+/// The sides of an edge that face clients, but for SIP.
 pub struct FrontConfig {
-    /// Where clients come.
+    /// Where clients come over HTTPS.
     pub listeners: Vec<TcpListener>,
     /// What is shown to them.
     pub tls: Arc<ServerConfig>,
@@ -35,6 +36,8 @@ pub struct FrontConfig {
     /// Whether attempts to sign in are bounded by address for addresses of this machine, too. Whoever comes from there is
     /// the operator, or something in front of the edge that all clients come through.
     pub bound_loopback: bool,
+    /// The chat side, where there is one.
+    pub chat: Option<ChatConfig>,
 }
 
 /// Why an HTTP thread did not start.

@@ -61,6 +61,8 @@ pub struct ProductSetup<'a> {
     pub core_sip: Option<String>,
     /// HTTPS, where it is on.
     pub https: Option<HttpsSetup>,
+    /// Chat, where it is on.
+    pub xmpp: Option<XmppSetup>,
     /// SIP Path headers On or Off.
     pub path_headers: bool,
     /// Certificates by name; the first is the default.
@@ -82,6 +84,17 @@ pub struct ProductSetup<'a> {
 pub struct HttpsSetup {
     /// The edge's HTTPS listener.
     pub listen: SocketAddr,
+    /// Tables for the core's file.
+    pub core: String,
+}
+
+/// Chat.
+#[derive(Clone, Debug)]
+pub struct XmppSetup {
+    /// The edge's listener for STARTTLS.
+    pub listen: SocketAddr,
+    /// The edge's listener for TLS from the first byte, where there is one.
+    pub direct_tls: Option<SocketAddr>,
     /// Tables for the core's file.
     pub core: String,
 }
@@ -254,6 +267,15 @@ impl ProductSetup<'_> {
             Some(https) => writeln!(file, "[https]\nlisten = [\"{}\"]", https.listen)?,
             None => writeln!(file, "[https]\nlisten = \"off\"")?,
         }
+        match &self.xmpp {
+            Some(xmpp) => {
+                writeln!(file, "[xmpp]\nlisten = [\"{}\"]", xmpp.listen)?;
+                if let Some(direct_tls) = xmpp.direct_tls {
+                    writeln!(file, "direct_tls_listen = [\"{direct_tls}\"]")?;
+                }
+            }
+            None => writeln!(file, "[xmpp]\nlisten = \"off\"")?,
+        }
         writeln!(file, "[link]\nlisten = \"{link}\"\npublic_address = \"{link}\"")?;
         writeln!(file, "[media]\naddress = \"{}\"\nports = \"{}\"", edge.ip(), self.media_ports.0)?;
         writeln!(file, "[limits]\nstrangers_per_address = {}", self.strangers_per_address)?;
@@ -271,6 +293,7 @@ impl ProductSetup<'_> {
         }
         writeln!(file, "[media]\naddress = \"{media}\"\nports = \"{}\"", self.media_ports.1)?;
         file.push_str(self.https.as_ref().map_or("", |https| https.core.as_str()));
+        file.push_str(self.xmpp.as_ref().map_or("", |xmpp| xmpp.core.as_str()));
         Ok(file)
     }
 

@@ -297,6 +297,7 @@ fn start_product(
         registrar: (transport, registrar_address()),
         core_sip,
         https: None,
+        xmpp: None,
         path_headers,
         certificates,
         domain: DOMAIN,

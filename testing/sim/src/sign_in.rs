@@ -23,7 +23,7 @@ pub(crate) fn signed_in(user: &str) -> Option<Input> {
         verifier: None,
         digests: vec![DigestSecret { user: user.to_owned(), realm: DOMAIN.to_owned(), md5, sha256 }],
         tokens: Vec::new(),
-        devices: Vec::new(),
+        devices: None,
         numbers: vec![user.to_owned()],
         profile: Profile::default(),
     };

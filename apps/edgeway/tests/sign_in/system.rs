@@ -260,7 +260,7 @@ fn start_edge(
     let text = format!(
         "node = \"{name}\"\nstate_dir = \"{at}/{name}\"\ncontrol_socket = \"{at}/{name}.sock\"\n[sip]\nlisten = [\"{sip}\"]\n\
          public_host = \"{EDGE_HOST}\"\ncertificate = \"memory\"\nkey = \"memory\"\n[https]\nlisten = [\"{https}\"]\n\
-         [link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"13100-13199\"\n"
+         [xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"13100-13199\"\n"
     );
     let settings = parse_edge(&text, name).expect("good settings");
     let node = NodeId::new(name).expect("a name");

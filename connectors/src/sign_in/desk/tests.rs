@@ -48,7 +48,7 @@ impl Authority for Fake {
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),
                 spelled: Some("aLice".to_owned()).filter(|_| subject.user.as_str() == "alice"),
-                devices: vec!["CSFALICE".into()],
+                devices: Some(vec!["CSFALICE".into()]),
                 numbers: vec!["1001".into()],
                 profile: Profile::default(),
                 until_ms: matches!(credential, Credential::Bearer(_)).then_some(NOW_MS + 900_000),
@@ -389,8 +389,8 @@ fn a_session_has_what_sip_needs_where_the_core_challenges() {
         assert_eq!(session.digests, ["Alice", "aLice", "alice"].map(expected));
         assert_eq!(session.digests[0].md5, digest::hashes("Alice", "example.com", "right").0);
         assert_eq!(
-            (session.devices.as_slice(), session.numbers.as_slice()),
-            (&["CSFALICE".into()][..], &["1001".into()][..])
+            (session.devices.as_deref(), session.numbers.as_slice()),
+            (Some(&["CSFALICE".into()][..]), &["1001".into()][..])
         );
         let told = rig.told();
         let [HttpFact::SignIn(SignInFact::SignedIn(told))] = told.as_slice() else { panic!("{told:?}") };

@@ -37,7 +37,7 @@ impl Authority for Fake {
             Verdict::Good(Box::new(Known {
                 user: subject.user.clone(),
                 spelled: None,
-                devices: Vec::new(),
+                devices: None,
                 numbers: Vec::new(),
                 profile: Profile { uds_servers: vec!["cucm2.example.com".into()], im_servers: Vec::new() },
                 until_ms: None,

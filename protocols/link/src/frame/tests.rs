@@ -25,7 +25,7 @@ fn session() -> Session {
             since_ms: 1_700_000_000_000,
             until_ms: 1_700_003_600_000,
         }],
-        devices: vec!["CSFALICE".into()],
+        devices: Some(vec!["CSFALICE".into()]),
         numbers: vec!["10001".into(), "alice".into()],
         profile: Profile { uds_servers: vec!["cucm1.example.com".into()], im_servers: Vec::new() },
     }
@@ -220,12 +220,15 @@ fn a_session_of_the_largest_size_fits_a_frame_and_more_is_refused() {
     let long = || "x".repeat(crate::limits::STRING_BYTES_MAX);
     let many = |most: usize| (0..=most).map(|_| long()).collect::<Vec<_>>();
     let mut large = session();
-    (large.devices, large.numbers) = (many(SESSION_NAMES_MAX), many(SESSION_NAMES_MAX));
+    (large.devices, large.numbers) = (Some(many(SESSION_NAMES_MAX)), many(SESSION_NAMES_MAX));
     (large.profile.uds_servers, large.profile.im_servers) = (many(SESSION_SERVERS_MAX), many(SESSION_SERVERS_MAX));
     let bytes = Frame::SignedIn(large.into()).encode().slice(4..);
     assert!(bytes.len() <= LINK_FRAME_BYTES_MAX);
     let Ok(Frame::SignedIn(read)) = Frame::decode(bytes) else { panic!("our own frame is legal") };
-    assert_eq!((read.devices.len(), read.profile.im_servers.len()), (SESSION_NAMES_MAX, SESSION_SERVERS_MAX));
+    assert_eq!(
+        (read.devices.as_ref().map_or(0, Vec::len), read.profile.im_servers.len()),
+        (SESSION_NAMES_MAX, SESSION_SERVERS_MAX)
+    );
     let too_many = [TOKEN_KEYS, u8::try_from(TOKEN_KEYS_MAX).expect("few") + 1];
     assert_eq!(Frame::decode(Bytes::copy_from_slice(&too_many)), Err(FrameFault::Field("number of keys")));
     let nobody = [REVOKED, 0, 1, b'd', 0, 0];

@@ -306,6 +306,7 @@ impl Rig {
             handshakes_per_address_max: 1_000,
             stalled_max,
             bound_loopback,
+            chat: None,
         };
         let edge = HttpHandle::start(Part::Front(config), teller).unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();

@@ -91,6 +91,7 @@ impl Chain {
                     registrar: (Transport::Tcp, free()?),
                     core_sip: None,
                     https: Some(https),
+                    xmpp: None,
                     path_headers: true,
                     certificates: std::slice::from_ref(&certificate),
                     domain: DOMAIN,

@@ -80,6 +80,7 @@ impl World {
             // Discovery brings the registrars.
             core_sip: Some(String::new()),
             https: Some(HttpsSetup { listen: https, core }),
+            xmpp: None,
             path_headers: true,
             certificates: std::slice::from_ref(&certificate),
             domain: DOMAIN,

@@ -141,6 +141,7 @@ fn start_edgeway(
         registrar: (Transport::Tcp, registrar),
         core_sip: None,
         https: None,
+        xmpp: None,
         path_headers: true,
         certificates: std::slice::from_ref(certificate),
         domain: DOMAIN,

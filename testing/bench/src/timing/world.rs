@@ -62,6 +62,7 @@ impl World {
             registrar: (Transport::Tcp, free()?),
             core_sip: unified_cm.as_ref().map(|_| String::new()),
             https: Some(HttpsSetup { listen: https, core }),
+            xmpp: None,
             path_headers: true,
             certificates: std::slice::from_ref(&certificate),
             domain: DOMAIN,

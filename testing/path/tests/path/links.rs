@@ -125,7 +125,7 @@ impl Fleet {
         let settings = parse_edge(
             &format!(
                 "node = \"edge1\"\n[sip]\nlisten = [\"127.0.0.1:5061\"]\npublic_host = \"127.0.0.1\"\n\
-                 certificate = \"memory\"\nkey = \"memory\"\n[https]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\n"
+                 certificate = \"memory\"\nkey = \"memory\"\n[https]\nlisten = \"off\"\n[xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\n"
             ),
             "the edge",
         )?;

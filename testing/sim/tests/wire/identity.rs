@@ -68,7 +68,7 @@ pub(crate) fn session(deployment: &str, user: &str, number: &str, since_ms: u64)
         verifier: None,
         digests: vec![DigestSecret { user: user.into(), realm: realm.into(), md5, sha256 }],
         tokens: vec![proof(user, since_ms)],
-        devices: vec![format!("CSF{}", user.to_uppercase())],
+        devices: Some(vec![format!("CSF{}", user.to_uppercase())]),
         numbers: vec![number.to_owned()],
         profile: Profile::default(),
     }

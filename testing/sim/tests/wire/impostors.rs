@@ -276,12 +276,29 @@ fn a_registration_is_of_a_device_of_the_users_own() {
     ] {
         let mut rig = rig(true);
         let mut hers = session("default", "alice", "10001", START_MS + 1);
-        hers.devices.push("SEP001122AABBCC".to_owned());
+        hers.devices = Some(vec!["CSFALICE".to_owned(), "SEP001122AABBCC".to_owned()]);
         signs_in(&mut rig, hers);
         let flow = rig.client();
         let words = Words { contact: contact.clone(), ..Words::new("REGISTER", "10001", 1) };
         let challenge = outcome(&mut rig, flow, &words).0.expect("asked");
         let (told, inside) = outcome(&mut rig, flow, &words.answering(&challenge, "alice", PASSWORD, 1));
         assert_eq!((inside.len() == 1, status(told.as_ref())), (good, (!good).then_some(403)), "{contact}");
+    }
+}
+
+/// A call manager that says a user has no device, and an authority that knows nothing of devices, say different things.
+#[test]
+fn whoever_has_no_device_registers_none() {
+    for (devices, good) in [(Some(Vec::new()), false), (None, true)] {
+        let mut rig = rig(true);
+        let mut hers = session("default", "alice", "10001", START_MS + 1);
+        hers.devices = devices;
+        signs_in(&mut rig, hers);
+        let flow = rig.client();
+        let contact = ";+u.sip!devicename.ccm.cisco.com=\"CSFBOB\"".to_owned();
+        let words = Words { contact, ..Words::new("REGISTER", "10001", 1) };
+        let challenge = outcome(&mut rig, flow, &words).0.expect("asked");
+        let (told, inside) = outcome(&mut rig, flow, &words.answering(&challenge, "alice", PASSWORD, 1));
+        assert_eq!((inside.len() == 1, status(told.as_ref())), (good, (!good).then_some(403)));
     }
 }

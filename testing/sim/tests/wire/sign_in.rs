@@ -31,7 +31,7 @@ pub(crate) fn session(user: &str, since_ms: u64, lasts_ms: u64) -> Session {
             sha256: Secret::new([0xc3; 32]),
         }],
         tokens: vec![TokenProof { hash: Secret::new([0xd4; 32]), since_ms, until_ms: since_ms + lasts_ms }],
-        devices: vec!["CSFALICE".into()],
+        devices: Some(vec!["CSFALICE".into()]),
         numbers: vec!["10001".into()],
         profile: Profile::default(),
     }

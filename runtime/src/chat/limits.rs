@@ -1,0 +1,64 @@
+//! Bounds of chat streams between a client and a core, each with its reason.
+
+use std::time::Duration;
+
+// Clients at an edge.
+
+/// Connections of chat clients to one edge at once; more are closed. As many as one link carries streams.
+pub const CLIENTS_MAX: usize = 16_384;
+
+/// The same, from one address: an office of some thousand users behind one.
+pub const CLIENTS_PER_ADDRESS_MAX: usize = 2_000;
+
+/// Clients of one edge that have not signed in; when there are more, the one that has been there longest goes. Some
+/// 20 KiB each, and enough that one who signs in within a second is not pushed out by 4,000 new ones in that second.
+pub const STRANGERS_MAX: usize = 4_096;
+
+/// How long a client may take over its first header, from accept or from the end of the TLS handshake; and over
+/// `<starttls/>` behind it.
+pub const HEADER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a client may take to sign in, from accept: an authority behind a slow server, and one password typed
+/// wrong.
+pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Bytes a client may send inside TLS before it has signed in: five sign-ins with the largest tokens there are.
+pub const STRANGER_BYTES_MAX: u64 = 64 * 1024;
+
+/// How long a client may take nothing of what waits for it.
+pub const STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// After how long without a byte to it a client is sent a space, so that routers on the way remember the connection
+/// and one that is gone is noticed (RFC 6120 §4.6.1). Some forget after three minutes.
+pub const PING_AFTER: Duration = Duration::from_secs(150);
+
+/// How long the end of a stream may take, once one side has said `</stream:stream>`.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client is heard out after the last that was sent to it: a socket that is closed with unread bytes is
+/// reset, and the reset overtakes what was sent.
+pub const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes read from one client at once: what may go to a core beyond the window of its stream.
+pub const READ_BYTES: usize = 32 * 1024;
+
+/// Bytes for one client that leave in one write; what the system does not take of them waits.
+pub const WRITE_BYTES: usize = 32 * 1024;
+
+/// Reads from one client, and writes to it, before others have their turn.
+pub const TURNS_MAX: usize = 4;
+
+/// Ciphertext of a record that is not whole yet: the largest there is (RFC 8446 §5.2), and a bit.
+pub const PARTIAL_BYTES_MAX: usize = 17 * 1024;
+
+/// Bytes of a stream the system may hold for one client beyond what is on its way to it.
+pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+
+/// How often clients are looked at for their deadlines.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What a stopping edge gives its clients to read that it stops.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Clients an edge lists for the operator.
+pub const LISTED_MAX: usize = 16_384;
