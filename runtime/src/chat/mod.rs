@@ -9,6 +9,8 @@
 //!
 //! [`Inside::chat`]: crate::http::Inside::chat
 
+pub(crate) mod carrier;
+mod changes;
 mod front;
 pub mod limits;
 mod stream;

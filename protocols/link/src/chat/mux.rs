@@ -11,9 +11,9 @@ use super::fault::ChatFault;
 use super::frame::{self, ChatDecoder, ChatFrame};
 use super::window::{Inward, Outward, Pool};
 use crate::limits::{
-    CHAT_DATA_BYTES_MAX, CHAT_FRAME_COST_BYTES, CHAT_IDLE_FRAMES_BURST_MAX,
-    CHAT_IDLE_FRAMES_PER_SECOND_MAX, CHAT_OPENS_BURST, CHAT_OPENS_BURST_MAX, CHAT_OPENS_PER_SECOND,
-    CHAT_OPENS_PER_SECOND_MAX, CHAT_PING_AFTER, CHAT_SILENT_MAX, CHAT_STREAMS_MAX,
+    CHAT_DATA_BYTES_MAX, CHAT_FRAME_COST_BYTES, CHAT_IDLE_FRAMES_BURST_MAX, CHAT_IDLE_FRAMES_PER_SECOND_MAX,
+    CHAT_OPENS_BURST, CHAT_OPENS_BURST_MAX, CHAT_OPENS_PER_SECOND, CHAT_OPENS_PER_SECOND_MAX, CHAT_PING_AFTER,
+    CHAT_SILENT_MAX, CHAT_STREAMS_MAX,
 };
 
 /// What has happened at the other end.
@@ -30,8 +30,10 @@ pub enum ChatEvent {
     Data {
         /// The stream.
         stream: u32,
-        /// One piece: as long as it waits it has cost what [`ChatMux::read`] is told.
+        /// One piece.
         bytes: Bytes,
+        /// How much of what has come on the stream, costs included, may be read before [`ChatMux::read`] needs to be told.
+        untold_max: u32,
     },
     /// The client has signed in.
     SignedIn {
@@ -249,7 +251,7 @@ impl ChatMux {
         }
         // Nobody reads what comes after our END broken, and the other end will hear of it.
         if stream.ours != Some(ChatEnd::Broken) {
-            self.events.push_back(ChatEvent::Data { stream: number, bytes });
+            self.events.push_back(ChatEvent::Data { stream: number, bytes, untold_max: stream.inward.until_due() });
         }
         Ok(())
     }
@@ -431,9 +433,10 @@ impl ChatMux {
         room
     }
 
-    /// So many pieces, of so many bytes together, of what has come on a stream were read.
-    pub fn read(&mut self, stream: u32, pieces: usize, bytes: usize) {
-        let Some(there) = self.streams.get_mut(&stream) else { return };
+    /// So many pieces, of so many bytes together, of what has come on a stream were read. As in [`ChatEvent::Data`], how much
+    /// more may be read before this needs to be told.
+    pub fn read(&mut self, stream: u32, pieces: usize, bytes: usize) -> u32 {
+        let Some(there) = self.streams.get_mut(&stream) else { return u32::MAX };
         let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let cost = pieces.saturating_mul(CHAT_FRAME_COST_BYTES).saturating_add(bytes);
@@ -443,6 +446,7 @@ impl ChatMux {
         {
             ChatFrame::Credit { stream, bytes: credit }.encode(&mut self.outgoing);
         }
+        there.inward.until_due()
     }
 
     /// Core: the client of a stream has signed in. Once.

@@ -80,6 +80,13 @@ impl Inward {
         Some(credit)
     }
 
+    /// How much of what has come must be read before there may be something to give for it.
+    pub(super) fn until_due(&self) -> u32 {
+        let stuck = self.ahead < CHAT_PIECE_BYTES_MIN + CHAT_FRAME_COST_BYTES;
+        let at = if stuck { CHAT_WINDOW_BYTES_MAX / 2 } else { CHAT_WINDOW_BYTES_MIN / 2 };
+        self.held().saturating_sub(at).max(1)
+    }
+
     /// A sender that has used up its window gets a wide one, if there is room; all get the least one back.
     fn due(&self, pool: &Pool) -> Option<u32> {
         let held = self.held();
@@ -184,7 +191,9 @@ mod tests {
 
     #[test]
     fn a_credit_of_nearly_nothing_or_too_much_is_none() {
-        for (bytes, legal) in [(0, false), (1_023, false), (1_024, true), (30_720, true), (30_721, false), (u32::MAX, false)] {
+        for (bytes, legal) in
+            [(0, false), (1_023, false), (1_024, true), (30_720, true), (30_721, false), (u32::MAX, false)]
+        {
             assert_eq!(Outward::new().give(bytes), legal, "{bytes}");
         }
     }
