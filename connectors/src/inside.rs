@@ -29,6 +29,7 @@ use tokio::task::spawn_local;
 
 use crate::allowed::InForce;
 use crate::authorities::{Authorities, Needs};
+use crate::chat::{self, Chat};
 use crate::discovery::Discovery;
 use crate::proxy::limits::RETRY_AFTER_BUSY;
 use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target};
@@ -55,7 +56,8 @@ pub struct CoreInside {
     /// stands in the way of anybody's sign-in.
     clients: Vec<HttpClient>,
     under_way: UnderWay,
-    trusts: Option<Trusts>,
+    trusts: Option<Rc<Trusts>>,
+    chat: Rc<Chat>,
     discovery: Rc<Discovery>,
     kept: Kept,
     teller: Teller,
@@ -77,7 +79,7 @@ impl CoreInside {
         let resolver = Resolver::new(settings.sip.dns_servers.clone());
         let lab = on_this_machine(settings);
         let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
-        let trusts = if signs_in(settings) { Some(Trusts::load(settings)?) } else { None };
+        let trusts = if signs_in(settings) { Some(Rc::new(Trusts::load(settings)?)) } else { None };
         let client = || {
             let trust = trusts.as_ref().map(|trusts| trusts.default.clone());
             trust.map(|trust| HttpClient::new(resolver.clone(), trust, lab))
@@ -102,6 +104,15 @@ impl CoreInside {
         if signs_in(settings) {
             kept.load(&desk, &teller)?;
         }
+        let chat = chat::Needs {
+            desk: Rc::clone(&desk),
+            current: discovery.current(),
+            trusts: trusts.clone(),
+            resolver: resolver.clone(),
+            allow_loopback: lab,
+            teller: teller.clone(),
+        };
+        let chat = Chat::start(settings, chat)?;
         let services = Services::new(discovery.current(), srv_by(resolver));
         let names = settings.deployments.iter().map(|one| &one.name);
         let proxies = client.iter().flat_map(|client| {
@@ -116,6 +127,7 @@ impl CoreInside {
             clients: client.iter().chain(&asking).cloned().collect(),
             under_way: UnderWay::default(),
             trusts,
+            chat,
             kept,
             deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
             desk,
@@ -249,6 +261,7 @@ impl CoreInside {
             "users/revoke" => {
                 let subject = self.asked_about(&question)?;
                 let revocation = self.desk.revoke(&subject);
+                self.chat.revoked(&subject);
                 self.kept.store(&self.desk).await?;
                 Ok(json!({ "revoked": true, "before_ms": revocation.before_ms }))
             }
@@ -256,12 +269,16 @@ impl CoreInside {
             "status" => {
                 let (credentials, revocations) = self.desk.held();
                 let rules = self.allowed.list().rules().len();
-                Ok(json!({ "credentials": credentials, "revocations": revocations.len(), "allow_rules": rules }))
+                let (revocations, chats) = (revocations.len(), self.chat.counts());
+                Ok(
+                    json!({ "credentials": credentials, "revocations": revocations, "allow_rules": rules, "chats": chats }),
+                )
             }
             "allow-list" => Ok(self.list()),
             _ if path == "servers" || path.starts_with("servers/") => {
                 Rc::clone(&self.discovery).operate(path, question).await
             }
+            _ if path == "chats" || path.starts_with("chats/") => self.chat.operate(&path, question),
             _ => Err(format!("there is no {path}")),
         }
     }
@@ -304,15 +321,19 @@ impl Inside for CoreInside {
         Box::pin(self.answer(edge, request))
     }
 
-    fn chat(self: Rc<Self>, _: NodeId, _: ChatOpening, stream: ChatStream) -> LocalFuture<'static, ()> {
-        drop(stream);
-        Box::pin(async {})
+    fn chat(self: Rc<Self>, edge: NodeId, opening: ChatOpening, stream: ChatStream) -> LocalFuture<'static, ()> {
+        Box::pin(Rc::clone(&self.chat).serve(edge, opening, stream))
+    }
+
+    fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {
+        Box::pin(async move { self.chat.stop().await })
     }
 
     fn told(&self, fact: SignInFact) {
         self.desk.told(&fact);
         self.small.told(&fact);
-        if matches!(fact, SignInFact::Revoked(_)) {
+        if let SignInFact::Revoked(revocation) = &fact {
+            self.chat.revoked(&revocation.subject);
             self.kept.store_soon(&self.desk);
         }
     }

@@ -6,6 +6,7 @@
 //! | `inside.rs` | what a core does with requests that edges carry to it |
 //! | `allowed.rs` | the HTTP server allow list in force |
 //! | `authorities/` | who checks credentials, one for each deployment |
+//! | `chat/` | XMPP streams of clients, and the IM servers they go to |
 //! | `discovery/` | what is known of the UC servers, refresh, drift |
 //! | `fuzzing.rs` | what fuzzing runs |
 //! | `imp/` | what IM and Presence says of itself |
@@ -24,6 +25,7 @@
 
 pub mod allowed;
 pub mod authorities;
+pub mod chat;
 pub mod discovery;
 pub mod fuzzing;
 pub mod imp;

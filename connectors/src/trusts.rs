@@ -104,6 +104,22 @@ impl Trusts {
     }
 }
 
+impl Trusts {
+    /// The same trust everywhere.
+    #[cfg(test)]
+    pub(crate) fn only(default: Trust) -> Self {
+        Self { default, own: Vec::new(), followed: Cell::new(None) }
+    }
+
+    /// Whom we trust at a host of a deployment, by what is known now.
+    pub(crate) fn at(&self, snapshot: &Snapshot, deployment: &Deployment, host: &str) -> Trust {
+        let host = host.to_lowercase();
+        let all = self.of(snapshot);
+        let found = all.into_iter().find(|((of, name), _)| of == deployment && *name == host);
+        found.map_or_else(|| self.default.clone(), |(_, trust)| trust)
+    }
+}
+
 fn say<'a>(said: &mut Said<'a>, deployment: &Deployment, host: String, trust: Option<&'a Trust>) {
     let before = said.entry((deployment.clone(), host)).or_insert(trust);
     if before.map(Trust::id) != trust.map(Trust::id) {

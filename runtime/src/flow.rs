@@ -498,8 +498,8 @@ async fn connect(peer: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream, local))
 }
 
-/// What every SIP connection wants: no delay, and a dead peer noticed.
-pub(crate) fn tune(stream: &TcpStream) {
+/// What every connection wants that lives long: no delay, and a dead peer noticed.
+pub fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(TCP_KEEPALIVE_IDLE)

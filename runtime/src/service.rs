@@ -7,6 +7,7 @@ mod diallers;
 mod watch;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::task::spawn_local;
 
 use self::diallers::{CoreEdges, Diallers, follow_edges};
 use self::watch::{look_after, offer_media, watch_certificates, watch_state};
+use crate::chat::{ChatBounds, ChatConfig};
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::http::limits::DRAIN_MAX;
@@ -196,9 +198,10 @@ pub fn run_edge<N: Observable + 'static>(
         }
         EdgeKeys::Memory { identity, certificates } => (None, Some(*identity), certificates),
     };
-    let sip: Vec<_> = settings.sip.listen.iter().map(|at| bind_tcp("sip.listen", *at)).collect::<Result<_, _>>()?;
-    let https: Vec<_> =
-        settings.https.listen.iter().map(|at| bind_tcp("https.listen", *at)).collect::<Result<_, _>>()?;
+    let sip = bind_all("sip.listen", &settings.sip.listen)?;
+    let https = bind_all("https.listen", &settings.https.listen)?;
+    let starttls = bind_all("xmpp.listen", &settings.xmpp.listen)?;
+    let direct_listeners = bind_all("xmpp.direct_tls_listen", &settings.xmpp.direct_tls_listen)?;
     let link_listener = bind_tcp("link.listen", settings.link.listen)?;
     let media_socket = bind_udp("link.listen (UDP)", settings.link.listen)?;
     let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;
@@ -225,15 +228,30 @@ pub fn run_edge<N: Observable + 'static>(
     run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
-        let http = if https.is_empty() {
+        let http = if https.is_empty() && !settings.xmpp.is_on() {
             None
         } else {
-            let handshakes_per_address_max = settings.limits.strangers_per_address;
-            let tls = https_config(&tls);
-            let stalled_max = STALLED_MAX;
-            let (listeners, bound_loopback, chat) = (https, false, None);
-            let front = FrontConfig { listeners, tls, handshakes_per_address_max, stalled_max, bound_loopback, chat };
-            Some(start_http(reactor, Part::Front(front))?)
+            let chat = settings.xmpp.is_on().then(|| ChatConfig {
+                listeners: starttls,
+                direct_listeners,
+                tls: Arc::clone(&tls),
+                strangers_per_address_max: settings.limits.strangers_per_address,
+                bound_loopback: false,
+                bounds: ChatBounds::default(),
+            });
+            let front = FrontConfig {
+                listeners: https,
+                tls: https_config(&tls),
+                handshakes_per_address_max: settings.limits.strangers_per_address,
+                stalled_max: STALLED_MAX,
+                bound_loopback: false,
+                chat,
+            };
+            let http = start_http(reactor, Part::Front(Box::new(front)))?;
+            if settings.xmpp.is_on() {
+                reactor.attach_chat();
+            }
+            Some(http)
         };
         for listener in sip {
             serve_tls(reactor, listener, Arc::clone(&tls))
@@ -261,6 +279,10 @@ pub fn run_edge<N: Observable + 'static>(
         }
         Ok(http)
     })
+}
+
+fn bind_all(setting: &'static str, all: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, ListenFault> {
+    all.iter().map(|at| bind_tcp(setting, *at)).collect()
 }
 
 /// TLS for HTTPS is that for SIP, and a ticket got on one resumes on the other.
@@ -295,10 +317,8 @@ pub fn run_core<N: Observable + 'static>(
         one.secure || one.transport.is_none_or(|transport| transport == Transport::Tls)
     };
     let tls = inside_tls(settings, settings.sip.registrars.iter().any(by_tls))?;
-    let tls_listeners: Vec<_> =
-        settings.sip.tls.listen.iter().map(|at| bind_tcp("sip.tls.listen", *at)).collect::<Result<_, _>>()?;
-    let tcp: Vec<_> =
-        settings.sip.listen.iter().map(|at| bind_tcp("sip.listen (TCP)", *at)).collect::<Result<_, _>>()?;
+    let tls_listeners = bind_all("sip.tls.listen", &settings.sip.tls.listen)?;
+    let tcp = bind_all("sip.listen (TCP)", &settings.sip.listen)?;
     let udp: Vec<_> =
         settings.sip.listen.iter().map(|at| bind_udp("sip.listen (UDP)", *at)).collect::<Result<_, _>>()?;
     let metrics = settings.metrics.map(|at| bind_tcp("metrics", at)).transpose()?;

@@ -1,4 +1,4 @@
-//! The alarms of discovery: told once when they begin, when their words change, and when they are over. Whoever is
+//! The alarms of discovery, and of chat: told once when they begin, when their words change, and when they are over. Whoever is
 //! told writes them to the log.
 
 use std::cell::RefCell;
@@ -9,18 +9,18 @@ use edgeway_runtime::clock::unix_ms;
 use edgeway_runtime::http::{HttpFact, Teller};
 
 /// What stands.
-pub(super) struct Alarms {
+pub(crate) struct Alarms {
     teller: Teller,
     standing: RefCell<BTreeMap<(&'static str, String), Alarm>>,
 }
 
 impl Alarms {
-    pub(super) fn new(teller: Teller) -> Self {
+    pub(crate) fn new(teller: Teller) -> Self {
         Self { teller, standing: RefCell::default() }
     }
 
     /// Something is the case from now on, or still is.
-    pub(super) fn raise(&self, id: &'static str, about: &str, severity: Severity, cause: String, action: &str) {
+    pub(crate) fn raise(&self, id: &'static str, about: &str, severity: Severity, cause: String, action: &str) {
         let key = (id, about.to_owned());
         let mut standing = self.standing.borrow_mut();
         let since_ms = standing.get(&key).map_or_else(unix_ms, |alarm| alarm.since_ms);
@@ -33,7 +33,7 @@ impl Alarms {
     }
 
     /// It is not the case, or no longer.
-    pub(super) fn over(&self, id: &'static str, about: &str) {
+    pub(crate) fn over(&self, id: &'static str, about: &str) {
         if self.standing.borrow_mut().remove(&(id, about.to_owned())).is_some() {
             self.teller.tell(HttpFact::AlarmOver { id, about: about.to_owned() });
         }

@@ -11,7 +11,7 @@
 //!   why; the others are taken all the same, unless two would then claim one node.
 //! * The last good snapshot is kept on disk, so that a core that starts while its servers are down serves as before.
 
-mod alarms;
+pub(crate) mod alarms;
 mod current;
 pub mod fault;
 mod https;

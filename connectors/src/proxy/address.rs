@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use edgeway_policy::address::is_special;
 
 /// Whether a *name* may lead there.
-pub(super) fn may_lead_to(address: IpAddr) -> bool {
+pub(crate) fn may_lead_to(address: IpAddr) -> bool {
     !is_special(address)
 }
 

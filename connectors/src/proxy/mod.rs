@@ -31,6 +31,7 @@ mod pool;
 mod trust;
 mod wire;
 
+pub(crate) use address::may_lead_to;
 pub use client::{ClientFault, Fetched, HttpClient, Target, Within};
 pub use forward::{ClientFacts, Onward, Proxy};
 pub use trust::{TlsFault, Trust, TrustFault};

@@ -33,6 +33,7 @@ const NAMES_TOLD_MAX: usize = 4;
 #[derive(Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
     id: u64,
     verifies: bool,
 }
@@ -96,14 +97,14 @@ impl Trust {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| TrustFault(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match own {
             Some(own) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own.first()))),
             None => builder.with_no_client_auth(),
         };
         // A resumed connection shows no certificate: each one is proven anew.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), id: NEXT_ID.fetch_add(1, Ordering::Relaxed), verifies })
+        Ok(Self { config: Arc::new(config), verifier, id: NEXT_ID.fetch_add(1, Ordering::Relaxed), verifies })
     }
 
     /// Whether certificates are checked.
@@ -120,6 +121,69 @@ impl Trust {
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
+
+    /// The same for a server whose certificate may carry any of `names`, whatever name is asked for in the handshake.
+    pub(crate) fn naming(&self, names: Vec<ServerName<'static>>, alpn: Vec<Vec<u8>>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = alpn;
+        if self.verifies {
+            config.dangerous().set_certificate_verifier(Arc::new(AnyOf { names, inner: Arc::clone(&self.verifier) }));
+        }
+        Arc::new(config)
+    }
+}
+
+/// Accepts what another one accepts under one of several names.
+#[derive(Debug)]
+struct AnyOf {
+    names: Vec<ServerName<'static>>,
+    inner: Arc<dyn ServerCertVerifier>,
+}
+
+impl ServerCertVerifier for AnyOf {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut refusal = Error::InvalidCertificate(CertificateError::NotValidForName);
+        for name in &self.names {
+            match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now) {
+                Err(fault) if is_wrong_name(&fault) => refusal = fault,
+                other => return other,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+fn is_wrong_name(fault: &Error) -> bool {
+    matches!(fault, Error::InvalidCertificate(CertificateError::Other(other)) if other.0.is::<WrongName>())
 }
 
 /// Why TLS with a server did not come to be.

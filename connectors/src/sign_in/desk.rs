@@ -296,6 +296,26 @@ impl Desk {
         Ok(Some(Rider(digest)))
     }
 
+    /// Credentials of `subject` are about to go to a server that checks them itself (chat). They count as an attempt
+    /// at this user like any other; nobody looks at them here.
+    ///
+    /// # Errors
+    /// When there were too many attempts: when to come back.
+    pub fn supplied(&self, subject: &Subject, source: Source) -> Result<(), Duration> {
+        match self.rate.borrow_mut().check(subject, source, self.now().moment) {
+            Decision::Pass => Ok(()),
+            Decision::Refused { retry_after } => {
+                self.count(count::TOO_MANY);
+                Err(retry_after)
+            }
+        }
+    }
+
+    /// That server has taken them.
+    pub fn proven(&self, subject: &Subject, source: Source) {
+        self.rate.borrow_mut().succeeded(subject, source, self.now().moment);
+    }
+
     /// A server inside has refused such credentials: they are counted again.
     pub fn refused_inside(&self, rider: &Rider) {
         self.riders.borrow_mut().forget(rider.0);

@@ -15,6 +15,7 @@ mod front;
 pub mod limits;
 mod stream;
 
+pub use carrier::{Carrier, Carriers};
 pub use front::{ChatBounds, ChatConfig};
 /// What the names of chat's counters begin with.
 pub const CHAT_COUNTERS: &str = "chat_";

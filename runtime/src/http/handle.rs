@@ -18,7 +18,7 @@ use crate::link::CallerHello;
 /// What an HTTP thread does.
 pub enum Part {
     /// At an edge: takes requests and chat streams of clients, and carries them to cores.
-    Front(FrontConfig),
+    Front(Box<FrontConfig>),
     /// At a core: answers what edges carry to it.
     Inside(MakeInside),
 }

@@ -65,6 +65,12 @@ pub trait Inside {
         Box::pin(std::future::ready(()))
     }
 
+    /// The node is about to stop: ends what would go on by itself, and returns when it has ended, within a bound of its
+    /// own. What it says on its streams still leaves.
+    fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Something the node or a peer says.
     fn told(&self, fact: SignInFact);
 

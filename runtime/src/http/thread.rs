@@ -49,7 +49,7 @@ impl Worker {
             Part::Front(config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
                 let carriers = Rc::new(Carriers::new(teller.clone()));
-                let front = Front::start(config, Rc::clone(&cores), teller)?;
+                let front = Front::start(*config, Rc::clone(&cores), teller)?;
                 Ok(Self::Edge { cores, carriers, front })
             }
             Part::Inside(make) => {
@@ -134,7 +134,8 @@ impl Worker {
                 carriers.close();
                 cores.close();
             }
-            Self::Core { edges, chats, .. } => {
+            Self::Core { edges, chats, inside } => {
+                inside.stop().await;
                 tokio::join!(edges.drain(), chats.drain());
             }
         }

@@ -26,13 +26,13 @@ use crate::link::limits::CORES_MAX;
 use crate::pki::tls::explain_io;
 
 /// Every core that has a carrier to this edge.
-pub(crate) struct Carriers {
+pub struct Carriers {
     peers: Peers<Carrier>,
     teller: Teller,
 }
 
 /// One core, through one connection.
-pub(crate) struct Carrier {
+pub struct Carrier {
     node: NodeId,
     serial: Option<Vec<u8>>,
     line: Rc<Line>,
@@ -42,18 +42,21 @@ pub(crate) struct Carrier {
 }
 
 impl Carriers {
-    pub(crate) fn new(teller: Teller) -> Self {
+    /// None yet; what is counted goes to `teller`.
+    #[must_use]
+    pub fn new(teller: Teller) -> Self {
         Self { peers: Peers::default(), teller }
     }
 
     /// Cores in the order in which they should be asked for `key`: the same key comes to the same core, at every edge, for as long as that core is
     /// there. Those whose links stand come first. Empty while there is none.
-    pub(crate) fn ranked(&self, key: &str) -> Vec<Rc<Carrier>> {
+    #[must_use]
+    pub fn ranked(&self, key: &str) -> Vec<Rc<Carrier>> {
         self.peers.ranked(key)
     }
 
     /// A connection that only said hello.
-    pub(crate) fn adopt(self: &Rc<Self>, hello: CallerHello) {
+    pub fn adopt(self: &Rc<Self>, hello: CallerHello) {
         let Some(stranger) = self.peers.stranger() else { return };
         let carriers = Rc::clone(self);
         spawn_local(async move {
@@ -188,7 +191,8 @@ impl Peer for Carrier {
 
 impl Carrier {
     /// Its name.
-    pub(crate) const fn core(&self) -> &NodeId {
+    #[must_use]
+    pub const fn core(&self) -> &NodeId {
         &self.node
     }
 
@@ -196,7 +200,7 @@ impl Carrier {
     ///
     /// # Errors
     /// When it takes none; another core may.
-    pub(crate) fn open(&self, opening: &ChatOpening) -> Result<ChatStream, NotOpened> {
+    pub fn open(&self, opening: &ChatOpening) -> Result<ChatStream, NotOpened> {
         self.line.open(opening)
     }
 }

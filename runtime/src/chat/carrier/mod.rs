@@ -17,5 +17,5 @@ mod chats;
 mod line;
 mod pump;
 
-pub(crate) use carriers::{Carrier, Carriers};
+pub use carriers::{Carrier, Carriers};
 pub(crate) use chats::Chats;

@@ -308,7 +308,7 @@ impl Rig {
             bound_loopback,
             chat: None,
         };
-        let edge = HttpHandle::start(Part::Front(config), teller).unwrap();
+        let edge = HttpHandle::start(Part::Front(Box::new(config)), teller).unwrap();
         let identity = authority.issue(&node("edge1"), Role::Edge).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let link = tcp.local_addr().unwrap();

@@ -1,0 +1,299 @@
+//! One client's stream: what comes from the edge and what comes from the server go through its router, and what that
+//! wants is done. One task for each; what one side cannot take is not read from the other.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use edgeway_model::Pii;
+use edgeway_model::chat::ChatEnd;
+use edgeway_policy::rate::Source;
+use edgeway_runtime::chat::{ChatStream, Item};
+use edgeway_xmpp::router::{Action, Down, Input, Router, Verdict};
+use edgeway_xmpp::{Condition, StreamFault};
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Chat;
+use super::counters as count;
+use super::limits::{CLIENT_PIECES_PER_WRITE, PIECES_PER_TURN};
+use super::server::Server;
+use super::sessions::{Entered, Order};
+use super::upstream::{Event, Upstream};
+use super::who::Who;
+
+/// The stream of one client, driven.
+pub(super) struct Drive {
+    chat: Rc<Chat>,
+    entered: Entered,
+    stream: ChatStream,
+    router: Router,
+    upstream: Upstream,
+    /// By the router's numbers.
+    servers: Vec<Rc<Server>>,
+    /// Whose credentials were shown last.
+    who: Option<Who>,
+    /// What was the matter with the server that went last.
+    gone: Option<String>,
+    timer: Pin<Box<Sleep>>,
+    /// Pieces that were moved.
+    pieces: usize,
+    /// Whether the client's side has ended.
+    client_gone: bool,
+}
+
+/// What happens to a stream.
+enum Happened {
+    Client(Item),
+    Server(Event),
+    Ordered(Order),
+    Due,
+}
+
+impl Drive {
+    pub(super) fn new(
+        chat: Rc<Chat>,
+        entered: Entered,
+        stream: ChatStream,
+        router: Router,
+        servers: Vec<Rc<Server>>,
+    ) -> Self {
+        let domain = Rc::from(entered.entry().opening.domain.as_str());
+        let upstream = Upstream::new(chat.dialler.clone(), domain);
+        let timer = Box::pin(sleep_until(Instant::now()));
+        Self {
+            chat,
+            entered,
+            stream,
+            router,
+            upstream,
+            servers,
+            who: None,
+            gone: None,
+            timer,
+            pieces: 0,
+            client_gone: false,
+        }
+    }
+
+    /// Until it has ended.
+    pub(super) async fn run(mut self) {
+        loop {
+            while let Some(action) = self.router.poll() {
+                if let Action::End(how) = action {
+                    self.stream.end(how);
+                    if let Some(farewell) = self.upstream.close() {
+                        farewell.await;
+                    }
+                    return;
+                }
+                self.carry_out(action);
+            }
+            self.pieces = self.pieces.wrapping_add(1);
+            if self.pieces.is_multiple_of(PIECES_PER_TURN) {
+                yield_now().await;
+            }
+            let happened = poll_fn(|context| self.poll(context)).await;
+            self.handle(happened);
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happened> {
+        if let Some(order) = self.entered.entry().ordered(context) {
+            return Poll::Ready(Happened::Ordered(order));
+        }
+        // The client is read first, so that what it has sent at once leaves at once; now and then the server is.
+        let polled = if self.pieces.is_multiple_of(CLIENT_PIECES_PER_WRITE) {
+            self.poll_server(context).or_else(|| self.poll_client(context))
+        } else {
+            self.poll_client(context).or_else(|| self.poll_server(context))
+        };
+        if let Some(happened) = polled {
+            return Poll::Ready(happened);
+        }
+        self.poll_timer(context)
+    }
+
+    fn poll_server(&mut self, context: &mut Context<'_>) -> Option<Happened> {
+        let may_read = self.client_gone || self.stream.poll_room(context).is_ready();
+        let mut scratch = self.chat.scratch.borrow_mut();
+        match self.upstream.poll(context, may_read, &mut scratch) {
+            Poll::Ready(event) => Some(Happened::Server(event)),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_client(&self, context: &Context<'_>) -> Option<Happened> {
+        if self.client_gone || !self.upstream.has_room() {
+            return None;
+        }
+        match self.stream.poll_receive(context) {
+            Poll::Ready(item) => Some(Happened::Client(item)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The timer is left alone as long as it is not late: most deadlines move on before they come.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Happened> {
+        let Some(deadline) = self.router.next_deadline() else { return Poll::Pending };
+        let deadline = self.chat.instant(deadline);
+        loop {
+            let set = self.timer.deadline();
+            if deadline < set {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline <= self.timer.deadline() {
+                return Poll::Ready(Happened::Due);
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn handle(&mut self, happened: Happened) {
+        let now = self.chat.now();
+        let entry = self.entered.entry();
+        let input = match happened {
+            Happened::Client(Item::Bytes(bytes)) => {
+                entry.bytes_in.set(entry.bytes_in.get() + bytes.len() as u64);
+                Input::Client(bytes)
+            }
+            Happened::Client(Item::End(how)) => {
+                self.client_gone = true;
+                Input::ClientEnded(how)
+            }
+            // An edge has nothing to say about that.
+            Happened::Client(Item::SignedIn) => return,
+            Happened::Server(Event::Connected) => Input::Connected,
+            Happened::Server(Event::Secured) => Input::Secured,
+            Happened::Server(Event::Said(bytes)) => Input::Server(bytes),
+            Happened::Server(Event::Gone(why)) => {
+                if entry.is_signed_in() {
+                    self.chat.count(count::SERVER_LOST);
+                }
+                self.gone = Some(why);
+                Input::ServerGone
+            }
+            Happened::Ordered(order) => self.ordered(order),
+            Happened::Due => Input::Tick,
+        };
+        self.router.handle(input, now);
+    }
+
+    fn ordered(&self, order: Order) -> Input {
+        match order {
+            Order::Disconnect | Order::Revoked => {
+                self.chat.count(count::DISCONNECTED);
+                let text = if order == Order::Revoked { "the user was revoked" } else { "ended by an operator" };
+                Input::Disconnect(StreamFault::new(Condition::PolicyViolation, text))
+            }
+            // XEP-0198 §5: a stream that ends without a word can be resumed, through another core; one that ends with
+            // `</stream:stream>`, or with an error, is over on both sides, and so are the messages under way. A client
+            // without stream management takes it for a lost connection and comes back at once, where quite a few take
+            // an error for the last word.
+            Order::Stop if self.entered.entry().is_signed_in() => Input::ClientEnded(ChatEnd::Broken),
+            Order::Stop => Input::Disconnect(StreamFault::new(Condition::SystemShutdown, "this node is about to stop")),
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let entry = self.entered.entry();
+        match action {
+            Action::ToClient(bytes) => {
+                entry.bytes_out.set(entry.bytes_out.get() + bytes.len() as u64);
+                self.stream.send(bytes);
+            }
+            Action::ToServer(bytes) => self.upstream.send(bytes),
+            Action::Dial { server } => {
+                if let Some(server) = self.servers.get(server) {
+                    *entry.server.borrow_mut() = Some(server.to_string());
+                    self.upstream.dial(Rc::clone(server));
+                }
+            }
+            Action::StartTls => self.upstream.start_tls(),
+            Action::CloseServer => {
+                if let Some(farewell) = self.upstream.close() {
+                    spawn_local(farewell);
+                }
+            }
+            Action::ServerDown { server, why } => self.server_down(server, why),
+            Action::ServerUp { server, mechanisms } => {
+                if let Some(server) = self.servers.get(server) {
+                    self.chat.health.answered(server, &self.chat.servers);
+                    self.chat.remember(&entry.opening.domain, mechanisms);
+                }
+            }
+            Action::AskRate { user, mechanism: _ } => self.ask_rate(user.as_ref()),
+            Action::SignedIn { .. } => self.signed_in(),
+            Action::Homed { server } => {
+                let subject = self.who.as_ref().and_then(Who::subject);
+                if let (Some(server), Some(subject)) = (self.servers.get(server), subject) {
+                    self.chat.homes.remember(subject, &server.host);
+                }
+            }
+            Action::Bound { jid, resumed } => {
+                if resumed {
+                    self.chat.count(count::RESUMED);
+                }
+                if jid.is_some() {
+                    *entry.jid.borrow_mut() = jid;
+                }
+            }
+            Action::Offence(offence, detail) => self.chat.offence(&entry.opening, offence, detail),
+            // The caller's.
+            Action::End(_) => {}
+        }
+    }
+
+    fn server_down(&mut self, server: usize, why: Down) {
+        let told = self.gone.take();
+        let Some(server) = self.servers.get(server) else { return };
+        let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        self.chat.count(count::SERVER_FAILED);
+        self.chat.health.failed(server, &self.entered.entry().opening.domain, &why);
+    }
+
+    fn ask_rate(&mut self, user: Option<&Pii<String>>) {
+        let (entry, now) = (self.entered.entry(), self.chat.now());
+        let who = Who::claimed(&entry.deployment, user.map(|user| user.reveal().as_str()), entry.opening.client.ip());
+        let input = match self.chat.admit(&who, Source::at(entry.opening.client.ip())) {
+            _ if who.subject().is_some_and(|subject| self.chat.sessions.is_full(subject)) => {
+                self.chat.count(count::USER_FULL);
+                Input::Disconnect(StreamFault::new(Condition::ResourceConstraint, "this user has too many sessions"))
+            }
+            Ok(()) => Input::Verdict(Verdict::Pass { homes: self.homes(&who) }),
+            Err(retry_after) => {
+                self.chat.count(count::TOO_MANY);
+                Input::Verdict(Verdict::Refused { retry_after })
+            }
+        };
+        self.who = Some(who);
+        self.router.handle(input, now);
+    }
+
+    /// The servers a user is to be on, best first: each user comes to the same one again, from wherever.
+    fn homes(&self, who: &Who) -> Vec<usize> {
+        let Some(subject) = who.subject() else { return Vec::new() };
+        let homes = self.chat.homes_of(subject);
+        let ranked = self.chat.servers.ranked(&subject.deployment, subject.user.as_str(), &homes);
+        ranked.iter().filter_map(|one| self.servers.iter().position(|own| Rc::ptr_eq(own, one))).collect()
+    }
+
+    fn signed_in(&mut self) {
+        let (entry, now) = (self.entered.entry(), self.chat.now());
+        let subject = self.who.as_ref().and_then(Who::subject).cloned();
+        if self.entered.signed_in(subject).is_err() {
+            self.chat.count(count::USER_FULL);
+            let fault = StreamFault::new(Condition::ResourceConstraint, "this user has too many sessions");
+            return self.router.handle(Input::Disconnect(fault), now);
+        }
+        if let Some(counted) = self.who.as_ref().and_then(Who::counted) {
+            self.chat.desk.proven(counted, Source::at(entry.opening.client.ip()));
+        }
+        self.chat.count(count::SIGNED_IN);
+        self.stream.signed_in();
+    }
+}

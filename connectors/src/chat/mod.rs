@@ -1,0 +1,229 @@
+//! Chat: what a core does with the XMPP streams of clients that edges carry to it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `counters.rs` | what is counted |
+//! | `dial.rs` | a connection to an IM server: names, TCP, TLS |
+//! | `drive.rs` | one client's stream: moves the bytes, does what its router wants |
+//! | `health.rs` | which servers answer, and the alarm |
+//! | `homes.rs` | which server a user lives on, as servers have said |
+//! | `operate.rs` | what an operator asks |
+//! | `probe.rs` | asks servers that are down how they are |
+//! | `server.rs` | one IM server |
+//! | `servers.rs` | all of them, and which of them a user comes to |
+//! | `sessions.rs` | the streams that are there |
+//! | `upstream.rs` | the connection to a server, as a stream wants it |
+//! | `who.rs` | whose credentials a client shows |
+//!
+//! What is said on a stream, and what not, decides `edgeway_xmpp::Router`.
+
+pub mod counters;
+mod dial;
+mod drive;
+pub mod health;
+mod homes;
+pub mod limits;
+mod operate;
+mod probe;
+mod server;
+mod servers;
+mod sessions;
+mod upstream;
+mod who;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use edgeway_config::settings::CoreSettings;
+use edgeway_model::chat::{ChatEnd, ChatOffence, ChatOpening};
+use edgeway_model::notice::Notice;
+use edgeway_model::sign_in::{Deployment, Subject};
+use edgeway_model::{Moment, NodeId, Pii};
+use edgeway_policy::rate::Source;
+use edgeway_runtime::chat::ChatStream;
+use edgeway_runtime::clock::Clock;
+use edgeway_runtime::dns::Resolver;
+use edgeway_runtime::http::{HttpFact, Teller};
+use edgeway_xmpp::router::{Beginning, Candidate, Router};
+use edgeway_xmpp::sasl::Mechanism;
+use edgeway_xmpp::{Condition, StreamFault};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout};
+
+use self::counters as count;
+use self::dial::Dialler;
+use self::drive::Drive;
+use self::health::Health;
+use self::homes::Homes;
+use self::limits::{READ_BYTES, STOP_WITHIN, TELL_EVERY, UNTHINKABLE_RETRY_AFTER};
+use self::server::Server;
+use self::servers::Servers;
+use self::sessions::Sessions;
+use self::who::Who;
+use crate::discovery::Current;
+use crate::sign_in::desk::Desk;
+use crate::trusts::Trusts;
+
+/// Chat at a core. Lives on the HTTP thread.
+pub(crate) struct Chat {
+    desk: Rc<Desk>,
+    deployments: BTreeMap<String, Deployment>,
+    servers: Servers,
+    health: Health,
+    homes: Homes,
+    /// What servers of a domain have offered last, for when none answers.
+    remembered: RefCell<BTreeMap<String, Vec<Mechanism>>>,
+    sessions: Rc<Sessions>,
+    dialler: Dialler,
+    clock: Clock,
+    /// What is read from servers is read into it first: one for all, rather than one for each stream.
+    scratch: RefCell<Box<[u8]>>,
+    teller: Teller,
+}
+
+/// What chat is made of.
+pub(crate) struct Needs {
+    pub(crate) desk: Rc<Desk>,
+    pub(crate) current: Current,
+    pub(crate) trusts: Option<Rc<Trusts>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) allow_loopback: bool,
+    pub(crate) teller: Teller,
+}
+
+impl Chat {
+    /// Reads the files the settings name, and starts what goes on by itself; on the HTTP thread.
+    ///
+    /// # Errors
+    /// In the operator's words.
+    pub(crate) fn start(settings: &CoreSettings, needs: Needs) -> Result<Rc<Self>, String> {
+        let of = |deployment: &edgeway_config::sign_in::DeploymentSettings| {
+            let name = deployment.name.clone();
+            deployment.domains.clone().into_iter().map(move |domain| (domain.to_lowercase(), name.clone()))
+        };
+        let Needs { desk, current, trusts, resolver, allow_loopback, teller } = needs;
+        let chat = Rc::new(Self {
+            desk,
+            deployments: settings.deployments.iter().flat_map(of).collect(),
+            servers: Servers::load(settings, current, trusts)?,
+            health: Health::new(teller.clone()),
+            homes: Homes::default(),
+            remembered: RefCell::default(),
+            sessions: Rc::new(Sessions::new(teller.clone(), TELL_EVERY)),
+            dialler: Dialler { resolver, allow_loopback },
+            clock: Clock::start(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            teller,
+        });
+        spawn_local(probe::probe_those_that_are_down(Rc::downgrade(&chat)));
+        Ok(chat)
+    }
+
+    /// Serves one stream until it has ended.
+    pub(crate) async fn serve(self: Rc<Self>, edge: NodeId, mut opening: ChatOpening, stream: ChatStream) {
+        self.count(count::STREAM);
+        opening.domain.make_ascii_lowercase();
+        let domain = opening.domain.strip_suffix('.').unwrap_or(&opening.domain);
+        let Some(deployment) = self.deployments.get(domain).cloned() else {
+            return refuse(&stream, Condition::HostUnknown, "this domain is not served here");
+        };
+        let entered = match self.sessions.enter(edge, opening, deployment) {
+            Ok(entered) => entered,
+            Err(_) => {
+                self.count(count::FULL);
+                return refuse(&stream, Condition::ResourceConstraint, "too many streams are here already");
+            }
+        };
+        let entry = entered.entry();
+        let key = entry.opening.client.ip().to_canonical().to_string();
+        let servers = self.servers.ranked(&entry.deployment, &key, &[]);
+        let router = Router::new(self.beginning(&entry.opening.domain, &servers), self.now());
+        Drive::new(self, entered, stream, router, servers).run().await;
+    }
+
+    fn beginning(&self, domain: &str, servers: &[Rc<Server>]) -> Beginning {
+        let candidate = |server: &Rc<Server>| Candidate {
+            host: server.host.clone(),
+            port: server.port,
+            direct_tls: server.direct_tls,
+        };
+        let mut id = [0; 16];
+        // It tells streams apart, and no more: without randomness the time will do.
+        if aws_lc_rs::rand::fill(&mut id).is_err() {
+            id.iter_mut().zip(self.now().as_micros().to_be_bytes()).for_each(|(id, byte)| *id = byte);
+        }
+        Beginning {
+            domain: domain.to_owned(),
+            servers: servers.iter().map(candidate).collect(),
+            remembered: self.remembered.borrow().get(domain).cloned().unwrap_or_default(),
+            id,
+        }
+    }
+
+    /// A server of a domain that is served offers this.
+    fn remember(&self, domain: &str, mechanisms: Vec<Mechanism>) {
+        self.remembered.borrow_mut().insert(domain.to_owned(), mechanisms);
+    }
+
+    /// Whether a server may see such credentials.
+    ///
+    /// # Errors
+    /// When there were too many: when to come back.
+    fn admit(&self, who: &Who, source: Source) -> Result<(), Duration> {
+        if let Some(counted) = who.counted() {
+            self.desk.supplied(counted, source)?;
+        }
+        if who.is_thinkable() { Ok(()) } else { Err(UNTHINKABLE_RETRY_AFTER) }
+    }
+
+    /// The servers a user lives on, by name: as the authority says, else as a server has said.
+    fn homes_of(&self, subject: &Subject) -> Vec<String> {
+        let told = self.desk.session(subject).map(|session| session.profile.im_servers.clone()).unwrap_or_default();
+        if told.is_empty() { self.homes.of(subject).into_iter().collect() } else { told }
+    }
+
+    fn offence(&self, opening: &ChatOpening, offence: ChatOffence, detail: &'static str) {
+        self.count(count::offence(offence));
+        if offence == ChatOffence::SignIn {
+            self.count(count::REFUSED);
+        }
+        let client = Pii::new(opening.client);
+        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+    }
+
+    /// A user was revoked: the user's sessions end.
+    pub(crate) fn revoked(&self, subject: &Subject) {
+        self.sessions.revoke(subject);
+    }
+
+    /// Ends all streams; returns when they have ended, or have had time to.
+    pub(crate) async fn stop(&self) {
+        let _ = timeout(STOP_WITHIN, self.sessions.stop()).await;
+    }
+
+    fn count(&self, what: &'static str) {
+        self.teller.tell(HttpFact::Counted(what));
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn instant(&self, at: Moment) -> Instant {
+        Instant::from_std(self.clock.instant(at))
+    }
+}
+
+/// Says why, in a stream of ours, and ends it.
+fn refuse(stream: &ChatStream, condition: Condition, text: &'static str) {
+    let header = format!(
+        "<?xml version='1.0'?><stream:stream version='1.0' xml:lang='en' xmlns='{}' xmlns:stream='{}'>",
+        edgeway_xmpp::ns::CLIENT,
+        edgeway_xmpp::ns::STREAMS
+    );
+    let fault = StreamFault::new(condition, text).to_xml();
+    stream.send(bytes::Bytes::from(header + &fault));
+    stream.end(ChatEnd::Closed);
+}

@@ -1,0 +1,352 @@
+//! The streams that are there, and who has signed in on them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use edgeway_model::chat::ChatOpening;
+use edgeway_model::sign_in::{Deployment, Subject};
+use edgeway_model::{NodeId, Pii};
+use edgeway_runtime::clock::unix_ms;
+use edgeway_runtime::http::{HttpFact, Teller};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::limits::{SESSIONS_PER_USER_MAX, STRANGERS_PER_EDGE_MAX, STREAMS_MAX};
+
+/// What a stream is told from outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// By the operator: it ends.
+    Disconnect,
+    /// Its user was revoked: it ends.
+    Revoked,
+    /// The core stops.
+    Stop,
+}
+
+/// One stream, as others see it.
+pub(super) struct Entry {
+    pub(super) id: u64,
+    pub(super) edge: NodeId,
+    pub(super) opening: ChatOpening,
+    pub(super) deployment: Deployment,
+    pub(super) since_ms: u64,
+    /// Bytes from the client, and to it.
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    /// Where it goes on, once it is known.
+    pub(super) server: RefCell<Option<String>>,
+    /// Once it has signed in. `None` within: a user whose name nobody knows.
+    pub(super) user: RefCell<Option<Option<Subject>>>,
+    /// Once it is bound.
+    pub(super) jid: RefCell<Option<Pii<String>>>,
+    pub(super) order: Cell<Option<Order>>,
+    /// Wakes it for the order.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Entry {
+    /// Whether it is a session: the client has signed in.
+    pub(super) fn is_signed_in(&self) -> bool {
+        self.user.borrow().is_some()
+    }
+
+    /// The order, if there is one; else the task is woken for it.
+    pub(super) fn ordered(&self, context: &Context<'_>) -> Option<Order> {
+        let order = self.order.take();
+        let mut place = self.waker.borrow_mut();
+        if order.is_none() && !place.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *place = Some(context.waker().clone());
+        }
+        order
+    }
+
+    fn order(&self, order: Order) {
+        if self.order.get().is_none() {
+            self.order.set(Some(order));
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// All streams.
+pub(super) struct Sessions {
+    teller: Teller,
+    by_id: RefCell<BTreeMap<u64, Rc<Entry>>>,
+    next_id: Cell<u64>,
+    /// Streams that have not signed in.
+    strangers: RefCell<BTreeMap<NodeId, usize>>,
+    by_user: RefCell<BTreeMap<Subject, usize>>,
+    signed_in: RefCell<BTreeMap<Deployment, u64>>,
+    /// Whether the node will hear how many there are.
+    telling: Cell<bool>,
+    tell_every: Duration,
+    stopping: Cell<bool>,
+    /// Woken when one has ended.
+    ended: Notify,
+}
+
+impl Sessions {
+    pub(super) fn new(teller: Teller, tell_every: Duration) -> Self {
+        Self {
+            teller,
+            by_id: RefCell::default(),
+            next_id: Cell::new(1),
+            strangers: RefCell::default(),
+            by_user: RefCell::default(),
+            signed_in: RefCell::default(),
+            telling: Cell::new(false),
+            tell_every,
+            stopping: Cell::new(false),
+            ended: Notify::new(),
+        }
+    }
+
+    /// A stream has come. It stays until the guard is dropped.
+    pub(super) fn enter(
+        self: &Rc<Self>,
+        edge: NodeId,
+        opening: ChatOpening,
+        deployment: Deployment,
+    ) -> Result<Entered, Full> {
+        let mut strangers = self.strangers.borrow_mut();
+        let of_edge = strangers.get(&edge).copied().unwrap_or(0);
+        let streams = self.by_id.borrow().len();
+        if of_edge >= STRANGERS_PER_EDGE_MAX || streams >= STREAMS_MAX || self.stopping.get() {
+            return Err(Full);
+        }
+        strangers.insert(edge.clone(), of_edge + 1);
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        let entry = Rc::new(Entry {
+            id,
+            edge,
+            opening,
+            deployment,
+            since_ms: unix_ms(),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            server: RefCell::default(),
+            user: RefCell::default(),
+            jid: RefCell::default(),
+            order: Cell::new(None),
+            waker: RefCell::default(),
+        });
+        self.by_id.borrow_mut().insert(id, Rc::clone(&entry));
+        Ok(Entered { sessions: Rc::clone(self), entry })
+    }
+
+    /// Its client has signed in.
+    fn signed_in(self: &Rc<Self>, entry: &Entry, user: Option<Subject>) -> Result<(), Full> {
+        if let Some(user) = &user {
+            let mut by_user = self.by_user.borrow_mut();
+            let of_user = by_user.entry(user.clone()).or_default();
+            if *of_user >= SESSIONS_PER_USER_MAX {
+                return Err(Full);
+            }
+            *of_user += 1;
+        }
+        less(&self.strangers, &entry.edge);
+        *self.signed_in.borrow_mut().entry(entry.deployment.clone()).or_default() += 1;
+        *entry.user.borrow_mut() = Some(user);
+        self.tell();
+        Ok(())
+    }
+
+    /// Whether a user has as many as may be.
+    pub(super) fn is_full(&self, subject: &Subject) -> bool {
+        self.by_user.borrow().get(subject).is_some_and(|count| *count >= SESSIONS_PER_USER_MAX)
+    }
+
+    fn leave(self: &Rc<Self>, entry: &Entry) {
+        self.by_id.borrow_mut().remove(&entry.id);
+        match entry.user.borrow_mut().take() {
+            Some(user) => {
+                if let Some(user) = user {
+                    less(&self.by_user, &user);
+                }
+                if let Some(count) = self.signed_in.borrow_mut().get_mut(&entry.deployment) {
+                    *count = count.saturating_sub(1);
+                }
+                self.tell();
+            }
+            None => less(&self.strangers, &entry.edge),
+        }
+        self.ended.notify_waiters();
+    }
+
+    /// The node hears how many there are: at once the first time, and from then on no more often than it is of use.
+    fn tell(self: &Rc<Self>) {
+        if self.telling.replace(true) {
+            return;
+        }
+        let sessions = Rc::clone(self);
+        spawn_local(async move {
+            let mut told = None;
+            loop {
+                let count = sessions.count();
+                if told == Some(count) {
+                    return sessions.telling.set(false);
+                }
+                sessions.teller.tell(HttpFact::Chats(count));
+                told = Some(count);
+                tokio::time::sleep(sessions.tell_every).await;
+            }
+        });
+    }
+
+    /// Sessions now.
+    pub(super) fn count(&self) -> u64 {
+        self.signed_in.borrow().values().sum()
+    }
+
+    /// Sessions now, by deployment.
+    pub(super) fn counts(&self) -> BTreeMap<Deployment, u64> {
+        self.signed_in.borrow().clone()
+    }
+
+    /// Sessions with an id greater than `after`, at most `limit`, that `wanted` wants; and whether there are more.
+    pub(super) fn page(&self, after: u64, limit: usize, wanted: impl Fn(&Entry) -> bool) -> (Vec<Rc<Entry>>, bool) {
+        let by_id = self.by_id.borrow();
+        let mut found = by_id
+            .range(after.saturating_add(1)..)
+            .map(|(_, entry)| entry)
+            .filter(|one| one.is_signed_in() && wanted(one));
+        let page = found.by_ref().take(limit).cloned().collect();
+        (page, found.next().is_some())
+    }
+
+    /// Whether there was such a stream.
+    pub(super) fn disconnect(&self, id: u64) -> bool {
+        self.by_id.borrow().get(&id).inspect(|entry| entry.order(Order::Disconnect)).is_some()
+    }
+
+    /// Ends the sessions of a user. How many there were.
+    pub(super) fn revoke(&self, subject: &Subject) -> usize {
+        let by_id = self.by_id.borrow();
+        let theirs = by_id
+            .values()
+            .filter(|entry| entry.user.borrow().as_ref().is_some_and(|user| user.as_ref() == Some(subject)));
+        theirs.inspect(|entry| entry.order(Order::Revoked)).count()
+    }
+
+    /// Lets nobody in any more and ends all; returns when all have ended.
+    pub(super) async fn stop(&self) {
+        self.stopping.set(true);
+        self.by_id.borrow().values().for_each(|entry| entry.order(Order::Stop));
+        loop {
+            let ended = self.ended.notified();
+            if self.by_id.borrow().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+fn less<K: Ord>(counts: &RefCell<BTreeMap<K, usize>>, key: &K) {
+    let mut counts = counts.borrow_mut();
+    match counts.get_mut(key) {
+        Some(count) if *count > 1 => *count -= 1,
+        Some(_) => _ = counts.remove(key),
+        None => {}
+    }
+}
+
+/// A stream that is there, until dropped.
+pub(super) struct Entered {
+    sessions: Rc<Sessions>,
+    entry: Rc<Entry>,
+}
+
+impl Entered {
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The client has signed in.
+    pub(super) fn signed_in(&self, user: Option<Subject>) -> Result<(), Full> {
+        self.sessions.signed_in(&self.entry, user)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.sessions.leave(&self.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeway_model::sign_in::UserName;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn opening(number: u64) -> ChatOpening {
+        let client = "192.0.2.1:5222".parse().unwrap();
+        ChatOpening { number, client, domain: "example.com".to_owned() }
+    }
+
+    fn subject(user: &str) -> Subject {
+        Subject { deployment: Deployment::default_one(), user: UserName::new(user).unwrap() }
+    }
+
+    fn enter(sessions: &Rc<Sessions>, edge: &str) -> Result<Entered, Full> {
+        sessions.enter(NodeId::new(edge).unwrap(), opening(1), Deployment::default_one())
+    }
+
+    #[test]
+    fn each_edge_has_room_for_strangers_of_its_own_and_who_signs_in_makes_room() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let sessions = Rc::new(Sessions::new(Teller::new().0, Duration::from_millis(1)));
+            let mut there: Vec<_> = (0..STRANGERS_PER_EDGE_MAX).map(|_| enter(&sessions, "edge1").unwrap()).collect();
+            assert!(enter(&sessions, "edge1").is_err());
+            let other = enter(&sessions, "edge2").unwrap();
+            there[0].signed_in(Some(subject("alice"))).unwrap();
+            let more = enter(&sessions, "edge1").unwrap();
+            assert!(enter(&sessions, "edge1").is_err());
+            there.truncate(1);
+            assert_eq!((sessions.count(), sessions.by_id.borrow().len()), (1, 3));
+            drop((there, other, more));
+            assert_eq!((sessions.count(), sessions.by_id.borrow().len()), (0, 0));
+            assert!(sessions.strangers.borrow().is_empty() && sessions.by_user.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_user_has_so_many_sessions_and_a_revocation_reaches_all_of_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (teller, mut facts) = Teller::new();
+            let sessions = Rc::new(Sessions::new(teller, Duration::from_millis(1)));
+            let own: Vec<_> = (0..SESSIONS_PER_USER_MAX).map(|_| enter(&sessions, "edge1").unwrap()).collect();
+            own.iter().for_each(|one| one.signed_in(Some(subject("alice"))).unwrap());
+            let bob = enter(&sessions, "edge1").unwrap();
+            assert_eq!(bob.signed_in(Some(subject("alice"))), Err(Full));
+            bob.signed_in(Some(subject("bob"))).unwrap();
+            assert_eq!(sessions.revoke(&subject("alice")), SESSIONS_PER_USER_MAX);
+            assert!(own.iter().all(|one| one.entry().order.get() == Some(Order::Revoked)));
+            assert_eq!(bob.entry().order.get(), None);
+            let wanted = SESSIONS_PER_USER_MAX as u64 + 1;
+            while !matches!(facts.recv().await, Some(HttpFact::Chats(count)) if count == wanted) {}
+            let (page, more) = sessions.page(0, 5, |_| true);
+            assert_eq!((page.len(), more), (5, true));
+            let (rest, more) = sessions.page(page[4].id, 50, |_| true);
+            assert_eq!((rest.len(), more), (SESSIONS_PER_USER_MAX - 4, false));
+            assert!(sessions.disconnect(bob.entry().id) && !sessions.disconnect(9_999));
+            assert_eq!(bob.entry().order.get(), Some(Order::Disconnect));
+            drop(own);
+            while !matches!(facts.recv().await, Some(HttpFact::Chats(1))) {}
+        });
+    }
+}
