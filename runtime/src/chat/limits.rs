@@ -86,7 +86,7 @@ pub const READS_MAX: usize = 32;
 pub const OLDER_CARRIERS_MAX: usize = 3;
 
 /// How long before the end of its certificate a carrier is replaced, at most; a tenth of the time it holds, if that is less.
-pub const REPLACED_BEFORE: Duration = Duration::from_mins(10);
+pub const REPLACED_BEFORE: Duration = Duration::from_secs(600);
 
 /// How long what was said last may take to leave a carrier that is closed on purpose.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);

@@ -43,6 +43,6 @@ mod tests {
         let mut bucket = Bucket::new(10, 5, start);
         assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10);
         assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(1))).count(), 5);
-        assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_hours(1))).count(), 10);
+        assert_eq!((0..20).filter(|_| bucket.take(start + Duration::from_secs(3_600))).count(), 10);
     }
 }

@@ -100,7 +100,11 @@ pub(super) fn encode_data(stream: u32, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// An OPEN frame. A domain that is too long is cut: it is a stranger's, and none that is served is so long.
 pub(super) fn encode_open(stream: u32, opening: &ChatOpening, out: &mut Vec<u8>) {
-    let domain = &opening.domain[..opening.domain.floor_char_boundary(DOMAIN_BYTES_MAX)];
+    let mut end = opening.domain.len().min(DOMAIN_BYTES_MAX);
+    while !opening.domain.is_char_boundary(end) {
+        end -= 1;
+    }
+    let domain = opening.domain.get(..end).unwrap_or_default();
     let octets = if opening.client.is_ipv4() { 4 } else { 16 };
     head(OPEN, 8 + 1 + octets + 2 + domain.len(), stream, out);
     out.extend_from_slice(&opening.number.to_be_bytes());
