@@ -46,11 +46,16 @@ fn samples() -> Vec<Frame> {
             contact: "10.0.0.5:5060".into(),
             domains: vec!["example.com".into(), "例え.jp".into()],
         }),
-        Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: true } },
+        Frame::Keepalive {
+            sequence: 9,
+            wall_ms: 1,
+            load: Load { registrations: 3, calls: 1, stranded: true, draining: true },
+        },
         Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 },
         Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") },
         Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },
         Frame::FlowClosed { flow: FlowId(77) },
+        Frame::FlowMoved { flow: FlowId(78) },
         Frame::GrantPorts { address: v4.ip(), pairs: vec![PortPair { rtp: 36_000 }, PortPair { rtp: 36_002 }] },
         Frame::SetRelay(RelayRule {
             relay: RelayId(5),
