@@ -62,7 +62,7 @@ fn their_cuts(bytes: &[u8]) -> Result<Vec<(usize, Boundary)>, String> {
                     _ => {}
                 }
             }
-            _ => {}
+            Event::XmlDeclaration(..) | Event::Text(..) => {}
         }
     }
 }
