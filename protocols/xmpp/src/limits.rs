@@ -67,3 +67,6 @@ pub const ELEMENT_DEPTH_MAX: u16 = 16;
 /// Longest base64 of one message of a sign-in, characters: an access token with an encrypted one inside takes some
 /// 4,000.
 pub const SASL_CHARS_MAX: usize = 12 * 1024;
+
+/// Bytes a client may send before TLS: a header and `<starttls/>` are some 400.
+pub const PLAIN_BYTES_MAX: usize = 8 * 1024;
