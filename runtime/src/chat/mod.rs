@@ -13,8 +13,9 @@ mod front;
 pub mod limits;
 mod stream;
 
+pub(crate) use front::ChatFront;
 pub use front::{ChatBounds, ChatConfig};
+pub use stream::{ChatStream, Gone, Item};
+
 /// What the names of chat's counters begin with.
 pub const CHAT_COUNTERS: &str = "chat_";
-
-pub use stream::{ChatStream, Gone, Item};

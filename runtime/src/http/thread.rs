@@ -10,6 +10,7 @@ use super::bulk::{Cores, Edges};
 use super::front::Front;
 use super::handle::{HttpFault, Order, Part};
 use super::{Inside, Teller};
+use crate::chat::ChatFront;
 
 /// Runs until it is told to stop, or nobody can tell it anything any more.
 pub(super) fn run(
@@ -35,17 +36,21 @@ pub(super) fn run(
 }
 
 enum Worker {
-    Edge { cores: Rc<Cores>, front: Rc<Front> },
+    Edge { cores: Rc<Cores>, front: Rc<Front>, chat: Option<Rc<ChatFront>> },
     Core { edges: Edges, inside: Rc<dyn Inside> },
 }
 
 impl Worker {
     fn start(part: Part, teller: Teller) -> Result<Self, HttpFault> {
         match part {
-            Part::Front(config) => {
+            Part::Front(mut config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
+                let chat = config.chat.take();
+                // No core takes streams yet.
+                let start = |config| ChatFront::start(config, Box::new(|_, _| None), teller.clone());
+                let chat = chat.map(start).transpose()?;
                 let front = Front::start(*config, Rc::clone(&cores), teller)?;
-                Ok(Self::Edge { cores, front })
+                Ok(Self::Edge { cores, front, chat })
             }
             Part::Inside(make) => {
                 let inside = make(teller.clone()).map_err(HttpFault::Configuration)?;
@@ -67,7 +72,7 @@ impl Worker {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what one part is asked, the other has no use for")]
     fn carry_out(&mut self, order: Order) {
         match self {
-            Self::Edge { cores, front } => match order {
+            Self::Edge { cores, front, chat } => match order {
                 Order::Adopt(hello) => cores.adopt(hello),
                 Order::Forget(core) => {
                     cores.forget(&core);
@@ -78,8 +83,10 @@ impl Worker {
                     cores.told(&fact);
                     front.told(fact);
                 }
-                Order::Operate { answer, .. } => {
-                    let _ = answer.send(Err("an edge has nothing to answer here: ask a core".into()));
+                Order::Operate { path, question, answer } => {
+                    let answered = chat.as_ref().and_then(|chat| chat.operate(&path, &question));
+                    let nothing = || Err("an edge has nothing to answer here: ask a core".into());
+                    let _ = answer.send(answered.unwrap_or_else(nothing));
                 }
                 _ => {}
             },
@@ -104,8 +111,13 @@ impl Worker {
 
     async fn drain(self) {
         match self {
-            Self::Edge { cores, front } => {
-                front.drain().await;
+            Self::Edge { cores, front, chat } => {
+                let chats = async {
+                    if let Some(chat) = &chat {
+                        chat.drain().await;
+                    }
+                };
+                tokio::join!(front.drain(), chats);
                 cores.close();
             }
             Self::Core { edges, inside } => {
