@@ -9,12 +9,15 @@
 //!
 //! [`Inside::chat`]: crate::http::Inside::chat
 
+pub(crate) mod carrier;
+mod changes;
 mod front;
 pub mod limits;
 mod stream;
 
-pub(crate) use front::ChatFront;
+pub use carrier::{Carrier, Carriers};
 pub use front::{ChatBounds, ChatConfig};
+pub(crate) use front::{ChatFront, through};
 pub use stream::{ChatStream, Gone, Item};
 
 /// What the names of chat's counters begin with.

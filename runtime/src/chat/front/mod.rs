@@ -45,8 +45,8 @@ use tokio::time::timeout;
 use self::client::ClientTask;
 pub use self::config::{ChatBounds, ChatConfig};
 use self::vitals::{Order, Overdue, Stage, Vitals};
-use super::ChatStream;
 use super::limits::{ABUSE_TOLD_EVERY, DRAIN_MAX, SWEEP_EVERY, UNSENT_BYTES_MAX};
+use super::{Carrier, Carriers, ChatStream};
 use crate::attempts::{Attempts, Outcome};
 use crate::clock::unix_ms;
 use crate::flow;
@@ -62,7 +62,19 @@ const STOPPING: StreamFault = StreamFault::new(Condition::SystemShutdown, "This 
 const TOO_SLOW: StreamFault = StreamFault::new(Condition::ConnectionTimeout, "This took too long.");
 
 /// Finds a core for a stream: for the same key the same one, for as long as it is there. `None`: there is none.
-pub(crate) type Choose = Box<dyn Fn(&str, ChatOpening) -> Option<(NodeId, ChatStream)>>;
+pub(crate) type Choose = Box<dyn Fn(&str, &ChatOpening) -> Option<(NodeId, ChatStream)>>;
+
+/// The cores that have a carrier to this edge. One that takes no more streams is passed over.
+pub(crate) fn through(carriers: &Rc<Carriers>) -> Choose {
+    let carriers = Rc::clone(carriers);
+    Box::new(move |key, opening| {
+        let open = |carrier: Rc<Carrier>| {
+            let stream = carrier.open(opening);
+            stream.map(|stream| (carrier.core().clone(), stream)).ok()
+        };
+        carriers.ranked(key).into_iter().find_map(open)
+    })
+}
 
 /// How a client begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,7 +277,7 @@ impl ChatFront {
 
     /// A core for a stream. The same user comes to the same one, at every edge.
     fn choose(&self, vitals: &Vitals, opening: &Opening) -> Option<(NodeId, ChatStream)> {
-        let announced = ChatOpening { number: vitals.number, client: vitals.client, domain: opening.domain.clone() };
+        let announced = &ChatOpening { number: vitals.number, client: vitals.client, domain: opening.domain.clone() };
         match &opening.user {
             Some(user) => (self.choose)(user, announced),
             None => (self.choose)(&vitals.client.ip().to_string(), announced),

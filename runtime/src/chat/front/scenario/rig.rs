@@ -139,12 +139,12 @@ impl Rig {
         };
         let cores = Rc::<Cores>::default();
         let asked = Rc::clone(&cores);
-        let choose = move |key: &str, opening: ChatOpening| {
+        let choose = move |key: &str, opening: &ChatOpening| {
             if asked.absent.get() {
                 return None;
             }
             let (edge, stream) = ChatStream::pair(WINDOW);
-            asked.opened.borrow_mut().push_back(CoreEnd { key: key.to_owned(), opening, stream });
+            asked.opened.borrow_mut().push_back(CoreEnd { key: key.to_owned(), opening: opening.clone(), stream });
             Some((NodeId::new("core1").unwrap(), edge))
         };
         let front = ChatFront::start(config, Box::new(choose), teller).unwrap();
