@@ -154,6 +154,12 @@ impl CoreInside {
         Ok(inside)
     }
 
+    /// Where its users sign in.
+    #[cfg(test)]
+    pub(crate) fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
         if let Some(trusts) = &self.trusts {
             trusts.follow(&self.discovery.current().snapshot(), &self.clients);

@@ -31,6 +31,9 @@ mod sessions;
 mod upstream;
 mod who;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
