@@ -7,14 +7,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
-use edgeway_model::NodeId;
+use edgeway_model::{NodeId, Role};
 use edgeway_runtime::admin;
-use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Role, Token, unix_now};
+use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Token, unix_now};
 
 /// sysexits: bad configuration.
 const BAD_CONFIGURATION: u8 = 78;
 /// Our own: the node does not run.
 const NOT_RUNNING: u8 = 3;
+/// Where nodes listen whose files say nothing else.
+const USUAL_SOCKETS: [(Role, &str); 2] =
+    [(Role::Core, "/run/edgeway/core.sock"), (Role::Edge, "/run/edgeway/edge.sock")];
 /// A token is one short line; more is no token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
@@ -52,6 +55,13 @@ enum AnySettings {
 }
 
 impl AnySettings {
+    const fn role(&self) -> Role {
+        match self {
+            Self::Edge(_) => Role::Edge,
+            Self::Core(_) => Role::Core,
+        }
+    }
+
     fn control_socket(&self) -> &str {
         match self {
             Self::Edge(settings) => &settings.control_socket,
@@ -93,9 +103,34 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
 
 /// Asks the HTTP side of the core whose settings file this is.
 pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-    let socket = core_settings(config)?.control_socket;
+    ask_at(&core_settings(config)?.control_socket, path, question)
+}
+
+/// Asks the HTTP side of the node whose settings file this is; without one, of the core of this machine, or else of its
+/// edge. What is asked may depend on which it is, and may be nothing that it could be asked.
+pub(crate) fn ask_node(
+    config: Option<&Path>,
+    path: &str,
+    question: &dyn Fn(Role) -> Result<serde_json::Value, String>,
+) -> Result<(Role, serde_json::Value), Failure> {
+    let (role, socket) = match config {
+        Some(config) => {
+            let settings = any_settings(config)?;
+            (settings.role(), settings.control_socket().to_owned())
+        }
+        None => USUAL_SOCKETS
+            .iter()
+            .find(|(_, socket)| Path::new(socket).exists())
+            .map(|(role, socket)| (*role, (*socket).to_owned()))
+            .ok_or_else(nothing_runs)?,
+    };
+    let question = question(role).map_err(|why| Failure(2, why))?;
+    Ok((role, ask_at(&socket, path, &question)?))
+}
+
+fn ask_at(socket: &str, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
     let (code, body) =
-        admin::post(&socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+        admin::post(socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
     let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
     match code {
         200 => Ok(answer),
@@ -117,6 +152,10 @@ pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     worst
 }
 
+fn nothing_runs() -> Failure {
+    Failure(NOT_RUNNING, "no edge and no core runs on this machine; name its file with --config".into())
+}
+
 /// `edgeway status`
 pub(crate) fn status(config: Option<&Path>, json: bool) -> ExitCode {
     finish(print_status(config, json))
@@ -126,15 +165,12 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
     let sockets = match config {
         Some(path) => vec![any_settings(path)?.control_socket().to_owned()],
         None => {
-            let usual = ["/run/edgeway/edge.sock", "/run/edgeway/core.sock"];
-            usual.iter().filter(|socket| Path::new(socket).exists()).map(|socket| (*socket).to_owned()).collect()
+            let sockets = USUAL_SOCKETS.iter().rev().map(|(_, socket)| *socket);
+            sockets.filter(|socket| Path::new(socket).exists()).map(str::to_owned).collect()
         }
     };
     if sockets.is_empty() {
-        return Err(Failure(
-            NOT_RUNNING,
-            "no edge and no core runs on this machine; name its file with --config".into(),
-        ));
+        return Err(nothing_runs());
     }
     for socket in sockets {
         let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;

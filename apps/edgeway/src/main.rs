@@ -4,6 +4,7 @@
 //! 1 failed or findings, 2 usage, 3 not running, 78 bad configuration.
 
 mod allow_list;
+mod chats;
 mod commands;
 mod lab;
 mod nodes;
@@ -46,6 +47,9 @@ enum Command {
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
+    /// Who chats through a node.
+    #[command(after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats disconnect 17")]
+    Chats(chats::Chats),
     /// Users who sign in.
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -176,6 +180,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
         Command::AllowList(command) => allow_list::run(&command),
+        Command::Chats(command) => chats::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)

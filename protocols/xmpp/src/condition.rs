@@ -7,6 +7,8 @@ use crate::ns;
 pub enum Condition {
     /// XML that cannot be processed: an element that is none of those expected here.
     BadFormat,
+    /// A prefix of the stream's namespace other than `stream`.
+    BadNamespacePrefix,
     /// The time to go on has passed.
     ConnectionTimeout,
     /// A domain we do not serve.
@@ -45,6 +47,7 @@ impl Condition {
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadFormat => "bad-format",
+            Self::BadNamespacePrefix => "bad-namespace-prefix",
             Self::ConnectionTimeout => "connection-timeout",
             Self::HostUnknown => "host-unknown",
             Self::InternalServerError => "internal-server-error",

@@ -5,9 +5,13 @@
 #![warn(missing_docs)]
 
 pub mod condition;
+pub mod element;
 pub mod limits;
 pub mod ns;
 pub mod router;
 pub mod sasl;
+pub mod scan;
 
 pub use condition::{Condition, StreamFault};
+pub use element::{Attribute, Element, Header, escape};
+pub use scan::{Boundary, Bounds, Scanner, Step};

@@ -1,4 +1,68 @@
-//! Bounds of chat streams, each with its reason.
+//! Bounds of XMPP streams, each with its reason. What is beyond one is answered with `<policy-violation/>`.
+
+/// Largest stream header, bytes, with an XML declaration and white space before it. Real ones have some 300.
+pub const HEADER_BYTES_MAX: u32 = 4 * 1024;
+
+/// Largest element of a client that has not signed in, bytes: an access token with another inside it takes 8 KiB.
+pub const STRANGER_STANZA_BYTES_MAX: u32 = 64 * 1024;
+
+/// Largest element of a client that has signed in, bytes. Servers allow 64 KiB (ejabberd), 256 KiB (Prosody) or 1 MiB
+/// (Openfire) and have the last word; pictures in vCards are the largest.
+pub const STANZA_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Largest element of a server, bytes: a roster of 50,000 is one element.
+pub const SERVER_STANZA_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Open elements of a client that has not signed in, the stream's own among them. Sign-in takes 4.
+pub const STRANGER_DEPTH_MAX: u16 = 16;
+
+/// Open elements of a client that has signed in, the stream's own among them. A forwarded message with a form takes 10;
+/// formatted text is the deepest.
+pub const DEPTH_MAX: u16 = 128;
+
+/// Open elements of a server, the stream's own among them: it wraps what clients said in a few more.
+pub const SERVER_DEPTH_MAX: u16 = 256;
+
+/// Attributes of one element of a client, those that declare namespaces among them. Real ones have at most a dozen.
+pub const ATTRIBUTES_MAX: u16 = 64;
+
+/// Attributes of one element of a server.
+pub const SERVER_ATTRIBUTES_MAX: u16 = 128;
+
+/// Longest name of an element or attribute, bytes, with its prefix. Real ones stay below 64.
+pub const NAME_BYTES_MAX: u16 = 256;
+
+/// Longest value of an attribute, bytes as sent: addresses have up to 3,071, links are longer.
+pub const ATTRIBUTE_BYTES_MAX: u32 = 64 * 1024;
+
+/// Prefixes declared at one place of a stream, all open elements together. Real ones declare at most five.
+pub const PREFIXES_MAX: u16 = 64;
+
+/// What is kept of the open elements of a client that has not signed in, bytes: their names, the attributes' names of
+/// the tag at hand, prefixes with their namespaces.
+pub const STRANGER_OPEN_BYTES_MAX: u16 = 2 * 1024;
+
+/// What is kept of the open elements of a client that has signed in, bytes: 64 for each level.
+pub const OPEN_BYTES_MAX: u16 = 8 * 1024;
+
+/// What is kept of the open elements of a server, bytes.
+pub const SERVER_OPEN_BYTES_MAX: u16 = 32 * 1024;
+
+/// Longest XML declaration, bytes: one that says all it can has 56.
+pub const DECLARATION_BYTES_MAX: u16 = 128;
+
+/// Memory for open elements that a stream keeps from one element to the next, bytes for each of two buffers: enough that
+/// usual ones need no allocation.
+pub const KEPT_BYTES_MAX: u16 = 512;
+
+/// Largest element of negotiation that is taken apart, bytes: what strangers may send.
+pub const ELEMENT_BYTES_MAX: u32 = 64 * 1024;
+
+/// Elements within one element of negotiation, all levels together: features with all their mechanisms have some 40.
+pub const ELEMENT_CHILDREN_MAX: u16 = 256;
+
+/// Levels of an element of negotiation.
+pub const ELEMENT_DEPTH_MAX: u16 = 16;
 
 /// Longest base64 of one message of a sign-in, characters: an access token with an encrypted one inside takes some
 /// 4,000.

@@ -14,3 +14,5 @@ pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 /// Stream management (XEP-0198).
 pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
+/// Of `xml:lang` (Namespaces in XML §3).
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 pub use self::client::{FetchFault, fetch, post};
-pub use self::report::{json, table};
+pub use self::report::{cell, grid, json, table};
 use self::socket::SocketFile;
 use crate::http::HttpHandle;
 use crate::limits::{

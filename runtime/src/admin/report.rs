@@ -220,7 +220,9 @@ fn rows(status: &Value, name: &str, row: impl Fn(&Value) -> Vec<String>) -> Vec<
 /// Shown where there is nothing to say.
 const NOTHING: &str = "-";
 
-fn cell(value: Option<&Value>) -> String {
+/// A value as it may be shown at a terminal; a dash where there is none.
+#[must_use]
+pub fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => NOTHING.to_owned(),
         Some(Value::String(text)) => printable(text),
@@ -233,8 +235,9 @@ fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
-/// Aligned columns, two spaces apart; those in `right` to the right, for numbers.
-fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize]) {
+/// Appends aligned columns to `out`, two spaces apart; those in `right` to the right, for numbers. Cells are shown as
+/// they are: see [`cell`].
+pub fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usize]) {
     if rows.is_empty() {
         let _ = writeln!(out, "{}: none", heads[0]);
         return;
