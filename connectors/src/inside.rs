@@ -160,6 +160,12 @@ impl CoreInside {
         &self.desk
     }
 
+    /// Its chat.
+    #[cfg(test)]
+    pub(crate) fn chats(&self) -> &Chat {
+        &self.chat
+    }
+
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
         if let Some(trusts) = &self.trusts {
             trusts.follow(&self.discovery.current().snapshot(), &self.clients);

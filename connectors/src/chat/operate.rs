@@ -101,5 +101,6 @@ fn shown(entry: &Rc<Entry>) -> Value {
         "since_ms": entry.since_ms,
         "bytes_in": entry.bytes_in.get(),
         "bytes_out": entry.bytes_out.get(),
+        "resumable": entry.resumable.get(),
     })
 }

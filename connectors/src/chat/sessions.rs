@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) user: RefCell<Option<Option<Subject>>>,
     /// Once it is bound.
     pub(super) jid: RefCell<Option<Pii<String>>>,
+    /// Whether the server has said that it can be resumed (XEP-0198).
+    pub(super) resumable: Cell<bool>,
     pub(super) order: Cell<Option<Order>>,
     /// Wakes it for the order.
     waker: RefCell<Option<Waker>>,
@@ -115,7 +117,7 @@ impl Sessions {
     pub(super) fn enter(
         self: &Rc<Self>,
         edge: NodeId,
-        opening: ChatOpening,
+        opening: &ChatOpening,
         deployment: Deployment,
     ) -> Result<Entered, Full> {
         let mut strangers = self.strangers.borrow_mut();
@@ -129,7 +131,7 @@ impl Sessions {
         let entry = Rc::new(Entry {
             id,
             edge,
-            opening,
+            opening: opening.clone(),
             deployment,
             since_ms: unix_ms(),
             bytes_in: Cell::new(0),
@@ -137,6 +139,7 @@ impl Sessions {
             server: RefCell::default(),
             user: RefCell::default(),
             jid: RefCell::default(),
+            resumable: Cell::new(false),
             order: Cell::new(None),
             waker: RefCell::default(),
         });
@@ -299,7 +302,7 @@ mod tests {
     }
 
     fn enter(sessions: &Rc<Sessions>, edge: &str) -> Result<Entered, Full> {
-        sessions.enter(NodeId::new(edge).unwrap(), opening(1), Deployment::default_one())
+        sessions.enter(NodeId::new(edge).unwrap(), &opening(1), Deployment::default_one())
     }
 
     #[test]

@@ -44,6 +44,11 @@ fn entry(server: &ImServer, more: &str) -> String {
 impl World {
     /// `servers`: entries of the settings, in which `CA` is the file of `signer`.
     fn new(name: &str, signer: &Signer, servers: &[String]) -> Self {
+        Self::with_rate(8, name, signer, servers)
+    }
+
+    /// The same, where so many attempts at a user are looked at in five minutes.
+    fn with_rate(rate: u32, name: &str, signer: &Signer, servers: &[String]) -> Self {
         let scratch = Scratch::new(name);
         let folder = scratch.path().display().to_string();
         let ca = format!("{folder}/ca.pem");
@@ -53,7 +58,8 @@ impl World {
         let text = format!(
             "node = \"core1\"\nstate_dir = \"{folder}\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"127.0.0.1:5070\"]\n\
              registrars = [\"tcp:127.0.0.1:5071\"]\n[media]\naddress = \"127.0.0.1\"\nports = \"14900-14999\"\n\
-             [sign_in]\nauthority = \"users\"\nusers_file = \"{folder}/users\"\n[http]\nca = \"{ca}\"\n{}",
+             [sign_in]\nauthority = \"users\"\nusers_file = \"{folder}/users\"\n\
+             maximum_authorizations_per_period = {rate}\n[http]\nca = \"{ca}\"\n{}",
             servers.concat().replace("\"CA\"", &format!("\"{ca}\""))
         );
         let settings = parse_core(&text, "test").unwrap_or_else(|problems| panic!("{problems}"));
@@ -154,6 +160,17 @@ impl Client {
             Ok(Err(how)) => panic!("it ended as {how:?} and {wanted} was not heard, but {}", self.got),
             Err(_) => panic!("{wanted} was not heard, but {}", self.got),
         }
+    }
+
+    /// Waits for so many bytes.
+    async fn exactly(&mut self, count: usize) -> String {
+        while self.got.len() < count {
+            match timeout(LONG, self.stream.receive()).await.expect("it goes on") {
+                Item::Bytes(bytes) => self.got.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Item::SignedIn | Item::End(_) => panic!("{} of {count} bytes", self.got.len()),
+            }
+        }
+        std::mem::take(&mut self.got)
     }
 
     /// Waits for the end; what was heard until then.

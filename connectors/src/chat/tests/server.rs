@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -55,8 +56,8 @@ pub(super) enum Mood {
 pub(super) struct ImServer {
     pub(super) address: SocketAddr,
     pub(super) mood: Cell<Mood>,
-    /// Everything it heard, of one connection behind the other.
-    heard: RefCell<String>,
+    /// Everything it heard, by connection.
+    heard: RefCell<Vec<String>>,
     /// Connections that came, and those that ended.
     pub(super) came: Cell<usize>,
     pub(super) ended: Cell<usize>,
@@ -109,11 +110,12 @@ impl ImServer {
         let server = Rc::clone(self);
         let running = spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                server.came.set(server.came.get() + 1);
+                let number = server.came.replace(server.came.get() + 1);
+                server.heard.borrow_mut().push(String::new());
                 let connections = &server.connections;
                 let server = Rc::clone(&server);
                 let connection = spawn_local(async move {
-                    let ended = Rc::clone(&server).serve(stream).await;
+                    let ended = Rc::clone(&server).serve(number, stream).await;
                     server.ended_well.set(ended.is_ok());
                     server.ended.set(server.ended.get() + 1);
                 });
@@ -141,26 +143,32 @@ impl ImServer {
         self.listen(listener);
     }
 
+    /// Everything it heard.
     pub(super) fn heard(&self) -> String {
-        self.heard.borrow().clone()
+        self.heard.borrow().concat()
     }
 
-    async fn serve(self: Rc<Self>, mut stream: TcpStream) -> std::io::Result<()> {
+    /// What it heard on its connection of that number.
+    pub(super) fn heard_on(&self, connection: usize) -> String {
+        self.heard.borrow()[connection].clone()
+    }
+
+    async fn serve(self: Rc<Self>, number: usize, mut stream: TcpStream) -> std::io::Result<()> {
         if self.mood.get() == Mood::Silent {
             while stream.read(&mut [0; 64]).await? > 0 {}
             return Ok(());
         }
         if !self.direct_tls {
-            self.until(&mut stream, "version='1.0'", ">").await?;
+            self.until(number, &mut stream, "version='1.0'", ">").await?;
             stream.write_all([HEADER, STARTTLS].concat().as_bytes()).await?;
-            self.until(&mut stream, "<starttls", ">").await?;
+            self.until(number, &mut stream, "<starttls", ">").await?;
             stream.write_all(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
         }
         let mut stream = self.acceptor.accept(stream).await?;
-        self.until(&mut stream, "version='1.0'", ">").await?;
+        self.until(number, &mut stream, "version='1.0'", ">").await?;
         stream.write_all([HEADER, MECHANISMS].concat().as_bytes()).await?;
         loop {
-            self.until(&mut stream, "<auth", "</auth>").await?;
+            self.until(number, &mut stream, "<auth", "</auth>").await?;
             let answer = match self.mood.get() {
                 Mood::Helpless => {
                     "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><temporary-auth-failure/></failure>"
@@ -171,16 +179,19 @@ impl ImServer {
             stream.write_all(answer.as_bytes()).await?;
         }
         stream.write_all(b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>").await?;
-        self.until(&mut stream, "version='1.0'", ">").await?;
+        self.until(number, &mut stream, "version='1.0'", ">").await?;
         stream.write_all([HEADER, BIND].concat().as_bytes()).await?;
-        self.until(&mut stream, "<iq", "</iq>").await?;
-        let bound = "<iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>alice@example.com/home</jid></bind></iq>";
+        self.until(number, &mut stream, "<iq", "</iq>").await?;
+        let bound = format!(
+            "<iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{}@example.com/home</jid></bind></iq>",
+            user_of(&self.heard_on(number))
+        );
         stream.write_all(bound.as_bytes()).await?;
-        self.talk(stream).await
+        self.talk(number, stream).await
     }
 
-    /// Bound: it says its speech, and whatever it hears it says back.
-    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    /// Bound: it says its speech, and from the first message on whatever it hears it says back.
+    async fn talk(&self, number: usize, stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let speech = self.speech.borrow().clone();
         for piece in speech.chunks(1024) {
@@ -189,13 +200,14 @@ impl ImServer {
         }
         writer.flush().await?;
         let mut buffer = [0; 4096];
+        let mut echoes = false;
         loop {
             while self.deaf.get() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             let count = reader.read(&mut buffer).await?;
             let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-            self.heard.borrow_mut().push_str(&text);
+            self.heard.borrow_mut()[number].push_str(&text);
             if count == 0 {
                 return writer.shutdown().await;
             }
@@ -203,7 +215,13 @@ impl ImServer {
                 writer.write_all(b"</stream:stream>").await?;
                 return writer.shutdown().await;
             }
-            if text.contains("<message") {
+            if text.contains("<enable") {
+                let enabled = "<enabled xmlns='urn:xmpp:sm:3' id='x' location='10.0.0.1:5222' resume='true'/>";
+                writer.write_all(enabled.as_bytes()).await?;
+                writer.flush().await?;
+            }
+            echoes |= text.contains("<message");
+            if echoes {
                 writer.write_all(text.as_bytes()).await?;
                 writer.flush().await?;
             }
@@ -211,7 +229,13 @@ impl ImServer {
     }
 
     /// Reads until `begin` was there and then `end`.
-    async fn until(&self, stream: &mut (impl AsyncRead + Unpin), begin: &str, end: &str) -> std::io::Result<()> {
+    async fn until(
+        &self,
+        number: usize,
+        stream: &mut (impl AsyncRead + Unpin),
+        begin: &str,
+        end: &str,
+    ) -> std::io::Result<()> {
         let mut text = String::new();
         loop {
             if let Some((_, rest)) = text.split_once(begin)
@@ -220,7 +244,14 @@ impl ImServer {
                 return Ok(());
             }
             text.push(char::from(stream.read_u8().await?));
-            self.heard.borrow_mut().push(text.chars().next_back().unwrap());
+            self.heard.borrow_mut()[number].push(text.chars().next_back().unwrap());
         }
     }
+}
+
+/// The user that PLAIN names.
+fn user_of(heard: &str) -> String {
+    let payload = heard.rsplit("'PLAIN'>").next().and_then(|rest| rest.split('<').next()).unwrap();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(payload).unwrap();
+    String::from_utf8(decoded).unwrap().split('\0').nth(1).unwrap().to_owned()
 }

@@ -1,5 +1,9 @@
 //! Streams that go well, and how they end.
 
+use std::sync::Arc;
+
+use edgeway_model::sign_in::{Deployment, Profile, Session, SignInFact, Subject, UserName};
+
 use super::*;
 
 #[test]
@@ -140,7 +144,7 @@ fn a_core_that_stops_leaves_sessions_to_be_resumed() {
         assert!(heard.contains("<system-shutdown"), "{heard}");
         soon("the server sees the ends", || server.ended.get() == 2).await;
         // RFC 6120 §4.4, XEP-0198 §5: nothing was closed in the name of who has signed in.
-        assert!(!server.heard().rsplit("<iq").next().unwrap().contains("</stream:stream>"));
+        assert!(!server.heard_on(0).contains("</stream:stream>"));
         let (_, heard) = world.client().end().await;
         assert!(heard.contains("<resource-constraint"), "nobody comes in any more: {heard}");
     });
@@ -151,8 +155,9 @@ fn who_does_not_read_is_not_read_for() {
     run(async {
         let signer = Signer::new();
         let server = ImServer::start(&signer, "example.com", false).await;
-        let speech: String =
-            (0..40_000).map(|number| format!("<message id='{number}'><body>0123456789</body></message>")).collect();
+        let speech: String = (0..25_000)
+            .map(|number| format!("<message id='{number}'><body>{}</body></message>", "z".repeat(1_000)))
+            .collect();
         *server.speech.borrow_mut() = speech.clone().into_bytes();
         let world = World::new("chat-slow", &signer, &[entry(&server, "")]);
         let mut client = world.client();
@@ -165,7 +170,7 @@ fn who_does_not_read_is_not_read_for() {
         let waiting = world.sessions().await[0]["bytes_out"].as_u64().unwrap();
         assert!(waiting < 64 * 1024, "{waiting} bytes were taken from the server for a client that reads none");
         assert!(before < speech.len(), "the server waits");
-        let all = client.until("<message id='39999'><body>0123456789</body></message>").await;
+        let all = client.exactly(speech.len()).await;
         assert!(all == speech, "every byte arrives");
         // And the other way round.
         server.deaf.set(true);
@@ -182,5 +187,69 @@ fn who_does_not_read_is_not_read_for() {
         client.send("<presence id='last'/>");
         soon("all of it arrives", || server.heard().ends_with("<presence id='last'/>")).await;
         assert!(taken < sent as u64 + 2_000);
+    });
+}
+
+#[test]
+fn a_server_that_hears_nothing_gets_a_space_between_what_the_client_says() {
+    run(async {
+        let signer = Signer::new();
+        let server = ImServer::start(&signer, "example.com", false).await;
+        let world = World::new("chat-idle", &signer, &[entry(&server, "")]);
+        let mut client = world.client();
+        client.sign_in("alice").await;
+        assert_eq!(world.sessions().await[0]["resumable"], json!(false));
+        client.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+        let enabled = client.until("/>").await;
+        assert!(enabled.contains("enabled") && !enabled.contains("10.0.0.1"), "{enabled}");
+        assert_eq!(world.sessions().await[0]["resumable"], json!(true));
+        world.inside.chats().space_after.set(Duration::from_millis(50));
+        // A timer that runs already is for later: the next word is what begins the next pause.
+        client.send("<presence/><presence");
+        soon("it is heard", || server.heard().ends_with("<presence")).await;
+        sleep(Duration::from_millis(200)).await;
+        client.send(" id='2'/>");
+        soon("there is a space", || server.heard().ends_with("<presence id='2'/> ")).await;
+        soon("and another one", || server.heard().ends_with("<presence id='2'/>  ")).await;
+    });
+}
+
+#[test]
+fn a_user_is_taken_home() {
+    run(async {
+        let signer = Signer::new();
+        let first = ImServer::start(&signer, "example.com", false).await;
+        let home = ImServer::start(&signer, "example.com", false).await;
+        let named = entry(&home, "priority = 1").replace("127.0.0.1", "localhost");
+        let world = World::new("chat-home", &signer, &[entry(&first, ""), named]);
+        world.client().sign_in("alice").await;
+        assert_eq!((first.came.get(), home.came.get()), (1, 0));
+        let now_ms = edgeway_runtime::clock::unix_ms();
+        let session = Session {
+            subject: Subject { deployment: Deployment::default_one(), user: UserName::new("alice").unwrap() },
+            until_ms: now_ms + 60_000,
+            since_ms: now_ms,
+            verifier: None,
+            digests: Vec::new(),
+            tokens: Vec::new(),
+            devices: None,
+            numbers: Vec::new(),
+            profile: Profile { uds_servers: Vec::new(), im_servers: vec!["LOCALHOST".to_owned()] },
+        };
+        world.inside.told(SignInFact::SignedIn(Arc::new(session)));
+        let mut client = world.client();
+        client.sign_in("alice").await;
+        assert_eq!((home.came.get(), home.heard().matches("<auth").count()), (1, 1));
+        assert!(!first.heard_on(1).contains("<auth"), "no other server sees the credentials");
+        assert!(
+            world
+                .sessions()
+                .await
+                .iter()
+                .any(|one| one["server"] == json!(format!("localhost:{}", home.address.port())))
+        );
+        // Others stay where they are.
+        world.client().sign_in("bob").await;
+        assert_eq!(home.came.get(), 1);
     });
 }

@@ -150,8 +150,7 @@ fn a_user_has_no_more_sessions_than_may_be_and_a_domain_is_served_or_not() {
     run(async {
         let signer = Signer::new();
         let server = ImServer::start(&signer, "example.com", false).await;
-        let rate = "\nmaximum_authorizations_per_period = 100\n";
-        let world = World::new("chat-full", &signer, &[rate.to_owned(), entry(&server, "")]);
+        let world = World::with_rate(100, "chat-full", &signer, &[entry(&server, "")]);
         let mut clients = Vec::new();
         for _ in 0..crate::chat::limits::SESSIONS_PER_USER_MAX {
             let mut client = world.client();
