@@ -12,6 +12,7 @@ pub mod chat;
 pub mod dns;
 pub mod ids;
 pub mod limits;
+pub mod maintenance;
 pub mod media;
 pub mod moment;
 pub mod notice;

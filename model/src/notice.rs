@@ -35,11 +35,13 @@ pub enum DropReason {
     NoEncryption,
     /// No media port was free.
     NoPorts,
+    /// The node is taken out of service.
+    Maintenance,
 }
 
 impl DropReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::FramingLost,
         Self::TooLarge,
         Self::Malformed,
@@ -52,6 +54,7 @@ impl DropReason {
         Self::LinkProtocol,
         Self::NoEncryption,
         Self::NoPorts,
+        Self::Maintenance,
     ];
 
     /// The label used in metrics and logs.
@@ -70,6 +73,7 @@ impl DropReason {
             Self::LinkProtocol => "link_protocol",
             Self::NoEncryption => "no_encryption",
             Self::NoPorts => "no_ports",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -212,6 +216,11 @@ pub enum Notice {
         /// What is wrong, and what is used meanwhile; `None`: it works.
         fault: Option<String>,
     },
+    /// Maintenance mode was switched on or off.
+    Maintenance {
+        /// Whether it is on.
+        on: bool,
+    },
     /// A client of chat did what intrusion protection wants to know of.
     ChatOffence {
         /// Its address and port.
@@ -273,6 +282,10 @@ impl fmt::Display for Notice {
             Self::Registrar { address, alive: false, why } => write!(f, "registrar {address} does not answer: {why}"),
             Self::Resolution { name, fault: None } => write!(f, "registrar {name}: its name is found again"),
             Self::Resolution { name, fault: Some(fault) } => write!(f, "registrar {name}: {fault}"),
+            Self::Maintenance { on: true } => {
+                f.write_str("maintenance mode is on: nothing new is begun, what exists goes on")
+            }
+            Self::Maintenance { on: false } => f.write_str("maintenance mode is off"),
             Self::ChatOffence { client, offence, detail } => {
                 write!(f, "chat client {client} ({}): {detail}", offence.label())
             }

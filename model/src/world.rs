@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use crate::alarm::Alarm;
 use crate::dns::{DnsAnswer, DnsQuery};
+use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
 use crate::services::ServiceStatus;
@@ -147,6 +148,8 @@ pub enum Input {
     },
     /// Something about sign-in that this node's HTTP side knows and the node or its peers need.
     SignIn(SignInFact),
+    /// The operator takes the node out of service, or back.
+    Maintenance(MaintenanceOrder),
     /// Where SIP goes inside has changed (core only): takes the place of what held before, at once.
     Zones(Arc<Zones>),
 }
@@ -308,6 +311,8 @@ pub struct Status {
     pub connections: Gauge,
     /// Services that users have through this node (told by the runtime).
     pub services: Vec<ServiceStatus>,
+    /// Maintenance mode; `None` while the node serves.
+    pub maintenance: Option<MaintenanceStatus>,
     /// The links, by peer name.
     pub links: Vec<LinkStatus>,
     /// The registrars (core only).

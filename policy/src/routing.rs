@@ -7,18 +7,30 @@ pub struct Candidate<'a, K> {
     pub core: &'a K,
     /// Its registrations, as of its last keepalive.
     pub registrations: u32,
+    /// Whether it is taken out of service.
+    pub draining: bool,
 }
 
 /// Chooses among the cores that are up: the one the client's Route names, else the one this flow
 /// already uses, else the least loaded, ties broken by order. `None` when none is up. A named core
-/// that is down is replaced without a word (DESIGN: the client's Route may be stale).
+/// that is down is replaced without a word: the client's Route may be stale. So is one that is taken out of
+/// service, while there is another, unless what is asked for exists there already (`exists`: a request within a
+/// dialog).
 #[must_use]
-pub fn choose<'a, K: PartialEq>(named: Option<&K>, sticky: Option<&K>, up: &[Candidate<'a, K>]) -> Option<&'a K> {
-    let find = |wanted: &K| up.iter().map(|candidate| candidate.core).find(|core| **core == *wanted);
+pub fn choose<'a, K: PartialEq>(
+    named: Option<&K>,
+    sticky: Option<&K>,
+    exists: bool,
+    up: &[Candidate<'a, K>],
+) -> Option<&'a K> {
+    let any_serves = up.iter().any(|candidate| !candidate.draining);
+    let may = |candidate: &&Candidate<'a, K>| exists || !any_serves || !candidate.draining;
+    let find = |wanted: &K| up.iter().filter(may).map(|candidate| candidate.core).find(|core| **core == *wanted);
+    let fewest = |candidate: &&Candidate<'a, K>| (candidate.draining, candidate.registrations);
     named
         .and_then(find)
         .or_else(|| sticky.and_then(find))
-        .or_else(|| up.iter().min_by_key(|candidate| candidate.registrations).map(|candidate| candidate.core))
+        .or_else(|| up.iter().filter(may).min_by_key(fewest).map(|candidate| candidate.core))
 }
 
 /// The number a core has in the Routes of its clients (`zone-id=`): made of its name, so that every node
@@ -55,13 +67,27 @@ mod tests {
     fn route_then_habit_then_load() {
         let (a, b, c) = ("a", "b", "c");
         let up = [
-            Candidate { core: &a, registrations: 5 },
-            Candidate { core: &b, registrations: 2 },
-            Candidate { core: &c, registrations: 2 },
+            Candidate { core: &a, registrations: 5, draining: false },
+            Candidate { core: &b, registrations: 2, draining: false },
+            Candidate { core: &c, registrations: 2, draining: false },
         ];
-        assert_eq!(choose(Some(&"c"), Some(&"a"), &up), Some(&c));
-        assert_eq!(choose(Some(&"dead"), Some(&"a"), &up), Some(&a));
-        assert_eq!(choose(None, Some(&"dead"), &up), Some(&b));
-        assert_eq!(choose::<&str>(Some(&"c"), None, &[]), None);
+        assert_eq!(choose(Some(&"c"), Some(&"a"), false, &up), Some(&c));
+        assert_eq!(choose(Some(&"dead"), Some(&"a"), false, &up), Some(&a));
+        assert_eq!(choose(None, Some(&"dead"), false, &up), Some(&b));
+        assert_eq!(choose::<&str>(Some(&"c"), None, false, &[]), None);
+    }
+
+    #[test]
+    fn a_core_that_is_taken_out_of_service_gets_what_is_its_own_and_what_nobody_else_takes() {
+        let (a, b) = ("a", "b");
+        let draining = Candidate { core: &a, registrations: 0, draining: true };
+        let up = [draining, Candidate { core: &b, registrations: 9, draining: false }];
+        for exists in [false, true] {
+            let own = if exists { Some(&a) } else { Some(&b) };
+            assert_eq!(choose(Some(&"a"), None, exists, &up), own);
+            assert_eq!(choose(None, Some(&"a"), exists, &up), own);
+            assert_eq!(choose(None, None, exists, &up), Some(&b));
+            assert_eq!(choose(Some(&"a"), None, exists, &[draining]), Some(&a));
+        }
     }
 }

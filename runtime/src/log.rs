@@ -66,6 +66,7 @@ pub fn notice(notice: &Notice) {
         Notice::CallEnded { call, why } => {
             debug!(event = "call.ended", call = call.reveal(), reason = why, "{notice}");
         }
+        Notice::Maintenance { on } => warn!(event = "maintenance", on, "{notice}"),
         Notice::ChatOffence { client, offence, .. } => {
             debug!(event = "chat.offence", client = %client.reveal(), kind = offence.label(), "{notice}");
         }

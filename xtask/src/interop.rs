@@ -49,6 +49,11 @@ pub(crate) fn stories_step() -> Result<Step> {
     daemons_step("stories", "stories")
 }
 
+/// The step in which people chat, its program built.
+pub(crate) fn chat_step() -> Result<Step> {
+    daemons_step("chat", "chat")
+}
+
 fn daemons_step(name: &'static str, test: &str) -> Result<Step> {
     let program = build("edgeway-interop", test)?;
     // Named rather than handed down, because sudo clears the environment.

@@ -13,26 +13,36 @@ struct Package {
     name: &'static str,
     /// What runs it.
     used_by: &'static str,
-    /// A service it starts when installed. We start our own, on networks of our own, so it is
+    /// Services it starts when installed. We start our own, on networks of our own, so they are
     /// stopped: a developer's machine must not gain an open SIP port.
-    service: Option<&'static str>,
+    services: &'static [&'static str],
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 13] = [
-    Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", service: Some("kamailio.service") },
-    Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", service: None },
-    Package { name: "baresip-core", used_by: "interop: the phones", service: None },
-    Package { name: "linphone-cli", used_by: "stories: the phones of another make", service: None },
-    Package { name: "rtpengine-daemon", used_by: "bench: the media peer", service: Some("rtpengine-daemon.service") },
-    Package { name: "nginx-light", used_by: "bench: the HTTP peer", service: Some("nginx.service") },
-    Package { name: "slapd", used_by: "directory: whom people bind to", service: Some("slapd.service") },
-    Package { name: "nftables", used_by: "interop: the inner firewall", service: None },
-    Package { name: "iproute2", used_by: "interop: network namespaces", service: None },
-    Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", service: None },
-    Package { name: "curl", used_by: "sign-in: the client", service: None },
-    Package { name: "libfaketime", used_by: "sign-in: 480 minutes in a moment", service: None },
-    Package { name: "util-linux", used_by: "interop: ending what was started", service: None },
+const PACKAGES: [Package; 18] = [
+    Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", services: &["kamailio.service"] },
+    Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", services: &[] },
+    Package { name: "baresip-core", used_by: "interop: the phones", services: &[] },
+    Package { name: "linphone-cli", used_by: "stories: the phones of another make", services: &[] },
+    Package { name: "rtpengine-daemon", used_by: "bench: the media peer", services: &["rtpengine-daemon.service"] },
+    Package { name: "nginx-light", used_by: "bench: the HTTP peer", services: &["nginx.service"] },
+    Package { name: "slapd", used_by: "directory: whom people bind to", services: &["slapd.service"] },
+    Package { name: "prosody", used_by: "chat: an IM server; bench: the server", services: &["prosody.service"] },
+    Package {
+        name: "ejabberd",
+        used_by: "chat: an IM server of another make",
+        // Erlang's own comes with it.
+        services: &["ejabberd.service", "epmd.socket", "epmd.service"],
+    },
+    Package { name: "python3-slixmpp", used_by: "chat: the clients", services: &[] },
+    Package { name: "profanity", used_by: "chat: a client of another make", services: &[] },
+    Package { name: "haproxy", used_by: "bench: the peer that ends TLS for chat", services: &["haproxy.service"] },
+    Package { name: "nftables", used_by: "interop: the inner firewall", services: &[] },
+    Package { name: "iproute2", used_by: "interop: network namespaces", services: &[] },
+    Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", services: &[] },
+    Package { name: "curl", used_by: "sign-in: the client", services: &[] },
+    Package { name: "libfaketime", used_by: "sign-in: 480 minutes in a moment", services: &[] },
+    Package { name: "util-linux", used_by: "interop: ending what was started", services: &[] },
 ];
 
 /// Installs what is missing.
@@ -74,7 +84,7 @@ fn install(missing: &[&Package]) -> Result<()> {
     words.extend(&names);
     as_root(&words)?;
     if Path::new("/run/systemd/system").exists() {
-        for service in missing.iter().filter_map(|package| package.service) {
+        for service in missing.iter().flat_map(|package| package.services) {
             // A service that is not there is as good as one that does not run.
             let _ = as_root(&["systemctl", "disable", "--now", "--quiet", service]);
         }

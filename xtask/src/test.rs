@@ -130,5 +130,9 @@ const BUILD: &str = "build";
 /// Makes a step.
 type MakeStep = fn() -> Result<Step>;
 /// Steps that are made when it is their turn: with real daemons, and across a bad path.
-const BUILT: [(&str, MakeStep); 3] =
-    [("interop", interop::first_call_step), ("stories", interop::stories_step), ("path", interop::path_step)];
+const BUILT: [(&str, MakeStep); 4] = [
+    ("interop", interop::first_call_step),
+    ("stories", interop::stories_step),
+    ("chat", interop::chat_step),
+    ("path", interop::path_step),
+];

@@ -97,6 +97,9 @@ impl CoreNode {
             }
             Received::New(id) => {
                 let tagged = self.tagged(edge, flow);
+                if self.refuse_from_edge(id, tagged, request, now) {
+                    return;
+                }
                 if request.header(Name::Authorization).is_some() {
                     self.guesses.speaks(tagged, address, now);
                 }

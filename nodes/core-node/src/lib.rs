@@ -32,6 +32,7 @@ mod identity;
 mod inward;
 pub mod limits;
 mod links;
+mod maintenance;
 mod nonces;
 mod outward;
 mod registrars;
@@ -159,6 +160,9 @@ pub struct CoreNode {
     /// Probes sent.
     probes: u64,
     counts: Counts,
+    maintenance: Option<maintenance::Maintenance>,
+    /// The last moment it heard of.
+    now: Moment,
     outputs: VecDeque<Output>,
 }
 
@@ -195,6 +199,8 @@ impl CoreNode {
             probes: 0,
             dialogs: Dialogs::default(),
             counts: Counts::default(),
+            maintenance: None,
+            now,
             outputs: VecDeque::new(),
             random,
             settings,
@@ -252,16 +258,26 @@ impl CoreNode {
 
     fn report(&mut self, changes: Vec<Change>) {
         self.vouch(&changes);
+        self.note(changes);
+    }
+
+    fn note(&mut self, changes: Vec<Change>) {
         for change in changes {
             match change {
                 Change::Registered { aor, flow } => self.notice(Notice::Registered { aor: Pii::new(aor), flow }),
                 Change::Unregistered { aor, why, .. } => self.notice(Notice::Unregistered { aor: Pii::new(aor), why }),
             }
         }
+        self.tell_load();
+    }
+
+    /// What the next keepalives say of this core.
+    fn tell_load(&mut self) {
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.calls.gauge.current).unwrap_or(u32::MAX);
         let stranded = self.zones.nodes().all(|node| !node.health.is_alive());
-        self.links.set_load(Load { registrations, calls, stranded });
+        let draining = self.is_draining();
+        self.links.set_load(Load { registrations, calls, stranded, draining });
     }
 
     fn run_timers(&mut self, now: Moment) {
@@ -272,6 +288,7 @@ impl CoreNode {
         }
         self.zones.handle_timeout(now);
         self.watch_calls(now);
+        self.end_overdue(now);
         self.dialogs.expire(now);
         self.run_sign_ins(now);
         self.links.handle_timeout(now);
@@ -386,6 +403,7 @@ impl CoreNode {
 
 impl Node for CoreNode {
     fn handle(&mut self, input: Input, now: Moment) {
+        self.now = now;
         match input {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
@@ -397,6 +415,7 @@ impl Node for CoreNode {
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
             Input::Resolved { query, answer } => self.zones.handle_answer(&query, &answer, now),
+            Input::Maintenance(order) => self.maintain(order, now),
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
                 self.zones.replace(&zones, now);
@@ -421,6 +440,7 @@ impl Node for CoreNode {
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let own = Deadline::soonest(own, self.dialogs.next_deadline());
         let own = Deadline::soonest(own, self.sign_ins.next_deadline());
+        let own = Deadline::soonest(own, self.maintenance_deadline());
         let others = Deadline::soonest(self.links.next_deadline(), self.zones.next_deadline());
         Deadline::soonest(others, own)
     }
@@ -436,6 +456,7 @@ impl Observable for CoreNode {
             chats: Gauge::default(),
             connections: self.streams.gauge(),
             services: Vec::new(),
+            maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),

@@ -256,7 +256,9 @@ impl CoreNode {
 
     fn frame_from_edge(&mut self, link: LinkId, peer: &NodeId, frame: Frame, now: Moment) {
         match frame {
-            Frame::FromClient { flow, .. } | Frame::FlowClosed { flow } if !is_flow_of_edge(flow) => {
+            Frame::FromClient { flow, .. } | Frame::FlowClosed { flow } | Frame::FlowMoved { flow }
+                if !is_flow_of_edge(flow) =>
+            {
                 self.breach(link, "an edge spoke for a flow that no edge can have");
             }
             // A copy: what is kept of a message must not keep alive all that arrived with it.
@@ -264,6 +266,7 @@ impl CoreNode {
                 self.message_from_edge(peer, (flow, client.ip()), Bytes::copy_from_slice(&sip), now);
             }
             Frame::FlowClosed { flow } => self.flow_closed(peer, flow, now),
+            Frame::FlowMoved { flow } => self.flow_moved(peer, flow),
             Frame::GrantPorts { address, pairs } => {
                 let Some(edge) = self.edges.get_mut(peer) else { return };
                 edge.media_address = Some(address);

@@ -74,6 +74,7 @@ impl CoreNode {
                 let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
                 self.send_hop(&hop, response);
             }
+            Received::New(id) if self.refuse_from_inside(id, request, now) => {}
             Received::New(id) => {
                 if request.method() == Some("INVITE") {
                     let trying = request.respond(100, "Trying").build();
@@ -258,10 +259,16 @@ impl CoreNode {
         if let Some(body) = body {
             set_description(&mut edit, response, &body);
         }
-        let bytes = edit.finish();
+        let mut bytes = edit.finish();
+        let shortens = registers && self.is_draining();
+        if shortens && let Ok(answer) = Message::parse(bytes.clone()) {
+            let mut edit = answer.edit();
+            edgeway_sip::maintenance::shorten(&mut edit, &answer);
+            bytes = edit.finish();
+        }
         if registers && (200..300).contains(&status) && !matched.orphaned {
             // Parsed again only where its Contacts have become others.
-            match revealed.then(|| Message::parse(bytes.clone())) {
+            match (revealed || shortens).then(|| Message::parse(bytes.clone())) {
                 None => self.registered(edge, *flow, &matched.request, response, now),
                 Some(Ok(answer)) => self.registered(edge, *flow, &matched.request, &answer, now),
                 Some(Err(_)) => {}

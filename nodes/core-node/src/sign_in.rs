@@ -262,6 +262,7 @@ impl CoreNode {
             | Frame::FromClient { .. }
             | Frame::ToClient { .. }
             | Frame::FlowClosed { .. }
+            | Frame::FlowMoved { .. }
             | Frame::GrantPorts { .. }
             | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }

@@ -42,7 +42,10 @@ impl Vouched {
     pub(crate) fn take(&mut self, by: &NodeId, identity: Identity) {
         let key = (identity.edge.clone(), identity.flow);
         if identity.aors.is_empty() {
-            self.flows.remove(&key);
+            // One core's word is not taken back by another's: the client may have moved from there to here.
+            if self.flows.get(&key).is_some_and(|(of, _)| of == by) {
+                self.flows.remove(&key);
+            }
             return;
         }
         if !self.flows.contains_key(&key) {

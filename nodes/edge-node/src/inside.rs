@@ -30,8 +30,18 @@ impl EdgeNode {
         if let Hop::Flow(flow) = matched.upstream
             && matched.request.method() == Some("REGISTER")
         {
-            self.register_answered(&matched.request, response, flow, core, now);
             self.tell_path(&mut edit, &matched.request, response, flow, core);
+            if self.is_draining() {
+                edgeway_sip::maintenance::shorten(&mut edit, response);
+            }
+            let bytes = edit.finish();
+            // Parsed again only where the time may have become another.
+            match self.is_draining().then(|| Message::parse(bytes.clone())) {
+                None => self.register_answered(&matched.request, response, flow, core, now),
+                Some(Ok(answer)) => self.register_answered(&matched.request, &answer, flow, core, now),
+                Some(Err(_)) => {}
+            }
+            return self.proxy.respond(matched.id, status, bytes, now);
         }
         let bytes = edit.finish();
         self.proxy.respond(matched.id, status, bytes, now);
@@ -54,7 +64,10 @@ impl EdgeNode {
             }
             return;
         }
-        state.path = Some(RegisteredPath { core: core.clone(), failed: false });
+        let before = state.path.replace(RegisteredPath { core: core.clone(), failed: false });
+        if let Some(before) = before.filter(|before| before.core != *core) {
+            self.registration_moved(flow, &before.core);
+        }
         let changes = self.bindings.accept(request, response, flow, now);
         self.watch(flow, now);
         self.report(changes, now);
@@ -121,6 +134,9 @@ impl EdgeNode {
             self.dropped(DropReason::BadToken, "a request from inside for a connection that is gone");
             return self.answer(id, 430, "Flow Failed", Some((399, "the client's connection is gone")), now);
         };
+        if self.refuse_from_core(id, request, now) {
+            return;
+        }
         let mut edit = request.edit();
         self.pop_own(&mut edit, request);
         edit.set_hops_less();

@@ -20,6 +20,7 @@ mod flows;
 mod inside;
 pub mod limits;
 mod links;
+mod maintenance;
 mod outside;
 mod sign_in;
 
@@ -107,6 +108,9 @@ pub struct EdgeNode {
     cores: BTreeMap<NodeId, Core>,
     ports: Ports,
     counts: Counts,
+    maintenance: Option<maintenance::Maintenance>,
+    /// The last moment it heard of.
+    now: Moment,
     outputs: VecDeque<Output>,
 }
 
@@ -138,6 +142,8 @@ impl EdgeNode {
             cores: BTreeMap::new(),
             ports: Ports::default(),
             counts: Counts::default(),
+            maintenance: None,
+            now: Moment::ZERO,
             outputs: VecDeque::new(),
             random,
         }
@@ -186,9 +192,15 @@ impl EdgeNode {
                 }
             }
         }
+        self.tell_load();
+    }
+
+    /// What the next keepalives say of this edge.
+    fn tell_load(&mut self) {
         let registrations = u32::try_from(self.bindings.gauge().current).unwrap_or(u32::MAX);
         let calls = u32::try_from(self.counts.calls.current).unwrap_or(u32::MAX);
-        self.links.set_load(edgeway_link::Load { registrations, calls, stranded: false });
+        let draining = self.is_draining();
+        self.links.set_load(edgeway_link::Load { registrations, calls, stranded: false, draining });
     }
 
     fn run_timers(&mut self, now: Moment) {
@@ -198,6 +210,7 @@ impl EdgeNode {
             self.report(changes, now);
         }
         self.close_idle_strangers(now);
+        self.end_overdue(now);
         self.links.handle_timeout(now);
     }
 
@@ -289,6 +302,7 @@ impl EdgeNode {
 
 impl Node for EdgeNode {
     fn handle(&mut self, input: Input, now: Moment) {
+        self.now = now;
         match input {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
@@ -302,6 +316,7 @@ impl Node for EdgeNode {
             Input::Datagram { .. } => self.dropped(DropReason::NoRelay, "an edge speaks no UDP SIP"),
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
+            Input::Maintenance(order) => self.maintain(order, now),
             // An edge looks up no names.
             Input::Resolved { .. } => {}
             // Nothing an edge's HTTP side knows is for anybody else, and an edge knows no registrars.
@@ -321,6 +336,7 @@ impl Node for EdgeNode {
         let stranger = self.strangers.first().map(|(at, _)| Deadline { at: *at, why: "stranger idle" });
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
         let own = Deadline::soonest(own, self.ports_deadline());
+        let own = Deadline::soonest(own, self.maintenance_deadline());
         Deadline::soonest(own, Deadline::soonest(stranger, self.links.next_deadline()))
     }
 }
@@ -335,6 +351,7 @@ impl Observable for EdgeNode {
             chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
             services: Vec::new(),
+            maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),

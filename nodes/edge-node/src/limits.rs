@@ -47,3 +47,9 @@ pub const KEEP_ALIVES_WINDOW: Duration = Duration::from_secs(10);
 /// How often a client that asks is told to send keepalives (RFC 6223): what RFC 5626 §4.4.1 has for
 /// connections.
 pub const KEEP_EVERY: Duration = Duration::from_secs(120);
+
+/// Connections closed at once when the deadline of maintenance mode has passed: as many come to another edge at once.
+pub const MAINTENANCE_CLOSES: usize = 100;
+
+/// Until the next ones.
+pub const MAINTENANCE_CLOSE_EVERY: Duration = Duration::from_millis(200);

@@ -54,9 +54,15 @@ impl Core {
 struct Relay {
     ports: PortPair,
     call: u32,
+    flow: FlowId,
 }
 
 impl Core {
+    /// Whether anything is relayed for the client of this flow.
+    pub(crate) fn relays_of(&self, flow: FlowId) -> bool {
+        self.relays.values().any(|relay| relay.flow == flow)
+    }
+
     fn end_relay(&mut self, relay: RelayId) -> bool {
         let Some(ended) = self.relays.remove(&relay) else { return false };
         if let Some(relays) = self.calls.get_mut(&ended.call) {
@@ -247,7 +253,7 @@ impl EdgeNode {
         match frame {
             Frame::ToClient { sip } => self.message_from_core(peer, sip, now),
             Frame::SetRelay(rule) => {
-                if self.hold_relay(peer, rule.relay, Relay { ports: rule.ports, call: rule.call }) {
+                if self.hold_relay(peer, rule.relay, Relay { ports: rule.ports, call: rule.call, flow: rule.flow }) {
                     self.set_relay(peer, rule);
                 }
             }
@@ -261,6 +267,7 @@ impl EdgeNode {
             }
             Frame::FromClient { .. }
             | Frame::FlowClosed { .. }
+            | Frame::FlowMoved { .. }
             | Frame::GrantPorts { .. }
             | Frame::ClientSilent { .. }
             | Frame::Services { .. } => {
@@ -414,11 +421,12 @@ impl EdgeNode {
         link.is_some_and(|link| link.peer_load().stranded)
     }
 
-    /// The cores that are up, with their registrations.
-    pub(crate) fn candidates(&self) -> Vec<(NodeId, u32)> {
+    /// The cores that are up, with their registrations, and whether they are taken out of service.
+    pub(crate) fn candidates(&self) -> Vec<(NodeId, u32, bool)> {
         let up = self.cores.iter().filter_map(|(name, core)| {
             let link = self.links.get(core.link?)?;
-            Some((name.clone(), link.peer_load().registrations))
+            let load = link.peer_load();
+            Some((name.clone(), load.registrations, load.draining))
         });
         up.collect()
     }

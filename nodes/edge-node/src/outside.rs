@@ -113,6 +113,9 @@ impl EdgeNode {
             self.dropped(DropReason::NotRegistered, "a request on a connection without a registration");
             return self.answer(id, 403, "Forbidden", Some((399, "register on this connection first")), now);
         }
+        if self.refuse_from_client(id, flow, request, now) {
+            return;
+        }
         if request.method() == Some("INVITE") {
             let trying = request.respond(100, "Trying").build();
             self.respond(id, 100, trying, now);
@@ -157,9 +160,19 @@ impl EdgeNode {
             return;
         }
         let up: Vec<_> = self.candidates();
-        let candidates: Vec<_> =
-            up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
-        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
+        let candidates: Vec<_> = up
+            .iter()
+            .map(|(core, registrations, draining)| Candidate {
+                core,
+                registrations: *registrations,
+                draining: *draining,
+            })
+            .collect();
+        let Some(core) =
+            routing::choose(own.core.as_ref(), state.core.as_ref(), request.to_tag().is_some(), &candidates).cloned()
+        else {
+            return;
+        };
         let bytes = self.outgoing(id, &request, flow, &own);
         // A standby path is asked after over another core than the active one.
         if let Some(state) = self.flows.get_mut(&flow).filter(|_| !is_keep_alive(&request)) {
@@ -198,9 +211,17 @@ impl EdgeNode {
         let Some(state) = self.flows.get(&flow) else { return };
         let own = self.own_routes(ack, state.local);
         let up = self.candidates();
-        let candidates: Vec<_> =
-            up.iter().map(|(core, registrations)| Candidate { core, registrations: *registrations }).collect();
-        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), &candidates).cloned() else { return };
+        let candidates: Vec<_> = up
+            .iter()
+            .map(|(core, registrations, draining)| Candidate {
+                core,
+                registrations: *registrations,
+                draining: *draining,
+            })
+            .collect();
+        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), true, &candidates).cloned() else {
+            return;
+        };
         let mut edit = ack.edit();
         self.received(&mut edit, ack, flow);
         self.take_own_routes(&mut edit, &own);

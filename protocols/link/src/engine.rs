@@ -287,6 +287,7 @@ impl Link {
             other @ (Frame::FromClient { .. }
             | Frame::ToClient { .. }
             | Frame::FlowClosed { .. }
+            | Frame::FlowMoved { .. }
             | Frame::GrantPorts { .. }
             | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }
@@ -515,10 +516,10 @@ mod tests {
     fn two_sides_come_up_and_stay_up() {
         let mut pair = Pair::usual();
         assert!(pair.edge.is_up() && pair.core.is_up());
-        pair.edge.set_load(Load { registrations: 12, calls: 3, stranded: true });
+        pair.edge.set_load(Load { registrations: 12, calls: 3, stranded: true, draining: true });
         pair.run(Duration::from_secs(600));
         assert!(pair.edge.is_up() && pair.core.is_up());
-        assert_eq!(pair.core.peer_load(), Load { registrations: 12, calls: 3, stranded: true });
+        assert_eq!(pair.core.peer_load(), Load { registrations: 12, calls: 3, stranded: true, draining: true });
         assert_eq!(pair.core.round_trip(), Some(Duration::ZERO));
         assert_eq!(pair.core.skew_ms(), 0);
     }

@@ -67,6 +67,9 @@ pub struct Load {
     pub calls: u32,
     /// Core: no registrar answers it, so that no path through it works (from version 2 on).
     pub stranded: bool,
+    /// It is being taken out of service: nothing new should go through it (from version 3 on; to version 2 nothing
+    /// is said).
+    pub draining: bool,
 }
 
 /// What the edge must do for one relay.
@@ -186,6 +189,12 @@ pub enum Frame {
     SignedIn(Arc<Session>),
     /// Core to core: who is registered over a client's connection, so that another core knows when it stands in.
     Identity(Identity),
+    /// Edge to core: what is registered over this connection is registered through another core now. The
+    /// connection is still there.
+    FlowMoved {
+        /// The flow.
+        flow: FlowId,
+    },
     /// Core to edge and core: tokens and sessions of a user that are older than this hold no longer.
     Revoked(Revocation),
 }
@@ -223,6 +232,7 @@ const TOKEN_KEYS: u8 = 13;
 const SIGNED_IN: u8 = 14;
 const REVOKED: u8 = 15;
 const IDENTITY: u8 = 16;
+const FLOW_MOVED: u8 = 17;
 
 impl Frame {
     /// The frame as bytes for a peer of `version` in the role of `to`, length included; `None` if that version
@@ -233,10 +243,10 @@ impl Frame {
         if among_cores && to != Role::Core {
             return None;
         }
-        let is_of_sign_in =
-            among_cores || matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::Revoked(_));
+        let is_of_version_3 = among_cores
+            || matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::Revoked(_) | Self::FlowMoved { .. });
         // Version 1 knows the other frames of version 2, and of a relay less.
-        let since = if is_of_sign_in { 3 } else { crate::limits::VERSION_MIN };
+        let since = if is_of_version_3 { 3 } else { crate::limits::VERSION_MIN };
         (version >= since).then(|| self.bytes(version))
     }
 
@@ -264,6 +274,7 @@ impl Frame {
             | Self::Keepalive { .. }
             | Self::KeepaliveAnswer { .. }
             | Self::FlowClosed { .. }
+            | Self::FlowMoved { .. }
             | Self::GrantPorts { .. }
             | Self::SetRelay(_)
             | Self::CloseRelay { .. }
@@ -289,6 +300,9 @@ impl Frame {
                 if version >= 2 {
                     out.put_u8(u8::from(load.stranded));
                 }
+                if version >= 3 {
+                    out.put_u8(u8::from(load.draining));
+                }
             }
             Self::KeepaliveAnswer { sequence, wall_ms } => {
                 out.put_u8(KEEPALIVE_ANSWER);
@@ -307,6 +321,10 @@ impl Frame {
             }
             Self::FlowClosed { flow } => {
                 out.put_u8(FLOW_CLOSED);
+                out.put_u64(flow.0);
+            }
+            Self::FlowMoved { flow } => {
+                out.put_u8(FLOW_MOVED);
                 out.put_u64(flow.0);
             }
             Self::GrantPorts { address, pairs } => {
@@ -369,6 +387,7 @@ impl Frame {
                     registrations: reader.u32()?,
                     calls: reader.u32()?,
                     stranded: !reader.is_done() && reader.u8()? != 0,
+                    draining: !reader.is_done() && reader.u8()? != 0,
                 },
             },
             KEEPALIVE_ANSWER => Self::KeepaliveAnswer { sequence: reader.u32()?, wall_ms: reader.u64()? },
@@ -385,6 +404,7 @@ impl Frame {
             SERVICES => Self::Services { https_port: reader.u16()?, xmpp_port: reader.u16()? },
             TOKEN_KEYS => Self::TokenKeys(read_keys(&mut reader)?),
             SIGNED_IN => Self::SignedIn(read_session(&mut reader)?),
+            FLOW_MOVED => Self::FlowMoved { flow: FlowId(reader.u64()?) },
             IDENTITY => Self::Identity(read_identity(&mut reader)?),
             REVOKED => Self::Revoked(read_revocation(&mut reader)?),
             unknown => return Err(FrameFault::UnknownKind(unknown)),

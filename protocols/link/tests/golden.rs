@@ -37,7 +37,11 @@ fn samples() -> Vec<(&'static str, Frame)> {
         ("hello-edge", hello("edge1", Role::Edge, "edge.example.com:5061", &[])),
         (
             "keepalive",
-            Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: false } },
+            Frame::Keepalive {
+                sequence: 9,
+                wall_ms: 1,
+                load: Load { registrations: 3, calls: 1, stranded: false, draining: false },
+            },
         ),
         ("keepalive-answer", Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 }),
         ("from-client", Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") }),

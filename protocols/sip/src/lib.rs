@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod limits;
+pub mod maintenance;
 pub mod message;
 pub mod mra;
 mod multipart;

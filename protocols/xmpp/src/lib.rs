@@ -6,6 +6,7 @@
 
 pub mod condition;
 pub mod element;
+pub mod features;
 pub mod limits;
 pub mod ns;
 pub mod router;

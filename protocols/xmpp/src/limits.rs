@@ -1,5 +1,7 @@
 //! Bounds of XMPP streams, each with its reason. What is beyond one is answered with `<policy-violation/>`.
 
+use std::time::Duration;
+
 /// Largest stream header, bytes, with an XML declaration and white space before it. Real ones have some 300.
 pub const HEADER_BYTES_MAX: u32 = 4 * 1024;
 
@@ -67,3 +69,48 @@ pub const ELEMENT_DEPTH_MAX: u16 = 16;
 /// Longest base64 of one message of a sign-in, characters: an access token with an encrypted one inside takes some
 /// 4,000.
 pub const SASL_CHARS_MAX: usize = 12 * 1024;
+
+/// How long a server has from being dialled to its features over TLS. Two round trips of TCP and TLS and two of XMPP
+/// take less than a second inside; a connection that is dropped on the way is found out by its time.
+pub const SERVER_READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long servers are tried one after the other before a client without one hears its features: clients wait some 30
+/// seconds for them.
+pub const MEET_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a server has for its answer to a message of a sign-in: directories behind it take seconds.
+pub const SASL_ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a client has from its stream to a server's `<success/>`: time to ask a person for a password is not part of
+/// it, clients have it before.
+pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a client that has signed in has until it is bound, or has resumed.
+pub const BIND_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the other side has to end its stream after one has, and a server's element to end before the client is told
+/// something of ours.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Sign-ins that fail on one stream before it ends (RFC 6120 §6.4.4: two to five).
+pub const SIGN_IN_TRIES_MAX: u8 = 5;
+
+/// Challenges of one sign-in: SCRAM has one, a refused token one.
+pub const CHALLENGES_MAX: u8 = 8;
+
+/// Servers that send a client elsewhere before one is taken for down: two clusters and a home.
+pub const REDIRECTS_MAX: u8 = 3;
+
+/// What a client may send ahead while a server is found, or looks at credentials, bytes: a new header, a bind and the
+/// first requests behind it (XEP-0305) have some 2,000.
+pub const WAITING_BYTES_MAX: usize = 32 * 1024;
+
+/// Largest element of a server that is looked at after sign-in, bytes: a result of binding, `<enabled/>` and features
+/// have less than 4,000.
+pub const LOOKED_AT_BYTES_MAX: usize = 64 * 1024;
+
+/// Names of servers within the mechanisms of a server: a home and one that stands in for it.
+pub const HOSTNAMES_MAX: usize = 8;
+
+/// Longest such name, bytes (RFC 1035 §2.3.4).
+pub const HOSTNAME_BYTES_MAX: usize = 253;

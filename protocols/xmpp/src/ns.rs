@@ -16,3 +16,13 @@ pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// Of `xml:lang` (Namespaces in XML §3).
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// Names of servers for domains, within mechanisms as IM and Presence servers say them.
+pub const DOMAIN_BASED_NAME: &str = "urn:xmpp:domain-based-name:0";
+/// The feature of compression (XEP-0138).
+pub const COMPRESSION_FEATURE: &str = "http://jabber.org/features/compress";
+/// Compression (XEP-0138).
+pub const COMPRESSION: &str = "http://jabber.org/protocol/compress";
+/// The next way to sign in (XEP-0388).
+pub const SASL_2: &str = "urn:xmpp:sasl:2";
+/// Types of channel binding (XEP-0440).
+pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";

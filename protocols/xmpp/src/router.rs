@@ -1,35 +1,150 @@
 //! One client's stream at the core, from its first header to its end (RFC 6120). Decides what a client and a server
 //! hear of each other: the server is found, secured and asked for its features before the client hears anything;
-//! nothing of a client's credentials is sent anywhere before its user's rate allows it; after sign-in bytes pass as
-//! they come.
+//! nothing of a client is sent anywhere before its user's rate allows it; after sign-in bytes pass as they come.
+//!
+//! ```text
+//!  greeting ─▶ meeting ─▶ offered ─▶ asking ─▶ moving ─▶ exchange ─▶ relay ─▶ ended
+//!                servers     ▲ ▲        │ rate    home       │
+//!                            │ └────────┴─────── failure ────┘
+//!                            └─ prompted: no initial response
+//! ```
+//! Nothing is sent twice: credentials that a server may have seen are never shown to another one. Where nobody can
+//! check them a client hears `<temporary-auth-failure/>`, never that they are wrong.
 //!
 //! The connectors drive it: they dial, do TLS, ask for the rate, and move the bytes.
 
 mod exchange;
+mod greeting;
+mod kept;
+mod meeting;
+mod reader;
+mod relay;
+mod relaying;
+mod server;
+mod signing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use edgeway_model::Moment;
+use edgeway_model::chat::{ChatEnd, ChatOffence};
+use zeroize::Zeroizing;
 
 pub use exchange::{Action, Beginning, Candidate, Down, Input, Verdict};
+pub use greeting::turned_away;
+
+use self::kept::Kept;
+use self::reader::{Item, Reader};
+use self::relay::Relay;
+use self::server::Server;
+use self::signing::{Exchange, Shown};
+use crate::condition::{Condition, StreamFault};
+use crate::element::Header;
+use crate::limits::{MEET_WITHIN, SIGN_IN_WITHIN, WAITING_BYTES_MAX};
+use crate::sasl::Mechanism;
+use crate::scan::Bounds;
 
 /// The session. Whoever drives it hands in what happens ([`Self::handle`]), then does what it wants ([`Self::poll`])
 /// until there is nothing more, and comes again when [`Self::next_deadline`] has come.
 pub struct Router {
-    beginning: Beginning,
+    domain: String,
+    servers: Vec<Candidate>,
+    remembered: Vec<Mechanism>,
+    id: [u8; 16],
+    phase: Phase,
+    /// The client's stream, up to sign-in.
+    reader: Reader,
+    /// What of the client's has not been looked at yet.
+    waiting: Kept,
+    header: Option<Header>,
+    /// The client has had our header.
+    answered: bool,
+    server: Option<Server>,
+    /// Counts dials: bytes of a connection that was left are nobody's.
+    dials: u32,
+    /// Servers that are still to be tried in this round.
+    untried: VecDeque<usize>,
+    redirects: u8,
+    /// What the client was offered.
+    offered: Vec<Mechanism>,
+    /// Sign-ins that have failed.
+    failed: u8,
+    /// When the client must have signed in.
+    sign_in_by: Moment,
+    /// When one who has signed in must be gone, once an end has begun.
+    close_by: Option<Moment>,
     actions: VecDeque<Action>,
+}
+
+enum Phase {
+    /// The client's header is to come.
+    Greeting,
+    /// A server is looked for, and the client waits for its features.
+    Meeting {
+        /// When it has waited long enough.
+        by: Moment,
+    },
+    /// The client is to sign in.
+    Offered,
+    /// It has named a mechanism, and is to show what goes with it.
+    Prompted(Mechanism),
+    /// It has shown credentials: may a server see them?
+    Asking(Shown),
+    /// A server may see them, and is not ready yet.
+    Moving(Shown),
+    /// A server has seen them.
+    Exchange(Exchange),
+    /// It has taken them.
+    Relay(Box<Relay>),
+    /// Nothing more.
+    Ended,
 }
 
 impl Router {
     /// A session of which nothing has come yet.
     #[must_use]
-    pub fn new(beginning: Beginning, _now: Moment) -> Self {
-        Self { beginning, actions: VecDeque::new() }
+    pub fn new(beginning: Beginning, now: Moment) -> Self {
+        let Beginning { domain, servers, remembered, id } = beginning;
+        Self {
+            domain,
+            servers,
+            remembered,
+            id,
+            phase: Phase::Greeting,
+            reader: Reader::new(Bounds::STRANGER),
+            waiting: Kept::default(),
+            header: None,
+            answered: false,
+            server: None,
+            dials: 0,
+            untried: VecDeque::new(),
+            redirects: 0,
+            offered: Vec::new(),
+            failed: 0,
+            sign_in_by: now + SIGN_IN_WITHIN,
+            close_by: None,
+            actions: VecDeque::new(),
+        }
     }
 
     /// Takes what has happened.
-    pub fn handle(&mut self, input: Input, _now: Moment) {
-        let _ = (input, &self.beginning);
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        match input {
+            _ if self.has_ended() => return,
+            Input::Client(bytes) if self.relays() => self.relay_client(bytes, now),
+            Input::Client(bytes) => self.waiting.add(&bytes),
+            Input::ClientEnded(how) => self.client_ended(how),
+            Input::Connected => self.server_connected(now),
+            Input::Secured => self.server_secured(now),
+            Input::Server(bytes) => self.server_bytes(bytes, now),
+            Input::ServerGone => self.server_gone(now),
+            Input::Verdict(verdict) => self.judged(verdict, now),
+            Input::Disconnect(fault) => self.disconnect(fault, now),
+            Input::Tick => self.tick(now),
+        }
+        self.read_client(now);
     }
 
     /// What is to be done next; `None` when there is nothing.
@@ -37,9 +152,215 @@ impl Router {
         self.actions.pop_front()
     }
 
-    /// When to come again at the latest; `None` once it has ended.
+    /// When to come again at the latest; `None` once it has ended, and while a stream that has signed in goes its way.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        None
+        let server = self.server.as_ref().filter(|server| !server.is_ready()).map(|server| server.deadline);
+        let own = match &self.phase {
+            Phase::Ended => return None,
+            Phase::Relay(relay) => return relay.bind_by().into_iter().chain(self.close_by).min(),
+            Phase::Meeting { by } => Some(*by),
+            Phase::Exchange(exchange) => exchange.answer_by,
+            Phase::Greeting | Phase::Offered | Phase::Prompted(_) | Phase::Asking(_) | Phase::Moving(_) => None,
+        };
+        own.into_iter().chain(server).chain([self.sign_in_by]).min()
+    }
+
+    /// Looks at what the client has sent, as far as it is its turn.
+    fn read_client(&mut self, now: Moment) {
+        while !self.waiting.is_empty() {
+            match &self.phase {
+                Phase::Greeting | Phase::Offered | Phase::Prompted(_) => {}
+                Phase::Exchange(exchange) if exchange.is_clients_turn() => {}
+                Phase::Relay(_) => {
+                    let bytes = self.waiting.take();
+                    return self.relay_client(Bytes::from_owner(bytes), now);
+                }
+                Phase::Ended => {
+                    self.waiting = Kept::default();
+                    return;
+                }
+                Phase::Meeting { .. } | Phase::Asking(_) | Phase::Moving(_) | Phase::Exchange(_) => {
+                    if self.waiting.len() > WAITING_BYTES_MAX {
+                        self.offend(StreamFault::new(Condition::PolicyViolation, "Too much was sent ahead."));
+                    }
+                    return;
+                }
+            }
+            let bytes = self.waiting.take();
+            let mut rest: &[u8] = &bytes;
+            let item = self.reader.next(&mut rest);
+            self.waiting.add(rest);
+            match item {
+                Ok(None) => {}
+                Ok(Some(item)) => self.client_item(item, now),
+                Err(fault) => self.offend(fault),
+            }
+        }
+    }
+
+    fn client_item(&mut self, item: Item, now: Moment) {
+        match item {
+            Item::Header(header, _) => match greeting::check(&header, &self.domain) {
+                Ok(()) => {
+                    self.header = Some(header);
+                    self.phase = Phase::Meeting { by: now + MEET_WITHIN };
+                    self.try_servers(&[], now);
+                }
+                Err(fault) => {
+                    self.header = Some(header);
+                    self.refuse(fault);
+                }
+            },
+            Item::Close => {
+                self.say_header();
+                self.say("</stream:stream>");
+                self.end(ChatEnd::Closed);
+            }
+            Item::Element(element) => self.sign_in(element, now),
+        }
+    }
+
+    /// Bytes of the server go to whatever they are for now; those of a server that has been left on the way are nobody's.
+    fn server_bytes(&mut self, bytes: Bytes, now: Moment) {
+        let mut rest: &[u8] = &bytes;
+        let dial = self.dials;
+        loop {
+            if self.relays() {
+                let left = bytes.slice(bytes.len() - rest.len()..);
+                return self.relay_server(left, now);
+            }
+            let Some(server) = self.server.as_mut().filter(|_| self.dials == dial) else { return };
+            if server.is_ready() {
+                match server.next(&mut rest) {
+                    Ok(None) => return,
+                    Ok(Some(item)) => self.server_item(item, now),
+                    Err(down) => return self.server_down(down, now),
+                }
+            } else {
+                let heard = server.negotiate(&mut rest);
+                if heard == server::Heard::Nothing {
+                    return;
+                }
+                self.heard(heard, now);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Moment) {
+        let late = |moment: Moment| moment <= now;
+        match &self.phase {
+            Phase::Ended => return,
+            Phase::Relay(_) => return self.relay_tick(now),
+            _ if late(self.sign_in_by) => {
+                return self.refuse(StreamFault::new(Condition::ConnectionTimeout, "Sign-in took too long."));
+            }
+            Phase::Exchange(exchange) if exchange.answer_by.is_some_and(late) => self.server_down(Down::Silent, now),
+            Phase::Meeting { by } if late(*by) => self.offer(),
+            Phase::Greeting
+            | Phase::Meeting { .. }
+            | Phase::Offered
+            | Phase::Prompted(_)
+            | Phase::Asking(_)
+            | Phase::Moving(_)
+            | Phase::Exchange(_) => {}
+        }
+        if self.server.as_ref().is_some_and(|server| !server.is_ready() && late(server.deadline)) {
+            self.server_down(Down::Silent, now);
+        }
+    }
+
+    fn client_ended(&mut self, how: ChatEnd) {
+        // Without a word to the server, which may keep the session for a while.
+        self.close_server();
+        self.phase = Phase::Ended;
+        self.actions.push_back(Action::End(how));
+    }
+
+    fn disconnect(&mut self, fault: StreamFault, now: Moment) {
+        if self.relays() { self.relay_disconnect(fault, now) } else { self.refuse(fault) }
+    }
+
+    const fn relays(&self) -> bool {
+        matches!(self.phase, Phase::Relay(_))
+    }
+
+    const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// The client did what it may not.
+    fn offend(&mut self, fault: StreamFault) {
+        // What was sent ahead of a sign-in that has failed makes no sense any more; that is nobody's fault.
+        if self.failed == 0 {
+            self.actions.push_back(Action::Offence(ChatOffence::Protocol, fault.text));
+        }
+        self.refuse(fault);
+    }
+
+    /// Tells the client why its stream ends, and ends it.
+    fn refuse(&mut self, fault: StreamFault) {
+        if self.has_ended() {
+            return;
+        }
+        if let Phase::Relay(relay) = &self.phase {
+            if !relay.may_tell_client() {
+                return self.break_off();
+            }
+            self.answered = relay.server_open;
+        }
+        self.say_header();
+        self.say(&fault.to_xml());
+        self.end(ChatEnd::Closed);
+    }
+
+    /// Our header, unless the client has had one. The id is the server's where there is one.
+    fn say_header(&mut self) {
+        if !std::mem::replace(&mut self.answered, true) {
+            let server = self.server.as_ref().map(|server| server.id.clone()).filter(|id| !id.is_empty());
+            let id = server.unwrap_or_else(|| greeting::id(self.id));
+            let header = greeting::ours(self.header.as_ref(), &self.domain, &id);
+            self.say(&header);
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.actions.push_back(Action::ToClient(Bytes::copy_from_slice(text.as_bytes())));
+    }
+
+    fn tell_server(&mut self, text: &str) {
+        self.actions.push_back(Action::ToServer(Bytes::copy_from_slice(text.as_bytes())));
+    }
+
+    /// As [`Self::tell_server`], for what overwrites itself when it has been sent.
+    fn tell_server_secret(&mut self, text: Zeroizing<Vec<u8>>) {
+        self.actions.push_back(Action::ToServer(Bytes::from_owner(text)));
+    }
+
+    /// Ends both sides in XMPP's words, of which the client has had all.
+    fn end(&mut self, how: ChatEnd) {
+        let relayed = matches!(&self.phase, Phase::Relay(relay) if relay.may_tell_server());
+        if relayed || self.server.as_ref().is_some_and(Server::is_ready) {
+            self.tell_server("</stream:stream>");
+        }
+        self.close_server();
+        self.phase = Phase::Ended;
+        self.waiting = Kept::default();
+        self.actions.push_back(Action::End(how));
+    }
+
+    /// Ends both sides without a word.
+    fn break_off(&mut self) {
+        self.close_server();
+        self.phase = Phase::Ended;
+        self.actions.push_back(Action::End(ChatEnd::Broken));
+    }
+
+    /// Closes the connection to the server, if there is one.
+    fn close_server(&mut self) {
+        let relays = matches!(&self.phase, Phase::Relay(relay) if !relay.server_gone);
+        if self.server.take().is_some() || relays {
+            self.actions.push_back(Action::CloseServer);
+        }
     }
 }

@@ -52,13 +52,21 @@ impl Authority {
     }
 
     /// Issues a certificate for a DNS name or an IP address, to be shown by servers and clients.
-    pub fn issue(&self, dns_name: &str) -> Result<Certificate> {
+    pub fn issue(&self, name: &str) -> Result<Certificate> {
+        self.issue_for(&[name])
+    }
+
+    /// The same for several names and addresses; the first names the files.
+    pub fn issue_for(&self, names: &[&str]) -> Result<Certificate> {
+        let dns_name = *names.first().context("a name")?;
         let file = |extension: &str| self.directory.join(format!("{}-{dns_name}.{extension}", self.name));
         let (request, extensions) = (file("csr"), file("ext"));
         let issued = Certificate { certificate: file("pem"), key: file("key") };
         make_key(&issued.key)?;
-        let kind = if dns_name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
-        fs::write(&extensions, format!("subjectAltName={kind}:{dns_name}\nextendedKeyUsage=serverAuth,clientAuth\n"))
+        let kind = |name: &str| if name.parse::<IpAddr>().is_ok() { "IP" } else { "DNS" };
+        let shown: Vec<String> = names.iter().map(|name| format!("{}:{name}", kind(name))).collect();
+        let shown = shown.join(",");
+        fs::write(&extensions, format!("subjectAltName={shown}\nextendedKeyUsage=serverAuth,clientAuth\n"))
             .with_context(|| format!("write {}", extensions.display()))?;
         openssl(
             &self.directory,

@@ -15,7 +15,7 @@
 
 use crate::Host;
 use crate::host::Namespace;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -25,10 +25,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub const EDGE_PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 /// The edge's address towards the firewall.
 pub const EDGE_LINK: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1));
+/// A second edge's address towards the internet, on the machine of the first.
+pub const SECOND_EDGE_PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
+/// A second edge's address towards the firewall.
+pub const SECOND_EDGE_LINK: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 20, 0, 2));
 /// The port the core dials, over TCP and UDP: all the firewall lets out.
 pub const LINK_PORT: u16 = 7001;
 /// The core.
 pub const CORE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 30, 0, 1));
+/// A second core, on the machine of the first.
+pub const SECOND_CORE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 30, 0, 2));
 /// The registrar.
 pub const REGISTRAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 30, 0, 10));
 /// A client outside that is no phone: `openssl`, our own.
@@ -47,8 +53,8 @@ table inet firewall {
         type filter hook forward priority 0; policy drop;
         ct state established,related accept
         iifname "dmz" ct state new counter name new_from_dmz drop
-        iifname "inside" oifname "dmz" ip daddr 10.20.0.1 tcp dport 7001 accept
-        iifname "inside" oifname "dmz" ip daddr 10.20.0.1 udp dport 7001 accept
+        iifname "inside" oifname "dmz" ip daddr { 10.20.0.1, 10.20.0.2 } tcp dport 7001 accept
+        iifname "inside" oifname "dmz" ip daddr { 10.20.0.1, 10.20.0.2 } udp dport 7001 accept
     }
 }
 "#;
@@ -62,6 +68,15 @@ table inet phone {
         type filter hook input priority 0; policy accept;
         udp dport 20000-20999 counter name media update @ports { udp dport }
     }
+}
+"#;
+
+/// Drops whatever comes and goes.
+const CUT_RULES: &str = r#"
+table inet cut {
+    counter dropped { }
+    chain input { type filter hook input priority -10; policy accept; iifname "lan" counter name dropped drop; }
+    chain output { type filter hook output priority -10; policy accept; oifname "lan" counter name dropped drop; }
 }
 "#;
 
@@ -162,6 +177,14 @@ impl Network {
         self.nft("flush chain inet firewall cut")
     }
 
+    /// Resets every TCP connection between DMZ and inside, at the core's end.
+    pub fn reset_link(&self) -> Result<()> {
+        let port = format!(":{LINK_PORT}");
+        let killed = self.inside().run("ss", &["-K", "-t", "dport", "=", &port])?;
+        ensure!(killed.lines().count() > 1, "there is no connection to reset: {killed}");
+        Ok(())
+    }
+
     fn counter(&self, name: &str) -> Result<u64> {
         counter(&Host::Namespace(Arc::clone(&self.firewall)), "firewall", name)
     }
@@ -193,9 +216,12 @@ impl Network {
         address(&self.internet, BRIDGE, OUTSIDE_CLIENT)?;
         address(&self.dmz, "internet", EDGE_PUBLIC)?;
         address(&self.dmz, "inside", EDGE_LINK)?;
+        address(&self.dmz, "internet", SECOND_EDGE_PUBLIC)?;
+        address(&self.dmz, "inside", SECOND_EDGE_LINK)?;
         address(&self.firewall, "dmz", Ipv4Addr::new(10, 20, 0, 254).into())?;
         address(&self.firewall, "inside", Ipv4Addr::new(10, 30, 0, 254).into())?;
         address(&self.inside, BRIDGE, CORE)?;
+        address(&self.inside, BRIDGE, SECOND_CORE)?;
         address(&self.inside, BRIDGE, REGISTRAR)?;
         self.dmz.ip(&["route", "add", "10.30.0.0/24", "via", "10.20.0.254"])?;
         self.inside.ip(&["route", "add", "10.20.0.0/24", "via", "10.30.0.254", "src", &CORE.to_string()])?;
@@ -221,6 +247,25 @@ impl Station {
     /// Its address.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// From now on nothing arrives here and nothing leaves.
+    pub fn cut(&self) -> Result<()> {
+        self.host.run("nft", &[CUT_RULES]).map(drop)
+    }
+
+    /// Ends [`Self::cut`]; how many packets were dropped meanwhile.
+    pub fn restore(&self) -> Result<u64> {
+        let dropped = counter(&self.host, "cut", "dropped")?;
+        self.host.run("nft", &["delete table inet cut"])?;
+        Ok(dropped)
+    }
+
+    /// Resets every TCP connection from here to that port of anybody, at this end.
+    pub fn reset_connections(&self, port: u16) -> Result<()> {
+        let killed = self.host.run("ss", &["-K", "-t", "dport", "=", &format!(":{port}")])?;
+        ensure!(killed.lines().count() > 1, "there is no connection to reset: {killed}");
+        Ok(())
     }
 
     /// The same by port.

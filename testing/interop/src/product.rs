@@ -2,7 +2,7 @@
 
 use crate::Host;
 use crate::certificates::Certificate;
-use crate::process::{Daemon, Usage};
+use crate::process::{Daemon, Usage, wait_for};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ pub const EDGE_NAME: &str = "edge.example.test";
 pub const SECOND_NAME: &str = "sip.example.net";
 
 /// How long the services may take until the link between them is up.
-const LINK_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const LINK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the core reaches a registrar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +107,16 @@ pub struct Product {
     core: Node,
 }
 
+/// An edge or a core with its file.
 #[derive(Debug)]
-struct Node {
+pub(crate) struct Node {
     host: Host,
+    role: &'static str,
+    number: u8,
+    listens: SocketAddr,
+    directory: PathBuf,
     config: PathBuf,
-    daemon: Option<Daemon>,
+    pub(crate) daemon: Option<Daemon>,
 }
 
 /// Current and peak of something counted.
@@ -140,14 +145,11 @@ impl Product {
     /// Writes both files, starts the edge, pairs the core with it, starts the core and waits until they are linked.
     pub fn start(setup: &ProductSetup<'_>, directory: &Path) -> Result<Self> {
         let binaries = binaries()?;
-        let edge = Node::prepare(&setup.dmz, directory, "edge", &setup.edge_file(directory)?)?;
-        let core = Node::prepare(&setup.inside, directory, "core", &setup.core_file(directory)?)?;
-        let mut product = Self { binaries, edge, core };
-        let mut edge = product.spawn(&product.edge, "edgeway-edge", directory)?;
-        edge.wait_until("listening", LINK_PATIENCE, |_| setup.dmz.listens_tcp(setup.link))?;
-        product.edge.daemon = Some(edge);
-        product.pair()?;
-        product.core.daemon = Some(product.spawn(&product.core, "edgeway-core", directory)?);
+        let mut product =
+            Self { edge: Node::edge(setup, 1, directory)?, core: Node::core(setup, 1, directory)?, binaries };
+        product.edge.start(&product.binaries)?;
+        product.core.join(&product.edge, &product.binaries)?;
+        product.core.start(&product.binaries)?;
         product.wait_linked()?;
         Ok(product)
     }
@@ -172,6 +174,11 @@ impl Product {
         let mut command = self.core.host.command(self.binaries.join("edgeway"));
         command.args(arguments).arg("--config").arg(&self.core.config);
         Ok(command)
+    }
+
+    /// The same on the edge's machine.
+    pub fn edge_command(&self, arguments: &[&str]) -> Result<Command> {
+        Ok(self.edge.command(&self.binaries, arguments))
     }
 
     /// `edgeway status` of the edge.
@@ -201,9 +208,7 @@ impl Product {
 
     /// Whether the core says the link to its edge is up.
     pub fn is_linked(&self) -> bool {
-        let is_up = |link: &Value| link.get("state").and_then(Value::as_str) == Some("up");
-        let status = self.core_status().unwrap_or_default();
-        status.get("links").and_then(Value::as_array).is_some_and(|links| links.iter().any(is_up))
+        self.core.links_up(&self.binaries, "edge") > 0
     }
 
     /// The end of both logs, for error messages.
@@ -218,45 +223,99 @@ impl Product {
         log(&self.edge) + &log(&self.core)
     }
 
-    /// The invite goes from one command to the other as an operator would carry it: never as an argument.
-    fn pair(&self) -> Result<()> {
-        let tool = self.binaries.join("edgeway");
-        let mut invite = self.edge.host.command(&tool);
-        let invite = crate::host::run(invite.args(["edge", "invite", "--config"]).arg(&self.edge.config))?;
-        let token = invite.split_whitespace().last().context("edge invite printed nothing")?;
-        let mut join = self.core.host.command(&tool);
-        feed(join.args(["core", "join", "--config"]).arg(&self.core.config), token)
-    }
-
-    fn spawn(&self, node: &Node, program: &str, directory: &Path) -> Result<Daemon> {
-        let mut command = node.host.command(self.binaries.join(program));
-        Daemon::start(program, command.arg("--config").arg(&node.config), directory)
-    }
-
     fn wait_linked(&self) -> Result<()> {
-        let linked = crate::process::wait_for("link between edge and core", LINK_PATIENCE, || self.is_linked());
+        let linked = wait_for("link between edge and core", LINK_PATIENCE, || self.is_linked());
         linked.with_context(|| self.log_tails())
     }
 
     fn status(&self, node: &Node) -> Result<Value> {
-        let mut command = node.host.command(self.binaries.join("edgeway"));
-        command.args(["status", "--output", "json", "--config"]).arg(&node.config);
-        Ok(serde_json::from_str(&crate::host::run(&mut command)?)?)
+        node.status(&self.binaries)
     }
 }
 
 impl Node {
-    fn prepare(host: &Host, directory: &Path, name: &str, text: &str) -> Result<Self> {
+    /// An edge, not started.
+    pub(crate) fn edge(setup: &ProductSetup<'_>, number: u8, directory: &Path) -> Result<Self> {
+        let text = setup.edge_file(directory, number)?;
+        Self::prepare(&setup.dmz, directory, ("edge", number), &text, setup.link)
+    }
+
+    /// A core, not started and not joined.
+    pub(crate) fn core(setup: &ProductSetup<'_>, number: u8, directory: &Path) -> Result<Self> {
+        let text = setup.core_file(directory, number)?;
+        Self::prepare(&setup.inside, directory, ("core", number), &text, core_link(setup.core))
+    }
+
+    fn prepare(
+        host: &Host,
+        directory: &Path,
+        (role, number): (&'static str, u8),
+        text: &str,
+        listens: SocketAddr,
+    ) -> Result<Self> {
+        let name = file_name(role, number);
         let config = directory.join(format!("{name}.toml"));
         fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
         fs::create_dir_all(directory.join(format!("{name}.state")))?;
-        Ok(Self { host: host.clone(), config, daemon: None })
+        let directory = directory.to_owned();
+        Ok(Self { host: host.clone(), role, number, listens, directory, config, daemon: None })
+    }
+
+    /// Starts it; an edge listens for cores then.
+    pub(crate) fn start(&mut self, binaries: &Path) -> Result<()> {
+        let program = format!("edgeway-{}", self.role);
+        let mut command = self.host.command(binaries.join(&program));
+        let log = if self.number == 1 { program } else { format!("{program}-{}", self.number) };
+        let mut daemon = Daemon::start(&log, command.arg("--config").arg(&self.config), &self.directory)?;
+        if self.role == "edge" {
+            daemon.wait_until("listening", LINK_PATIENCE, |_| self.host.listens_tcp(self.listens))?;
+        }
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// This core joins another node. The invite goes from one command to the other as an operator would carry it: never
+    /// as an argument.
+    pub(crate) fn join(&self, node: &Self, binaries: &Path) -> Result<()> {
+        let invite = crate::host::run(&mut node.command(binaries, &[node.role, "invite"]))?;
+        let token = invite.split_whitespace().last().context("invite printed nothing")?;
+        feed(&mut self.command(binaries, &["core", "join"]), token)
+    }
+
+    pub(crate) fn command(&self, binaries: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.host.command(binaries.join("edgeway"));
+        command.args(arguments).arg("--config").arg(&self.config);
+        command
+    }
+
+    pub(crate) fn status(&self, binaries: &Path) -> Result<Value> {
+        let mut command = self.command(binaries, &["status", "--output", "json"]);
+        Ok(serde_json::from_str(&crate::host::run(&mut command)?)?)
+    }
+
+    /// How many of its links with such nodes it says are up.
+    pub(crate) fn links_up(&self, binaries: &Path, role: &str) -> usize {
+        let status = self.status(binaries).unwrap_or_default();
+        let links = status.get("links").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let text =
+            |link: &Value, name: &str| link.get(name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
+        links.iter().filter(|link| text(link, "state") == "up" && text(link, "peer").starts_with(role)).count()
     }
 }
 
+/// Where a core listens for other cores, where there are any.
+fn core_link(sip: SocketAddr) -> SocketAddr {
+    SocketAddr::new(sip.ip(), 7002)
+}
+
+/// What the files of a node are called: plainly, where there is one of each.
+fn file_name(role: &str, number: u8) -> String {
+    if number == 1 { role.to_owned() } else { format!("{role}{number}") }
+}
+
 impl ProductSetup<'_> {
-    fn edge_file(&self, directory: &Path) -> Result<String> {
-        let mut file = self.node_lines(directory, "edge");
+    fn edge_file(&self, directory: &Path, number: u8) -> Result<String> {
+        let mut file = self.node_lines(directory, "edge", number);
         let (edge, link) = (self.edge, self.link);
         writeln!(file, "[sip]\nlisten = [\"{edge}\"]\npublic_host = \"{}\"", self.public_host)?;
         for certificate in self.certificates {
@@ -282,8 +341,8 @@ impl ProductSetup<'_> {
         Ok(file)
     }
 
-    fn core_file(&self, directory: &Path) -> Result<String> {
-        let mut file = self.node_lines(directory, "core");
+    fn core_file(&self, directory: &Path, number: u8) -> Result<String> {
+        let mut file = self.node_lines(directory, "core", number);
         let (transport, registrar) = self.registrar;
         let media: IpAddr = self.core.ip();
         writeln!(file, "[sip]\nlisten = [\"{}\"]\npath_headers = {}", self.core, self.path_headers)?;
@@ -292,17 +351,21 @@ impl ProductSetup<'_> {
             None => writeln!(file, "registrars = [\"{}:{registrar}\"]", transport.name())?,
         }
         writeln!(file, "[media]\naddress = \"{media}\"\nports = \"{}\"", self.media_ports.1)?;
+        if number > 1 {
+            writeln!(file, "[link]\nlisten = \"{}\"", core_link(self.core))?;
+        }
         file.push_str(self.https.as_ref().map_or("", |https| https.core.as_str()));
         file.push_str(self.xmpp.as_ref().map_or("", |xmpp| xmpp.core.as_str()));
         Ok(file)
     }
 
     /// What both files begin with; keys before the first table.
-    fn node_lines(&self, directory: &Path, name: &str) -> String {
+    fn node_lines(&self, directory: &Path, role: &str, number: u8) -> String {
+        let name = file_name(role, number);
         let state = directory.join(format!("{name}.state"));
-        let domains = if name == "core" { format!("domains = [\"{}\"]\n", self.domain) } else { String::new() };
+        let domains = if role == "core" { format!("domains = [\"{}\"]\n", self.domain) } else { String::new() };
         format!(
-            "node = \"{name}1\"\nstate_dir = \"{}\"\ncontrol_socket = \"{}\"\n{domains}[log]\nlevel = \"{}\"\n",
+            "node = \"{role}{number}\"\nstate_dir = \"{}\"\ncontrol_socket = \"{}\"\n{domains}[log]\nlevel = \"{}\"\n",
             state.display(),
             directory.join(format!("{name}.sock")).display(),
             self.log_level,

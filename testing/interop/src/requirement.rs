@@ -28,6 +28,22 @@ pub const INTEROP: &[Requirement] = &[
 /// What the stories need beyond that.
 pub const STORIES: &[Requirement] = &[Requirement { what: "linphonec", package: "linphone-cli" }];
 
+/// What chat needs.
+pub const CHAT: &[Requirement] = &[
+    Requirement { what: "ip", package: "iproute2" },
+    Requirement { what: "ss", package: "iproute2" },
+    Requirement { what: "nft", package: "nftables" },
+    Requirement { what: "setpriv", package: "util-linux" },
+    Requirement { what: "openssl", package: "openssl" },
+    Requirement { what: "curl", package: "curl" },
+    Requirement { what: "prosody", package: "prosody" },
+    Requirement { what: "erl", package: "ejabberd" },
+    Requirement { what: "ejabberdctl", package: "ejabberd" },
+    Requirement { what: "profanity", package: "profanity" },
+    Requirement { what: "/usr/bin/python3", package: "python3-slixmpp" },
+    Requirement { what: "/usr/lib/python3/dist-packages/slixmpp", package: "python3-slixmpp" },
+];
+
 /// What the directory's test needs.
 pub const DIRECTORY: &[Requirement] =
     &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];

@@ -776,6 +776,7 @@ fn called(notice: &Notice) -> &str {
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
         | Notice::Resolution { .. }
+        | Notice::Maintenance { .. }
         | Notice::ChatOffence { .. }
         | Notice::Dropped { .. } => "",
     }

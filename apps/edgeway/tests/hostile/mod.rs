@@ -141,7 +141,7 @@ impl Forger {
                 out.extend_from_slice(&Frame::ClientSilent { relay }.encode());
             }
             220..260 => {
-                let load = Load { registrations: u32::MAX, calls: u32::MAX, stranded: true };
+                let load = Load { registrations: u32::MAX, calls: u32::MAX, stranded: true, draining: true };
                 let (sequence, wall_ms) = (0, self.random.next_u64());
                 out.extend_from_slice(&Frame::Keepalive { sequence, wall_ms, load }.encode());
             }

@@ -90,6 +90,8 @@ pub(crate) struct System {
     pub(crate) cluster: UcCluster,
     pub(crate) away: UcCluster,
     pub(crate) https: SocketAddr,
+    /// Where the edge that a core dials takes chat clients.
+    pub(crate) xmpp: SocketAddr,
     /// An edge that no core dials.
     pub(crate) alone: SocketAddr,
     pub(crate) ca_file: PathBuf,
@@ -135,8 +137,8 @@ impl System {
         let authority = Authority::ephemeral().expect("a CA");
         let store = CertificateStore::load(&certificate_files);
         let certificates = Arc::new(store.unwrap_or_else(|faults| panic!("certificates: {faults:?}")));
-        let (edge, https, record) = start_edge("edge1", &folder.0, &authority, Arc::clone(&certificates));
-        let (lonely, alone, _) = start_edge("edge2", &folder.0, &authority, Arc::clone(&certificates));
+        let (edge, [https, xmpp], record) = start_edge("edge1", &folder.0, &authority, Arc::clone(&certificates));
+        let (lonely, [alone, _], _) = start_edge("edge2", &folder.0, &authority, Arc::clone(&certificates));
         dns.set_addresses(EDGE_HOST, &[https.ip()]);
         let record_of_edge =
             DnsRecord::Service { priority: 1, weight: 1, port: https.port(), target: EDGE_HOST.to_owned() };
@@ -147,6 +149,7 @@ impl System {
             cluster,
             away,
             https,
+            xmpp,
             alone,
             ca_file,
             ca_pem: edge_ca.pem().to_owned(),
@@ -199,6 +202,7 @@ impl System {
         });
         client.find().await.expect("an edge");
         let config = client.edge_config().await.expect("signed in");
+        assert_eq!(config.xmpp, [(EDGE_HOST.to_owned(), self.xmpp.port())], "the edge that takes chat");
         let device = client.devices(&config.uds[0]).await.expect("devices").remove(0);
         let file = client.phone_file(&config.uds[0].0, &device.name).await.expect("a phone file");
         let (host, port) = config.sip[0].clone();
@@ -255,12 +259,12 @@ fn start_edge(
     folder: &Path,
     authority: &Authority,
     certificates: Arc<CertificateStore>,
-) -> (Node, SocketAddr, EdgeRecord) {
-    let (https, sip, link, at) = (port(), port(), port(), folder.display());
+) -> (Node, [SocketAddr; 2], EdgeRecord) {
+    let (https, xmpp, sip, link, at) = (port(), port(), port(), port(), folder.display());
     let text = format!(
         "node = \"{name}\"\nstate_dir = \"{at}/{name}\"\ncontrol_socket = \"{at}/{name}.sock\"\n[sip]\nlisten = [\"{sip}\"]\n\
          public_host = \"{EDGE_HOST}\"\ncertificate = \"memory\"\nkey = \"memory\"\n[https]\nlisten = [\"{https}\"]\n\
-         [xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"13100-13199\"\n"
+         [xmpp]\nlisten = [\"{xmpp}\"]\n[link]\nlisten = \"{link}\"\n[media]\naddress = \"127.0.0.1\"\nports = \"13100-13199\"\n"
     );
     let settings = parse_edge(&text, name).expect("good settings");
     let node = NodeId::new(name).expect("a name");
@@ -271,7 +275,7 @@ fn start_edge(
         let node = EdgeNode::new((&settings).into(), Random::from_seed(service::seed()?));
         service::run_edge(&settings, node, keys, hooks, stopped)
     });
-    (edge, https, record)
+    (edge, [https, xmpp], record)
 }
 
 fn start_core(

@@ -201,6 +201,11 @@ impl Calls {
     }
 
     /// Whether a relay is one of this edge's.
+    /// Whether a client takes part in a call over this flow.
+    pub(crate) fn is_client(&self, flow: FlowId) -> bool {
+        self.calls.values().any(|call| call.tagged == flow)
+    }
+
     pub(crate) fn is_relay_of(&self, relay: RelayId, edge: &NodeId) -> bool {
         let call = self.by_relay.get(&relay).and_then(|key| self.calls.get(key));
         let known = call.and_then(|call| call.relays.iter().flatten().find(|known| known.id == relay));
@@ -383,6 +388,14 @@ impl CoreNode {
         let (outside_tag, inside_tag) = tags(request, from);
         if let Some((key, dialog)) = self.calls.of_dialog(request.call_id(), outside_tag, inside_tag) {
             self.end_dialog(key, Some(dialog), why);
+        }
+    }
+
+    /// Nothing goes on any more; both sides find out when they next ask.
+    pub(crate) fn end_all_calls(&mut self, why: &'static str) {
+        let keys: Vec<_> = self.calls.calls.keys().copied().collect();
+        for key in keys {
+            self.end_call(key, why);
         }
     }
 

@@ -46,11 +46,16 @@ fn samples() -> Vec<Frame> {
             contact: "10.0.0.5:5060".into(),
             domains: vec!["example.com".into(), "例え.jp".into()],
         }),
-        Frame::Keepalive { sequence: 9, wall_ms: 1, load: Load { registrations: 3, calls: 1, stranded: true } },
+        Frame::Keepalive {
+            sequence: 9,
+            wall_ms: 1,
+            load: Load { registrations: 3, calls: 1, stranded: true, draining: true },
+        },
         Frame::KeepaliveAnswer { sequence: 9, wall_ms: 2 },
         Frame::FromClient { flow: FlowId(77), peer: v6, sip: Bytes::from_static(b"OPTIONS") },
         Frame::ToClient { sip: Bytes::from_static(b"SIP/2.0 200 OK\r\n\r\n") },
         Frame::FlowClosed { flow: FlowId(77) },
+        Frame::FlowMoved { flow: FlowId(78) },
         Frame::GrantPorts { address: v4.ip(), pairs: vec![PortPair { rtp: 36_000 }, PortPair { rtp: 36_002 }] },
         Frame::SetRelay(RelayRule {
             relay: RelayId(5),
@@ -178,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..17, at in 0_usize..200, value in any::<u8>()) {
+    fn a_mutated_frame_decodes_or_is_refused(index in 0_usize..18, at in 0_usize..200, value in any::<u8>()) {
         let mut bytes = samples()[index].encode().slice(4..).to_vec();
         let len = bytes.len();
         bytes[at % len] = value;
@@ -202,6 +207,7 @@ fn what_later_versions_know_is_not_said_to_older_ones_and_a_session_never_to_an_
                     | Frame::SignedIn(_)
                     | Frame::Identity(_)
                     | Frame::Revoked(_)
+                    | Frame::FlowMoved { .. }
             );
             let is_secret = matches!(frame, Frame::SignedIn(_) | Frame::Identity(_));
             let expected = version >= if is_new { 3 } else { 1 } && !(is_secret && role == Role::Edge);
