@@ -34,7 +34,7 @@ use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
 use crate::http::{Counts, HttpFact, HttpHandle};
 use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
-use crate::link::{BulkHello, LinkHost};
+use crate::link::{CallerHello, LinkHost};
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
@@ -642,7 +642,7 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
         }
     }
 
-    fn bulk(&self, hello: BulkHello) {
+    fn beside(&self, hello: CallerHello) {
         if let Some(http) = &*self.http.borrow() {
             http.adopt(hello);
         }

@@ -62,3 +62,31 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Clients an edge lists for the operator.
 pub const LISTED_MAX: usize = 16_384;
+
+// The carrier between an edge and a core.
+
+/// How long what is to be said on a carrier waits for more, once something was said: what is said within this leaves as
+/// one record and in one call of the system, at both ends. The first after a pause waits for nothing.
+pub const GATHER: Duration = Duration::from_millis(2);
+
+/// Bytes of streams that leave a carrier together: four TLS records.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that may wait for the socket of a carrier before nothing more is read from it: more than two honest ends ever
+/// have to say beside [`GATHERED_BYTES_MAX`], an END and a CREDIT for each of their streams.
+pub const UNSAID_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a core's streams of one edge hold together for an edge that does not take it, bytes, beyond the least window of each.
+pub const OUTWARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Reads from a carrier before others on its thread have their turn: each is one piece of TLS, 4 KiB.
+pub const READS_MAX: usize = 32;
+
+/// Connections of one core that were replaced and still carry streams; of more, the oldest ends.
+pub const OLDER_CARRIERS_MAX: usize = 3;
+
+/// How long before the end of its certificate a carrier is replaced, at most; a tenth of the time it holds, if that is less.
+pub const REPLACED_BEFORE: Duration = Duration::from_secs(600);
+
+/// How long what was said last may take to leave a carrier that is closed on purpose.
+pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);

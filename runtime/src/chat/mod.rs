@@ -9,10 +9,13 @@
 //!
 //! [`Inside::chat`]: crate::http::Inside::chat
 
+pub(crate) mod carrier;
+mod changes;
 mod front;
 pub mod limits;
 mod stream;
 
+pub use carrier::{Carrier, Carriers};
 pub use front::{ChatBounds, ChatConfig};
 /// What the names of chat's counters begin with.
 pub const CHAT_COUNTERS: &str = "chat_";

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::limits::START_MAX;
 use super::{HttpFact, MakeInside, Teller, thread};
 use crate::chat::ChatConfig;
-use crate::link::BulkHello;
+use crate::link::CallerHello;
 
 /// What an HTTP thread does.
 pub enum Part {
@@ -54,7 +54,7 @@ pub enum HttpFault {
 /// What the thread is asked to do.
 pub(super) enum Order {
     /// Edge: a core, perhaps, has dialled.
-    Adopt(BulkHello),
+    Adopt(CallerHello),
     /// Core: keep a bulk connection to this edge.
     Dial { edge: NodeId, address: String, config: Arc<ClientConfig> },
     /// Nothing more leads to this node.
@@ -102,7 +102,7 @@ impl HttpHandle {
     }
 
     /// Edge: takes over a connection that says it is for requests; nothing about it is proven yet.
-    pub fn adopt(&self, hello: BulkHello) {
+    pub fn adopt(&self, hello: CallerHello) {
         self.order(Order::Adopt(hello));
     }
 

@@ -10,6 +10,8 @@
 
 mod bulk;
 mod counts;
+pub(crate) mod dialled;
+pub(crate) mod dials;
 mod front;
 mod handle;
 pub mod limits;

@@ -6,10 +6,14 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 
-use super::bulk::{Cores, Edges};
+use super::bulk::{Cores, Edges, Requests};
+use super::dials::Dials;
 use super::front::Front;
 use super::handle::{HttpFault, Order, Part};
 use super::{Inside, Teller};
+use crate::chat::carrier::{Carriers, Chats};
+use crate::link::Carries;
+use crate::pki::tls::to_chat;
 
 /// Runs until it is told to stop, or nobody can tell it anything any more.
 pub(super) fn run(
@@ -35,8 +39,8 @@ pub(super) fn run(
 }
 
 enum Worker {
-    Edge { cores: Rc<Cores>, front: Rc<Front> },
-    Core { edges: Edges, inside: Rc<dyn Inside> },
+    Edge { cores: Rc<Cores>, carriers: Rc<Carriers>, front: Rc<Front> },
+    Core { edges: Edges, chats: Dials<Chats>, inside: Rc<dyn Inside> },
 }
 
 impl Worker {
@@ -44,12 +48,15 @@ impl Worker {
         match part {
             Part::Front(config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
+                let carriers = Rc::new(Carriers::new(teller.clone()));
                 let front = Front::start(*config, Rc::clone(&cores), teller)?;
-                Ok(Self::Edge { cores, front })
+                Ok(Self::Edge { cores, carriers, front })
             }
             Part::Inside(make) => {
                 let inside = make(teller.clone()).map_err(HttpFault::Configuration)?;
-                Ok(Self::Core { edges: Edges::new(Rc::clone(&inside), teller), inside })
+                let edges = Edges::new(Requests::new(Rc::clone(&inside), teller));
+                let chats = Dials::new(Chats::new(Rc::clone(&inside)));
+                Ok(Self::Core { edges, chats, inside })
             }
         }
     }
@@ -67,15 +74,23 @@ impl Worker {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what one part is asked, the other has no use for")]
     fn carry_out(&mut self, order: Order) {
         match self {
-            Self::Edge { cores, front } => match order {
-                Order::Adopt(hello) => cores.adopt(hello),
+            Self::Edge { cores, carriers, front } => match order {
+                Order::Adopt(hello) => match hello.carries {
+                    Carries::Requests => cores.adopt(hello),
+                    Carries::Chat => carriers.adopt(hello),
+                },
                 Order::Forget(core) => {
                     cores.forget(&core);
+                    carriers.forget(&core);
                     front.forget(&core);
                 }
-                Order::Revoked(serials) => cores.revoked(&serials),
+                Order::Revoked(serials) => {
+                    cores.revoked(&serials);
+                    carriers.revoked(&serials);
+                }
                 Order::Told(fact) => {
                     cores.told(&fact);
+                    carriers.told(&fact);
                     front.told(fact);
                 }
                 Order::Operate { answer, .. } => {
@@ -83,12 +98,22 @@ impl Worker {
                 }
                 _ => {}
             },
-            Self::Core { edges, inside } => match order {
-                Order::Dial { edge, address, config } => edges.dial(edge, address, config),
-                Order::Forget(edge) => edges.forget(&edge),
-                Order::Revoked(serials) => edges.revoked(&serials),
+            Self::Core { edges, chats, inside } => match order {
+                Order::Dial { edge, address, config } => {
+                    chats.dial(edge.clone(), address.clone(), to_chat(&config));
+                    edges.dial(edge, address, config);
+                }
+                Order::Forget(edge) => {
+                    edges.forget(&edge);
+                    chats.forget(&edge);
+                }
+                Order::Revoked(serials) => {
+                    edges.revoked(&serials);
+                    chats.revoked(&serials);
+                }
                 Order::Told(fact) => {
                     edges.told(&fact);
+                    chats.told(&fact);
                     inside.told(fact);
                 }
                 Order::Operate { path, question, answer } => {
@@ -104,13 +129,14 @@ impl Worker {
 
     async fn drain(self) {
         match self {
-            Self::Edge { cores, front } => {
+            Self::Edge { cores, carriers, front } => {
                 front.drain().await;
+                carriers.close();
                 cores.close();
             }
-            Self::Core { edges, inside } => {
+            Self::Core { edges, chats, inside } => {
                 inside.stop().await;
-                edges.drain().await;
+                tokio::join!(edges.drain(), chats.drain());
             }
         }
     }

@@ -12,8 +12,19 @@ use rustls::{ServerConfig, ServerConnection};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 
-/// A bulk connection that has only said hello; nothing is proven yet.
-pub struct BulkHello {
+/// What a connection beside the link is for, by its ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Requests of clients: the bulk connection.
+    Requests,
+    /// Chat streams of clients.
+    Chat,
+}
+
+/// A connection beside the link that has only said hello; nothing is proven yet.
+pub struct CallerHello {
+    /// What it says it is for. It must have proven itself with that ALPN.
+    pub carries: Carries,
     /// What it said.
     pub accepted: Box<Accepted>,
     /// Its socket.
@@ -39,9 +50,9 @@ pub trait LinkHost {
     fn media_stream(&self, peer: NodeId, tcp: TcpStream, tls: ServerConnection) {
         drop((peer, tcp, tls));
     }
-    /// Somebody has dialled the way requests of clients take, and has said hello in TLS: `config` asks for the
+    /// Somebody has dialled a way that requests or chat of clients take, and has said hello in TLS: `config` asks for the
     /// rest, off this thread.
-    fn bulk(&self, hello: BulkHello) {
+    fn beside(&self, hello: CallerHello) {
         drop(hello);
     }
     /// This edge has become (or stayed) one of a core's: `joined.identity` is what it is now.

@@ -22,10 +22,11 @@ use tokio_rustls::{LazyConfigAcceptor, server};
 use super::dialler::{KEPT, stays, tune};
 use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
 use super::pipe::{End, Held, Pipe};
-use super::{BulkHello, LinkHost};
+use super::{CallerHello, Carries, LinkHost};
 use crate::outbox::Outbox;
 use crate::pki::tls::{
-    BULK_ALPN, JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_bulk, for_media_stream, link_server_config,
+    BULK_ALPN, CHAT_ALPN, JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_bulk, for_chat, for_media_stream,
+    link_server_config,
 };
 use crate::pki::{JoinDesk, NodeKey, PkiError, Trust, node_of, tls};
 
@@ -97,6 +98,7 @@ struct Configs {
     link: Option<Arc<ServerConfig>>,
     media: Option<Arc<ServerConfig>>,
     bulk: Option<Arc<ServerConfig>>,
+    chat: Option<Arc<ServerConfig>>,
     /// Speaks no protocol at all: whoever comes gets the right alert.
     closed: Arc<ServerConfig>,
 }
@@ -114,7 +116,8 @@ impl Configs {
         let link = identity.as_ref().map(link_server_config).transpose()?;
         let media = link.as_deref().map(for_media_stream);
         let bulk = link.as_deref().map(for_bulk);
-        Ok(Self { generation, link, media, bulk, closed: closed_config(&key)? })
+        let chat = link.as_deref().map(for_chat);
+        Ok(Self { generation, link, media, bulk, chat, closed: closed_config(&key)? })
     }
 }
 
@@ -152,8 +155,8 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         let refused = match timeout(TLS_HANDSHAKE_MAX, self.greet(tcp)).await {
             Ok(Ok(Caller::Link(stream))) => self.open_link(*stream, peer, place).await.err(),
             Ok(Ok(Caller::Media(stream))) => self.hand_over(*stream).err(),
-            Ok(Ok(Caller::Bulk(hello))) => {
-                self.host.bulk(hello);
+            Ok(Ok(Caller::Beside(hello))) => {
+                self.host.beside(hello);
                 None
             }
             Ok(Ok(Caller::Join(stream, desk))) => self.answer_join(*stream, desk, peer).await.err(),
@@ -180,10 +183,15 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
             }
             Door::Desk(_) | Door::Paired(_) => {
                 let config = self.config(wanted).map_err(io::Error::other)?;
-                if wanted == Wanted::Bulk {
+                if let Wanted::Beside(carries) = wanted {
                     // The thread that will carry it shakes hands, too: those of links come first here.
                     let tcp = start.io.into_std()?;
-                    return Ok(Caller::Bulk(BulkHello { accepted: Box::new(start.accepted), tcp, config }));
+                    return Ok(Caller::Beside(CallerHello {
+                        carries,
+                        accepted: Box::new(start.accepted),
+                        tcp,
+                        config,
+                    }));
                 }
                 let stream = Box::new(start.into_stream(config).await?);
                 Ok(if wanted == Wanted::Media { Caller::Media(stream) } else { Caller::Link(stream) })
@@ -200,7 +208,8 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
         let wanted = match wanted {
             Wanted::Link => &configs.link,
             Wanted::Media => &configs.media,
-            Wanted::Bulk => &configs.bulk,
+            Wanted::Beside(Carries::Requests) => &configs.bulk,
+            Wanted::Beside(Carries::Chat) => &configs.chat,
         };
         Ok(Arc::clone(wanted.as_ref().unwrap_or(&configs.closed)))
     }
@@ -252,21 +261,22 @@ impl<H: LinkHost + Clone + 'static> Port<H> {
 enum Wanted {
     Link,
     Media,
-    Bulk,
+    Beside(Carries),
 }
 
 impl Wanted {
     fn of(offers: impl Fn(&[u8]) -> bool) -> Self {
-        match (offers(MEDIA_STREAM_ALPN), offers(BULK_ALPN)) {
-            (true, _) => Self::Media,
-            (false, true) => Self::Bulk,
-            (false, false) => Self::Link,
-        }
+        let known = [
+            (MEDIA_STREAM_ALPN, Self::Media),
+            (BULK_ALPN, Self::Beside(Carries::Requests)),
+            (CHAT_ALPN, Self::Beside(Carries::Chat)),
+        ];
+        known.into_iter().find(|(alpn, _)| offers(alpn)).map_or(Self::Link, |(_, wanted)| wanted)
     }
 }
 
 enum Caller {
-    Bulk(BulkHello),
+    Beside(CallerHello),
     Link(Box<server::TlsStream<TcpStream>>),
     Media(Box<server::TlsStream<TcpStream>>),
     Join(Box<server::TlsStream<TcpStream>>, Rc<JoinDesk>),

@@ -39,7 +39,7 @@ mod scenario;
 mod trust_scenario;
 
 pub use dialler::{Dialler, dial};
-pub use host::{BulkHello, LinkHost};
+pub use host::{CallerHello, Carries, LinkHost};
 pub use listener::{Door, Listener, listen};
 
 pub(crate) use dialler::{connect, handshake, tune};

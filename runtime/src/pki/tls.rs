@@ -30,6 +30,8 @@ pub const MEDIA_ALPN: &[u8] = b"edgeway-media/1";
 pub const MEDIA_STREAM_ALPN: &[u8] = b"edgeway-media-stream/1";
 /// ALPN of the bulk connection: requests of clients over HTTPS.
 pub const BULK_ALPN: &[u8] = b"edgeway-bulk/1";
+/// ALPN of the chat carrier: XMPP streams of clients.
+pub const CHAT_ALPN: &[u8] = b"edgeway-chat/1";
 /// ALPN of joining.
 pub const JOIN_ALPN: &[u8] = b"edgeway-join/1";
 /// The server name asked for while joining; no node can have it.
@@ -81,6 +83,22 @@ pub fn for_media_stream(config: &ServerConfig) -> Arc<ServerConfig> {
 pub fn for_bulk(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();
     config.alpn_protocols = vec![BULK_ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// The same identity and the same demands, for the chat carrier.
+#[must_use]
+pub fn for_chat(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![CHAT_ALPN.to_vec()];
+    Arc::new(config)
+}
+
+/// As [`for_chat`], for the core.
+#[must_use]
+pub fn to_chat(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![CHAT_ALPN.to_vec()];
     Arc::new(config)
 }
 

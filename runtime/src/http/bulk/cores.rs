@@ -1,6 +1,6 @@
 //! The edge's end: the bulk connections cores have dialled.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -10,41 +10,32 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::NodeId;
 use edgeway_model::limits::TLS_HANDSHAKE_MAX;
 use edgeway_model::sign_in::SignInFact;
-use edgeway_model::{NodeId, Role};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
-use tokio_rustls::StartHandshake;
-use tokio_rustls::server::TlsStream;
 
+use super::super::dialled::{Peer, Peers, Proven, Tls, prove};
 use super::super::limits::{
     BULK_CALMNESS, BULK_DOWNLOAD_WINDOW_BYTES, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX,
-    BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STRANGERS_MAX, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
-    GATHERED_BYTES_MAX,
+    BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX, GATHERED_BYTES_MAX,
 };
 use super::super::{HttpFact, Teller};
 use super::gathered::{Gathered, Outlet};
 use super::pulse::{Pulse, Pulsing};
+use crate::link::CallerHello;
 use crate::link::calm::Calm;
 use crate::link::limits::CORES_MAX;
-use crate::link::{BulkHello, tune};
-use crate::pki::identity::{Life, serial_of};
 use crate::pki::tls::explain_io;
-use crate::pki::{node_of, unix_now};
 
 /// Every core that has a bulk connection to this edge.
 pub(in super::super) struct Cores {
-    list: RefCell<Vec<Rc<Core>>>,
-    /// The cores whose links stand, if the node says so: the others come last.
-    linked: RefCell<Option<BTreeSet<NodeId>>>,
-    strangers: Cell<usize>,
+    peers: Peers<Core>,
     teller: Teller,
 }
 
@@ -100,60 +91,40 @@ impl Lost {
 
 impl Cores {
     pub(in super::super) fn new(teller: Teller) -> Self {
-        Self { list: RefCell::default(), linked: RefCell::default(), strangers: Cell::new(0), teller }
+        Self { peers: Peers::default(), teller }
     }
 
-    /// Cores in the order in which they should be asked for `user`: the same user comes to the same core, at every
-    /// edge, for as long as that core is there (rendezvous hashing).
+    /// Cores in the order in which they should be asked for `user`.
     pub(in super::super) fn ranked(&self, user: &str) -> Vec<Rc<Core>> {
-        let mut cores = self.list.borrow().clone();
-        if cores.len() > 1 {
-            let linked = self.linked.borrow();
-            let unlinked = |core: &Core| linked.as_ref().is_some_and(|linked| !linked.contains(&core.node));
-            cores.sort_by_cached_key(|core| (unlinked(core), std::cmp::Reverse(weight(user, core.node.as_str()))));
-        }
-        cores
+        self.peers.ranked(user)
     }
 
     /// A connection that only said hello.
-    pub(in super::super) fn adopt(self: &Rc<Self>, hello: BulkHello) {
-        if self.strangers.get() >= BULK_STRANGERS_MAX {
-            return tracing::debug!("a bulk connection was closed: too many are unproven already");
-        }
-        self.strangers.set(self.strangers.get() + 1);
+    pub(in super::super) fn adopt(self: &Rc<Self>, hello: CallerHello) {
+        let Some(stranger) = self.peers.stranger() else { return };
         let cores = Rc::clone(self);
         spawn_local(async move {
             let opened = timeout(TLS_HANDSHAKE_MAX + BULK_OPEN_MAX, open(hello)).await;
-            cores.strangers.set(cores.strangers.get().saturating_sub(1));
+            drop(stranger);
             match opened {
-                Ok(Ok((core, ends_unix, connection))) => cores.carry(core, ends_unix, connection).await,
+                Ok(Ok((core, lasts, connection))) => cores.carry(core, lasts, connection).await,
                 Ok(Err(error)) => tracing::info!("a bulk connection was refused: {}", explain_io(&error)),
                 Err(_) => tracing::info!("a bulk connection was refused: it took too long"),
             }
         });
     }
 
-    async fn carry(self: Rc<Self>, core: Core, ends_unix: u64, mut connection: Connection) {
+    async fn carry(self: Rc<Self>, core: Core, lasts: Duration, mut connection: Connection) {
         let core = Rc::new(core);
-        {
-            let mut list = self.list.borrow_mut();
-            // The newest counts; what is under way on an older one ends there.
-            list.retain(|older| {
-                let same = older.node == core.node;
-                if same {
-                    older.end("a newer one has come");
-                }
-                !same
-            });
-            if list.len() >= CORES_MAX {
-                return tracing::warn!("{CORES_MAX} cores have bulk connections already");
-            }
-            list.push(Rc::clone(&core));
+        // The newest counts; what is under way on an older one ends there.
+        self.peers.end_where("a newer one has come", |older| older.node == core.node);
+        if self.peers.list().len() >= CORES_MAX {
+            return tracing::warn!("{CORES_MAX} cores have bulk connections already");
         }
+        self.peers.add(Rc::clone(&core));
         self.teller.tell(HttpFact::Counted("https_bulk_opened"));
         tracing::info!(core = %core.node, "requests of clients can go to the core {}", core.node);
         let pings = connection.http.ping_pong();
-        let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let why = tokio::select! {
             why = poll_fn(|context| connection.poll_ended(context)) => why,
             () = core.end.notified() => core.why.get().to_owned(),
@@ -162,55 +133,54 @@ impl Cores {
         };
         self.teller.tell(HttpFact::Counted("https_bulk_ended"));
         tracing::info!(core = %core.node, "no more requests go to the core {} this way: {why}", core.node);
-        self.list.borrow_mut().retain(|other| !Rc::ptr_eq(other, &core));
+        self.peers.remove(&core);
     }
 
     /// Closes what leads to a core.
     pub(in super::super) fn forget(&self, node: &NodeId) {
-        self.end_where(|core| core.node == *node);
+        self.peers.forget(node);
     }
 
     /// Closes connections that were proven by one of these certificates.
     pub(in super::super) fn revoked(&self, serials: &BTreeSet<Vec<u8>>) {
-        self.end_where(|core| core.serial.as_ref().is_none_or(|serial| serials.contains(serial)));
+        self.peers.revoked(serials);
     }
 
     /// Closes all of them.
     pub(in super::super) fn close(&self) {
-        self.end_where(|_| true);
-    }
-
-    fn end_where(&self, which: impl Fn(&Core) -> bool) {
-        self.list.borrow_mut().retain(|core| {
-            let ends = which(core);
-            if ends {
-                core.end("its identity holds no longer");
-            }
-            !ends
-        });
+        self.peers.close();
     }
 
     /// Which cores are linked is a hint: one that is not may be about to go.
     pub(in super::super) fn told(&self, fact: &SignInFact) {
-        if let SignInFact::Linked(peers) = fact {
-            let linked: BTreeSet<_> = peers.iter().cloned().collect();
-            let before = self.linked.replace(Some(linked.clone())).unwrap_or_default();
-            for core in &*self.list.borrow() {
-                // What is told again is told because a link came anew.
-                if before == linked || before.contains(&core.node) != linked.contains(&core.node) {
-                    core.pulse.check();
-                }
-            }
-        }
+        self.peers.told(fact);
     }
 }
 
-impl Core {
+impl Peer for Core {
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    fn serial(&self) -> Option<&[u8]> {
+        self.serial.as_deref()
+    }
+
+    fn takes(&self) -> bool {
+        true
+    }
+
+    fn check(&self) {
+        self.pulse.check();
+    }
+
     fn end(&self, why: &'static str) {
         self.why.set(why);
         self.end.notify_one();
     }
+}
 
+impl Core {
     /// Its name.
     pub(in super::super) const fn node(&self) -> &NodeId {
         &self.node
@@ -229,8 +199,6 @@ impl Core {
         Ok(Sent { response, body, in_flight })
     }
 }
-
-type Tls = TlsStream<BufReader<TcpStream>>;
 
 /// HTTP/2, and where what it says leaves.
 struct Connection {
@@ -252,23 +220,9 @@ impl Connection {
     }
 }
 
-async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
-    hello.tcp.set_nonblocking(true)?;
-    let tcp = TcpStream::from_std(hello.tcp)?;
-    tune(&tcp)?;
-    // TLS reads in small pieces: they are taken from the socket in large ones.
-    let tcp = BufReader::with_capacity(GATHERED_BYTES_MAX, tcp);
-    let stream = StartHandshake::from_parts(*hello.accepted, tcp).into_stream(hello.config).await?;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    // The TLS configuration has checked both already.
-    let (node, role) = node_of(chain).ok_or_else(|| io::Error::other("the peer's certificate names no node"))?;
-    if role != Role::Core {
-        return Err(io::Error::other("the peer is no core"));
-    }
-    let certificate = chain.first().cloned();
-    let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
-    let serial = certificate.as_ref().and_then(serial_of);
-    let (gathered, outlet) = Gathered::keeping(stream, GATHERED_BYTES_MAX);
+async fn open(hello: CallerHello) -> io::Result<(Core, Duration, Connection)> {
+    let Proven { tls, node, serial, lasts } = prove(hello).await?;
+    let (gathered, outlet) = Gathered::keeping(tls, GATHERED_BYTES_MAX);
     let pulse = Rc::<Pulse>::default();
     let carrier = Pulsing::new(gathered, Rc::clone(&pulse));
     let handshake = h2::client::Builder::new()
@@ -284,33 +238,5 @@ async fn open(hello: BulkHello) -> io::Result<(Core, u64, Connection)> {
         .handshake(Calm::server_with(carrier, BULK_CALMNESS));
     let (requests, http) = handshake.await.map_err(io::Error::other)?;
     let core = Core { node, requests, in_flight: Cell::new(0), serial, pulse, end: Notify::new(), why: Cell::new("") };
-    Ok((core, ends_unix, Connection { http, outlet }))
-}
-
-/// FNV-1a over both names, mixed (the last lines of SplitMix64): the same at every edge and in every version.
-fn weight(user: &str, core: &str) -> u64 {
-    let bytes = core.bytes().chain([0]).chain(user.bytes());
-    let mut mixed = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_spread_and_stay_when_another_core_goes() {
-        let cores = ["core1", "core2", "core3"];
-        let first = |user: &str, cores: &[&str]| {
-            *cores.iter().max_by_key(|core| weight(user, core)).expect("there is one") == "core1"
-        };
-        let users: Vec<_> = (0..3_000).map(|n| format!("user{n}")).collect();
-        let at_first = users.iter().filter(|user| first(user, &cores)).count();
-        assert!((900..1_100).contains(&at_first), "{at_first} of 3,000 users at one core of three");
-        let stay = users.iter().filter(|user| first(user, &cores)).all(|user| first(user, &cores[..2]));
-        assert!(stay, "who was at core1 with three cores is there with two");
-    }
+    Ok((core, lasts, Connection { http, outlet }))
 }

@@ -1,174 +1,57 @@
-//! The core's end: dials each edge, answers what comes, and dials again.
+//! The core's end: answers what comes from each edge.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use edgeway_model::sign_in::SignInFact;
-use edgeway_model::{NodeId, Random};
+use edgeway_model::NodeId;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Frame, SizeHint};
-use rustls::ClientConfig;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::{TlsConnector, client};
 
+use super::super::dials::{Carried, Dials, Opened, Proof, Served, Standing, Tls};
 use super::super::limits::{
     BULK_CALMNESS, BULK_FRAME_BYTES_MAX, BULK_HEADER_BYTES_MAX, BULK_OPEN_MAX, BULK_PENDING_RESETS_MAX,
     BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
-    BULK_UPLOAD_WINDOW_BYTES, DRAIN_MAX, GATHERED_BYTES_MAX, STALLED_MAX,
+    BULK_UPLOAD_WINDOW_BYTES, GATHERED_BYTES_MAX, STALLED_MAX,
 };
 use super::super::{Body, BodyFault, HttpFact, Inside, Teller};
 use super::gathered::{Gathered, Outlet};
 use super::pulse::{Pulse, Pulsing};
 use super::{send_all, strip_hop_by_hop};
-use crate::link::back_off::BackOff;
 use crate::link::calm::Calm;
-use crate::link::{connect, handshake};
-use crate::pki::identity::{Life, serial_of};
-use crate::pki::unix_now;
 
-/// Every edge this core dials.
-pub(in super::super) struct Edges {
+/// Requests of clients that come to this core.
+pub(in super::super) struct Requests {
     inside: Rc<dyn Inside>,
     teller: Teller,
-    dials: BTreeMap<NodeId, Dial>,
-    /// The edges whose links stand, as the node says.
-    linked: BTreeSet<NodeId>,
 }
 
-struct Dial {
-    address: String,
-    standing: Rc<Standing>,
-    task: JoinHandle<()>,
-}
+/// Every edge this core dials for them.
+pub(in super::super) type Edges = Dials<Requests>;
 
-/// What a dial and whoever has asked for it share.
-struct Standing {
-    config: RefCell<Arc<ClientConfig>>,
-    /// By which certificate the edge has proven itself.
-    serial: RefCell<Option<Vec<u8>>>,
-    /// Ends the connection in good order.
-    drain: Notify,
-    draining: Cell<bool>,
-    pulse: Rc<Pulse>,
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Edges {
+impl Requests {
     pub(in super::super) fn new(inside: Rc<dyn Inside>, teller: Teller) -> Self {
-        Self { inside, teller, dials: BTreeMap::new(), linked: BTreeSet::new() }
-    }
-
-    /// Keeps a connection to an edge from now on.
-    pub(in super::super) fn dial(&mut self, edge: NodeId, address: String, config: Arc<ClientConfig>) {
-        if let Some(dial) = self.dials.get(&edge).filter(|dial| dial.address == address) {
-            *dial.standing.config.borrow_mut() = config;
-            return;
-        }
-        let random = match crate::service::seed() {
-            Ok(seed) => Random::from_seed(seed),
-            Err(error) => return tracing::error!(%error, "no bulk connection to {edge}"),
-        };
-        let standing = Rc::new(Standing {
-            config: RefCell::new(config),
-            serial: RefCell::default(),
-            drain: Notify::new(),
-            draining: Cell::new(false),
-            pulse: Rc::default(),
-        });
-        let keeper = Keeper {
-            edge: edge.clone(),
-            address: address.clone(),
-            standing: Rc::clone(&standing),
-            inside: Rc::clone(&self.inside),
-            teller: self.teller.clone(),
-        };
-        let task = spawn_local(keeper.run(random));
-        self.dials.insert(edge, Dial { address, standing, task });
-    }
-
-    /// Closes what leads to an edge.
-    pub(in super::super) fn forget(&mut self, edge: &NodeId) {
-        self.dials.remove(edge);
-    }
-
-    /// The node's own link to an edge came or went: then the edge is asked here, too, whether it is still there, and
-    /// dialled at once where it is not connected.
-    pub(in super::super) fn told(&mut self, fact: &SignInFact) {
-        let SignInFact::Linked(peers) = fact else { return };
-        let linked: BTreeSet<_> = peers.iter().cloned().collect();
-        let unchanged = linked == self.linked;
-        for (edge, dial) in &self.dials {
-            // What is told again is told because a link came anew.
-            if unchanged || linked.contains(edge) != self.linked.contains(edge) {
-                dial.standing.pulse.check();
-            }
-        }
-        self.linked = linked;
-    }
-
-    /// Closes connections to edges that were proven by one of these certificates. They are dialled again, and
-    /// whoever is revoked does not get through TLS.
-    pub(in super::super) fn revoked(&mut self, serials: &BTreeSet<Vec<u8>>) {
-        let hit = |dial: &Dial| dial.standing.serial.borrow().as_ref().is_some_and(|serial| serials.contains(serial));
-        let hit: Vec<_> = self.dials.iter().filter(|(_, dial)| hit(dial)).map(|(edge, _)| edge.clone()).collect();
-        for edge in hit {
-            let Some(dial) = self.dials.remove(&edge) else { continue };
-            let config = Arc::clone(&dial.standing.config.borrow());
-            let address = dial.address.clone();
-            drop(dial);
-            self.dial(edge, address, config);
-        }
-    }
-
-    /// Takes nothing new, and lets what is under way end for a moment.
-    pub(in super::super) async fn drain(mut self) {
-        let dials = std::mem::take(&mut self.dials);
-        for dial in dials.values() {
-            dial.standing.draining.set(true);
-            dial.standing.drain.notify_one();
-        }
-        let done = async {
-            for (_, mut dial) in dials {
-                let _ = (&mut dial.task).await;
-            }
-        };
-        let _ = timeout(DRAIN_MAX, done).await;
+        Self { inside, teller }
     }
 }
-
-struct Keeper {
-    edge: NodeId,
-    address: String,
-    standing: Rc<Standing>,
-    inside: Rc<dyn Inside>,
-    teller: Teller,
-}
-
-type Tls = client::TlsStream<BufReader<TcpStream>>;
 
 /// HTTP/2, and where what it says leaves.
-struct Connection {
+pub(in super::super) struct Connection {
     http: h2::server::Connection<Calm<Pulsing<Gathered<Tls>>>, Bytes>,
     outlet: Outlet<Tls>,
+    pulse: Rc<Pulse>,
+    lasts: Duration,
+    _proof: Proof,
 }
 
 impl Connection {
@@ -186,44 +69,15 @@ impl Connection {
 
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
-impl Keeper {
-    async fn run(self, mut random: Random) {
-        let (mut back_off, mut said) = (BackOff::default(), None);
-        while !self.standing.draining.get() {
-            let (why, wait) = match self.open().await {
-                Err(why) => (why, back_off.handle_failure(&mut random)),
-                Ok((connection, lasts)) => {
-                    let since = Instant::now();
-                    said = None;
-                    tracing::info!(edge = %self.edge, "requests of clients come from the edge {}", self.edge);
-                    let why = self.serve(connection, lasts).await;
-                    self.standing.serial.borrow_mut().take();
-                    (why, back_off.handle_closed(since.elapsed(), &mut random))
-                }
-            };
-            if said.as_ref() != Some(&why) && !self.standing.draining.get() {
-                tracing::warn!(edge = %self.edge, "no requests come from the edge {} now: {why}", self.edge);
-                said = Some(why);
-            }
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = self.standing.drain.notified() => {}
-                () = self.standing.pulse.checked() => {}
-            }
-        }
-    }
+impl Carried for Requests {
+    const WHAT: &'static str = "requests of clients";
 
-    async fn open(&self) -> Result<(Connection, Duration), String> {
-        let config = Arc::clone(&self.standing.config.borrow());
-        let (tcp, _) = connect(&self.address).await?;
-        // TLS reads in small pieces: they are taken from the socket in large ones.
-        let tcp = BufReader::with_capacity(GATHERED_BYTES_MAX, tcp);
-        let tls = handshake(&TlsConnector::from(config), &self.edge, tcp).await?;
-        let certificate = tls.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
-        let ends_unix = certificate.as_ref().and_then(Life::of).map_or(0, |life| life.ends);
-        *self.standing.serial.borrow_mut() = certificate.as_ref().and_then(serial_of);
+    type Connection = Connection;
+
+    async fn open(&self, Opened { tls, lasts, proof }: Opened) -> Result<Connection, String> {
         let (gathered, outlet) = Gathered::keeping(tls, GATHERED_BYTES_MAX);
-        let carrier = Pulsing::new(gathered, Rc::clone(&self.standing.pulse));
+        let pulse = Rc::<Pulse>::default();
+        let carrier = Pulsing::new(gathered, Rc::clone(&pulse));
         let handshake = h2::server::Builder::new()
             .max_concurrent_streams(BULK_STREAMS_MAX)
             .initial_window_size(BULK_STREAM_WINDOW_BYTES)
@@ -237,34 +91,35 @@ impl Keeper {
             .reset_stream_duration(BULK_RESET_REMEMBERED)
             .handshake(Calm::client_with(carrier, BULK_CALMNESS));
         let opened = timeout(BULK_OPEN_MAX, handshake).await.map_err(|_| "HTTP/2 took too long to stand")?;
-        let lasts = Duration::from_secs(ends_unix.saturating_sub(unix_now()));
         let http = opened.map_err(|error| error.to_string())?;
-        Ok((Connection { http, outlet }, lasts))
+        Ok(Connection { http, outlet, pulse, lasts, _proof: proof })
     }
 
     /// Answers requests until the connection ends.
-    async fn serve(&self, mut connection: Connection, lasts: Duration) -> String {
-        let expiry = sleep(lasts);
+    async fn serve(&self, edge: &NodeId, mut connection: Connection, standing: &Rc<Standing>) -> Served {
+        let expiry = sleep(connection.lasts);
         tokio::pin!(expiry);
-        let silent = self.standing.pulse.stops(connection.http.ping_pong());
+        let pulse = Rc::clone(&connection.pulse);
+        let silent = pulse.stops(connection.http.ping_pong());
         tokio::pin!(silent);
         let mut leaving = false;
         loop {
             tokio::select! {
                 accepted = poll_fn(|context| connection.poll_accept(context)) => match accepted {
                     Some(Ok((request, respond))) => {
-                        let (inside, edge) = (Rc::clone(&self.inside), self.edge.clone());
+                        let (inside, edge) = (Rc::clone(&self.inside), edge.clone());
                         spawn_local(answer(inside, edge, request, respond, self.teller.clone()));
                     }
-                    Some(Err(why)) => return why,
-                    None => return "closed".to_owned(),
+                    Some(Err(why)) => return Served::Ended(why),
+                    None => return Served::Ended("closed".to_owned()),
                 },
-                () = &mut silent => return "it does not answer any more".to_owned(),
+                () = &mut silent => return Served::Ended("it does not answer any more".to_owned()),
+                () = standing.checked() => pulse.check(),
                 () = &mut expiry, if !leaving => {
                     leaving = true;
                     connection.http.graceful_shutdown();
                 }
-                () = self.standing.drain.notified(), if !leaving => {
+                () = standing.drained(), if !leaving => {
                     leaving = true;
                     connection.http.graceful_shutdown();
                 }

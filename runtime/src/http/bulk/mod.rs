@@ -30,7 +30,7 @@ use std::task::Poll;
 
 use super::limits::PIECE_BYTES_MIN;
 pub(super) use cores::{Core, Cores, InFlight, Lost, Sent};
-pub(super) use edges::Edges;
+pub(super) use edges::{Edges, Requests};
 
 /// Fields that end at a hop and have no place in HTTP/2 (RFC 9113 §8.2.2).
 const HOP_BY_HOP: [HeaderName; 6] = [

@@ -32,11 +32,6 @@ impl Pulse {
         self.check.notify_one();
     }
 
-    /// Somebody has asked for a check.
-    pub(super) async fn checked(&self) {
-        self.check.notified().await;
-    }
-
     /// Ends when the other end is silent for too long.
     pub(super) async fn stops(&self, pings: Option<PingPong>) {
         let Some(mut pings) = pings else { return pending().await };

@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 use super::super::limits::STALLED_MAX;
 use super::super::{Body, BodyFault, Counts, FrontConfig, HttpFact, HttpHandle, Inside, LocalFuture, Part, Teller};
 use crate::clock::unix_ms;
-use crate::link::{BulkHello, Door, LinkHost, Listener, listen};
+use crate::link::{CallerHello, Door, LinkHost, Listener, listen};
 use crate::outbox::Outbox;
 use crate::pki::tls::{bulk_client_config, provider};
 use crate::pki::{Authority, Trust};
@@ -186,7 +186,7 @@ impl LinkHost for Host {
 
     fn link_closed(&self, _: LinkId, _: String) {}
 
-    fn bulk(&self, hello: BulkHello) {
+    fn beside(&self, hello: CallerHello) {
         self.0.adopt(hello);
     }
 }
