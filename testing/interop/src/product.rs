@@ -176,6 +176,11 @@ impl Product {
         Ok(command)
     }
 
+    /// The same on the edge's machine.
+    pub fn edge_command(&self, arguments: &[&str]) -> Result<Command> {
+        Ok(self.edge.command(&self.binaries, arguments))
+    }
+
     /// `edgeway status` of the edge.
     pub fn edge_status(&self) -> Result<Value> {
         self.status(&self.edge)
@@ -203,7 +208,7 @@ impl Product {
 
     /// Whether the core says the link to its edge is up.
     pub fn is_linked(&self) -> bool {
-        self.core.links_up(&self.binaries) > 0
+        self.core.links_up(&self.binaries, "edge") > 0
     }
 
     /// The end of both logs, for error messages.
@@ -288,11 +293,13 @@ impl Node {
         Ok(serde_json::from_str(&crate::host::run(&mut command)?)?)
     }
 
-    /// How many of its links it says are up.
-    pub(crate) fn links_up(&self, binaries: &Path) -> usize {
+    /// How many of its links with such nodes it says are up.
+    pub(crate) fn links_up(&self, binaries: &Path, role: &str) -> usize {
         let status = self.status(binaries).unwrap_or_default();
         let links = status.get("links").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        links.iter().filter(|link| link.get("state").and_then(Value::as_str) == Some("up")).count()
+        let text =
+            |link: &Value, name: &str| link.get(name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
+        links.iter().filter(|link| text(link, "state") == "up" && text(link, "peer").starts_with(role)).count()
     }
 }
 

@@ -82,7 +82,7 @@ impl Quartet {
 
     fn wait_linked(&self, which: Which) -> Result<()> {
         let edges = self.edges.len();
-        let linked = || self.core(which).links_up(&self.binaries) >= edges;
+        let linked = || self.core(which).links_up(&self.binaries, "edge") >= edges;
         wait_for("links with both edges", LINK_PATIENCE, linked).with_context(|| self.log_tails())
     }
 

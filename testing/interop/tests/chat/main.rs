@@ -8,6 +8,7 @@ mod console;
 mod cuts;
 mod door;
 mod files;
+mod sessions;
 mod site;
 mod talk;
 mod trust;

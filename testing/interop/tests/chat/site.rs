@@ -14,6 +14,7 @@ use edgeway_interop::report::Report;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Where clients inside and the core find the server.
@@ -180,6 +181,7 @@ pub(crate) fn core_lines(directory: &Path, ca: &Path) -> Result<String> {
     let hash = hash(PASSWORD.as_bytes(), Costs::USUAL)?;
     let people: String = USERS.iter().map(|user| format!("{user}:{hash}\n")).collect();
     fs::write(&users, people).context("users")?;
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o600))?;
     let rule = format!("https://{SERVER}:{UPLOAD_PORT}/,,\"GET,PUT\",prefix,files\n");
     fs::write(&list, format!("Url,Deployment,HttpMethods,MatchType,Description\n{rule}"))?;
     let mut lines = String::new();

@@ -1,12 +1,15 @@
 //! What people do all day: sign in, see who is there, talk, in pairs and in rooms, on two devices, and send files.
 
-use crate::files;
 use crate::site::{Site, direct_door};
+use crate::{files, sessions};
 use anyhow::{Context as _, Result, ensure};
 use edgeway_interop::chat_party::{PATIENCE, Party};
 use edgeway_interop::kamailio::DOMAIN;
 use edgeway_interop::report::Report;
 use serde_json::{Value, json};
+
+/// What PLAIN has in the message of Bob's sign-in: `base64(NUL bob NUL secret)`.
+const PLAIN_OF_BOB: &str = "AGJvYgBzZWNyZXQ";
 
 /// Everything, in an order in which each thing stands on those before it.
 pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
@@ -58,6 +61,10 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
         Ok(())
     });
     report.scenario("a file is sent and fetched", || files::story(site, here, there, &mut alice, &bob));
+    if let Some(product) = &site.product {
+        sessions::story(report, product, &alice, &bob);
+    }
+    sessions::logs(report, site, &["Hello, Bob", "to both of Alice", "picture.txt", PLAIN_OF_BOB]);
     report.scenario("who leaves is seen to leave", || {
         let mark = bob.mark();
         alice.tell("leave", json!({}))?;

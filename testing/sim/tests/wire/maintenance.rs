@@ -40,7 +40,7 @@ fn says_maintenance(response: &Message, by: &str) {
     let warning = response.header(Name::Warning).map(String::from_utf8_lossy).expect("a Warning");
     assert_eq!(warning, format!("382 {by} \"System in Maintenance Mode\""));
     let again: u64 =
-        response.header(Name::RetryAfter).and_then(|value| str::from_utf8(value).ok()?.parse().ok()).unwrap();
+        response.header(Name::RetryAfter).and_then(|value| str::from_utf8(value).ok()?.parse().ok()).expect("a number");
     assert!((1..60).contains(&again));
 }
 
