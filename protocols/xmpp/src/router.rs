@@ -278,6 +278,11 @@ impl Router {
     }
 
     fn client_ended(&mut self, how: ChatEnd) {
+        // It has said its last word, and hears the server's: that is waited for, but not for long.
+        let hears = matches!(&self.phase, Phase::Relay(relay) if relay.client_closed && !relay.server_closed);
+        if how == ChatEnd::Closed && hears {
+            return;
+        }
         // Without a word to the server, which may keep the session for a while.
         self.close_server();
         self.phase = Phase::Ended;
