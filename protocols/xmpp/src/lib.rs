@@ -8,6 +8,7 @@ pub mod condition;
 pub mod door;
 pub mod element;
 pub mod features;
+pub mod fuzzing;
 pub mod limits;
 pub mod ns;
 pub mod router;
