@@ -232,7 +232,7 @@ impl World {
                 assert!(!std::mem::replace(&mut self.signed_in, true), "once");
                 self.server_heard.clear();
             }
-            Action::Bound { .. } => assert!(self.signed_in, "bound before sign-in"),
+            Action::Bound { .. } | Action::Resumable => assert!(self.signed_in, "bound before sign-in"),
             Action::Homed { server } => assert!(server < 2 && self.shown, "a home that is known"),
             Action::ServerUp { server, mechanisms } => {
                 assert!(self.secured && self.dialled == Some(server) && !mechanisms.is_empty());
