@@ -48,6 +48,8 @@ fn piece() -> impl Strategy<Value = String> {
         "<![CDATA[",
         "]]>",
         "\u{e9}",
+        "<a b='",
+        "0123456789abcdef",
         "<p:q xmlns:p='urn:p'>",
         "</p:q>",
     ];
