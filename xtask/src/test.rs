@@ -31,6 +31,10 @@ fn steps() -> Vec<Step> {
         Step::cargo("directory", &["test", "--locked", "-p", "edgeway-interop", "--test", "directory"])
             .env("EDGEWAY_INTEROP", "1")
             .within(5 * 60),
+        // The parser of Prosody and ejabberd beside our scanner.
+        Step::cargo("expat", &["test", "--locked", "-p", "edgeway-interop", "--test", "expat"])
+            .env("EDGEWAY_INTEROP", "1")
+            .within(5 * 60),
         Step::cargo(
             BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],

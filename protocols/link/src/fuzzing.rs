@@ -4,12 +4,14 @@
 //! Not for production code: everything else in this crate promises not to panic.
 
 use bytes::Bytes;
+use edgeway_model::chat::ChatEnd;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
 use edgeway_model::{Moment, NodeId, Role};
 
+use crate::chat::{ChatDecoder, ChatEvent, ChatFrame, ChatMux};
 use crate::engine::{Link, LinkEvent};
 use crate::frame::{Decoder, Frame, Hello};
-use crate::limits::{VERSION, VERSION_MIN};
+use crate::limits::{CHAT_DATA_BYTES_MAX, CHAT_WIDE_BYTES_MAX, CHAT_WINDOW_BYTES_MIN, VERSION, VERSION_MIN};
 
 /// Reads a stream of frames. It is cut the same way wherever the transport cut it, what is decoded
 /// survives being encoded, and no more than one unfinished frame is kept. A link that is up takes the
@@ -68,4 +70,78 @@ fn greeted(role: Role) -> Link {
     while link.poll_transmit().is_some() {}
     while link.poll_event().is_some() {}
     link
+}
+
+/// Reads what comes on a chat carrier, as either end. It is cut the same way wherever the transport cut it, what is decoded survives being
+/// encoded, and no more than one unfinished frame is kept. An end takes the same bytes and goes on or fails once, tells of each stream what may be
+/// told, and never holds more unread bytes than its windows allow. Every third piece is read, and every fifth stream ended, meanwhile.
+pub fn chat_frames(bytes: &[u8]) {
+    let whole = chat_decoded(&[bytes]);
+    let middle = bytes.len() / 2;
+    assert_eq!(whole, chat_decoded(&[&bytes[..middle], &bytes[middle..]]), "the cut of the transport does not matter");
+    for frame in &whole.0 {
+        let mut again = Vec::new();
+        frame.encode(&mut again);
+        let decoded = ChatDecoder::default().poll_frame(&mut &*again);
+        assert_eq!(decoded.as_ref(), Ok(&Some(frame.clone())), "what was decoded can be encoded");
+    }
+    for role in [Role::Edge, Role::Core] {
+        chat_end(role, bytes);
+    }
+}
+
+fn chat_end(role: Role, bytes: &[u8]) {
+    let now = Moment::from_secs(1);
+    let mut mux = ChatMux::new(role, now);
+    if role == Role::Edge {
+        let client = "192.0.2.1:5000".parse().expect("an address");
+        let opening = edgeway_model::chat::ChatOpening { number: 1, client, domain: "example.com".to_owned() };
+        for number in 1..=3 {
+            assert_eq!(mux.open(&opening, now), Ok(number));
+        }
+    }
+    let (mut ended, mut failed, mut pieces) = (Vec::new(), 0, 0);
+    for part in bytes.chunks(17) {
+        mux.handle_bytes(part, now);
+        while let Some(event) = mux.poll_event() {
+            assert_eq!(failed, 0, "nothing comes after the fault");
+            match event {
+                ChatEvent::Data { stream, bytes, .. } => {
+                    assert!(!ended.contains(&stream), "nothing comes after the end");
+                    pieces += 1;
+                    if pieces % 3 == 0 {
+                        mux.read(stream, 1, bytes.len());
+                    }
+                    let room = mux.room(stream, bytes.len());
+                    assert_eq!(mux.send(stream, &bytes), room);
+                }
+                ChatEvent::Opened { stream, .. } if stream % 5 == 0 => mux.end(stream, ChatEnd::Closed),
+                ChatEvent::Ended { stream, .. } => ended.push(stream),
+                ChatEvent::SignedIn { stream } => {
+                    assert!(role == Role::Edge && !ended.contains(&stream), "the core says it, and in time");
+                }
+                ChatEvent::Failed(_) => failed += 1,
+                ChatEvent::Opened { .. } | ChatEvent::Room { .. } | ChatEvent::Leaving => {}
+            }
+        }
+        let windows = mux.open_streams() * CHAT_WINDOW_BYTES_MIN as usize + CHAT_WIDE_BYTES_MAX;
+        assert!(mux.unread_bytes() <= windows as u64, "no more than the windows allow");
+    }
+}
+
+/// The frames of a carrier that came in these parts, and whether it could be followed to the end.
+fn chat_decoded(parts: &[&[u8]]) -> (Vec<ChatFrame>, bool) {
+    let (mut decoder, mut frames) = (ChatDecoder::default(), Vec::new());
+    for part in parts {
+        let mut rest = *part;
+        loop {
+            match decoder.poll_frame(&mut rest) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(_) => return (frames, false),
+            }
+        }
+        assert!(rest.is_empty() && decoder.kept_bytes() < CHAT_DATA_BYTES_MAX + 8, "one unfinished frame at most");
+    }
+    (frames, true)
 }

@@ -88,13 +88,17 @@ fn a_peer_of_version_1_is_sent_version_1() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test reads the committed corpus")]
-fn the_corpus_of_the_fuzz_target_holds() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/link_frames");
-    let mut inputs = 0;
-    for entry in std::fs::read_dir(corpus).expect("the corpus is committed") {
-        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a file");
-        edgeway_link::fuzzing::link_frames(&bytes);
-        inputs += 1;
+fn the_corpora_of_the_fuzz_targets_hold() {
+    let targets: [(&str, fn(&[u8])); 2] =
+        [("link_frames", edgeway_link::fuzzing::link_frames), ("chat_frames", edgeway_link::fuzzing::chat_frames)];
+    for (name, target) in targets {
+        let corpus = format!("{}/../../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus).expect("the corpus is committed") {
+            let bytes = std::fs::read(entry.expect("an entry").path()).expect("a file");
+            target(&bytes);
+            inputs += 1;
+        }
+        assert!(inputs > 10, "only {inputs} inputs of {name}");
     }
-    assert!(inputs > 10, "only {inputs} inputs");
 }

@@ -5,8 +5,10 @@
 #![warn(missing_docs)]
 
 pub mod condition;
+pub mod door;
 pub mod element;
 pub mod features;
+pub mod fuzzing;
 pub mod limits;
 pub mod ns;
 pub mod router;

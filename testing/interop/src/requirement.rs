@@ -48,6 +48,9 @@ pub const CHAT: &[Requirement] = &[
 pub const DIRECTORY: &[Requirement] =
     &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];
 
+/// What the comparison with the parser of chat servers needs.
+pub const SERVER_PARSER: &[Requirement] = &[Requirement { what: "python3", package: "python3" }];
+
 /// What the benches need.
 pub const BENCH: &[Requirement] = &[
     Requirement { what: "setpriv", package: "util-linux" },

@@ -40,6 +40,8 @@ mod bucket;
 mod fault;
 mod frame;
 mod mux;
+#[cfg(test)]
+mod properties;
 mod window;
 
 pub use fault::ChatFault;

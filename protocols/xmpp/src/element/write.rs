@@ -7,9 +7,12 @@ use crate::ns;
 
 /// Appends an element to what stands where `default` is the namespace without a prefix, and `stream` that of streams.
 pub(super) fn element(out: &mut String, element: &Element, default: &str) {
-    let in_streams = element.namespace == ns::STREAMS;
-    let prefix = if in_streams { "stream:" } else { "" };
-    let default = if in_streams || element.namespace == default {
+    let prefix = match element.namespace.as_str() {
+        ns::STREAMS => "stream:",
+        ns::XML => "xml:",
+        _ => "",
+    };
+    let default = if !prefix.is_empty() || element.namespace == default {
         let _ = write!(out, "<{prefix}{}", element.name);
         default
     } else {

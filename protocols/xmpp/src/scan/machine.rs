@@ -374,8 +374,10 @@ impl Scanner {
             return Ok(1);
         }
         if self.open.depth() < 2 {
-            return Err(match letter(rest) {
+            // One byte is all that may be looked at: the next may come later.
+            return Err(match letter(&[byte]) {
                 Err(fault) => fault,
+                Ok(_) if byte < b' ' => NO_CHAR,
                 Ok(_) => TEXT_BETWEEN,
             });
         }

@@ -16,6 +16,8 @@ mod carriers;
 mod chats;
 mod line;
 mod pump;
+#[cfg(test)]
+mod scenario;
 
 pub use carriers::{Carrier, Carriers};
 pub(crate) use chats::Chats;

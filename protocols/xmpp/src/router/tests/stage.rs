@@ -120,6 +120,11 @@ impl Stage {
         };
         let mut heard = Vec::new();
         for input in inputs {
+            // What a server says whose connection was closed is told to nobody.
+            let is_closed = heard.iter().any(|heard| heard == "close server");
+            if is_closed && matches!(input, Input::Server(_)) {
+                break;
+            }
             self.router.handle(input, self.now);
             while let Some(action) = self.router.poll() {
                 note(&mut heard, &action);
@@ -134,10 +139,12 @@ fn pieces(text: &str, piece: usize) -> impl Iterator<Item = Bytes> {
 }
 
 fn note(heard: &mut Vec<String>, action: &Action) {
-    let (side, bytes) = match action {
-        Action::ToClient(bytes) => ("C ", bytes),
-        Action::ToServer(bytes) => ("S ", bytes),
-        other => return heard.push(word(other)),
+    let (side, bytes) = if let Action::ToClient(bytes) = action {
+        ("C ", bytes)
+    } else if let Action::ToServer(bytes) = action {
+        ("S ", bytes)
+    } else {
+        return heard.push(word(action));
     };
     let text = std::str::from_utf8(bytes).expect("text");
     // Whether something comes in one piece or in two is all the same.
@@ -165,6 +172,7 @@ fn word(action: &Action) -> String {
         Action::Bound { jid, resumed } => {
             format!("bound {} {resumed}", jid.as_ref().map_or("?", |jid| jid.reveal()))
         }
+        Action::Resumable => w("resumable"),
         Action::Offence(offence, detail) => format!("offence {}: {detail}", offence.label()),
         Action::End(ChatEnd::Closed) => w("end closed"),
         Action::End(ChatEnd::Broken) => w("end broken"),
