@@ -45,3 +45,17 @@ pub(super) const fn offence(offence: ChatOffence) -> &'static str {
         ChatOffence::Abuse => OFFENCE_ABUSE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_lists_every_counter() {
+        const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manual/chat.md");
+        let manual = std::fs::read_to_string(MANUAL).unwrap();
+        let listed: Vec<&str> = manual.lines().skip_while(|line| *line != "At a core:").skip(4).collect();
+        let wanted: Vec<String> = ALL.iter().map(|(name, what)| format!("| `{name}` | {what} |")).collect();
+        assert_eq!(listed, wanted, "docs/manual/chat.md should end with these rows:\n{}", wanted.join("\n"));
+    }
+}
