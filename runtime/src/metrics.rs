@@ -365,7 +365,7 @@ mod tests {
     fn the_manual_lists_what_chat_counts_at_an_edge() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
         let page = std::fs::read_to_string(format!("{root}../docs/manual/chat.md")).unwrap();
-        let edge = page.split("At an edge:").nth(1).and_then(|rest| rest.split("At a core:").next()).unwrap();
+        let edge = page.split("At an edge:").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
         let listed: BTreeSet<_> =
             edge.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
         let (mut folders, mut counted) = (vec![std::path::PathBuf::from(format!("{root}src/chat"))], BTreeSet::new());
