@@ -87,12 +87,10 @@ async fn a_breach_after_sign_in_ends_the_stream_and_goes_nowhere() {
         assert!(!contains(&stream.received, AFTER), "{}", String::from_utf8_lossy(&stream.received));
         assert_eq!(stream.fault, None, "the service has nothing to complain of");
     }
-    let offences = house.edge(0).notices();
-    let offences = offences.iter().filter(|notice| {
-        matches!(notice, Notice::ChatOffence { offence: ChatOffence::Protocol, client, .. } if client.reveal().ip().is_loopback())
-    });
-    assert_eq!(offences.count(), breaches.len());
-    assert_eq!(house.edge(0).counted("chat_offence_protocol"), breaches.len() as u64);
+    let is_told = |notice: &&Notice| matches!(notice, Notice::ChatOffence { offence: ChatOffence::Protocol, client, .. } if client.reveal().ip().is_loopback());
+    let edge = house.edge(0);
+    wait("each is told of", || edge.notices().iter().filter(is_told).count() == breaches.len()).await;
+    wait("and counted", || edge.counted("chat_offence_protocol") == breaches.len() as u64).await;
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn the_ninth_attempt_of_a_user_waits_at_whichever_door() {
     assert_eq!(house.edge_config("alice", &password("alice")).await.status, 429);
     let after = house.chat.streams().iter().map(|stream| stream.attempts).sum::<u32>();
     assert_eq!(after, seen, "the service was not asked");
-    assert!(offences(&house, ChatOffence::Abuse) >= 2);
+    wait("the core has noticed", || offences(&house, ChatOffence::Abuse) >= 2).await;
     assert_eq!(offences(&house, ChatOffence::SignIn), 0);
 
     // Nobody else is any the worse for it.
