@@ -93,6 +93,7 @@ impl Worker {
                     carriers.told(&fact);
                     front.told(fact);
                 }
+                Order::Maintain(on) => front.maintain(on),
                 Order::Operate { answer, .. } => {
                     let _ = answer.send(Err("an edge has nothing to answer here: ask a core".into()));
                 }
@@ -115,6 +116,10 @@ impl Worker {
                     edges.told(&fact);
                     chats.told(&fact);
                     inside.told(fact);
+                }
+                Order::Maintain(on) => {
+                    edges.carried().maintain(on);
+                    inside.maintain(on);
                 }
                 Order::Operate { path, question, answer } => {
                     let inside = Rc::clone(inside);
