@@ -2,7 +2,7 @@
 //!
 //! | path | question | answer |
 //! |---|---|---|
-//! | `chats` | `after`, `limit`, `user`, `deployment` | sessions, by id |
+//! | `chats` | `after`, `limit`, `user`, `edge`, `deployment` | sessions, by id, and how many more there are |
 //! | `chats/disconnect` | `id` | whether there was such a stream |
 
 use std::rc::Rc;
@@ -23,6 +23,8 @@ struct Wish {
     limit: Option<usize>,
     /// Of this user only, by the name before the `@`.
     user: Option<String>,
+    /// Through this edge only.
+    edge: Option<String>,
     /// Of this deployment only.
     deployment: Option<String>,
 }
@@ -59,14 +61,15 @@ impl Chat {
         let limit = wish.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX);
         let wanted = |entry: &Entry| {
             let deployment = wish.deployment.as_ref().is_none_or(|wanted| entry.deployment.as_str() == wanted);
-            deployment && wish.user.as_ref().is_none_or(|user| is_of(entry, user))
+            let edge = wish.edge.as_ref().is_none_or(|wanted| entry.edge.as_str() == wanted);
+            deployment && edge && wish.user.as_ref().is_none_or(|user| is_of(entry, user))
         };
         let (page, more) = self.sessions.page(wish.after, limit, wanted);
         json!({
-            "sessions": page.iter().map(shown).collect::<Vec<_>>(),
-            "total": self.sessions.count(),
-            "more": more,
-        })
+        "chats": page.iter().map(shown).collect::<Vec<_>>(),
+                   "total": self.sessions.count(),
+                   "more": more,
+               })
     }
 }
 
@@ -85,10 +88,14 @@ fn is_of(entry: &Entry, user: &str) -> bool {
 /// For the operator, who may know who it is.
 fn shown(entry: &Rc<Entry>) -> Value {
     let user = entry.user.borrow();
+    let user = user.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str());
+    // Of a stream that was resumed no server says the full JID.
+    let bare = || user.map(|user| format!("{user}@{}", entry.opening.domain));
+    let jid = entry.jid.borrow().as_ref().map(|jid| jid.reveal().clone()).or_else(bare);
     json!({
         "id": entry.id,
-        "jid": entry.jid.borrow().as_ref().map(|jid| jid.reveal().clone()),
-        "user": user.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str()),
+        "jid": jid,
+        "user": user,
         "deployment": entry.deployment.as_str(),
         "domain": entry.opening.domain,
         "edge": entry.edge.as_str(),
@@ -98,5 +105,6 @@ fn shown(entry: &Rc<Entry>) -> Value {
         "since_ms": entry.since_ms,
         "bytes_in": entry.bytes_in.get(),
         "bytes_out": entry.bytes_out.get(),
+        "resumable": entry.resumable.get(),
     })
 }

@@ -124,19 +124,21 @@ pub enum Action {
         /// Which server.
         server: usize,
     },
-    /// After sign-in the server wants the client on another server, this one; the client is told to come again.
-    /// To be remembered for the user who has signed in.
+    /// A server that has seen the credentials wants the client on another server, this one; the client is told to come
+    /// again. To be remembered for the user they are of.
     Homed {
         /// Which.
         server: usize,
     },
     /// The client has a place at the server.
     Bound {
-        /// Its full JID; a stream that was resumed does not say (XEP-0198 §5).
+        /// Its full JID; a stream that was resumed does not say (XEP-0198 §5), and what is no JID is left out.
         jid: Option<Pii<String>>,
         /// Whether an earlier stream was resumed.
         resumed: bool,
     },
+    /// The server has said that the stream can be resumed (XEP-0198 §3).
+    Resumable,
     /// The client did what intrusion protection wants to know of; in words that hold nothing the client sent.
     Offence(ChatOffence, &'static str),
     /// The client's side is to end so, after what is still to be sent there. The last action.

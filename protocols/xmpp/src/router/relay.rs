@@ -14,7 +14,7 @@ use super::server::{StreamEnd, stream_error};
 use crate::condition::{Condition, StreamFault};
 use crate::element::Element;
 use crate::features;
-use crate::limits::{BIND_WITHIN, LOOKED_AT_BYTES_MAX};
+use crate::limits::{BIND_WITHIN, JID_BYTES_MAX, LOOKED_AT_BYTES_MAX};
 use crate::ns;
 use crate::scan::{Boundary, Bounds};
 
@@ -258,6 +258,9 @@ impl Relay {
                 actions.push_back(bound);
             }
         }
+        if is_resumable(&element) {
+            actions.push_back(Action::Resumable);
+        }
         match without_location(&element) {
             None => self.release(actions),
             Some(xml) => {
@@ -296,7 +299,10 @@ fn bound(element: &Element) -> Option<Action> {
         return None;
     }
     let jid = element.child("bind", ns::BIND)?.child("jid", ns::BIND)?;
-    Some(Action::Bound { jid: Some(Pii::new(jid.text.trim().to_owned())), resumed: false })
+    // The client has chosen a part of it, and operators see it: what a terminal would act upon is not shown.
+    let text = jid.text.trim();
+    let fits = !text.is_empty() && text.len() <= JID_BYTES_MAX && !text.chars().any(char::is_control);
+    Some(Action::Bound { jid: fits.then(|| Pii::new(text.to_owned())), resumed: false })
 }
 
 /// `<enabled/>` without the place where the server would rather have the client resume (XEP-0198 §3): it is inside.
@@ -309,6 +315,12 @@ fn without_location(element: &Element) -> Option<String> {
     let mut enabled = element.clone();
     enabled.attributes.retain(|attribute| attribute.name != "location");
     Some(enabled.to_xml())
+}
+
+/// Whether this says that the stream can be resumed (XEP-0198 §3).
+fn is_resumable(element: &Element) -> bool {
+    let says_so = matches!(element.attribute("resume"), Some("true" | "1"));
+    is_stream_management(element) && element.name == "enabled" && says_so
 }
 
 /// Any version of it.
