@@ -380,6 +380,30 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_what_chat_counts_at_an_edge() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+        let page = std::fs::read_to_string(format!("{root}../docs/manual/chat.md")).unwrap();
+        let edge = page.split("At an edge:").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let listed: BTreeSet<_> =
+            edge.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
+        let (mut folders, mut counted) = (vec![std::path::PathBuf::from(format!("{root}src/chat"))], BTreeSet::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.extend((!path.ends_with("scenario")).then_some(path));
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap();
+                let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let names = code.split('"').filter(|text| text.starts_with(CHAT_COUNTERS) && *text != CHAT_COUNTERS);
+                counted.extend(names.map(str::to_owned));
+            }
+        }
+        assert_eq!(listed, counted.iter().map(String::as_str).collect());
+    }
+
+    #[test]
     fn the_manual_lists_the_same() {
         let page = std::fs::read_to_string(MANUAL).unwrap();
         let written: Vec<_> = page.lines().filter(|line| line.starts_with("| `edgeway_")).collect();
