@@ -38,7 +38,7 @@ async fn a_user_who_has_signed_in_chats_at_the_node_that_is_home() {
     let secrets: Vec<(&str, String)> = users.iter().map(|user| (*user, password(user))).collect();
     let secrets: Vec<(&str, &str)> = secrets.iter().map(|(user, secret)| (*user, secret.as_str())).collect();
     let mut config = XmppConfig::new(DOMAIN, &secrets);
-    config.one_time = one_time.clone();
+    config.one_time = one_time;
     config.nodes = [&imp1, &imp2]
         .map(|name| XmppNode {
             listen: SocketAddr::new(cluster.address(name).expect("its address"), 5222),
@@ -95,8 +95,29 @@ async fn a_user_who_has_signed_in_chats_at_the_node_that_is_home() {
         assert_eq!(node, Some(home), "{user}");
     }
 
-    // A one-time password, as the client of a phone's maker shows it: good once.
-    let once = ChatConfig { password: one_time.issue_to("alice"), ..client("alice", Mechanism::CiscoVtgToken) };
+    // A one-time password, as the client of a phone's maker fetches it, through the proxy: good once.
+    let lane = b64(&format!("{DOMAIN}/https/{imp2}/8443"));
+    let soap = async |inner: String, answer: &str| {
+        let mut question = Ask::get(EDGE_HOST, &format!("/{lane}/EPASSoap/service/v80"));
+        question = question.basic("alice", &password("alice")).with("content-type", "application/soap+xml");
+        question.method = "POST".to_owned();
+        question.body = format!(
+            "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope' xmlns='urn:cisco:epas:soap'><s:Body>{inner}\
+             </s:Body></s:Envelope>"
+        )
+        .into_bytes();
+        let got = ask(&outside, &question).await.expect("an answer");
+        assert_eq!(got.status, 200, "{}", got.text());
+        let text = got.text();
+        let value = text.split_once(&format!("<{answer}>")).and_then(|(_, rest)| rest.split_once('<'));
+        value.map(|(value, _)| value.to_owned()).unwrap_or_else(|| panic!("no {answer} in {text}"))
+    };
+    let secret = password("alice");
+    let login = format!("<login><username>alice</username><password>{secret}</password></login>");
+    let key = soap(login, "session-key").await;
+    let ask_for = format!("<get-onetime-password><session-key>{key}</session-key></get-onetime-password>");
+    let once = soap(ask_for, "password").await;
+    let once = ChatConfig { password: once, ..client("alice", Mechanism::CiscoVtgToken) };
     ChatClient::start(&once).await.expect("alice").ping().await.expect("it is there");
     assert_eq!(refusal(ChatClient::sign_in(&once).await), "not-authorized");
 }
