@@ -340,6 +340,10 @@ impl Inside for CoreInside {
         Box::pin(Rc::clone(&self.chat).serve(edge, opening, stream))
     }
 
+    fn maintain(&self, on: bool) {
+        self.chat.maintain(on);
+    }
+
     fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {
         Box::pin(async move { self.chat.stop().await })
     }

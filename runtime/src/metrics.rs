@@ -52,6 +52,13 @@ const XMPP_SESSIONS: Family =
     gauge("edgeway_xmpp_sessions", &[], "Chat sessions now: XMPP streams that have signed in.");
 const XMPP_SESSIONS_PEAK: Family =
     gauge("edgeway_xmpp_sessions_peak", &[], "Highest number of chat sessions since the node started.");
+const DRAINING: Family =
+    gauge("edgeway_draining", &[], "Whether the node is in maintenance mode (1) or in service (0).");
+const DRAIN_REMAINING: Family = gauge(
+    "edgeway_drain_remaining",
+    &["kind"],
+    "In maintenance mode: what is still served, by kind; nothing while in service.",
+);
 const CONNECTIONS: Family = gauge("edgeway_connections", &["proto"], "Client connections now.");
 const CONNECTIONS_PEAK: Family =
     gauge("edgeway_connections_peak", &["proto"], "Highest number of client connections since the node started.");
@@ -110,7 +117,7 @@ const XMPP: Family = counter(
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 24] = [
+pub const FAMILIES: [Family; 26] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -119,6 +126,8 @@ pub const FAMILIES: [Family; 24] = [
     CALLS_PEAK,
     XMPP_SESSIONS,
     XMPP_SESSIONS_PEAK,
+    DRAINING,
+    DRAIN_REMAINING,
     CONNECTIONS,
     CONNECTIONS_PEAK,
     TUNNEL_UP,
@@ -150,6 +159,15 @@ pub fn render(status: &Status) -> String {
     page.family(CALLS_PEAK, [([], status.calls.peak)]);
     page.family(XMPP_SESSIONS, [([], status.chats.current)]);
     page.family(XMPP_SESSIONS_PEAK, [([], status.chats.peak)]);
+    page.family(DRAINING, [([], u8::from(status.maintenance.is_some()))]);
+    let remaining = [
+        ("calls", status.calls.current),
+        ("chats", status.chats.current),
+        ("registrations", status.registrations.current),
+        ("requests", status.proxied + status.provisioning),
+    ];
+    let remaining = remaining.iter().filter(|_| status.maintenance.is_some());
+    page.family(DRAIN_REMAINING, remaining.map(|(kind, count)| ([*kind], *count)));
     page.family(CONNECTIONS, [(["sip"], status.connections.current)]);
     page.family(CONNECTIONS_PEAK, [(["sip"], status.connections.peak)]);
     let links = || status.links.iter();

@@ -3,9 +3,10 @@
 use edgeway_model::chat::ChatOffence;
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 14] = [
+pub const ALL: [(&str, &str); 15] = [
     (STREAM, "streams that edges carried to this core"),
     (FULL, "streams refused because too many were there"),
+    (MAINTENANCE, "streams turned away in maintenance mode"),
     (SIGNED_IN, "chat clients that signed in"),
     (RESUMED, "of these, those that resumed a stream they had had"),
     (TOO_MANY, "chat sign-ins refused unread by rate control"),
@@ -22,6 +23,7 @@ pub const ALL: [(&str, &str); 14] = [
 
 pub(super) const STREAM: &str = "chat_core_stream";
 pub(super) const FULL: &str = "chat_core_full";
+pub(super) const MAINTENANCE: &str = "chat_core_maintenance";
 pub(super) const SIGNED_IN: &str = "chat_signed_in";
 pub(super) const RESUMED: &str = "chat_resumed";
 pub(super) const TOO_MANY: &str = "chat_sign_in_too_many";
