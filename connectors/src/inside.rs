@@ -154,6 +154,18 @@ impl CoreInside {
         Ok(inside)
     }
 
+    /// Where its users sign in.
+    #[cfg(test)]
+    pub(crate) fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+
+    /// Its chat.
+    #[cfg(test)]
+    pub(crate) fn chats(&self) -> &Chat {
+        &self.chat
+    }
+
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
         if let Some(trusts) = &self.trusts {
             trusts.follow(&self.discovery.current().snapshot(), &self.clients);

@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod alarms;
+mod attempts;
 pub mod chat;
 pub mod clock;
 mod datagram;

@@ -1,4 +1,4 @@
-//! What chat counts at a core (`edgeway_http_total`, label `what`). The names are stable.
+//! What chat counts at a core (`edgeway_xmpp_total`, label `what`). The names are stable.
 
 use edgeway_model::chat::ChatOffence;
 

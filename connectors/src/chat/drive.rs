@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use edgeway_model::Pii;
+use bytes::Bytes;
 use edgeway_model::chat::ChatEnd;
+use edgeway_model::{Moment, Pii};
 use edgeway_policy::rate::Source;
 use edgeway_runtime::chat::{ChatStream, Item};
 use edgeway_xmpp::router::{Action, Down, Input, Router, Verdict};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Chat;
 use super::counters as count;
-use super::limits::{CLIENT_PIECES_PER_WRITE, PIECES_PER_TURN};
+use super::limits::{CLIENT_PIECES_PER_WRITE, PIECES_PER_TURN, READY_WITHIN};
 use super::server::Server;
 use super::sessions::{Entered, Order};
 use super::upstream::{Event, Upstream};
@@ -36,6 +37,10 @@ pub(super) struct Drive {
     who: Option<Who>,
     /// What was the matter with the server that went last.
     gone: Option<String>,
+    /// When the server that was dialled must have got as far as its features.
+    ready_by: Option<Moment>,
+    /// When something was said to the server last.
+    spoke: Moment,
     timer: Pin<Box<Sleep>>,
     /// Pieces that were moved.
     pieces: usize,
@@ -61,7 +66,7 @@ impl Drive {
     ) -> Self {
         let domain = Rc::from(entered.entry().opening.domain.as_str());
         let upstream = Upstream::new(chat.dialler.clone(), domain);
-        let timer = Box::pin(sleep_until(Instant::now()));
+        let (timer, spoke) = (Box::pin(sleep_until(Instant::now())), chat.now());
         Self {
             chat,
             entered,
@@ -71,6 +76,8 @@ impl Drive {
             servers,
             who: None,
             gone: None,
+            ready_by: None,
+            spoke,
             timer,
             pieces: 0,
             client_gone: false,
@@ -80,6 +87,7 @@ impl Drive {
     /// Until it has ended.
     pub(super) async fn run(mut self) {
         loop {
+            let now = self.chat.now();
             while let Some(action) = self.router.poll() {
                 if let Action::End(how) = action {
                     self.stream.end(how);
@@ -88,7 +96,7 @@ impl Drive {
                     }
                     return;
                 }
-                self.carry_out(action);
+                self.carry_out(action, now);
             }
             self.pieces = self.pieces.wrapping_add(1);
             if self.pieces.is_multiple_of(PIECES_PER_TURN) {
@@ -136,7 +144,7 @@ impl Drive {
 
     /// The timer is left alone as long as it is not late: most deadlines move on before they come.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Happened> {
-        let Some(deadline) = self.router.next_deadline() else { return Poll::Pending };
+        let Some(deadline) = self.deadline() else { return Poll::Pending };
         let deadline = self.chat.instant(deadline);
         loop {
             let set = self.timer.deadline();
@@ -151,6 +159,11 @@ impl Drive {
             }
             self.timer.as_mut().reset(deadline);
         }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let space_by = self.entered.entry().is_signed_in().then(|| self.spoke + self.chat.space_after.get());
+        self.router.next_deadline().into_iter().chain(self.ready_by).chain(space_by).min()
     }
 
     fn handle(&mut self, happened: Happened) {
@@ -178,9 +191,25 @@ impl Drive {
                 Input::ServerGone
             }
             Happened::Ordered(order) => self.ordered(order),
-            Happened::Due => Input::Tick,
+            Happened::Due => self.due(now),
         };
         self.router.handle(input, now);
+    }
+
+    fn due(&mut self, now: Moment) -> Input {
+        if self.ready_by.is_some_and(|by| by <= now) {
+            self.ready_by = None;
+            drop(self.upstream.close());
+            self.gone = Some("it did not answer in time".to_owned());
+            return Input::ServerGone;
+        }
+        if now >= self.spoke + self.chat.space_after.get() {
+            self.spoke = now;
+            if self.router.may_tell_server() {
+                self.upstream.send(Bytes::from_static(b" "));
+            }
+        }
+        Input::Tick
     }
 
     fn ordered(&self, order: Order) -> Input {
@@ -199,28 +228,34 @@ impl Drive {
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: Action, now: Moment) {
         let entry = self.entered.entry();
         match action {
             Action::ToClient(bytes) => {
                 entry.bytes_out.set(entry.bytes_out.get() + bytes.len() as u64);
                 self.stream.send(bytes);
             }
-            Action::ToServer(bytes) => self.upstream.send(bytes),
+            Action::ToServer(bytes) => {
+                self.spoke = now;
+                self.upstream.send(bytes);
+            }
             Action::Dial { server } => {
                 if let Some(server) = self.servers.get(server) {
                     *entry.server.borrow_mut() = Some(server.to_string());
+                    self.ready_by = Some(now + READY_WITHIN);
                     self.upstream.dial(Rc::clone(server));
                 }
             }
             Action::StartTls => self.upstream.start_tls(),
             Action::CloseServer => {
+                self.ready_by = None;
                 if let Some(farewell) = self.upstream.close() {
                     spawn_local(farewell);
                 }
             }
             Action::ServerDown { server, why } => self.server_down(server, why),
             Action::ServerUp { server, mechanisms } => {
+                self.ready_by = None;
                 if let Some(server) = self.servers.get(server) {
                     self.chat.health.answered(server, &self.chat.servers);
                     self.chat.remember(&entry.opening.domain, mechanisms);
@@ -238,10 +273,13 @@ impl Drive {
                 if resumed {
                     self.chat.count(count::RESUMED);
                 }
+                // One that was resumed can be resumed again.
+                entry.resumable.set(entry.resumable.get() || resumed);
                 if jid.is_some() {
                     *entry.jid.borrow_mut() = jid;
                 }
             }
+            Action::Resumable => entry.resumable.set(true),
             Action::Offence(offence, detail) => self.chat.offence(&entry.opening, offence, detail),
             // The caller's.
             Action::End(_) => {}
@@ -249,6 +287,7 @@ impl Drive {
     }
 
     fn server_down(&mut self, server: usize, why: Down) {
+        self.ready_by = None;
         let told = self.gone.take();
         let Some(server) = self.servers.get(server) else { return };
         let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());

@@ -11,15 +11,13 @@ use std::rc::Rc;
 use edgeway_model::alarm::Severity;
 use edgeway_model::sign_in::Deployment;
 use edgeway_runtime::http::{HttpFact, Teller};
+use edgeway_runtime::services::ALARM_CHAT_SERVER_DOWN;
 use tokio::sync::Notify;
 
 use super::counters as count;
 use super::server::{Down, Server};
 use super::servers::Servers;
 use crate::discovery::alarms::Alarms;
-
-/// The alarm of an IM server that does not answer.
-pub const CHAT_SERVER_DOWN: &str = "chat_server_down";
 
 /// What is watched.
 pub(super) struct Health {
@@ -92,7 +90,7 @@ impl Health {
         let Some(down) = server.down.borrow_mut().take() else { return false };
         self.those_marked.borrow_mut().retain(|one| !std::ptr::eq(&**one, server));
         if down.told {
-            self.alarms.over(CHAT_SERVER_DOWN, &about(server));
+            self.alarms.over(ALARM_CHAT_SERVER_DOWN, &about(server));
         }
         true
     }
@@ -110,7 +108,7 @@ impl Health {
                 let cause = format!("the IM server {server} of deployment {deployment} does not answer: {}", down.why);
                 let action =
                     format!("See that it runs, that this core reaches it, and that its certificate is good. {others}");
-                self.alarms.raise(CHAT_SERVER_DOWN, &about(server), severity, cause, &action);
+                self.alarms.raise(ALARM_CHAT_SERVER_DOWN, &about(server), severity, cause, &action);
             }
         }
     }

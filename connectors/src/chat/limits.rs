@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Streams of one edge that have not signed in, at a time: each may hold a connection to an IM server, for as long as
-/// [`SIGN_IN_WITHIN`]. An edge through which all its clients come back at once has some hundreds.
+/// a client may take to sign in. An edge through which all its clients come back at once has some hundreds.
 pub const STRANGERS_PER_EDGE_MAX: usize = 2_000;
 
 /// Streams of all edges, at a time: as many as one carrier has room for.
@@ -14,22 +14,18 @@ pub const STREAMS_MAX: usize = 16_384;
 /// signs in again and again must not cut off the others of its user.
 pub const SESSIONS_PER_USER_MAX: usize = 16;
 
-/// How long a client may take to sign in, from its first header on. A client does it in two seconds; one that waits for
-/// a person, or for a directory behind the server, in some more.
-pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
-
-/// How long an IM server may take, with its name, TCP and TLS, until it has said its features; then the next one is
-/// tried. A lost SYN costs one second, and a client waits.
+/// How long a connection to an IM server may take, with its name and TCP; its TLS again as long. A lost SYN costs one
+/// second, and a client waits.
 pub const DIAL_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long an IM server may take until it has said its features over TLS; then the next one is tried.
+pub const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// Addresses of one name that are tried.
 pub const ADDRESSES_MAX: usize = 4;
 
 /// How long the next address of a server waits for the one before.
 pub const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(1);
-
-/// IM servers tried for one stream: those of a cluster of the largest size, so that a stream is not about dialling.
-pub const TRIES_MAX: usize = 8;
 
 /// When nothing was said to an IM server for so long, it gets a space (RFC 6120 §4.6.1): below what firewalls and
 /// servers take for a dead connection, mostly 180 s and more.

@@ -20,7 +20,7 @@
 pub mod counters;
 mod dial;
 mod drive;
-pub mod health;
+mod health;
 mod homes;
 pub mod limits;
 mod operate;
@@ -31,7 +31,10 @@ mod sessions;
 mod upstream;
 mod who;
 
-use std::cell::RefCell;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,7 +49,7 @@ use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::Clock;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
-use edgeway_xmpp::router::{Beginning, Candidate, Router};
+use edgeway_xmpp::router::{Beginning, Candidate, Router, turned_away};
 use edgeway_xmpp::sasl::Mechanism;
 use edgeway_xmpp::{Condition, StreamFault};
 use tokio::task::spawn_local;
@@ -57,7 +60,7 @@ use self::dial::Dialler;
 use self::drive::Drive;
 use self::health::Health;
 use self::homes::Homes;
-use self::limits::{READ_BYTES, STOP_WITHIN, TELL_EVERY, UNTHINKABLE_RETRY_AFTER};
+use self::limits::{READ_BYTES, SPACE_AFTER, STOP_WITHIN, TELL_EVERY, UNTHINKABLE_RETRY_AFTER};
 use self::server::Server;
 use self::servers::Servers;
 use self::sessions::Sessions;
@@ -78,6 +81,8 @@ pub(crate) struct Chat {
     sessions: Rc<Sessions>,
     dialler: Dialler,
     clock: Clock,
+    /// After how long without a word a server gets a space.
+    space_after: Cell<Duration>,
     /// What is read from servers is read into it first: one for all, rather than one for each stream.
     scratch: RefCell<Box<[u8]>>,
     teller: Teller,
@@ -114,6 +119,7 @@ impl Chat {
             sessions: Rc::new(Sessions::new(teller.clone(), TELL_EVERY)),
             dialler: Dialler { resolver, allow_loopback },
             clock: Clock::start(),
+            space_after: Cell::new(SPACE_AFTER),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             teller,
         });
@@ -127,14 +133,16 @@ impl Chat {
         opening.domain.make_ascii_lowercase();
         let domain = opening.domain.strip_suffix('.').unwrap_or(&opening.domain);
         let Some(deployment) = self.deployments.get(domain).cloned() else {
-            return refuse(&stream, Condition::HostUnknown, "this domain is not served here");
+            return self.turn_away(&stream, domain, Condition::HostUnknown, "The domain is not served here.");
         };
-        let entered = match self.sessions.enter(edge, opening, deployment) {
-            Ok(entered) => entered,
-            Err(_) => {
-                self.count(count::FULL);
-                return refuse(&stream, Condition::ResourceConstraint, "too many streams are here already");
-            }
+        let Ok(entered) = self.sessions.enter(edge, &opening, deployment) else {
+            self.count(count::FULL);
+            return self.turn_away(
+                &stream,
+                domain,
+                Condition::ResourceConstraint,
+                "Too many streams are here already.",
+            );
         };
         let entry = entered.entry();
         let key = entry.opening.client.ip().to_canonical().to_string();
@@ -149,17 +157,27 @@ impl Chat {
             port: server.port,
             direct_tls: server.direct_tls,
         };
-        let mut id = [0; 16];
-        // It tells streams apart, and no more: without randomness the time will do.
-        if aws_lc_rs::rand::fill(&mut id).is_err() {
-            id.iter_mut().zip(self.now().as_micros().to_be_bytes()).for_each(|(id, byte)| *id = byte);
-        }
         Beginning {
             domain: domain.to_owned(),
             servers: servers.iter().map(candidate).collect(),
             remembered: self.remembered.borrow().get(domain).cloned().unwrap_or_default(),
-            id,
+            id: self.stream_id(),
         }
+    }
+
+    /// It tells streams apart, and no more: without randomness the time will do.
+    fn stream_id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        if aws_lc_rs::rand::fill(&mut id).is_err() {
+            id.iter_mut().zip(self.now().as_micros().to_be_bytes()).for_each(|(id, byte)| *id = byte);
+        }
+        id
+    }
+
+    /// Says why, in a stream of ours, and ends it.
+    fn turn_away(&self, stream: &ChatStream, domain: &str, condition: Condition, text: &'static str) {
+        stream.send(turned_away(domain, self.stream_id(), StreamFault::new(condition, text)));
+        stream.end(ChatEnd::Closed);
     }
 
     /// A server of a domain that is served offers this.
@@ -214,16 +232,4 @@ impl Chat {
     fn instant(&self, at: Moment) -> Instant {
         Instant::from_std(self.clock.instant(at))
     }
-}
-
-/// Says why, in a stream of ours, and ends it.
-fn refuse(stream: &ChatStream, condition: Condition, text: &'static str) {
-    let header = format!(
-        "<?xml version='1.0'?><stream:stream version='1.0' xml:lang='en' xmlns='{}' xmlns:stream='{}'>",
-        edgeway_xmpp::ns::CLIENT,
-        edgeway_xmpp::ns::STREAMS
-    );
-    let fault = StreamFault::new(condition, text).to_xml();
-    stream.send(bytes::Bytes::from(header + &fault));
-    stream.end(ChatEnd::Closed);
 }

@@ -2,7 +2,7 @@
 //!
 //! | path | question | answer |
 //! |---|---|---|
-//! | `chats` | `after`, `limit`, `user`, `deployment` | sessions, by id |
+//! | `chats` | `after`, `limit`, `user`, `edge`, `deployment` | sessions, by id, and how many more there are |
 //! | `chats/disconnect` | `id` | whether there was such a stream |
 
 use std::rc::Rc;
@@ -23,6 +23,8 @@ struct Wish {
     limit: Option<usize>,
     /// Of this user only, by the name before the `@`.
     user: Option<String>,
+    /// Through this edge only.
+    edge: Option<String>,
     /// Of this deployment only.
     deployment: Option<String>,
 }
@@ -59,14 +61,15 @@ impl Chat {
         let limit = wish.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX);
         let wanted = |entry: &Entry| {
             let deployment = wish.deployment.as_ref().is_none_or(|wanted| entry.deployment.as_str() == wanted);
-            deployment && wish.user.as_ref().is_none_or(|user| is_of(entry, user))
+            let edge = wish.edge.as_ref().is_none_or(|wanted| entry.edge.as_str() == wanted);
+            deployment && edge && wish.user.as_ref().is_none_or(|user| is_of(entry, user))
         };
         let (page, more) = self.sessions.page(wish.after, limit, wanted);
         json!({
-            "sessions": page.iter().map(shown).collect::<Vec<_>>(),
-            "total": self.sessions.count(),
-            "more": more,
-        })
+        "chats": page.iter().map(shown).collect::<Vec<_>>(),
+                   "total": self.sessions.count(),
+                   "more": more,
+               })
     }
 }
 
@@ -98,5 +101,6 @@ fn shown(entry: &Rc<Entry>) -> Value {
         "since_ms": entry.since_ms,
         "bytes_in": entry.bytes_in.get(),
         "bytes_out": entry.bytes_out.get(),
+        "resumable": entry.resumable.get(),
     })
 }

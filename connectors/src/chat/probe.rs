@@ -74,6 +74,7 @@ async fn ask(chat: &Chat, server: &Rc<Server>, domain: &str) -> Result<(), Strin
                 | Action::SignedIn { .. }
                 | Action::Homed { .. }
                 | Action::Bound { .. }
+                | Action::Resumable
                 | Action::Offence(..) => {}
                 Action::End(_) => return Err(gone.unwrap_or_else(|| "it ends streams".to_owned())),
             }

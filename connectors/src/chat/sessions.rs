@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) user: RefCell<Option<Option<Subject>>>,
     /// Once it is bound.
     pub(super) jid: RefCell<Option<Pii<String>>>,
+    /// Whether the server has said that it can be resumed (XEP-0198).
+    pub(super) resumable: Cell<bool>,
     pub(super) order: Cell<Option<Order>>,
     /// Wakes it for the order.
     waker: RefCell<Option<Waker>>,
@@ -115,7 +117,7 @@ impl Sessions {
     pub(super) fn enter(
         self: &Rc<Self>,
         edge: NodeId,
-        opening: ChatOpening,
+        opening: &ChatOpening,
         deployment: Deployment,
     ) -> Result<Entered, Full> {
         let mut strangers = self.strangers.borrow_mut();
@@ -129,7 +131,7 @@ impl Sessions {
         let entry = Rc::new(Entry {
             id,
             edge,
-            opening,
+            opening: opening.clone(),
             deployment,
             since_ms: unix_ms(),
             bytes_in: Cell::new(0),
@@ -137,6 +139,7 @@ impl Sessions {
             server: RefCell::default(),
             user: RefCell::default(),
             jid: RefCell::default(),
+            resumable: Cell::new(false),
             order: Cell::new(None),
             waker: RefCell::default(),
         });
@@ -213,15 +216,13 @@ impl Sessions {
         self.signed_in.borrow().clone()
     }
 
-    /// Sessions with an id greater than `after`, at most `limit`, that `wanted` wants; and whether there are more.
-    pub(super) fn page(&self, after: u64, limit: usize, wanted: impl Fn(&Entry) -> bool) -> (Vec<Rc<Entry>>, bool) {
+    /// Sessions with an id greater than `after` that `wanted` wants, at most `limit`; and how many more there are.
+    pub(super) fn page(&self, after: u64, limit: usize, wanted: impl Fn(&Entry) -> bool) -> (Vec<Rc<Entry>>, usize) {
         let by_id = self.by_id.borrow();
-        let mut found = by_id
-            .range(after.saturating_add(1)..)
-            .map(|(_, entry)| entry)
-            .filter(|one| one.is_signed_in() && wanted(one));
+        let behind = by_id.range(after.saturating_add(1)..).map(|(_, entry)| entry);
+        let mut found = behind.filter(|one| one.is_signed_in() && wanted(one));
         let page = found.by_ref().take(limit).cloned().collect();
-        (page, found.next().is_some())
+        (page, found.count())
     }
 
     /// Whether there was such a stream.
@@ -301,7 +302,7 @@ mod tests {
     }
 
     fn enter(sessions: &Rc<Sessions>, edge: &str) -> Result<Entered, Full> {
-        sessions.enter(NodeId::new(edge).unwrap(), opening(1), Deployment::default_one())
+        sessions.enter(NodeId::new(edge).unwrap(), &opening(1), Deployment::default_one())
     }
 
     #[test]
@@ -340,9 +341,9 @@ mod tests {
             let wanted = SESSIONS_PER_USER_MAX as u64 + 1;
             while !matches!(facts.recv().await, Some(HttpFact::Chats(count)) if count == wanted) {}
             let (page, more) = sessions.page(0, 5, |_| true);
-            assert_eq!((page.len(), more), (5, true));
+            assert_eq!((page.len(), more), (5, SESSIONS_PER_USER_MAX - 4));
             let (rest, more) = sessions.page(page[4].id, 50, |_| true);
-            assert_eq!((rest.len(), more), (SESSIONS_PER_USER_MAX - 4, false));
+            assert_eq!((rest.len(), more), (SESSIONS_PER_USER_MAX - 4, 0));
             assert!(sessions.disconnect(bob.entry().id) && !sessions.disconnect(9_999));
             assert_eq!(bob.entry().order.get(), Some(Order::Disconnect));
             drop(own);

@@ -149,14 +149,15 @@ impl ServerCertVerifier for AnyOf {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let mut refusal = Error::InvalidCertificate(CertificateError::NotValidForName);
+        let mut refusal = None;
         for name in &self.names {
             match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now) {
-                Err(fault) if is_wrong_name(&fault) => refusal = fault,
+                // The name that is wanted first is the one to tell.
+                Err(fault) if is_wrong_name(&fault) => _ = refusal.get_or_insert(fault),
                 other => return other,
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or(Error::InvalidCertificate(CertificateError::NotValidForName)))
     }
 
     fn verify_tls12_signature(

@@ -262,7 +262,8 @@ impl ChatClient {
         Ok(client)
     }
 
-    /// As [`Self::sign_in`], then binds a resource, enables stream management and sends presence.
+    /// As [`Self::sign_in`], then binds a resource, enables stream management and sends presence; when it returns, the
+    /// server knows that.
     ///
     /// # Errors
     /// As [`ChatError`] says.
@@ -271,6 +272,7 @@ impl ChatClient {
         client.bind().await?;
         client.enable().await?;
         client.send("<presence/>").await?;
+        client.ping().await?;
         Ok(client)
     }
 

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod condition;
+pub mod door;
 pub mod element;
 pub mod features;
 pub mod fuzzing;

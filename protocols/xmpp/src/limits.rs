@@ -70,6 +70,9 @@ pub const ELEMENT_DEPTH_MAX: u16 = 16;
 /// 4,000.
 pub const SASL_CHARS_MAX: usize = 12 * 1024;
 
+/// Bytes a client may send before TLS: a header and `<starttls/>` are some 400.
+pub const PLAIN_BYTES_MAX: usize = 8 * 1024;
+
 /// How long a server has from being dialled to its features over TLS. Two round trips of TCP and TLS and two of XMPP
 /// take less than a second inside; a connection that is dropped on the way is found out by its time.
 pub const SERVER_READY_WITHIN: Duration = Duration::from_secs(10);

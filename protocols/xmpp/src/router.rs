@@ -166,6 +166,13 @@ impl Router {
         own.into_iter().chain(server).chain([self.sign_in_by]).min()
     }
 
+    /// Whether the driver may put a space of its own between what the client says to the server, to keep the connection
+    /// (RFC 6120 §4.6.1).
+    #[must_use]
+    pub fn may_tell_server(&self) -> bool {
+        matches!(&self.phase, Phase::Relay(relay) if relay.may_tell_server())
+    }
+
     /// Looks at what the client has sent, as far as it is its turn.
     fn read_client(&mut self, now: Moment) {
         while !self.waiting.is_empty() {
@@ -271,6 +278,11 @@ impl Router {
     }
 
     fn client_ended(&mut self, how: ChatEnd) {
+        // It has said its last word, and hears the server's: that is waited for, but not for long.
+        let hears = matches!(&self.phase, Phase::Relay(relay) if relay.client_closed && !relay.server_closed);
+        if how == ChatEnd::Closed && hears {
+            return;
+        }
         // Without a word to the server, which may keep the session for a while.
         self.close_server();
         self.phase = Phase::Ended;

@@ -60,8 +60,11 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What a stopping edge gives its clients to read that it stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// Clients an edge lists for the operator.
-pub const LISTED_MAX: usize = 16_384;
+/// How often it is told that an address opens too many streams: the first time of each second says enough.
+pub const ABUSE_TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// Clients of one page of an operator's list: some 200 KiB.
+pub const LISTED_MAX: usize = 1_000;
 
 // The carrier between an edge and a core.
 

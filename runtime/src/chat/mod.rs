@@ -17,7 +17,8 @@ mod stream;
 
 pub use carrier::{Carrier, Carriers};
 pub use front::{ChatBounds, ChatConfig};
+pub(crate) use front::{ChatFront, through};
+pub use stream::{ChatStream, Gone, Item};
+
 /// What the names of chat's counters begin with.
 pub const CHAT_COUNTERS: &str = "chat_";
-
-pub use stream::{ChatStream, Gone, Item};

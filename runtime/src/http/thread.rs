@@ -12,6 +12,7 @@ use super::front::Front;
 use super::handle::{HttpFault, Order, Part};
 use super::{Inside, Teller};
 use crate::chat::carrier::{Carriers, Chats};
+use crate::chat::{self, ChatFront};
 use crate::link::Carries;
 use crate::pki::tls::to_chat;
 
@@ -39,18 +40,21 @@ pub(super) fn run(
 }
 
 enum Worker {
-    Edge { cores: Rc<Cores>, carriers: Rc<Carriers>, front: Rc<Front> },
+    Edge { cores: Rc<Cores>, carriers: Rc<Carriers>, front: Rc<Front>, chat: Option<Rc<ChatFront>> },
     Core { edges: Edges, chats: Dials<Chats>, inside: Rc<dyn Inside> },
 }
 
 impl Worker {
     fn start(part: Part, teller: Teller) -> Result<Self, HttpFault> {
         match part {
-            Part::Front(config) => {
+            Part::Front(mut config) => {
                 let cores = Rc::new(Cores::new(teller.clone()));
                 let carriers = Rc::new(Carriers::new(teller.clone()));
+                let chat = config.chat.take();
+                let start = |config| ChatFront::start(config, chat::through(&carriers), teller.clone());
+                let chat = chat.map(start).transpose()?;
                 let front = Front::start(*config, Rc::clone(&cores), teller)?;
-                Ok(Self::Edge { cores, carriers, front })
+                Ok(Self::Edge { cores, carriers, front, chat })
             }
             Part::Inside(make) => {
                 let inside = make(teller.clone()).map_err(HttpFault::Configuration)?;
@@ -74,7 +78,7 @@ impl Worker {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what one part is asked, the other has no use for")]
     fn carry_out(&mut self, order: Order) {
         match self {
-            Self::Edge { cores, carriers, front } => match order {
+            Self::Edge { cores, carriers, front, chat } => match order {
                 Order::Adopt(hello) => match hello.carries {
                     Carries::Requests => cores.adopt(hello),
                     Carries::Chat => carriers.adopt(hello),
@@ -93,8 +97,10 @@ impl Worker {
                     carriers.told(&fact);
                     front.told(fact);
                 }
-                Order::Operate { answer, .. } => {
-                    let _ = answer.send(Err("an edge has nothing to answer here: ask a core".into()));
+                Order::Operate { path, question, answer } => {
+                    let answered = chat.as_ref().and_then(|chat| chat.operate(&path, &question));
+                    let nothing = || Err("an edge has nothing to answer here: ask a core".into());
+                    let _ = answer.send(answered.unwrap_or_else(nothing));
                 }
                 _ => {}
             },
@@ -129,8 +135,13 @@ impl Worker {
 
     async fn drain(self) {
         match self {
-            Self::Edge { cores, carriers, front } => {
-                front.drain().await;
+            Self::Edge { cores, carriers, front, chat } => {
+                let chats = async {
+                    if let Some(chat) = &chat {
+                        chat.drain().await;
+                    }
+                };
+                tokio::join!(front.drain(), chats);
                 carriers.close();
                 cores.close();
             }

@@ -137,6 +137,8 @@ pub enum Action {
         /// Whether an earlier stream was resumed.
         resumed: bool,
     },
+    /// The server has said that the stream can be resumed (XEP-0198 §3).
+    Resumable,
     /// The client did what intrusion protection wants to know of; in words that hold nothing the client sent.
     Offence(ChatOffence, &'static str),
     /// The client's side is to end so, after what is still to be sent there. The last action.

@@ -258,6 +258,9 @@ impl Relay {
                 actions.push_back(bound);
             }
         }
+        if is_resumable(&element) {
+            actions.push_back(Action::Resumable);
+        }
         match without_location(&element) {
             None => self.release(actions),
             Some(xml) => {
@@ -309,6 +312,12 @@ fn without_location(element: &Element) -> Option<String> {
     let mut enabled = element.clone();
     enabled.attributes.retain(|attribute| attribute.name != "location");
     Some(enabled.to_xml())
+}
+
+/// Whether this says that the stream can be resumed (XEP-0198 §3).
+fn is_resumable(element: &Element) -> bool {
+    let says_so = matches!(element.attribute("resume"), Some("true" | "1"));
+    is_stream_management(element) && element.name == "enabled" && says_so
 }
 
 /// Any version of it.

@@ -1,5 +1,329 @@
 //! The chat side of an edge: takes streams of clients, and carries them to cores.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | accepts, bounds, looks after all clients |
+//! | `config.rs` | what it is given |
+//! | `client.rs` | the task of one client: through the door, to a core, to the end |
+//! | `carried.rs` | its stream at a core: bytes both ways, each scanned |
+//! | `wire.rs` | its connection: TLS without a buffer of its own |
+//! | `vitals.rs` | what the front knows of it, and its deadlines |
+//! | `operate.rs` | what an operator may ask |
+//!
+//! Nothing is believed: what a client says is a strict stream of XMPP within bounds, or its connection ends. Whether
+//! it may sign in is the core's to say.
 
+mod carried;
+mod client;
 mod config;
+mod operate;
+#[cfg(test)]
+mod scenario;
+mod vitals;
+mod wire;
 
-pub use config::{ChatBounds, ChatConfig};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use edgeway_model::NodeId;
+use edgeway_model::chat::{ChatOffence, ChatOpening};
+use edgeway_model::notice::Notice;
+use edgeway_model::pii::Pii;
+use edgeway_xmpp::door::Opening;
+use edgeway_xmpp::{Condition, StreamFault};
+use rustls::ServerConfig;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use self::client::ClientTask;
+pub use self::config::{ChatBounds, ChatConfig};
+use self::vitals::{Order, Overdue, Stage, Vitals};
+use super::limits::{ABUSE_TOLD_EVERY, DRAIN_MAX, SWEEP_EVERY, UNSENT_BYTES_MAX};
+use super::{Carrier, Carriers, ChatStream};
+use crate::attempts::{Attempts, Outcome};
+use crate::clock::unix_ms;
+use crate::flow;
+use crate::handshake::{HandshakeCounters, pause};
+use crate::http::{HttpFact, Teller};
+use crate::strangers::{Admitted, Strangers};
+
+/// ALPN of chat (XEP-0368 §5).
+const ALPN: &[u8] = b"xmpp-client";
+/// What clients of a stopping edge are told.
+const STOPPING: StreamFault = StreamFault::new(Condition::SystemShutdown, "This service stops for a while.");
+/// What clients that take too long are told.
+const TOO_SLOW: StreamFault = StreamFault::new(Condition::ConnectionTimeout, "This took too long.");
+
+/// Finds a core for a stream: for the same key the same one, for as long as it is there. `None`: there is none.
+pub(crate) type Choose = Box<dyn Fn(&str, &ChatOpening) -> Option<(NodeId, ChatStream)>>;
+
+/// The cores that have a carrier to this edge. One that takes no more streams is passed over.
+pub(crate) fn through(carriers: &Rc<Carriers>) -> Choose {
+    let carriers = Rc::clone(carriers);
+    Box::new(move |key, opening| {
+        let open = |carrier: Rc<Carrier>| {
+            let stream = carrier.open(opening);
+            stream.map(|stream| (carrier.core().clone(), stream)).ok()
+        };
+        carriers.ranked(key).into_iter().find_map(open)
+    })
+}
+
+/// How a client begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Without TLS.
+    StartTls,
+    /// With TLS.
+    Direct,
+}
+
+/// What a client takes of what there is for its address.
+struct Places {
+    _connection: Admitted,
+    /// Until it has signed in.
+    stranger: Option<Admitted>,
+}
+
+/// The front of one edge.
+pub(crate) struct ChatFront {
+    choose: Choose,
+    teller: Teller,
+    start_tls: Arc<ServerConfig>,
+    direct_tls: Arc<ServerConfig>,
+    bounds: ChatBounds,
+    bound_loopback: bool,
+    connections: Arc<Strangers>,
+    strangers: Arc<Strangers>,
+    alive: RefCell<BTreeMap<u64, Rc<Vitals>>>,
+    /// Those that have not signed in, oldest first.
+    unproven: RefCell<BTreeSet<u64>>,
+    /// Those that have, and how many were told last.
+    signed_in: Cell<u64>,
+    told: Cell<u64>,
+    next: Cell<u64>,
+    /// Streams that were opened, by address.
+    attempts: RefCell<Attempts>,
+    /// When it was last told that an address opens too many.
+    abuse_told: Cell<Option<Instant>>,
+    refusing: Cell<bool>,
+    accepting: HandshakeCounters,
+}
+
+impl ChatFront {
+    /// Starts to listen.
+    pub(crate) fn start(config: ChatConfig, choose: Choose, teller: Teller) -> io::Result<Rc<Self>> {
+        let mut direct_tls = ServerConfig::clone(&config.tls);
+        direct_tls.alpn_protocols = vec![ALPN.to_vec()];
+        let front = Rc::new(Self {
+            choose,
+            teller,
+            start_tls: config.tls,
+            direct_tls: Arc::new(direct_tls),
+            bounds: config.bounds,
+            bound_loopback: config.bound_loopback,
+            connections: Strangers::new(config.bounds.clients_per_address_max),
+            strangers: Strangers::new(config.strangers_per_address_max),
+            alive: RefCell::default(),
+            unproven: RefCell::default(),
+            signed_in: Cell::new(0),
+            told: Cell::new(0),
+            next: Cell::new(1),
+            attempts: RefCell::default(),
+            abuse_told: Cell::new(None),
+            refusing: Cell::new(false),
+            accepting: HandshakeCounters::default(),
+        });
+        for (listeners, kind) in [(config.listeners, Kind::StartTls), (config.direct_listeners, Kind::Direct)] {
+            for listener in listeners {
+                listener.set_nonblocking(true)?;
+                let listener = TcpListener::from_std(listener)?;
+                spawn_local(Rc::clone(&front).accept(listener, kind));
+            }
+        }
+        spawn_local(Rc::clone(&front).sweep());
+        Ok(front)
+    }
+
+    /// Refuses new streams from now on, with the reason in XMPP's words, or takes them again. Those that are there
+    /// stay.
+    pub(crate) fn refuse_new(&self, refuse: bool) {
+        self.refusing.set(refuse);
+    }
+
+    /// Takes nothing new, tells every client, and gives it a moment to read that.
+    pub(crate) async fn drain(&self) {
+        self.refuse_new(true);
+        for vitals in self.alive.borrow().values() {
+            vitals.order(Order::Leave(STOPPING));
+        }
+        let gone = async {
+            while !self.alive.borrow().is_empty() {
+                tokio::time::sleep(crate::limits::STOP_POLL).await;
+            }
+        };
+        let _ = timeout(DRAIN_MAX, gone).await;
+    }
+
+    async fn accept(self: Rc<Self>, listener: TcpListener, kind: Kind) {
+        loop {
+            match listener.accept().await {
+                Ok((tcp, client)) => self.admit(tcp, client, kind),
+                Err(error) => pause(&self.accepting, &error).await,
+            }
+        }
+    }
+
+    /// Takes a client in, if it may come in.
+    fn admit(self: &Rc<Self>, tcp: TcpStream, client: SocketAddr, kind: Kind) {
+        let (now, address) = (Instant::now(), client.ip().to_canonical());
+        if self.alive.borrow().len() >= self.bounds.clients_max {
+            return self.count("chat_refused_full");
+        }
+        if (self.bound_loopback || !address.is_loopback()) && !self.attempts.borrow_mut().admit(address, now) {
+            self.count("chat_refused_address");
+            return self.abused(client, now);
+        }
+        let places = (self.connections.admit(address), self.strangers.admit(address));
+        let (Some(connection), Some(stranger)) = places else {
+            return self.count("chat_refused_address");
+        };
+        self.make_room();
+        flow::tune(&tcp);
+        // What is not sent yet waits here, where it is counted, and not in the system's buffer.
+        let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let stage = match kind {
+            Kind::StartTls => Stage::Outside,
+            Kind::Direct => Stage::Handshake,
+        };
+        let vitals = Rc::new(Vitals::new(number, client, stage, unix_ms(), now));
+        let places = Places { _connection: connection, stranger: Some(stranger) };
+        match ClientTask::new(self, Rc::clone(&vitals), tcp, kind, places) {
+            Ok(task) => {
+                self.alive.borrow_mut().insert(number, vitals);
+                self.unproven.borrow_mut().insert(number);
+                spawn_local(task);
+            }
+            Err(error) => tracing::warn!(%error, "a chat client could not be taken in"),
+        }
+    }
+
+    /// Where there are too many strangers, the one that has been there longest goes: whoever means it has signed in
+    /// by then.
+    fn make_room(&self) {
+        let oldest = {
+            let mut unproven = self.unproven.borrow_mut();
+            if unproven.len() < self.bounds.strangers_max { None } else { unproven.pop_first() }
+        };
+        let vitals = oldest.and_then(|number| self.alive.borrow().get(&number).cloned());
+        if vitals.is_some_and(|vitals| vitals.order(Order::Cut)) {
+            self.count("chat_cut_for_others");
+        }
+    }
+
+    /// Looks at the deadlines of all clients, and tells how many there are.
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let now = Instant::now();
+            for vitals in self.alive.borrow().values() {
+                let (order, why) = match vitals.overdue(now, &self.bounds) {
+                    Some(Overdue::Slow(why)) => (Order::Leave(TOO_SLOW), why),
+                    Some(Overdue::Gone(why)) => (Order::Cut, why),
+                    None => {
+                        vitals.ping_if_quiet(now, &self.bounds);
+                        continue;
+                    }
+                };
+                if vitals.order(order) {
+                    self.count(why);
+                }
+            }
+            self.attempts.borrow_mut().sweep(now);
+            let signed_in = self.signed_in.get();
+            if self.told.replace(signed_in) != signed_in {
+                self.teller.tell(HttpFact::Chats(signed_in));
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn count(&self, what: &'static str) {
+        self.teller.tell(HttpFact::Counted(what));
+    }
+
+    fn refuses_new(&self) -> bool {
+        self.refusing.get()
+    }
+
+    fn tls(&self, kind: Kind) -> Arc<ServerConfig> {
+        Arc::clone(match kind {
+            Kind::StartTls => &self.start_tls,
+            Kind::Direct => &self.direct_tls,
+        })
+    }
+
+    /// A core for a stream. The same user comes to the same one, at every edge.
+    fn choose(&self, vitals: &Vitals, opening: &Opening) -> Option<(NodeId, ChatStream)> {
+        let announced = &ChatOpening { number: vitals.number, client: vitals.client, domain: opening.domain.clone() };
+        match &opening.user {
+            Some(user) => (self.choose)(user, announced),
+            None => (self.choose)(&vitals.client.ip().to_string(), announced),
+        }
+    }
+
+    /// A client is no stranger any more.
+    fn signed_in(&self, vitals: &Vitals) {
+        self.count("chat_signed_in");
+        self.unproven.borrow_mut().remove(&vitals.number);
+        self.signed_in.set(self.signed_in.get() + 1);
+        vitals.reach(Stage::SignedIn, Instant::now());
+        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Good);
+    }
+
+    /// A client has ended its stream, or was told to, before it had signed in.
+    fn failed_to_sign_in(&self, address: IpAddr) {
+        self.attempts.borrow_mut().settle(address.to_canonical(), Outcome::Offence);
+    }
+
+    /// A client did what it may not do.
+    fn offence(&self, vitals: &Vitals, offence: ChatOffence, detail: &'static str) {
+        self.count("chat_offence_protocol");
+        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Offence);
+        let client = Pii::new(vitals.client);
+        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+    }
+
+    /// An address opens more streams than it may. Told now and then, for it may happen very often.
+    fn abused(&self, client: SocketAddr, now: Instant) {
+        let told = self.abuse_told.get().is_some_and(|at| now.saturating_duration_since(at) < ABUSE_TOLD_EVERY);
+        if !told {
+            self.abuse_told.set(Some(now));
+            self.count("chat_offence_abuse");
+            let (client, offence) = (Pii::new(client), ChatOffence::Abuse);
+            let detail = "It opens more streams than it may.";
+            self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+        }
+    }
+
+    /// A client is gone.
+    fn gone(&self, vitals: &Vitals) {
+        self.alive.borrow_mut().remove(&vitals.number);
+        self.unproven.borrow_mut().remove(&vitals.number);
+        if vitals.signed_in.get() {
+            self.signed_in.set(self.signed_in.get().saturating_sub(1));
+        }
+    }
+}

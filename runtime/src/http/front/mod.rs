@@ -6,7 +6,6 @@
 //! | `strict.rs` | HTTP/1.1 byte by byte, before it is parsed |
 //! | `vitals.rs` | deadlines of connections, looked at once a second |
 //! | `tokens.rs` | session tokens: which are good |
-//! | `attempts.rs` | how often credentials may be shown from one address |
 //! | `request.rs` | one request: where it goes, whether it may, what of it is carried |
 //! | `upload.rs` | a body on its way inwards |
 //! | `cancels.rs` | clients that ask and do not wait |
@@ -16,7 +15,6 @@
 //! of it goes inside.
 
 mod answer;
-mod attempts;
 mod cancels;
 mod request;
 mod strict;
@@ -55,7 +53,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::answer::FrontBody;
-use self::attempts::Attempts;
 use self::cancels::Cancels;
 use self::strict::Strict;
 use self::tokens::{Remembered, Tokens};
@@ -69,6 +66,7 @@ use super::limits::{
     STREAM_WINDOW_BYTES, STREAMS_MAX, SWEEP_EVERY, UNSENT_BYTES_MAX,
 };
 use super::{HttpFact, Teller};
+use crate::attempts::Attempts;
 use crate::flow;
 use crate::handshake::{HandshakeCounters, pause};
 use crate::link::calm::Calm;

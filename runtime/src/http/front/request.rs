@@ -23,9 +23,9 @@ use super::super::bulk::{Core, Lost, Sent};
 use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, RETRY_AFTER_ATTEMPTS};
 use super::Client;
 use super::answer::{self, Cancelled, Carried, FrontBody};
-use super::attempts::Outcome;
 use super::upload::{Upload, late};
 use super::vitals::Answering;
+use crate::attempts::Outcome;
 
 /// Where a request goes.
 struct Passed {

@@ -172,6 +172,7 @@ fn word(action: &Action) -> String {
         Action::Bound { jid, resumed } => {
             format!("bound {} {resumed}", jid.as_ref().map_or("?", |jid| jid.reveal()))
         }
+        Action::Resumable => w("resumable"),
         Action::Offence(offence, detail) => format!("offence {}: {detail}", offence.label()),
         Action::End(ChatEnd::Closed) => w("end closed"),
         Action::End(ChatEnd::Broken) => w("end broken"),

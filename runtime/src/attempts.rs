@@ -1,4 +1,4 @@
-//! How often credentials may be shown from one address. A core bounds them by user; this bounds whoever tries one
+//! How often credentials may be shown from one address, over HTTPS or by a chat stream. A core bounds them by user; this bounds whoever tries one
 //! password with many users, before a byte of it goes inside.
 //!
 //! Sign-ins that succeed cost nothing, and give an office behind one address more room; wrong credentials cost twice.
@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use edgeway_policy::rate::Prefix;
 
-use super::super::limits::{
+use crate::http::limits::{
     ATTEMPTS_EARNED_MAX, ATTEMPTS_MAX, ATTEMPTS_PER_SECOND, ATTEMPTS_SOURCES_MAX, OFFENCE_COSTS,
 };
 
 /// What came of credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// They are right.
     Good,
     /// They are wrong.
@@ -29,7 +29,7 @@ pub(super) enum Outcome {
 
 /// All addresses, IPv6 by /64.
 #[derive(Default)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     sources: HashMap<Prefix, Budget>,
 }
 
@@ -52,7 +52,7 @@ impl Budget {
 
 impl Attempts {
     /// Whether credentials may be shown once more from there.
-    pub(super) fn admit(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, address: IpAddr, now: Instant) -> bool {
         let prefix = Prefix::from(address);
         if self.sources.len() >= ATTEMPTS_SOURCES_MAX && !self.sources.contains_key(&prefix) {
             // Any of them: whoever fills the table must not keep others out of it.
@@ -72,7 +72,7 @@ impl Attempts {
     }
 
     /// What came of one that was admitted. One whose client goes away before that has its price.
-    pub(super) fn settle(&mut self, address: IpAddr, outcome: Outcome) {
+    pub(crate) fn settle(&mut self, address: IpAddr, outcome: Outcome) {
         let Some(budget) = self.sources.get_mut(&Prefix::from(address)) else { return };
         match outcome {
             Outcome::Good => budget.left = budget.left.saturating_add(2).min(ATTEMPTS_EARNED_MAX),
@@ -83,7 +83,7 @@ impl Attempts {
     }
 
     /// Forgets those that have been quiet for as long as a whole budget takes.
-    pub(super) fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self, now: Instant) {
         let full = u64::from(ATTEMPTS_MAX / ATTEMPTS_PER_SECOND);
         self.sources.retain(|_, budget| now.saturating_duration_since(budget.since).as_secs() < full);
     }
