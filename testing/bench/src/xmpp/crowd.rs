@@ -111,7 +111,7 @@ impl Crowd {
         // A timer of the runtime has steps of a millisecond: messages would come in heaps.
         let clock = std::thread::spawn(move || tick(rate, duration, &due));
         let began = Instant::now();
-        let mut sent = 0;
+        let mut sent = 0_usize;
         let count = self.senders.len();
         let (runtime, senders, shared) = (&self.runtime, &mut self.senders, &self.shared);
         runtime.block_on(async {
@@ -131,7 +131,7 @@ impl Crowd {
     pub(crate) fn saturated(&mut self, pairs: usize, duration: Duration) -> Result<Done> {
         let before = self.begin();
         let began = Instant::now();
-        let mut sent = 0;
+        let mut sent = 0_usize;
         let pairs = pairs.min(self.senders.len() / 2);
         let (runtime, senders, shared) = (&self.runtime, &mut self.senders, &self.shared);
         let arrivals = &mut self.arrivals;
@@ -240,7 +240,8 @@ async fn sign_in(at: SocketAddr, tls: &TlsConnector, number: usize) -> Result<Tl
     let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>");
     ask(&mut stream, &auth, "<success").await?;
     ask(&mut stream, &header, "</stream:features>").await?;
-    let bind = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>bench</resource></bind></iq>";
+    let bind =
+        "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>bench</resource></bind></iq>";
     ask(&mut stream, bind, "</iq>").await?;
     Ok(stream)
 }

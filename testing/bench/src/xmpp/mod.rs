@@ -105,8 +105,8 @@ fn measure(arguments: &XmppArguments, round: usize, kind: Kind, results: &mut Re
         drop(first);
         std::thread::sleep(Duration::from_secs(1));
         let before = chain.usage()?;
-        let mut crowd =
-            Crowd::start(chain.listens(), &authority.certificate(), arguments.sessions).with_context(|| chain.logs())?;
+        let mut crowd = Crowd::start(chain.listens(), &authority.certificate(), arguments.sessions)
+            .with_context(|| chain.logs())?;
         crowd.idle(Duration::from_secs(3));
         let after = chain.usage()?;
         let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / 1024.0 / arguments.sessions as f64;
@@ -199,8 +199,20 @@ fn print(results: &Results) {
         ]);
     }
     println!("{}", table.text());
-    let heads =
-        ["", "chain", "edge µs", "core µs", "both", "to haproxy", "server µs", "generator µs", "per s", "p50 ms", "p99 ms", "lost"];
+    let heads = [
+        "",
+        "chain",
+        "edge µs",
+        "core µs",
+        "both",
+        "to haproxy",
+        "server µs",
+        "generator µs",
+        "per s",
+        "p50 ms",
+        "p99 ms",
+        "lost",
+    ];
     let mut table = Table::new(&heads);
     for work in ["paced", "saturated"] {
         let both = |chain| figure(results, chain, work, |figures| figures.edge_us + figures.core_us);
