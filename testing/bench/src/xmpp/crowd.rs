@@ -101,7 +101,7 @@ impl Crowd {
 
     /// Lets time pass.
     pub(crate) fn idle(&self, duration: Duration) {
-        self.runtime.block_on(tokio::time::sleep(duration));
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 
     /// So many messages a second, each from another client to its neighbour.
