@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use edgeway_config::settings::CoreSettings;
 use edgeway_config::sign_in::AuthoritySettings;
+use edgeway_http_proxy::carried;
 use edgeway_http_proxy::lane::{Lane, Scheme};
-use edgeway_http_proxy::{Authorization, carried};
 use edgeway_model::chat::ChatOpening;
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
 use edgeway_model::zones::{Challenge, DeploymentZones};
@@ -196,7 +196,7 @@ impl CoreInside {
             Err(answer) => return *answer,
         };
         let mut shown = Shown::read(&self.desk, deployment, &head.headers);
-        let subject = match self.subject(deployment, &mut shown).await {
+        let subject = match self.subject(deployment, domain, &mut shown).await {
             Ok(subject) => subject,
             Err(answer) => return *answer,
         };
@@ -245,7 +245,12 @@ impl CoreInside {
     }
 
     /// Whose request it is: of the holder of a good token, or of who signs in with it.
-    async fn subject(&self, deployment: &Deployment, shown: &mut Shown) -> Result<Subject, Box<Response<Body>>> {
+    async fn subject(
+        &self,
+        deployment: &Deployment,
+        domain: &str,
+        shown: &mut Shown,
+    ) -> Result<Subject, Box<Response<Body>>> {
         let Some(claims) = &shown.token else {
             if shown.foreign && shown.authorization.is_none() {
                 // Somebody's, but of another deployment: nothing of this one is theirs.
@@ -257,10 +262,8 @@ impl CoreInside {
         if shown.malformed {
             return Err(Box::new(answers::plain(StatusCode::BAD_REQUEST)));
         }
-        // What goes to the server inside is of the same user, or somebody lends a token. A bearer token may name
-        // nobody: then only the server can say whose it is.
-        let basic = matches!(shown.authorization, Some(Authorization::Basic { .. }));
-        if shown.named().map_or(basic, |user| user != claims.subject.user) {
+        // What goes to the server inside is of the same user, or somebody lends a token.
+        if !shown.may_be_of(&claims.subject.user, domain) {
             self.count(count::NOT_SELF);
             return Err(Box::new(answers::forbidden()));
         }
@@ -335,6 +338,10 @@ impl Inside for CoreInside {
 
     fn chat(self: Rc<Self>, edge: NodeId, opening: ChatOpening, stream: ChatStream) -> LocalFuture<'static, ()> {
         Box::pin(Rc::clone(&self.chat).serve(edge, opening, stream))
+    }
+
+    fn maintain(&self, on: bool) {
+        self.chat.maintain(on);
     }
 
     fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {

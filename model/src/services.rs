@@ -1,5 +1,7 @@
 //! Services that users have through a node, in the words that operators of such systems know.
 
+use std::fmt;
+
 /// One service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
@@ -41,14 +43,44 @@ impl ServiceState {
 pub struct ServicePart {
     /// Its name.
     pub name: &'static str,
-    /// Whether it takes new users.
-    pub active: bool,
+    /// How far it is.
+    pub state: PartState,
 }
 
-impl ServicePart {
-    /// As it is shown.
+/// How far a part of a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartState {
+    /// It is not set up, or has failed.
+    Inactive,
+    /// It takes new users.
+    Active,
+    /// Maintenance mode: it takes nobody new, and so many are still served.
+    Draining(u64),
+    /// Maintenance mode: nobody is served any more.
+    Drained,
+}
+
+impl PartState {
+    /// Of a part that is `on` or not, in maintenance mode or not, with so many still served.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        if self.active { "Active" } else { "Inactive" }
+    pub const fn of(on: bool, maintained: bool, served: u64) -> Self {
+        match (on, maintained, served) {
+            (false, ..) => Self::Inactive,
+            (true, false, _) => Self::Active,
+            (true, true, 0) => Self::Drained,
+            (true, true, served) => Self::Draining(served),
+        }
+    }
+}
+
+/// As it is shown.
+impl fmt::Display for PartState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inactive => f.write_str("Inactive"),
+            Self::Active => f.write_str("Active"),
+            Self::Draining(served) => write!(f, "Draining ({served})"),
+            Self::Drained => f.write_str("Inactive (Maintenance mode)"),
+        }
     }
 }

@@ -263,7 +263,8 @@ pub enum SignInFact {
         /// The cores.
         cores: Vec<CoreContact>,
     },
-    /// The links of this node have changed: these peers have one now. Output only.
+    /// The links of this node have changed: these peers have one now, and are not being taken out of service. Output
+    /// only.
     Linked(Vec<NodeId>),
 }
 

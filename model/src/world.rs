@@ -311,6 +311,11 @@ pub struct Status {
     pub connections: Gauge,
     /// Services that users have through this node (told by the runtime).
     pub services: Vec<ServiceStatus>,
+    /// Requests over HTTPS being served now: sign-in and edge configuration, and those of HTTP servers inside (counted
+    /// by the runtime).
+    pub provisioning: u64,
+    /// See [`Self::provisioning`].
+    pub proxied: u64,
     /// Maintenance mode; `None` while the node serves.
     pub maintenance: Option<MaintenanceStatus>,
     /// The links, by peer name.

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod link;
 pub mod listen;
 pub mod log;
+mod maintenance;
 pub mod media;
 pub mod metrics;
 pub mod notify;

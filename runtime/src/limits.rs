@@ -147,3 +147,6 @@ pub const CA_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// finished transactions; each would be a wake-up of its own. The shortest time a node counts in is
 /// 200 ms.
 pub const TICK_GRID: Duration = Duration::from_millis(10);
+
+/// The longest deadline of maintenance mode: a week.
+pub const MAINTENANCE_WITHIN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);

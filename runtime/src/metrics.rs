@@ -52,6 +52,13 @@ const XMPP_SESSIONS: Family =
     gauge("edgeway_xmpp_sessions", &[], "Chat sessions now: XMPP streams that have signed in.");
 const XMPP_SESSIONS_PEAK: Family =
     gauge("edgeway_xmpp_sessions_peak", &[], "Highest number of chat sessions since the node started.");
+const DRAINING: Family =
+    gauge("edgeway_draining", &[], "Whether the node is in maintenance mode (1) or in service (0).");
+const DRAIN_REMAINING: Family = gauge(
+    "edgeway_drain_remaining",
+    &["kind"],
+    "In maintenance mode: what is still served, by kind; nothing while in service.",
+);
 const CONNECTIONS: Family = gauge("edgeway_connections", &["proto"], "Client connections now.");
 const CONNECTIONS_PEAK: Family =
     gauge("edgeway_connections_peak", &["proto"], "Highest number of client connections since the node started.");
@@ -110,7 +117,7 @@ const XMPP: Family = counter(
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 24] = [
+pub const FAMILIES: [Family; 26] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -119,6 +126,8 @@ pub const FAMILIES: [Family; 24] = [
     CALLS_PEAK,
     XMPP_SESSIONS,
     XMPP_SESSIONS_PEAK,
+    DRAINING,
+    DRAIN_REMAINING,
     CONNECTIONS,
     CONNECTIONS_PEAK,
     TUNNEL_UP,
@@ -150,6 +159,15 @@ pub fn render(status: &Status) -> String {
     page.family(CALLS_PEAK, [([], status.calls.peak)]);
     page.family(XMPP_SESSIONS, [([], status.chats.current)]);
     page.family(XMPP_SESSIONS_PEAK, [([], status.chats.peak)]);
+    page.family(DRAINING, [([], u8::from(status.maintenance.is_some()))]);
+    let remaining = [
+        ("calls", status.calls.current),
+        ("chats", status.chats.current),
+        ("registrations", status.registrations.current),
+        ("requests", status.proxied + status.provisioning),
+    ];
+    let remaining = remaining.iter().filter(|_| status.maintenance.is_some());
+    page.family(DRAIN_REMAINING, remaining.map(|(kind, count)| ([*kind], *count)));
     page.family(CONNECTIONS, [(["sip"], status.connections.current)]);
     page.family(CONNECTIONS_PEAK, [(["sip"], status.connections.peak)]);
     let links = || status.links.iter();
@@ -359,6 +377,30 @@ mod tests {
         status.http = vec![("https_answered_2xx", 1); crate::http::limits::COUNTERS_MAX];
         let series = render(&status).lines().filter(|line| !line.starts_with('#')).count();
         assert!(series < METRIC_SERIES_MAX, "{series} series");
+    }
+
+    #[test]
+    fn the_manual_lists_what_chat_counts_at_an_edge() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+        let page = std::fs::read_to_string(format!("{root}../docs/manual/chat.md")).unwrap();
+        let edge = page.split("At an edge:").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let listed: BTreeSet<_> =
+            edge.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
+        let (mut folders, mut counted) = (vec![std::path::PathBuf::from(format!("{root}src/chat"))], BTreeSet::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.extend((!path.ends_with("scenario")).then_some(path));
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap();
+                let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let names = code.split('"').filter(|text| text.starts_with(CHAT_COUNTERS) && *text != CHAT_COUNTERS);
+                counted.extend(names.map(str::to_owned));
+            }
+        }
+        assert_eq!(listed, counted.iter().map(String::as_str).collect());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
+use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
@@ -32,14 +33,14 @@ use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
-use crate::http::{Counts, HttpFact, HttpHandle};
+use crate::http::{Counts, HttpFact, HttpHandle, Purpose};
 use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
 use crate::link::{CallerHello, LinkHost};
 use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
-use crate::services;
+use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
 
 /// What one node takes on at once.
@@ -143,10 +144,13 @@ impl<N: Observable + 'static> Reactor<N> {
         status.alarms = self.alarms.borrow().list();
         status.http = self.http_counts.read();
         status.chats = *self.chats.borrow();
+        status.provisioning = self.http_counts.served(Purpose::Provisioning);
+        status.proxied = self.http_counts.served(Purpose::Proxy);
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
-        status.services = services::of(&status, self.chat.get());
+        let runs = services::Runs { https: self.http.borrow().is_some(), chat: self.chat.get() };
+        status.services = services::of(&status, runs);
         status
     }
 }
@@ -338,6 +342,27 @@ impl<N: Node + 'static> Reactor<N> {
     /// The HTTP thread hears what the node says about sign-in from now on.
     pub fn attach_http(&self, http: HttpHandle) {
         *self.http.borrow_mut() = Some(http);
+    }
+
+    /// Takes the node out of service, or back.
+    pub fn maintain(self: &Rc<Self>, order: MaintenanceOrder) {
+        self.input(Input::Maintenance(order));
+        let on = matches!(order, MaintenanceOrder::Begin { .. });
+        if let Some(http) = &*self.http.borrow() {
+            http.maintain(on);
+        }
+        if !on {
+            return self.alarms.borrow_mut().end(ALARM_MAINTENANCE, "node");
+        }
+        self.alarms.borrow_mut().raise(Alarm {
+            id: ALARM_MAINTENANCE,
+            about: "node".to_owned(),
+            severity: Severity::Warning,
+            cause: "Maintenance mode is on: nothing new is begun here, what exists goes on.".to_owned(),
+            action: "When the work is done: edgeway maintenance cancel.".to_owned(),
+            since_ms: crate::clock::unix_ms(),
+            node: None,
+        });
     }
 
     /// The HTTP thread carries chat, too.

@@ -36,7 +36,7 @@ use crate::media::{MediaConfig, MediaFact, MediaHandle};
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
-use crate::{admin, link, notify};
+use crate::{admin, link, maintenance, notify};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
@@ -220,12 +220,13 @@ pub fn run_edge<N: Observable + 'static>(
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
+    let kept = desk.is_some().then(|| state_dir.clone());
     let limits = ReactorLimits {
         flows_max: settings.limits.flows_max,
         handshakes_per_address_max: settings.limits.strangers_per_address,
         ..ReactorLimits::default()
     };
-    run(node, limits, media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+    run(node, limits, media, incoming, metrics, control, kept, hooks, stopped, |reactor, media| {
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
         let http = if https.is_empty() && !settings.xmpp.is_on() {
@@ -337,7 +338,8 @@ pub fn run_core<N: Observable + 'static>(
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
-    run(node, ReactorLimits::default(), media, incoming, metrics, control, hooks, stopped, |reactor, media| {
+    let kept = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.state_dir));
+    run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, stopped, |reactor, media| {
         reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
             reactor.attach_inside_tls(client);
@@ -407,6 +409,7 @@ fn run<N: Observable + 'static>(
     facts: mpsc::Receiver<MediaFact>,
     metrics: Option<std::net::TcpListener>,
     control: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     hooks: Hooks,
     stopped: Stopped,
     start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<Option<HttpHandle>, ServiceFault>,
@@ -432,7 +435,9 @@ fn run<N: Observable + 'static>(
         spawn_local(Rc::clone(&reactor).run_media(facts));
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
-        admin::serve(control.as_deref(), metrics, move || status.status(), http.clone())
+        let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
+        let maintain = Rc::new(move |question: &serde_json::Value| desk.ask(question));
+        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);

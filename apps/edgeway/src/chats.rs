@@ -91,11 +91,12 @@ fn collect(wish: &List) -> Result<(Role, Vec<Value>, u64), Failure> {
         question["user"] = json!(user);
     }
     for _ in 0..PAGES_MAX {
-        let (role, answer) = ask_node(wish.config.as_deref(), "chats", &|role| match (role, &wish.user, &wish.edge) {
-            (Role::Edge, Some(_), _) => Err("an edge does not know whose chats it carries: ask a core".to_owned()),
-            (Role::Edge, _, Some(_)) => Err("an edge knows its own chats only: ask a core".to_owned()),
-            (Role::Edge | Role::Core, ..) => Ok(question.clone()),
-        })?;
+        let (role, answer) =
+            ask_node(wish.config.as_deref(), "http/chats", &|role| match (role, &wish.user, &wish.edge) {
+                (Role::Edge, Some(_), _) => Err("an edge does not know whose chats it carries: ask a core".to_owned()),
+                (Role::Edge, _, Some(_)) => Err("an edge knows its own chats only: ask a core".to_owned()),
+                (Role::Edge | Role::Core, ..) => Ok(question.clone()),
+            })?;
         let page = answer.get("chats").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         chats.extend(page.iter().cloned());
         let more = answer.get("more").and_then(Value::as_u64).unwrap_or_default();
@@ -117,7 +118,7 @@ const fn key(role: Role) -> &'static str {
 }
 
 fn disconnect(id: u64, config: Option<&Path>) -> Result<(), Failure> {
-    let (_, answer) = ask_node(config, "chats/disconnect", &|_| Ok(json!({ "id": id })))?;
+    let (_, answer) = ask_node(config, "http/chats/disconnect", &|_| Ok(json!({ "id": id })))?;
     if answer.get("disconnected") != Some(&Value::Bool(true)) {
         return Err(Failure::new(format!("there is no chat {id} here: `edgeway chats` lists them")));
     }

@@ -103,11 +103,11 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
 
 /// Asks the HTTP side of the core whose settings file this is.
 pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-    ask_at(&core_settings(config)?.control_socket, path, question)
+    ask_at(&core_settings(config)?.control_socket, &format!("http/{path}"), question)
 }
 
-/// Asks the HTTP side of the node whose settings file this is; without one, of the core of this machine, or else of its
-/// edge. What is asked may depend on which it is, and may be nothing that it could be asked.
+/// Asks the node whose settings file this is, for `http/…` or `node/…`; without one, the core of this machine, or else
+/// its edge. What is asked may depend on which it is, and may be nothing that it could be asked.
 pub(crate) fn ask_node(
     config: Option<&Path>,
     path: &str,

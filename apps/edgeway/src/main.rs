@@ -7,6 +7,7 @@ mod allow_list;
 mod chats;
 mod commands;
 mod lab;
+mod maintenance;
 mod nodes;
 mod servers;
 mod terminal;
@@ -50,6 +51,9 @@ enum Command {
     /// Who chats through a node.
     #[command(after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats disconnect 17")]
     Chats(chats::Chats),
+    /// Takes a node out of service without hurting anybody, and back.
+    #[command(subcommand)]
+    Maintenance(maintenance::MaintenanceCommand),
     /// Users who sign in.
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -181,6 +185,7 @@ fn main() -> ExitCode {
         Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
         Command::AllowList(command) => allow_list::run(&command),
         Command::Chats(command) => chats::run(&command),
+        Command::Maintenance(command) => maintenance::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)

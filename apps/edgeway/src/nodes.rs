@@ -112,13 +112,15 @@ fn launch(
 }
 
 fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
-    let (host, https) = match &plan.inside {
-        InsidePlan::Registrar(_) => (plan.edge_sip.ip().to_string(), "\"off\"".to_owned()),
-        InsidePlan::UnifiedCm(uc) => (uc.edge_host.clone(), format!("[\"{}\"]", uc.edge_https)),
+    let host = match &plan.inside {
+        InsidePlan::Registrar(_) => plan.edge_sip.ip().to_string(),
+        InsidePlan::UnifiedCm(uc) => uc.edge_host.clone(),
     };
+    let listen = |place: Option<SocketAddr>| place.map_or("\"off\"".to_owned(), |place| format!("[\"{place}\"]"));
+    let (https, xmpp) = (listen(plan.inside.edge_https()), listen(plan.inside.edge_xmpp()));
     let text = format!(
         "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{host}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
-         [https]\nlisten = {https}\n[xmpp]\nlisten = \"off\"\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
+         [https]\nlisten = {https}\n[xmpp]\nlisten = {xmpp}\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
         plan.edge,
         free_port()?,
         plan.edge_sip,
@@ -135,11 +137,11 @@ fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<CoreSettings>
     let (registrars, inside) = match &plan.inside {
         InsidePlan::Registrar(registrar) => (format!("registrars = [\"tcp:{registrar}\"]\n"), String::new()),
         InsidePlan::UnifiedCm(uc) => {
-            let UcPlan { publisher, user, dns, .. } = &**uc;
+            let UcPlan { publisher, user, dns, im: (im, im_port), .. } = &**uc;
             let sections = format!(
                 "[dns]\nservers = [\"{dns}\"]\n[sign_in]\nauthority = \"unified_cm\"\n[[unified_cm]]\n\
                  address = \"{publisher}\"\nuser = \"{user}\"\npassword_file = \"{folder}/{PASSWORD_FILE}\"\n\
-                 ca = \"{folder}/{CA_FILE}\"\n"
+                 ca = \"{folder}/{CA_FILE}\"\n[[xmpp_server]]\naddress = \"{im}:{im_port}\"\nca = \"{folder}/{CA_FILE}\"\n"
             );
             (String::new(), sections)
         }

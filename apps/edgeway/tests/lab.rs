@@ -22,7 +22,7 @@ fn assert_steps(shown: &str, steps: &[&str]) {
 }
 
 #[test]
-fn phones_sign_in_from_the_srv_record_to_the_call() {
+fn phones_sign_in_from_the_srv_record_to_the_call_and_chat() {
     let shown = lab(&["--check", "--ladder"]);
     assert_steps(
         &shown,
@@ -45,6 +45,9 @@ fn phones_sign_in_from_the_srv_record_to_the_call() {
             "tone of 450 Hz heard",
             "tone of 700 Hz heard",
             "bob hung up",
+            "signed in to chat at imp1.lab.example through edge and core",
+            "alice wrote to bob and bob to alice",
+            "bob's connection was cut; he resumed his session",
             "alice → edge       REGISTER sip:cucm1.lab.example",
             "401 Unauthorized (REGISTER)",
             "core → cucm1       REGISTER sip:cucm1.lab.example",

@@ -112,11 +112,13 @@ impl Drive {
             return Poll::Ready(Happened::Ordered(order));
         }
         // The client is read first, so that what it has sent at once leaves at once; now and then the server is.
-        let polled = if self.pieces.is_multiple_of(CLIENT_PIECES_PER_WRITE) {
-            self.poll_server(context).or_else(|| self.poll_client(context))
-        } else {
-            self.poll_client(context).or_else(|| self.poll_server(context))
-        };
+        let had_room = self.upstream.has_room();
+        let server_first = self.pieces.is_multiple_of(CLIENT_PIECES_PER_WRITE);
+        let first = if server_first { None } else { self.poll_client(context) };
+        let polled = first.or_else(|| self.poll_server(context)).or_else(|| {
+            // What the server has just taken makes room, and nothing else would wake us for it.
+            if server_first || !had_room { self.poll_client(context) } else { None }
+        });
         if let Some(happened) = polled {
             return Poll::Ready(happened);
         }

@@ -85,6 +85,8 @@ pub(crate) struct Chat {
     space_after: Cell<Duration>,
     /// What is read from servers is read into it first: one for all, rather than one for each stream.
     scratch: RefCell<Box<[u8]>>,
+    /// Maintenance mode: streams that begin are turned away.
+    maintained: Cell<bool>,
     teller: Teller,
 }
 
@@ -121,10 +123,16 @@ impl Chat {
             clock: Clock::start(),
             space_after: Cell::new(SPACE_AFTER),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            maintained: Cell::new(false),
             teller,
         });
         spawn_local(probe::probe_those_that_are_down(Rc::downgrade(&chat)));
         Ok(chat)
+    }
+
+    /// Maintenance mode: turns away streams that begin, or takes them again. Those that are there stay.
+    pub(crate) fn maintain(&self, on: bool) {
+        self.maintained.set(on);
     }
 
     /// Serves one stream until it has ended.
@@ -135,6 +143,10 @@ impl Chat {
         let Some(deployment) = self.deployments.get(domain).cloned() else {
             return self.turn_away(&stream, domain, Condition::HostUnknown, "The domain is not served here.");
         };
+        if self.maintained.get() {
+            self.count(count::MAINTENANCE);
+            return self.turn_away(&stream, domain, Condition::SystemShutdown, "System in Maintenance Mode");
+        }
         let Ok(entered) = self.sessions.enter(edge, &opening, deployment) else {
             self.count(count::FULL);
             return self.turn_away(

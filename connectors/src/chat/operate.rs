@@ -88,10 +88,14 @@ fn is_of(entry: &Entry, user: &str) -> bool {
 /// For the operator, who may know who it is.
 fn shown(entry: &Rc<Entry>) -> Value {
     let user = entry.user.borrow();
+    let user = user.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str());
+    // Of a stream that was resumed no server says the full JID.
+    let bare = || user.map(|user| format!("{user}@{}", entry.opening.domain));
+    let jid = entry.jid.borrow().as_ref().map(|jid| jid.reveal().clone()).or_else(bare);
     json!({
         "id": entry.id,
-        "jid": entry.jid.borrow().as_ref().map(|jid| jid.reveal().clone()),
-        "user": user.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str()),
+        "jid": jid,
+        "user": user,
         "deployment": entry.deployment.as_str(),
         "domain": entry.opening.domain,
         "edge": entry.edge.as_str(),

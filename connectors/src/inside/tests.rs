@@ -173,12 +173,17 @@ fn beside_a_token_go_credentials_of_its_user_and_nothing_that_only_the_server_ca
         let token = cookie(&inside).await;
         let path = descriptor("example.com", server, "/files/x");
         let (ours, theirs) = (bearer("Alice"), bearer("bob"));
-        let cases: [(&[&str], u16); 14] = [
+        let [address, elsewhere, also] = ["alice@Example.com", "alice@example.net", "bob@example.com"].map(bearer);
+        let cases: [(&[&str], u16); 17] = [
             (&["Basic YWxpY2U6b3RoZXI="], 200),
             (&["bAsIc   YWxpY2U6b3RoZXI"], 200),
             (&[&ours], 200),
             (&["Bearer opaque"], 200),
             (&[&theirs], 403),
+            // An IM server's token for files names the whole address.
+            (&[&address], 200),
+            (&[&elsewhere], 403),
+            (&[&also], 403),
             (&[BOB], 403),
             (&["Basic Ym9iOnJpZ2g9====="], 400),
             (&["Basic Ym9iOnI="], 403),

@@ -65,6 +65,23 @@ impl Shown {
         }
     }
 
+    /// Whether the credentials may be those of `user`, who asks for something of `domain`. A bearer token may name nobody:
+    /// then only the server can say whose it is. IM servers write a user's whole address into the tokens they issue
+    /// for files (XEP-0363): with that domain behind it, the name is the same one.
+    pub(crate) fn may_be_of(&self, user: &UserName, domain: &str) -> bool {
+        let named = self.named();
+        match (&self.authorization, &named) {
+            (None, _) | (Some(Authorization::Bearer(_)), None) => true,
+            (Some(Authorization::Basic { .. }), None) => false,
+            (Some(_), Some(named)) if named == user => true,
+            (Some(Authorization::Bearer(_)), Some(named)) => named
+                .as_str()
+                .split_once('@')
+                .is_some_and(|(local, of)| local == user.as_str() && of.eq_ignore_ascii_case(domain)),
+            (Some(Authorization::Basic { .. }), Some(_)) => false,
+        }
+    }
+
     /// Takes the credentials and signs in with them. `None` where there are none that could be right.
     pub(crate) async fn sign_in(&mut self, desk: &Rc<Desk>, deployment: &Deployment) -> Option<Outcome> {
         let user = self.named()?;

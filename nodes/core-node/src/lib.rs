@@ -456,6 +456,8 @@ impl Observable for CoreNode {
             chats: Gauge::default(),
             connections: self.streams.gauge(),
             services: Vec::new(),
+            provisioning: 0,
+            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),

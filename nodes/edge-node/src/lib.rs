@@ -109,6 +109,8 @@ pub struct EdgeNode {
     ports: Ports,
     counts: Counts,
     maintenance: Option<maintenance::Maintenance>,
+    /// Which of the cores are taken out of service, a bit for each.
+    draining_cores: u64,
     /// The last moment it heard of.
     now: Moment,
     outputs: VecDeque<Output>,
@@ -143,6 +145,7 @@ impl EdgeNode {
             ports: Ports::default(),
             counts: Counts::default(),
             maintenance: None,
+            draining_cores: 0,
             now: Moment::ZERO,
             outputs: VecDeque::new(),
             random,
@@ -351,6 +354,8 @@ impl Observable for EdgeNode {
             chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
             services: Vec::new(),
+            provisioning: 0,
+            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: Vec::new(),

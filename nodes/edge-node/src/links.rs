@@ -97,6 +97,7 @@ impl EdgeNode {
             LinkEvent::Closed { why } => self.link_gone(link, why, now),
             event @ (LinkEvent::Received { .. } | LinkEvent::Datagram { .. } | LinkEvent::DatagramPath { .. }) => {
                 self.links.handle_event(link, event, now);
+                self.look_for_draining();
             }
         }
     }
@@ -419,6 +420,16 @@ impl EdgeNode {
     pub(crate) fn is_stranded(&self, core: &NodeId) -> bool {
         let link = self.cores.get(core).and_then(|core| self.links.get(core.link?));
         link.is_some_and(|link| link.peer_load().stranded)
+    }
+
+    /// A core may have said that it is taken out of service, or is back.
+    pub(crate) fn look_for_draining(&mut self) {
+        let loads = self.cores.values().map(|core| core.link.and_then(|link| self.links.get(link)));
+        let draining =
+            loads.fold(0_u64, |all, link| all << 1 | u64::from(link.is_some_and(|link| link.peer_load().draining)));
+        if std::mem::replace(&mut self.draining_cores, draining) != draining {
+            self.tell_linked();
+        }
     }
 
     /// The cores that are up, with their registrations, and whether they are taken out of service.

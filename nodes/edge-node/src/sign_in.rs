@@ -13,10 +13,11 @@ impl EdgeNode {
         self.outputs.push_back(Output::SignIn(fact));
     }
 
-    /// The links have changed.
+    /// The links have changed. A core that is taken out of service is as good as none, for what begins.
     pub(crate) fn tell_linked(&mut self) {
-        let linked = self.connected_cores();
-        self.told(SignInFact::Linked(linked));
+        let serving = self.candidates().into_iter().filter(|(.., draining)| !draining);
+        let serving = serving.map(|(core, ..)| core).collect();
+        self.told(SignInFact::Linked(serving));
     }
 
     /// The services of this edge besides SIP, as cores name them to clients.

@@ -35,6 +35,19 @@ pub enum Verb {
     Authorize,
 }
 
+impl Verb {
+    /// As it stands in a path; a slash behind it is no matter.
+    fn named(segment: &str) -> Option<Self> {
+        Some(match segment.strip_suffix('/').unwrap_or(segment) {
+            "get_edge_config" => Self::GetEdgeConfig,
+            "get_edge_sso" => Self::GetEdgeSso,
+            "access_token" => Self::AccessToken,
+            "authorize" => Self::Authorize,
+            _ => return None,
+        })
+    }
+}
+
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -75,6 +88,13 @@ pub enum LaneFault {
     /// A verb that does not exist.
     #[error("there is no such service")]
     UnknownVerb,
+}
+
+/// Whether a path is one of the small lane, by its form alone: two segments, the second a verb.
+#[must_use]
+pub fn is_small(path: &str) -> bool {
+    let verb = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(_, verb)| verb);
+    verb.is_some_and(|verb| Verb::named(verb).is_some())
 }
 
 const LENIENT: GeneralPurposeConfig =
@@ -144,13 +164,7 @@ fn port_number(text: &str) -> Option<u16> {
 fn small(domain: String, tail: &str) -> Result<Lane, LaneFault> {
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     let verb = path.strip_prefix('/').unwrap_or(path);
-    let verb = match verb.strip_suffix('/').unwrap_or(verb) {
-        "get_edge_config" => Verb::GetEdgeConfig,
-        "get_edge_sso" => Verb::GetEdgeSso,
-        "access_token" => Verb::AccessToken,
-        "authorize" => Verb::Authorize,
-        _ => return Err(LaneFault::UnknownVerb),
-    };
+    let verb = Verb::named(verb).ok_or(LaneFault::UnknownVerb)?;
     Ok(Lane::Small { domain, verb, query: query.to_owned() })
 }
 

@@ -276,3 +276,117 @@ fn is_version_one(version: &str) -> bool {
         major.trim_start_matches('0') == "1" && !minor.is_empty() && minor.bytes().all(|b| b.is_ascii_digit())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
+    const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+
+    fn door() -> Door {
+        Door::outside([1, 2])
+    }
+
+    /// All that is said to a client that says `text` in pieces of `size` bytes, and the last wish.
+    fn heard(door: &mut Door, text: &str, size: usize) -> (String, Wish) {
+        let mut words = String::new();
+        let mut last = Wish::More;
+        for piece in text.as_bytes().chunks(size) {
+            last = door.hear(piece, None);
+            match &last {
+                Wish::Say(said) | Wish::Secure(said) | Wish::Part(said) | Wish::Refuse(_, said) => words.push_str(said),
+                Wish::More | Wish::Open(_) => {}
+            }
+            if matches!(last, Wish::Secure(_) | Wish::Part(_) | Wish::Refuse(..) | Wish::Open(_)) {
+                break;
+            }
+        }
+        (words, last)
+    }
+
+    #[test]
+    fn a_client_is_greeted_and_gets_tls_and_then_a_core_however_its_bytes_are_cut() {
+        for size in 1..HEADER.len() + STARTTLS.len() {
+            let mut door = door();
+            let (words, wish) = heard(&mut door, &format!("{HEADER} {STARTTLS}"), size);
+            assert!(matches!(wish, Wish::Secure(_)), "{size}: {wish:?}");
+            let greeting = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' \
+                 from='example.com' id='00000000000000000000000000000001' version='1.0' xml:lang='en'>";
+            assert!(words.contains(greeting) && words.ends_with("/>"), "{words}");
+            assert_eq!(words.matches("<proceed ").count(), 1);
+            let (words, wish) = heard(&mut door, HEADER, size);
+            let Wish::Open(opening) = wish else { panic!("{size}: {wish:?}") };
+            assert_eq!((words.as_str(), opening.domain.as_str(), &opening.user), ("", "example.com", &None));
+            assert_eq!(opening.bytes.get(..opening.scanned), Some(HEADER.as_bytes()));
+            assert!(opening.greeting.contains("id='00000000000000000000000000000002'"), "{}", opening.greeting);
+        }
+    }
+
+    #[test]
+    fn nothing_that_came_before_tls_is_there_behind_it() {
+        for more in [HEADER, " ", "<auth/>"] {
+            let wish = door().hear(format!("{HEADER}{STARTTLS}{more}").as_bytes(), None);
+            let Wish::Refuse(fault, words) = wish else { panic!("{wish:?}") };
+            assert_eq!(fault.condition, Condition::PolicyViolation);
+            assert!(!words.contains("<proceed"), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_header_behind_tls_goes_with_it() {
+        let mut door = Door::inside([1, 2]);
+        assert_eq!(door.hear(b" \n", None), Wish::More);
+        let header =
+            HEADER.split_once("?>").expect("a declaration").1.replace(" to=", " from='Alice@Example.com/x' to=");
+        let Wish::Open(opening) = door.hear(format!("{header}<auth").as_bytes(), None) else { panic!("a core") };
+        assert_eq!(opening.user.as_deref(), Some("alice@example.com"));
+        assert_eq!((opening.bytes, opening.scanned), (format!("{header}<auth").into_bytes(), header.len()));
+    }
+
+    #[test]
+    fn a_closed_door_says_why_in_a_stream_of_its_own() {
+        let why = StreamFault::new(Condition::SystemShutdown, "Not now.");
+        for mut door in [Door::outside([1, 2]), Door::inside([1, 2])] {
+            let Wish::Refuse(fault, words) = door.hear(HEADER.as_bytes(), Some(why)) else { panic!("closed") };
+            assert_eq!(fault, why);
+            assert!(words.starts_with("<?xml version='1.0'?><stream:stream "), "{words}");
+            assert!(words.contains("<system-shutdown ") && words.ends_with("</stream:stream>"), "{words}");
+        }
+    }
+
+    #[test]
+    fn versions_and_domains() {
+        for (version, good) in
+            [("1.0", true), ("1.1", true), ("01.00", true), ("2.0", false), ("1", false), ("1.", false)]
+        {
+            assert_eq!(is_version_one(version), good, "{version}");
+        }
+        let domains = ["example.com", "[2001:db8::1]", "b\u{fc}cher.example"];
+        assert!(domains.into_iter().all(is_domain));
+        assert!(["", "a@b", "a/b", "a b", "a\nb", "a<b", "a'b"].into_iter().all(|domain| !is_domain(domain)));
+        assert!(is_domain(&"a".repeat(DOMAIN_BYTES_MAX)) && !is_domain(&"a".repeat(DOMAIN_BYTES_MAX + 1)));
+    }
+
+    proptest! {
+        /// Whatever comes: no panic, no core before TLS, and nothing is held beyond the bound.
+        #[test]
+        fn anything_may_come(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..40), head in any::<bool>()) {
+            let mut door = door();
+            if head {
+                prop_assert!(matches!(door.hear(HEADER.as_bytes(), None), Wish::Say(_)));
+            }
+            for piece in pieces {
+                let wish = door.hear(&piece, None);
+                prop_assert!(!matches!(wish, Wish::Open(_)));
+                prop_assert!(door.held.len() <= PLAIN_BYTES_MAX);
+                if matches!(wish, Wish::Refuse(..) | Wish::Part(_)) {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -89,3 +89,55 @@ fn is_features(element: &Element) -> bool {
 fn write(features: Vec<Element>) -> String {
     Element { children: features, ..Element::new("features", ns::STREAMS) }.to_xml()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(xml: &str) -> Option<Offer> {
+        Offer::read(&Element::parse(xml.as_bytes()).expect("an element"))
+    }
+
+    #[test]
+    fn mechanisms_that_pass_in_the_order_of_the_server() {
+        let xml = "<stream:features><register xmlns='http://jabber.org/features/iq-register'/>\
+            <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256-PLUS</mechanism>\
+            <mechanism> PLAIN </mechanism><mechanism>CISCO-VTG-TOKEN</mechanism><mechanism>PLAIN</mechanism>\
+            <mechanism xmlns='urn:x'>SCRAM-SHA-1</mechanism><mechanism>DIGEST-MD5</mechanism>\
+            <hostname xmlns='urn:xmpp:domain-based-name:0'>im&lt;1&gt;.inside</hostname>\
+            <hostname>im2.inside</hostname></mechanisms>\
+            <mechanisms xmlns='urn:x'><mechanism>OAUTHBEARER</mechanism></mechanisms></stream:features>";
+        let offer = read(xml).expect("features");
+        assert_eq!(offer.mechanisms, [Mechanism::Plain, Mechanism::CiscoVtgToken]);
+        assert_eq!(offer.hostnames, ["im<1>.inside"]);
+        assert!(!offer.starttls);
+        let heard = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+            <mechanism>PLAIN</mechanism><mechanism>CISCO-VTG-TOKEN</mechanism>\
+            <hostname xmlns='urn:xmpp:domain-based-name:0'>im&lt;1&gt;.inside</hostname></mechanisms></stream:features>";
+        assert_eq!(offer.to_xml(), heard);
+        assert_eq!(read("<features/>"), None);
+        assert_eq!(read("<stream:features/>"), Some(Offer::default()));
+    }
+
+    #[test]
+    fn names_of_hosts_have_a_bound() {
+        let host = "<hostname xmlns='urn:xmpp:domain-based-name:0'>h</hostname>".repeat(HOSTNAMES_MAX + 1);
+        let long = host.replacen(">h<", &format!(">{}<", "h".repeat(HOSTNAME_BYTES_MAX + 1)), 1);
+        for (hosts, count) in [(host, HOSTNAMES_MAX), (long, HOSTNAMES_MAX)] {
+            let xml = format!(
+                "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{hosts}</mechanisms></stream:features>"
+            );
+            let hostnames = read(&xml).expect("features").hostnames;
+            assert_eq!(hostnames, vec!["h"; count]);
+        }
+    }
+
+    #[test]
+    fn after_sign_in_what_is_unknown_stays() {
+        let xml = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><new xmlns='urn:new' a='&lt;'><b>x</b></new>\
+            <c xmlns='http://jabber.org/protocol/caps' hash='sha-1'/></stream:features>";
+        let heard = after_sign_in(&Element::parse(xml.as_bytes()).expect("an element"));
+        assert_eq!(heard.as_deref(), Some(xml));
+        assert_eq!(after_sign_in(&Element::new("iq", ns::CLIENT)), None);
+    }
+}

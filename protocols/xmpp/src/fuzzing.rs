@@ -3,10 +3,14 @@
 //!
 //! Not for production code: everything else in this crate promises not to panic.
 
+mod router;
+
 use crate::condition::StreamFault;
 use crate::element::{Element, Header};
 use crate::limits::{KEPT_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::scan::{Boundary, Bounds, Scanner};
+
+pub use router::xmpp_router;
 
 /// Small bounds, so that small input meets them.
 const NARROW: Bounds = Bounds {

@@ -117,3 +117,6 @@ pub const HOSTNAMES_MAX: usize = 8;
 
 /// Longest such name, bytes (RFC 1035 §2.3.4).
 pub const HOSTNAME_BYTES_MAX: usize = 253;
+
+/// Longest full JID, bytes (RFC 7622 §3.1).
+pub const JID_BYTES_MAX: usize = 3071;

@@ -83,7 +83,7 @@ pub fn fetch(target: &str, path: &str) -> Result<(u16, String), FetchFault> {
     exchange(target, &request, ADMIN_FETCH_MAX)
 }
 
-/// Asks the HTTP side of the node at `target` (the path of its socket) for `path`, behind `/http/`; returns the HTTP
+/// Asks the node at `target` (the path of its socket) for `path`: `node/maintenance`, or `http/…`; returns the HTTP
 /// status and the body, both ways JSON. 200 is an answer, 422 a refusal with `error` in it. Blocks for at most
 /// [`OPERATE_MAX`].
 ///
@@ -92,7 +92,7 @@ pub fn fetch(target: &str, path: &str) -> Result<(u16, String), FetchFault> {
 pub fn post(target: &str, path: &str, question: &serde_json::Value) -> Result<(u16, String), FetchFault> {
     let body = question.to_string();
     let request = format!(
-        "POST /http/{path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST /{path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );

@@ -6,6 +6,7 @@
 //! | `/status` | the node's status, JSON (`edgeway status`) |
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
+//! | `POST /node/maintenance` | maintenance mode, JSON both ways; on the socket only |
 //! | `POST /http/…` | what the HTTP side of a core is asked to do, JSON both ways; on the socket only |
 //!
 //! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
@@ -19,6 +20,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +98,7 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
-/// `http`: who is asked what is posted to `/http/`, on the socket.
+/// `maintain`: who is asked what is posted to `/node/maintenance`, `http`: to `/http/`, both on the socket.
 ///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
@@ -106,6 +108,7 @@ pub fn serve<S>(
     unix: Option<&Path>,
     tcp: Option<std::net::TcpListener>,
     status: S,
+    maintain: Maintain,
     http: Option<HttpHandle>,
 ) -> Result<(), AdminFault>
 where
@@ -114,11 +117,11 @@ where
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        let operator = Operator { may_ask: true, http };
+        let operator = Operator { asks: Some((maintain, http)) };
         spawn_local(accept(Door::Unix(listener, file), status.clone(), operator));
     }
     if let Some(listener) = tcp {
-        spawn_local(accept(Door::Tcp(listener), status, Operator { may_ask: false, http: None }));
+        spawn_local(accept(Door::Tcp(listener), status, Operator { asks: None }));
     }
     Ok(())
 }
@@ -139,9 +142,11 @@ enum Door {
 /// What may be asked besides the status.
 #[derive(Clone)]
 struct Operator {
-    may_ask: bool,
-    http: Option<HttpHandle>,
+    asks: Option<(Maintain, Option<HttpHandle>)>,
 }
+
+/// Answers what is asked of maintenance mode.
+pub type Maintain = Rc<dyn Fn(&serde_json::Value) -> Result<serde_json::Value, String>>;
 
 async fn accept<S>(door: Door, status: S, operator: Operator)
 where
@@ -179,13 +184,17 @@ async fn converse<S>(
     let service = service_fn(|request: Request<Incoming>| {
         let (status, operator, patience) = (&status, &operator, &patience);
         async move {
-            let path = request.uri().path().strip_prefix("/http/").filter(|_| operator.may_ask).map(str::to_owned);
-            Ok::<_, Infallible>(match path {
-                Some(path) => {
+            let path = request.uri().path().to_owned();
+            Ok::<_, Infallible>(match (&operator.asks, path.strip_prefix("/http/")) {
+                (Some((_, http)), Some(path)) => {
                     patience.set(OPERATE_MAX);
-                    operate(request, path, operator.http.as_ref()).await
+                    operate(request, path, http.as_ref()).await
                 }
-                None => answer(&request, status),
+                (Some((maintain, _)), None) if path == "/node/maintenance" => match question(request).await {
+                    Ok(question) => told(maintain(&question)),
+                    Err(refused) => *refused,
+                },
+                (Some(_) | None, _) => answer(&request, status),
             })
         }
     });
@@ -211,30 +220,42 @@ async fn converse<S>(
 }
 
 /// What is posted goes to the HTTP side as it is.
-async fn operate(request: Request<Incoming>, path: String, http: Option<&HttpHandle>) -> Response<Full<Bytes>> {
-    let refusal = |code, why: &str| {
-        let text = format!("{}\n", serde_json::json!({ "error": why }));
-        response(code, "application/json", text)
+async fn operate(request: Request<Incoming>, path: &str, http: Option<&HttpHandle>) -> Response<Full<Bytes>> {
+    let question = match question(request).await {
+        Ok(question) => question,
+        Err(refused) => return *refused,
     };
-    if request.method() != Method::POST {
-        let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return refused;
-    }
     let Some(http) = http else {
         return refusal(StatusCode::NOT_FOUND, "this node has no HTTP side that could be asked");
     };
-    let Ok(body) = Limited::new(request.into_body(), OPERATE_BODY_BYTES_MAX).collect().await else {
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off");
-    };
-    let Ok(question) = serde_json::from_slice(&body.to_bytes()) else {
-        return refusal(StatusCode::BAD_REQUEST, "the question is no JSON");
-    };
-    match http.operate(path, question).await {
-        Ok(Ok(answer)) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
-        Ok(Err(why)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    match http.operate(path.to_owned(), question).await {
+        Ok(outcome) => told(outcome),
         Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the HTTP side has ended"),
     }
+}
+
+/// What is asked, as JSON.
+async fn question(request: Request<Incoming>) -> Result<serde_json::Value, Box<Response<Full<Bytes>>>> {
+    if request.method() != Method::POST {
+        let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Err(Box::new(refused));
+    }
+    let body = Limited::new(request.into_body(), OPERATE_BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off"))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|_| Box::new(refusal(StatusCode::BAD_REQUEST, "the question is no JSON")))
+}
+
+fn told(outcome: Result<serde_json::Value, String>) -> Response<Full<Bytes>> {
+    match outcome {
+        Ok(answer) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
+        Err(why) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    }
+}
+
+fn refusal(code: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    response(code, "application/json", format!("{}\n", serde_json::json!({ "error": why })))
 }
 
 fn answer<B>(request: &Request<B>, status: &impl Fn() -> Status) -> Response<Full<Bytes>> {

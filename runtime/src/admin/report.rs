@@ -47,7 +47,7 @@ fn is_of_chat((what, _): &(String, Value)) -> bool {
 }
 
 fn service(service: &ServiceStatus) -> Value {
-    let part = |part: &ServicePart| json!({ "name": part.name, "state": part.label() });
+    let part = |part: &ServicePart| json!({ "name": part.name, "state": part.state.to_string() });
     json!({
         "name": service.name,
         "state": service.state.label(),
@@ -262,7 +262,7 @@ pub fn grid(out: &mut String, heads: &[&str], rows: &[Vec<String>], right: &[usi
 #[cfg(test)]
 mod tests {
     use edgeway_model::media::MediaPath;
-    use edgeway_model::services::ServiceState;
+    use edgeway_model::services::{PartState, ServiceState};
 
     use std::time::Duration;
 
@@ -280,7 +280,7 @@ mod tests {
                 ServiceStatus {
                     name: "IM and Presence Service",
                     state: ServiceState::WithErrors,
-                    parts: vec![ServicePart { name: "XMPP router", active: true }],
+                    parts: vec![ServicePart { name: "XMPP router", state: PartState::Active }],
                     notes: vec!["1 IM and Presence server(s) do not answer".into()],
                 },
                 ServiceStatus {

@@ -35,7 +35,7 @@ fn while_served<T: Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        serve(unix, tcp, status, None).unwrap();
+        serve(unix, tcp, status, nobody(), None).unwrap();
         tokio::task::spawn_blocking(ask).await.unwrap()
     })
 }
@@ -51,6 +51,11 @@ fn raw(path: &Path, request: &str) -> String {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer
+}
+
+/// Nobody keeps maintenance mode.
+fn nobody() -> Maintain {
+    std::rc::Rc::new(|_| Err("there is none".to_owned()))
 }
 
 #[test]
@@ -103,17 +108,17 @@ fn the_http_side_is_asked_on_the_socket_and_nowhere_else() {
     let http = HttpHandle::start(part, teller).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        serve(Some(&path), Some(tcp), status, Some(http)).unwrap();
+        serve(Some(&path), Some(tcp), status, nobody(), Some(http)).unwrap();
         let asked = tokio::task::spawn_blocking(move || {
             let question = serde_json::json!({ "user": "a" });
-            let (code, body) = post(&at, "same", &question).unwrap();
+            let (code, body) = post(&at, "http/same", &question).unwrap();
             assert_eq!((code, serde_json::from_str(&body).unwrap()), (200, question.clone()));
-            let (code, body) = post(&at, "no", &question).unwrap();
+            let (code, body) = post(&at, "http/no", &question).unwrap();
             assert_eq!((code, body.trim()), (422, r#"{"error":"not this"}"#));
             assert_eq!(fetch(&at, "/http/same").unwrap().0, 405);
-            assert_eq!(post(&url, "same", &question).unwrap().0, 404, "the loopback address only tells");
+            assert_eq!(post(&url, "http/same", &question).unwrap().0, 404, "the loopback address only tells");
             let long = serde_json::Value::from("x".repeat(OPERATE_BODY_BYTES_MAX));
-            assert_eq!(post(&at, "same", &long).unwrap().0, 413);
+            assert_eq!(post(&at, "http/same", &long).unwrap().0, 413);
             assert!(
                 raw(Path::new(&at), "POST /http/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{")
                     .starts_with("HTTP/1.1 400 ")
@@ -189,7 +194,8 @@ fn a_socket_of_one_who_is_gone_is_replaced_and_one_in_use_is_not() {
     let at = path.clone();
     while_served(Some(&path), None, move || {
         let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let fault = LocalSet::new().block_on(&second, async { serve(Some(&at), None, status, None) }).unwrap_err();
+        let fault =
+            LocalSet::new().block_on(&second, async { serve(Some(&at), None, status, nobody(), None) }).unwrap_err();
         assert!(matches!(fault, AdminFault::InUse { .. }), "{fault}");
         // The one in use was not harmed.
         assert_eq!(fetch(&at.display().to_string(), "/livez").unwrap().0, 200);
@@ -228,7 +234,8 @@ fn a_replaced_socket_file_is_left_to_its_new_owner() {
 fn the_network_is_not_served() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = StdTcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let fault = LocalSet::new().block_on(&runtime, async { serve(None, Some(listener), status, None) }).unwrap_err();
+    let fault =
+        LocalSet::new().block_on(&runtime, async { serve(None, Some(listener), status, nobody(), None) }).unwrap_err();
     assert!(matches!(fault, AdminFault::NotLoopback { .. }), "{fault}");
 }
 
@@ -244,7 +251,7 @@ fn the_status_is_read_anew_for_each_question() {
             counter.set(counter.get() + 1);
             Status { role: "edge", calls: Gauge { current: counter.get(), peak: 9 }, ..Status::default() }
         };
-        serve(Some(&path), None, count, None).unwrap();
+        serve(Some(&path), None, count, nobody(), None).unwrap();
         for turn in 1..=3_u64 {
             let target = path.display().to_string();
             let (_, body) = tokio::task::spawn_blocking(move || fetch(&target, "/status")).await.unwrap().unwrap();

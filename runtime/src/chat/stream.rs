@@ -293,7 +293,8 @@ impl ChatStream {
         self.mark();
     }
 
-    /// Says that the client has signed in.
+    /// Says that the client has signed in: right before the bytes of `<success/>`, which are the last of the stream that
+    /// then begins anew.
     pub fn signed_in(&self) {
         let way = self.outwards();
         if !way.unread.get() && way.ended.get().is_none() {

@@ -145,6 +145,11 @@ impl<C: Carried> Dials<C> {
         Self { carried: Rc::new(carried), dials: BTreeMap::new(), linked: BTreeSet::new() }
     }
 
+    /// What they carry.
+    pub(crate) fn carried(&self) -> &C {
+        &self.carried
+    }
+
     /// Keeps a connection to an edge from now on.
     pub(crate) fn dial(&mut self, edge: NodeId, address: String, config: Arc<ClientConfig>) {
         if let Some(dial) = self.dials.get(&edge).filter(|dial| dial.address == address) {

@@ -63,6 +63,8 @@ pub(super) enum Order {
     Revoked(BTreeSet<Vec<u8>>),
     /// The node, or a peer, says something.
     Told(SignInFact),
+    /// Take nothing new, or take it again.
+    Maintain(bool),
     /// The operator asks something.
     Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
     /// The node stops; the sender goes when the thread has ended what was under way.
@@ -125,6 +127,11 @@ impl HttpHandle {
     /// Passes on what the node, or a peer, says.
     pub fn told(&self, fact: SignInFact) {
         self.order(Order::Told(fact));
+    }
+
+    /// Takes nothing new from now on, or takes it again. What is under way goes on.
+    pub fn maintain(&self, on: bool) {
+        self.order(Order::Maintain(on));
     }
 
     /// Asks what the operator asks; the answer comes when it is there, and not at all if the thread has ended.

@@ -37,7 +37,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::chat::ChatStream;
 
-pub use counts::Counts;
+pub use counts::{Counts, Purpose, Serving};
 pub use handle::{FrontConfig, HttpFault, HttpHandle, Part};
 
 /// A body on its way through.
@@ -69,6 +69,12 @@ pub trait Inside {
     /// own. What it says on its streams still leaves.
     fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// The operator takes the core out of service, or back: what begins is refused from now on, or no longer. Requests
+    /// are looked after already.
+    fn maintain(&self, on: bool) {
+        let _ = on;
     }
 
     /// Something the node or a peer says.
@@ -133,6 +139,12 @@ impl Teller {
     pub fn counting(counts: Arc<Counts>) -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
         let (teller, receiver) = Self::new();
         (Self { counts: Some(counts), ..teller }, receiver)
+    }
+
+    /// Counts a request for as long as it is served, where somebody counts.
+    #[must_use]
+    pub fn serve(&self, what: Purpose) -> Option<Serving> {
+        self.counts.as_ref().map(|counts| counts.serve(what))
     }
 
     /// Tells.

@@ -97,6 +97,12 @@ impl Worker {
                     carriers.told(&fact);
                     front.told(fact);
                 }
+                Order::Maintain(on) => {
+                    front.maintain(on);
+                    if let Some(chat) = chat {
+                        chat.refuse_new(on);
+                    }
+                }
                 Order::Operate { path, question, answer } => {
                     let answered = chat.as_ref().and_then(|chat| chat.operate(&path, &question));
                     let nothing = || Err("an edge has nothing to answer here: ask a core".into());
@@ -121,6 +127,10 @@ impl Worker {
                     edges.told(&fact);
                     chats.told(&fact);
                     inside.told(fact);
+                }
+                Order::Maintain(on) => {
+                    edges.carried().maintain(on);
+                    inside.maintain(on);
                 }
                 Order::Operate { path, question, answer } => {
                     let inside = Rc::clone(inside);

@@ -22,7 +22,7 @@ pub mod pairing;
 #[cfg(test)]
 mod scenario;
 mod shared_secret;
-mod store;
+pub(crate) mod store;
 pub mod tls;
 pub mod token;
 pub mod trust;

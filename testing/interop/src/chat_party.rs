@@ -169,6 +169,13 @@ impl Party {
         self.events().iter().skip(mark).filter(|event| event["event"] == name).count()
     }
 
+    /// The conditions of refused sign-ins after `mark`.
+    pub fn conditions(&self, mark: usize) -> Vec<String> {
+        let events = self.events();
+        let failed = events.iter().skip(mark).filter(|event| event["event"] == "failed_auth");
+        failed.filter_map(|event| event["condition"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Tells it to do something and waits for the answer.
     pub fn tell(&mut self, what: &str, arguments: Value) -> Result<Value> {
         let number = self.order(what, arguments)?;

@@ -63,6 +63,8 @@ impl Make {
             Self::Prosody => files.prosody(host)?,
             Self::Ejabberd => files.ejabberd(host)?,
         };
+        // The log of one that ran here before is not this one's.
+        let _ = fs::remove_file(directory.join(format!("{}.log", self.name())));
         let mut daemon = Daemon::start(self.name(), &mut command, directory)?;
         let ports = [CHAT_PORT, UPLOAD_PORT].map(|port| SocketAddr::new(address, port));
         // ejabberd listens before it has made the accounts.
@@ -111,7 +113,7 @@ impl Files<'_> {
         fs::create_dir_all(self.folder.join("uploads"))?;
         let users = USERS.map(|user| format!("<<\"{user}\">>")).join(",");
         let accounts = format!(
-            "[ok = ejabberd_auth:try_register(U, <<\"{DOMAIN}\">>, <<\"{PASSWORD}\">>) || U <- [{users}]], \
+            "[ejabberd_auth:try_register(U, <<\"{DOMAIN}\">>, <<\"{PASSWORD}\">>) || U <- [{users}]], \
              io:format(\"{ACCOUNTS_MADE}~n\")."
         );
         let mut command = host.command("erl");

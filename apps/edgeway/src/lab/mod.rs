@@ -2,12 +2,14 @@
 //!
 //! An edge and a core (the real ones, started by the closure given to [`run`]), a simulated Unified CM cluster
 //! and two scripted phones on loopback, with certificates made on the spot. The phones sign in as clients do, from
-//! the SRV record to the phone's file, register over TLS and call each other with SRTP through edge, link and core.
+//! the SRV record to the phone's file, register over TLS and call each other with SRTP through edge, link and core; then
+//! they chat.
 //! `--check` runs the story once and tells by its exit code; without it the lab stays up and calls every 30 s.
 //! `--registrar` has a plain registrar inside; `--listen ADDR` does, too, and lets softphones of the LAN in. No root, no other software, nothing left behind
 //! but the CA file of `--listen`.
 
 mod certificates;
+mod chat;
 mod inside;
 mod ladder;
 mod limits;
@@ -135,6 +137,14 @@ impl InsidePlan {
             Self::UnifiedCm(uc) => Some(uc.edge_https),
         }
     }
+
+    /// Where the edge takes chat, if it does.
+    pub(crate) fn edge_xmpp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Registrar(_) => None,
+            Self::UnifiedCm(uc) => Some(uc.edge_xmpp),
+        }
+    }
 }
 
 /// A Unified CM cluster, as the core is told of it.
@@ -153,6 +163,10 @@ pub(crate) struct UcPlan {
     pub(crate) edge_host: String,
     /// Where the edge serves HTTPS.
     pub(crate) edge_https: SocketAddr,
+    /// Where the edge takes chat.
+    pub(crate) edge_xmpp: SocketAddr,
+    /// The chat server: its name and port.
+    pub(crate) im: (String, u16),
 }
 
 /// A node that runs; it stops when `guard` is dropped.

@@ -16,7 +16,7 @@ const STEP: &str = "sign-in";
 impl Lab {
     /// Signs `user` in and says how its phone is to register.
     pub(super) async fn sign_in(&self, screen: &mut Screen, user: &str) -> Result<PhoneConfig, Failure> {
-        let Inside::Cluster(cluster, dns) = &self.inside else {
+        let Inside::Cluster(cluster, dns, _) = &self.inside else {
             return Err(Failure::new(STEP, "there is no call manager"));
         };
         let mut client = self.client(user, self.password(user))?;
@@ -88,7 +88,7 @@ impl Lab {
     }
 
     fn client(&self, user: &str, password: &str) -> Result<MraClient, Failure> {
-        let Inside::Cluster(_, dns) = &self.inside else {
+        let Inside::Cluster(_, dns, _) = &self.inside else {
             return Err(Failure::new(STEP, "there is no call manager"));
         };
         Ok(MraClient::new(MraConfig {

@@ -70,6 +70,8 @@ pub(super) struct Lab {
     pub(super) users: Vec<(String, String)>,
     pub(super) certificates: Certificates,
     pub(super) edge: SocketAddr,
+    /// Where the edge takes chat, if it does.
+    pub(super) chat: Option<SocketAddr>,
     /// Kept running; the nodes and the phones speak to it.
     pub(super) inside: Inside,
     phones: Option<(Phone, Phone)>,
@@ -104,7 +106,7 @@ impl Lab {
         } else {
             Inside::cluster(screen, &users, observer)?
         };
-        let (edge_sip, RunningNodes { edge, core }) =
+        let (edge_sip, chat, RunningNodes { edge, core }) =
             start_nodes(screen, (address, sip_port), &inside, &certificates, start)?;
         let ladder_start = screen.started();
         let nodes = Nodes { edge, core, recent: VecDeque::new() };
@@ -114,6 +116,7 @@ impl Lab {
             users,
             certificates,
             edge: edge_sip,
+            chat,
             inside,
             phones: None,
             answering: Vec::new(),
@@ -133,7 +136,11 @@ impl Lab {
         self.refuse_a_stranger(screen).await?;
         let outcome = self.call(screen, &alice, &bob).await;
         self.phones = Some((alice, bob));
-        outcome
+        outcome?;
+        if matches!(self.inside, Inside::Cluster(..)) {
+            Box::pin(self.chat(screen)).await?;
+        }
+        Ok(())
     }
 
     /// A phone outside: TLS to the edge, SRTP.
@@ -302,20 +309,21 @@ fn start_nodes(
     inside: &Inside,
     certificates: &Certificates,
     start: impl Fn(NodePlan) -> anyhow::Result<RunningNodes>,
-) -> Result<(SocketAddr, RunningNodes), Failure> {
+) -> Result<(SocketAddr, Option<SocketAddr>, RunningNodes), Failure> {
     for attempt in 1.. {
         let plan = plan(screen, outside, inside, certificates, attempt == 1)?;
         let (edge_sip, edge_link, core_sip) = (plan.edge_sip, plan.edge_link, plan.core_sip);
-        let https = plan.inside.edge_https();
+        let (https, chat) = (plan.inside.edge_https(), plan.inside.edge_xmpp());
         match start(plan) {
             Ok(nodes) => {
-                let also = https.map_or_else(String::new, |https| format!(", {https} (HTTPS)"));
+                let mut also = https.map_or_else(String::new, |https| format!(", {https} (HTTPS)"));
+                also.extend(chat.map(|chat| format!(", {chat} (chat)")));
                 screen.done(&format!("edge1 listens on {edge_sip} (SIP over TLS){also} and {edge_link} (link)"));
                 if let Some(https) = https {
                     inside.publish_edge(https);
                 }
                 screen.done(&format!("core1 listens on {core_sip} (SIP inside); nothing outside can reach it"));
-                return Ok((edge_sip, nodes));
+                return Ok((edge_sip, chat, nodes));
             }
             Err(error) if attempt < START_TRIES_MAX && lost_a_port(&error) => {
                 screen.note("another program took one of the ports meanwhile: trying others");
@@ -341,9 +349,9 @@ fn plan(
     let inside = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut find =
         |address, what, usual_port: u16| port(screen, address, Wish { what, port: if usual { usual_port } else { 0 } });
-    let https = match stands {
-        Inside::Registrar(_) => SocketAddr::new(address, 0),
-        Inside::Cluster(..) => find(address, "HTTPS", 8443)?,
+    let (https, xmpp) = match stands {
+        Inside::Registrar(_) => (SocketAddr::new(address, 0), SocketAddr::new(address, 0)),
+        Inside::Cluster(..) => (find(address, "HTTPS", 8443)?, find(address, "chat", 5222)?),
     };
     Ok(NodePlan {
         edge: "edge1",
@@ -354,7 +362,7 @@ fn plan(
         edge_media: ports::EDGE_MEDIA,
         core_sip: find(inside, "SIP inside", 5060)?,
         core_media: ports::CORE_MEDIA,
-        inside: stands.plan(https),
+        inside: stands.plan(https, xmpp),
         chain_pem: certificates.chain_pem.clone(),
         key_pem: certificates.key_pem.clone(),
         allow_unencrypted: false,

@@ -253,3 +253,20 @@ fn a_user_is_taken_home() {
         assert_eq!(home.came.get(), 1);
     });
 }
+
+#[test]
+fn more_than_waits_for_a_server_at_once_arrives_all_the_same() {
+    run(async {
+        let signer = Signer::new();
+        let server = ImServer::start(&signer, "example.com", false).await;
+        let world = World::new("chat-much", &signer, &[entry(&server, "")]);
+        let mut client = world.client();
+        client.sign_in("alice").await;
+        // The server says nothing to any of it: nothing but room for more wakes the stream.
+        for number in 0..12 {
+            client.send(&format!("<presence id='{number}'><status>{}</status></presence>", "y".repeat(20_000)));
+        }
+        client.send("<presence id='last'/>");
+        soon("all of it arrives", || server.heard().ends_with("<presence id='last'/>")).await;
+    });
+}

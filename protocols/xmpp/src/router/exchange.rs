@@ -124,15 +124,15 @@ pub enum Action {
         /// Which server.
         server: usize,
     },
-    /// After sign-in the server wants the client on another server, this one; the client is told to come again.
-    /// To be remembered for the user who has signed in.
+    /// A server that has seen the credentials wants the client on another server, this one; the client is told to come
+    /// again. To be remembered for the user they are of.
     Homed {
         /// Which.
         server: usize,
     },
     /// The client has a place at the server.
     Bound {
-        /// Its full JID; a stream that was resumed does not say (XEP-0198 §5).
+        /// Its full JID; a stream that was resumed does not say (XEP-0198 §5), and what is no JID is left out.
         jid: Option<Pii<String>>,
         /// Whether an earlier stream was resumed.
         resumed: bool,

@@ -14,7 +14,7 @@ use super::server::{StreamEnd, stream_error};
 use crate::condition::{Condition, StreamFault};
 use crate::element::Element;
 use crate::features;
-use crate::limits::{BIND_WITHIN, LOOKED_AT_BYTES_MAX};
+use crate::limits::{BIND_WITHIN, JID_BYTES_MAX, LOOKED_AT_BYTES_MAX};
 use crate::ns;
 use crate::scan::{Boundary, Bounds};
 
@@ -299,7 +299,10 @@ fn bound(element: &Element) -> Option<Action> {
         return None;
     }
     let jid = element.child("bind", ns::BIND)?.child("jid", ns::BIND)?;
-    Some(Action::Bound { jid: Some(Pii::new(jid.text.trim().to_owned())), resumed: false })
+    // The client has chosen a part of it, and operators see it: what a terminal would act upon is not shown.
+    let text = jid.text.trim();
+    let fits = !text.is_empty() && text.len() <= JID_BYTES_MAX && !text.chars().any(char::is_control);
+    Some(Action::Bound { jid: fits.then(|| Pii::new(text.to_owned())), resumed: false })
 }
 
 /// `<enabled/>` without the place where the server would rather have the client resume (XEP-0198 §3): it is inside.

@@ -53,6 +53,10 @@ impl Router {
 
     fn close_if_both_have(&mut self, now: Moment) {
         let Phase::Relay(relay) = &self.phase else { return };
+        if relay.bind_by().is_none() && !self.servers.is_empty() {
+            // Of use for finding a server only, and a stream may last for days.
+            (self.servers, self.remembered, self.offered, self.header) = Default::default();
+        }
         match (relay.client_closed, relay.server_closed) {
             (true, true) => {
                 self.close_server();

@@ -49,13 +49,26 @@ const fn ends() -> [u8; 256] {
 }
 
 /// Whether `byte` ends a run of that kind.
+#[inline]
 pub(super) fn ends_run(byte: u8, kind: u8) -> bool {
     ENDS[usize::from(byte)] & kind != 0
 }
 
 /// How many bytes at the front belong to a run of that kind.
+#[inline]
 pub(super) fn run(bytes: &[u8], kind: u8) -> usize {
     bytes.iter().position(|byte| ends_run(*byte, kind)).unwrap_or(bytes.len())
+}
+
+/// How many bytes at the front are whole characters that XML allows, of which none in ASCII ends a run of that kind.
+pub(super) fn wide_run(bytes: &[u8], kind: u8) -> usize {
+    let end = bytes.iter().position(|byte| *byte < 0x80 && ends_run(*byte, kind)).unwrap_or(bytes.len());
+    let bytes = bytes.get(..end).unwrap_or_default();
+    let whole = std::str::from_utf8(bytes).map_or_else(|fault| fault.valid_up_to(), str::len);
+    let bytes = bytes.get(..whole).unwrap_or_default();
+    // The two characters of UTF-8 that are none in XML, U+FFFE and U+FFFF.
+    let barred = |place: &usize| matches!(bytes.get(*place..), Some([_, 0xbf, 0xbe | 0xbf, ..]));
+    memchr::memchr_iter(0xef, bytes).find(barred).unwrap_or(whole)
 }
 
 /// What bytes that begin with one beyond ASCII are.

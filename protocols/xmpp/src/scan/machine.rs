@@ -2,7 +2,9 @@
 
 use crate::condition::{Condition, StreamFault};
 use crate::limits::DECLARATION_BYTES_MAX;
-use crate::scan::letters::{CDATA, Letter, NAME, NO_CHAR, SPACE, TEXT, VALUE, ends_run, is_char, letter, run};
+use crate::scan::letters::{
+    CDATA, Letter, NAME, NO_CHAR, SPACE, TEXT, VALUE, ends_run, is_char, letter, run, wide_run,
+};
 use crate::scan::name::{continues_name, starts_name};
 use crate::scan::open::{Declaring, Opened};
 use crate::scan::{Boundary, Scanner, Step, declaration};
@@ -261,6 +263,7 @@ impl Scanner {
     }
 
     /// Whether so much more may be kept.
+    #[inline]
     fn fits(&self, bytes: usize) -> Result<(), StreamFault> {
         // More than what is written down beside any name.
         const BESIDE: usize = 16;
@@ -298,34 +301,51 @@ impl Scanner {
     }
 
     /// Bytes of the header or element at hand, up to a place in this step.
+    #[inline]
     fn place(&self, at: usize) -> u32 {
         self.used.saturating_add(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
     fn value(&mut self, byte: u8, rest: &[u8], at: usize) -> Result<usize, StreamFault> {
-        if self.place(at).saturating_sub(self.value_at) > self.bounds.attribute_bytes {
-            return Err(policy("The value of an attribute is too long."));
+        if byte == self.quote {
+            self.quote = 0;
+            self.open.end_value()?;
+            self.state = State::AfterValue;
+            return Ok(1);
         }
+        let count = self.within_value(byte, rest)?;
+        // Of a character that is cut nothing counts before all of it does.
+        if self.cut_bytes == 0 {
+            self.value_fits(at + count)?;
+        }
+        Ok(count)
+    }
+
+    fn within_value(&mut self, byte: u8, rest: &[u8]) -> Result<usize, StreamFault> {
         let plain = run(rest, VALUE);
         if plain > 0 {
             self.push_namespace(rest.get(..plain).unwrap_or_default())?;
             return Ok(plain);
         }
         match byte {
-            _ if byte == self.quote => {
-                self.quote = 0;
-                self.open.end_value()?;
-                self.state = State::AfterValue;
-            }
             b'&' => self.state = State::Reference,
             b'\'' | b'"' | b'\t' | b'\n' | b'\r' => self.push_namespace(&[byte])?,
-            0x80.. => return self.letter(rest),
+            0x80.. => return self.wide(rest, VALUE),
             b'<' => return Err(malformed("An attribute has a \"less than\" in its value.")),
             _ => return Err(NO_CHAR),
         }
         Ok(1)
     }
 
+    /// Whether a value may reach to a place in this step.
+    fn value_fits(&self, at: usize) -> Result<(), StreamFault> {
+        if self.place(at).saturating_sub(self.value_at) > self.bounds.attribute_bytes {
+            return Err(policy("The value of an attribute is too long."));
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn push_namespace(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
         if self.open.declaring() != Declaring::Nothing {
             self.fits(bytes.len())?;
@@ -387,7 +407,7 @@ impl Scanner {
                 self.matched = 1;
                 self.state = State::Brackets;
             }
-            0x80.. => return self.letter(rest),
+            0x80.. => return self.wide(rest, TEXT),
             _ => {
                 let plain = run(rest, TEXT);
                 return if plain == 0 { Err(NO_CHAR) } else { Ok(plain) };
@@ -430,7 +450,7 @@ impl Scanner {
                 self.matched = 1;
                 self.state = State::CdataBrackets;
             }
-            0x80.. => return self.letter(rest),
+            0x80.. => return self.wide(rest, CDATA),
             _ => return Err(NO_CHAR),
         }
         Ok(1)
@@ -504,6 +524,16 @@ impl Scanner {
         self.push_namespace(buffer.get(..text).unwrap_or_default())
     }
 
+    /// Characters of which the first is beyond ASCII, in text or a value, up to what ends a run of `kind`.
+    fn wide(&mut self, bytes: &[u8], kind: u8) -> Result<usize, StreamFault> {
+        let whole = wide_run(bytes, kind);
+        if whole == 0 {
+            return self.letter(bytes);
+        }
+        self.push_namespace(bytes.get(..whole).unwrap_or_default())?;
+        Ok(whole)
+    }
+
     /// A character beyond ASCII at the front of `bytes`, in text, a value or a name. How many of them were read.
     fn letter(&mut self, bytes: &[u8]) -> Result<usize, StreamFault> {
         match letter(bytes)? {
@@ -536,7 +566,11 @@ impl Scanner {
         Ok(match letter(whole)? {
             Letter::Whole(letter, length) => {
                 self.take_letter(letter, whole.get(..length).unwrap_or_default())?;
-                length.saturating_sub(before)
+                let count = length.saturating_sub(before);
+                if self.state == State::Value {
+                    self.value_fits(count)?;
+                }
+                count
             }
             Letter::Cut => self.letter(whole)?.saturating_sub(before),
         })

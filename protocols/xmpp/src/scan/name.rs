@@ -2,6 +2,7 @@
 //! read. The fifth edition allows more; a name of that kind would end the stream at the server.
 
 /// Whether a name may begin with it. Not the colon, which joins two names (Namespaces in XML §4).
+#[inline]
 pub(super) fn starts_name(letter: u32) -> bool {
     match letter {
         0..0x80 => u8::try_from(letter).is_ok_and(|byte| byte.is_ascii_alphabetic() || byte == b'_'),
@@ -10,6 +11,7 @@ pub(super) fn starts_name(letter: u32) -> bool {
 }
 
 /// Whether a name may go on with it. Not the colon.
+#[inline]
 pub(super) fn continues_name(letter: u32) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     match letter {

@@ -90,11 +90,13 @@ struct Prefix<'a> {
 }
 
 impl Open {
+    #[inline]
     pub(super) fn depth(&self) -> u16 {
         self.depth
     }
 
     /// Bytes kept.
+    #[inline]
     pub(super) fn bytes(&self) -> usize {
         self.names.len() + self.prefixes.len()
     }
@@ -104,6 +106,7 @@ impl Open {
         self.names.capacity() + self.prefixes.capacity()
     }
 
+    #[inline]
     pub(super) fn attributes(&self) -> u16 {
         self.attributes
     }
@@ -112,6 +115,7 @@ impl Open {
         self.prefix_count
     }
 
+    #[inline]
     pub(super) fn declaring(&self) -> Declaring {
         self.declaring
     }
@@ -136,6 +140,7 @@ impl Open {
     }
 
     /// The name of an element begins.
+    #[inline]
     pub(super) fn begin_element(&mut self) {
         self.name_at = short(self.names.len());
         self.attributes = 0;
@@ -145,6 +150,7 @@ impl Open {
     }
 
     /// The name of an attribute begins.
+    #[inline]
     pub(super) fn begin_attribute(&mut self) {
         self.names.extend_from_slice(&[0; ATTRIBUTE_HEAD]);
         self.name_at = short(self.names.len());
@@ -152,16 +158,19 @@ impl Open {
     }
 
     /// A name goes on. The caller looks at what it comes to.
+    #[inline]
     pub(super) fn push_name(&mut self, bytes: &[u8]) {
         self.names.extend_from_slice(bytes);
     }
 
     /// Bytes of the name so far.
+    #[inline]
     pub(super) fn name_bytes(&self) -> usize {
         self.name().len()
     }
 
     /// The name so far.
+    #[inline]
     pub(super) fn name(&self) -> &[u8] {
         self.names.get(usize::from(self.name_at)..).unwrap_or_default()
     }
@@ -301,10 +310,12 @@ impl Open {
     }
 
     /// The name of the innermost open element.
+    #[inline]
     pub(super) fn innermost(&self) -> &[u8] {
         self.top().0
     }
 
+    #[inline]
     fn top(&self) -> (&[u8], u16) {
         let Some((rest, [a, b, c, d])) = self.names.split_last_chunk::<ELEMENT_TAIL>() else { return (&[], 0) };
         let (length, declared) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
@@ -435,6 +446,7 @@ const fn fault(text: &'static str) -> StreamFault {
 }
 
 /// A length or place within what is kept, whose bound is a number of two bytes.
+#[inline]
 fn short(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }

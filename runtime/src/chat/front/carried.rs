@@ -206,6 +206,8 @@ impl Carried {
                 Poll::Ready(Ok(bytes)) => bytes,
                 Poll::Ready(Err(Over::Closed)) => return Poll::Ready(Outcome::Ended(ChatEnd::Broken)),
                 Poll::Ready(Err(Over::Broken(why))) => {
+                    // An alert says what was wrong.
+                    let _ = wire.poll_unsent(context);
                     tracing::debug!(client = %vitals.client, "a chat client is gone: {why}");
                     return Poll::Ready(Outcome::Gone);
                 }

@@ -182,3 +182,73 @@ impl Vitals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use edgeway_xmpp::Condition;
+
+    use super::*;
+
+    fn vitals(stage: Stage) -> Vitals {
+        Vitals::new(1, SocketAddr::from(([192, 0, 2, 1], 40_000)), stage, 0, Instant::now())
+    }
+
+    fn after(vitals: &Vitals, seconds: u64) -> Option<Overdue> {
+        vitals.overdue(vitals.opened + Duration::from_secs(seconds), &ChatBounds::default())
+    }
+
+    #[test]
+    fn each_stage_has_its_time() {
+        let cases = [
+            (Stage::Outside, 10, Overdue::Slow("chat_cut_slow_header")),
+            (Stage::Handshake, 5, Overdue::Gone("chat_handshake_timed_out")),
+            (Stage::Inside, 10, Overdue::Slow("chat_cut_slow_header")),
+            (Stage::SignIn, 60, Overdue::Slow("chat_cut_slow_sign_in")),
+            (Stage::Farewell, 10, Overdue::Gone("chat_cut_farewell")),
+        ];
+        for (stage, seconds, overdue) in cases {
+            let vitals = vitals(stage);
+            assert_eq!((after(&vitals, seconds - 1), after(&vitals, seconds)), (None, Some(overdue)), "{stage:?}");
+        }
+        assert_eq!(after(&vitals(Stage::SignedIn), 1_000_000), None);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut_and_one_that_takes_a_little_is_not() {
+        let vitals = vitals(Stage::SignedIn);
+        let at = |seconds| vitals.opened + Duration::from_secs(seconds);
+        vitals.waits(true, false, at(0));
+        vitals.waits(true, false, at(20));
+        assert_eq!((after(&vitals, 29), after(&vitals, 30)), (None, Some(Overdue::Gone("chat_cut_stalled"))));
+        vitals.waits(true, true, at(25));
+        assert_eq!((after(&vitals, 54), after(&vitals, 55)), (None, Some(Overdue::Gone("chat_cut_stalled"))));
+        vitals.waits(false, true, at(40));
+        assert_eq!(after(&vitals, 1_000), None);
+    }
+
+    #[test]
+    fn an_order_stands_until_it_is_to_end_at_once() {
+        let vitals = vitals(Stage::SignedIn);
+        let leave = Order::Leave(StreamFault::new(Condition::Reset, "x"));
+        assert_eq!([vitals.order(leave), vitals.order(leave)], [true, false]);
+        assert_eq!([vitals.order(Order::Cut), vitals.order(leave), vitals.order(Order::Cut)], [true, false, false]);
+        assert_eq!(vitals.order.get(), Some(Order::Cut));
+    }
+
+    #[test]
+    fn only_who_has_signed_in_and_heard_nothing_is_pinged() {
+        let (now, bounds) = (Instant::now(), ChatBounds::default());
+        for (stage, seconds, wants) in
+            [(Stage::SignedIn, 149, false), (Stage::SignedIn, 151, true), (Stage::SignIn, 151, false)]
+        {
+            let vitals = vitals(stage);
+            vitals.speak(now);
+            vitals.ping_if_quiet(now + Duration::from_secs(seconds), &bounds);
+            assert_eq!(vitals.wants_ping(), wants, "{stage:?} {seconds}");
+            vitals.speak(now);
+            assert!(!vitals.wants_ping());
+        }
+    }
+}

@@ -94,6 +94,10 @@ impl Wire {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             loop {
+                // A client that has TLS answer (key updates) and takes no answer is not read.
+                if self.waiting() > WRITE_BYTES && self.poll_unsent_with(scratch, context).is_pending() {
+                    return Poll::Pending;
+                }
                 let held = self.partial.len();
                 let (front, room) = scratch.incoming.split_at_mut(held);
                 front.copy_from_slice(&self.partial);
@@ -195,13 +199,17 @@ impl Wire {
 
     /// Writes what waits. Ready when nothing waits any more.
     pub(super) fn poll_unsent(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| self.poll_unsent_with(scratch, context))
+    }
+
+    fn poll_unsent_with(&mut self, scratch: &mut Scratch, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.unsent.len() {
             let rest = self.unsent.get(self.sent..).unwrap_or_default();
             match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.sent += written,
             }
-            SCRATCH.with_borrow_mut(|scratch| scratch.writes += 1);
+            scratch.writes += 1;
         }
         if self.sent > 0 {
             self.unsent = Vec::new();

@@ -1,5 +1,6 @@
 //! The core's end: answers what comes from each edge.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,7 +25,7 @@ use super::super::limits::{
     BULK_RESET_REMEMBERED, BULK_SEND_BUFFER_BYTES, BULK_STREAM_WINDOW_BYTES, BULK_STREAMS_MAX,
     BULK_UPLOAD_WINDOW_BYTES, GATHERED_BYTES_MAX, STALLED_MAX,
 };
-use super::super::{Body, BodyFault, HttpFact, Inside, Teller};
+use super::super::{Body, BodyFault, HttpFact, Inside, Purpose, Teller};
 use super::gathered::{Gathered, Outlet};
 use super::pulse::{Pulse, Pulsing};
 use super::{send_all, strip_hop_by_hop};
@@ -34,6 +35,8 @@ use crate::link::calm::Calm;
 pub(in super::super) struct Requests {
     inside: Rc<dyn Inside>,
     teller: Teller,
+    /// Maintenance mode: another core may answer them.
+    maintained: Cell<bool>,
 }
 
 /// Every edge this core dials for them.
@@ -41,7 +44,12 @@ pub(in super::super) type Edges = Dials<Requests>;
 
 impl Requests {
     pub(in super::super) fn new(inside: Rc<dyn Inside>, teller: Teller) -> Self {
-        Self { inside, teller }
+        Self { inside, teller, maintained: Cell::new(false) }
+    }
+
+    /// Maintenance mode: takes no requests, or takes them again. What is under way goes on.
+    pub(in super::super) fn maintain(&self, on: bool) {
+        self.maintained.set(on);
     }
 }
 
@@ -106,6 +114,11 @@ impl Carried for Requests {
         loop {
             tokio::select! {
                 accepted = poll_fn(|context| connection.poll_accept(context)) => match accepted {
+                    // The edge asks another core, or says that there is none.
+                    Some(Ok((_, mut respond))) if self.maintained.get() => {
+                        self.teller.tell(HttpFact::Counted("core_maintenance"));
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                    }
                     Some(Ok((request, respond))) => {
                         let (inside, edge) = (Rc::clone(&self.inside), edge.clone());
                         spawn_local(answer(inside, edge, request, respond, self.teller.clone()));
@@ -136,6 +149,7 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
     teller: Teller,
 ) {
+    let _serving = teller.serve(Purpose::of(request.uri().path()));
     let wanted = Arc::<Notify>::default();
     let request = request.map(|stream| Arriving::body(stream, Arc::clone(&wanted)));
     let mut served = inside.serve(edge, request);

@@ -90,6 +90,8 @@ pub(super) struct Front {
     /// Requests that were given up, by address.
     cancels: Cancels,
     stopping: Cell<bool>,
+    /// Maintenance mode: requests are refused.
+    maintained: Cell<bool>,
     stop: Notify,
     accepting: HandshakeCounters,
     stalled_max: Duration,
@@ -127,6 +129,7 @@ impl Front {
             bound_loopback: config.bound_loopback,
             cancels: Cancels::default(),
             stopping: Cell::new(false),
+            maintained: Cell::new(false),
             stop: Notify::new(),
             accepting: HandshakeCounters::default(),
             stalled_max: config.stalled_max,
@@ -165,6 +168,11 @@ impl Front {
             }
         };
         let _ = timeout(DRAIN_MAX, gone).await;
+    }
+
+    /// Maintenance mode: takes no requests, or takes them again. What is under way goes on.
+    pub(super) fn maintain(&self, on: bool) {
+        self.maintained.set(on);
     }
 
     fn count(&self, what: &'static str) {

@@ -19,6 +19,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
+use super::super::Purpose;
 use super::super::bulk::{Core, Lost, Sent};
 use super::super::limits::{ANSWER_WITHIN, BODY_BYTES_MAX, RETRY_AFTER_ATTEMPTS};
 use super::Client;
@@ -51,7 +52,8 @@ enum Refused {
 impl Client {
     /// Answers one request.
     pub(super) async fn answer(self: &Rc<Self>, request: Request<Incoming>) -> Response<FrontBody> {
-        let answering = self.vitals.answering();
+        let serving = self.front.teller.serve(Purpose::of(request.uri().path()));
+        let answering = self.vitals.answering(serving);
         let version = request.version();
         let (parts, body) = request.into_parts();
         if !body.is_end_stream() {
@@ -60,6 +62,12 @@ impl Client {
         }
         if self.front.stopping.get() {
             self.front.count("https_stopping");
+            return answer::unavailable(self.front.number());
+        }
+        if self.front.maintained.get() {
+            self.front.count("https_maintenance");
+            // The client may go to another edge; it need not come back on this connection.
+            self.vitals.leave();
             return answer::unavailable(self.front.number());
         }
         if !self.front.cancels.admit(self.address, Instant::now()) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+use super::super::Serving;
 use super::super::limits::{HEAD_WITHIN, IDLE_MAX, LINGER_BYTES_MAX, LINGER_MAX, READ_BYTES_PER_SECOND_MIN};
 
 /// What a connection is doing, and since when.
@@ -43,7 +44,7 @@ pub(super) struct Vitals {
 }
 
 /// A request being answered, until dropped.
-pub(super) struct Answering(Rc<Vitals>);
+pub(super) struct Answering(Rc<Vitals>, #[expect(dead_code, reason = "counted until dropped")] Option<Serving>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -96,10 +97,10 @@ impl Vitals {
     }
 
     /// A request is being answered.
-    pub(super) fn answering(self: &Rc<Self>) -> Answering {
+    pub(super) fn answering(self: &Rc<Self>, serving: Option<Serving>) -> Answering {
         self.spoke.set(true);
         self.answering.set(self.answering.get() + 1);
-        Answering(Rc::clone(self))
+        Answering(Rc::clone(self), serving)
     }
 
     /// A body of an answer is on its way.
@@ -311,7 +312,7 @@ mod tests {
     fn a_client_that_says_nothing_or_half_a_head_is_cut() {
         let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
         assert_eq!((after(&vitals, 9), after(&vitals, 10)), (None, Some("https_cut_silent")));
-        drop(vitals.answering());
+        drop(vitals.answering(None));
         assert_eq!((after(&vitals, 59), after(&vitals, 61)), (None, Some("https_cut_idle")));
         vitals.head(true);
         assert_eq!((after(&vitals, 9), after(&vitals, 11)), (None, Some("https_cut_slow_head")));
@@ -322,14 +323,14 @@ mod tests {
     #[test]
     fn an_answer_that_takes_its_time_is_waited_for() {
         let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
-        let _answering = vitals.answering();
+        let _answering = vitals.answering(None);
         assert_eq!(after(&vitals, 3_600), None);
     }
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_a_little_a_little_later() {
         let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
-        let _answering = vitals.answering();
+        let _answering = vitals.answering(None);
         vitals.wrote(&Poll::Pending);
         assert_eq!((after(&vitals, 29), after(&vitals, 31)), (None, Some("https_cut_slow_read")));
         // It has kept us waiting for 25 s, took 2 KB, and does so again.
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn an_answer_that_does_not_move_is_noticed_among_others() {
         let vitals = Rc::new(Vitals::new(Instant::now(), STALLED_MAX));
-        let (_answering, still) = (vitals.answering(), vitals.moving());
+        let (_answering, still) = (vitals.answering(None), vitals.moving());
         let moving = vitals.moving();
         assert_eq!(after(&vitals, 50), None);
         moving.moved();

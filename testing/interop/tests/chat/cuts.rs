@@ -7,12 +7,14 @@ use edgeway_interop::chat_party::{PATIENCE, Party};
 use edgeway_interop::chat_server::CHAT_PORT;
 use edgeway_interop::process::wait_for;
 use edgeway_interop::report::Report;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::Duration;
 
 /// How long a hole is.
 const HOLE: Duration = Duration::from_secs(5);
+/// A hole in which the link is given up.
+const LONG_HOLE: Duration = Duration::from_secs(15);
 /// How long nobody says anything: longer than the link's own idle times.
 const SILENCE: Duration = Duration::from_secs(25);
 /// Between two messages, in seconds.
@@ -21,7 +23,7 @@ const PACE_SECONDS: f64 = 0.1;
 const WORDS: usize = 40;
 
 /// Each kind of trouble, while both talk.
-pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
+pub(crate) fn story(report: &Report, site: &mut Site) -> Result<()> {
     let (here, there) = (site.network.station_outside(0)?, site.network.station_outside(1)?);
     let mut alice = site.party("alice", "desk", &here)?;
     let mut bob = site.party("bob", "desk", &there)?;
@@ -58,6 +60,16 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
             println!("        5 s without the link: {lost} clients had to connect again");
             Ok(())
         });
+        report.scenario("15 s without the link: both resume", || {
+            let marks = [alice.mark(), bob.mark()];
+            conversation("long link hole", &mut alice, &mut bob, || {
+                site.network.cut_link()?;
+                sleep(LONG_HOLE);
+                site.network.restore_link()
+            })?;
+            resumed(&alice, marks[0])?;
+            resumed(&bob, marks[1])
+        });
         report.scenario("the link is reset, and both resume", || {
             let marks = [alice.mark(), bob.mark()];
             conversation("link reset", &mut alice, &mut bob, || site.network.reset_link())?;
@@ -75,6 +87,25 @@ pub(crate) fn story(report: &Report, site: &Site) -> Result<()> {
         ensure!(lost == 0, "{lost} connections were lost by doing nothing");
         Ok(())
     });
+    if site.product.is_some() {
+        report.scenario("the server is started anew: nobody hears of a wrong password", || {
+            let marks = [alice.mark(), bob.mark()];
+            site.server.stop();
+            for (party, mark) in [(&alice, marks[0]), (&bob, marks[1])] {
+                party.wait_event(mark, "disconnected")?;
+            }
+            // Long enough for some attempts.
+            sleep(Duration::from_secs(3));
+            site.start_server_again()?;
+            for (party, mark) in [(&alice, marks[0]), (&bob, marks[1])] {
+                let back = |event: &Value| event["event"] == "started" || event["event"] == "resumed";
+                party.wait(mark, "return", PATIENCE, back).with_context(|| site.logs())?;
+                let told = party.conditions(mark);
+                ensure!(told.iter().all(|told| told == "temporary-auth-failure"), "{}: {told:?}", party.jid());
+            }
+            pass(&mut alice, &bob, "here again")
+        });
+    }
     Ok(())
 }
 

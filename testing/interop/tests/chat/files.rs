@@ -40,21 +40,31 @@ pub(crate) fn story(site: &Site, here: &Station, there: &Station, alice: &mut Pa
     Ok(())
 }
 
-/// A request from there; the status. Credentials go to curl by its standard input, as everything does.
+/// A request from there for a file of the server's; the status. Through the edge it shows `user`'s credentials, or,
+/// where the server wants something else in their place, the token of a sign-in beside it.
 fn curl(site: &Site, station: &Station, user: &str, url: &str, lines: &str) -> Result<String> {
-    let mut settings = format!("silent\nshow-error\nwrite-out = \"%{{http_code}}\"\n{lines}");
-    settings += &format!("cacert = \"{}\"\n", site.authority.certificate().display());
     let server = format!("https://{SERVER}:{UPLOAD_PORT}");
-    match url.strip_prefix(&server) {
-        Some(path) if site.product.is_some() => {
-            let descriptor = b64(&format!("{DOMAIN}/https/{SERVER}/{UPLOAD_PORT}"));
-            settings += &format!("url = \"https://{EDGE_NAME}:{HTTPS_PORT}/{descriptor}{path}\"\n");
-            if !lines.contains("Authorization") {
-                settings += &format!("user = \"{user}:{PASSWORD}\"\n");
-            }
-        }
-        _ => settings += &format!("url = \"{url}\"\n"),
+    let Some(path) = url.strip_prefix(&server).filter(|_| site.product.is_some()) else {
+        return ask(site, station, &format!("url = \"{url}\"\n{lines}"));
+    };
+    let url = |lane: &str, path: &str| format!("url = \"https://{EDGE_NAME}:{HTTPS_PORT}/{}{path}\"\n", b64(lane));
+    let basic = format!("user = \"{user}:{PASSWORD}\"\n");
+    let mut shown = basic.clone();
+    if lines.contains("Authorization") {
+        let jar = site.scratch.path().join(format!("{user}.cookies"));
+        let sign_in = url(DOMAIN, "/get_edge_config") + &basic + &format!("cookie-jar = \"{}\"\n", jar.display());
+        let status = ask(site, station, &sign_in)?;
+        ensure!(status == "200", "{user}'s sign-in was answered with {status}");
+        shown = format!("cookie = \"{}\"\n", jar.display());
     }
+    let descriptor = format!("{DOMAIN}/https/{SERVER}/{UPLOAD_PORT}");
+    ask(site, station, &(url(&descriptor, path) + &shown + lines))
+}
+
+/// What curl says to these lines of its own settings, which it gets by its standard input: credentials are no arguments.
+fn ask(site: &Site, station: &Station, lines: &str) -> Result<String> {
+    let mut settings = format!("silent\nshow-error\nmax-time = 60\nwrite-out = \"%{{http_code}}\"\n{lines}");
+    settings += &format!("cacert = \"{}\"\n", site.authority.certificate().display());
     if !lines.contains("output") {
         settings += "output = \"/dev/null\"\n";
     }
@@ -63,6 +73,6 @@ fn curl(site: &Site, station: &Station, user: &str, url: &str, lines: &str) -> R
     let mut child = command.spawn().context("curl")?;
     child.stdin.take().context("standard input is piped")?.write_all(settings.as_bytes())?;
     let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "curl {url}: {}; {}", String::from_utf8_lossy(&output.stderr), site.logs());
+    ensure!(output.status.success(), "curl: {}; {}", String::from_utf8_lossy(&output.stderr), site.logs());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -58,7 +58,7 @@ fn talk_story(report: &Report, make: Make, front: Front) -> Result<()> {
 
 /// What their networks do to them.
 fn cut_story(report: &Report, make: Make, front: Front) -> Result<()> {
-    let site = Site::build(report, make, front)?;
-    cuts::story(report, &site)?;
+    let mut site = Site::build(report, make, front)?;
+    cuts::story(report, &mut site)?;
     site.finish(report)
 }

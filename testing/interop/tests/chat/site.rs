@@ -34,7 +34,8 @@ pub(crate) enum Front {
 /// A network with its servers, without clients. Fields are dropped in this order: the network goes last.
 pub(crate) struct Site {
     pub(crate) product: Option<Product>,
-    _server: ChatServer,
+    make: Make,
+    pub(crate) server: ChatServer,
     pub(crate) authority: Authority,
     pub(crate) scratch: Scratch,
     pub(crate) network: Network,
@@ -72,7 +73,13 @@ impl Site {
             }
             Front::Server => None,
         };
-        Ok(Self { product, _server: server, authority, scratch, network })
+        Ok(Self { product, make, server, authority, scratch, network })
+    }
+
+    /// Starts the server inside that was stopped, with what it had kept.
+    pub(crate) fn start_server_again(&mut self) -> Result<()> {
+        self.server = start_server(self.make, &self.network, &self.authority, &self.scratch)?;
+        Ok(())
     }
 
     /// Somebody outside, signing in as most clients do.
@@ -100,7 +107,7 @@ impl Site {
     }
 
     pub(crate) fn finish(self, report: &Report) -> Result<()> {
-        let Self { product, _server: server, authority: _, scratch, network } = self;
+        let Self { product, make: _, server, authority: _, scratch, network } = self;
         finish(report, &network, scratch);
         drop((product, server));
         Ok(())

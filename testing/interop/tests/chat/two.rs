@@ -10,6 +10,7 @@ use edgeway_interop::network::{EDGE_PUBLIC, LINK_PORT, SECOND_CORE, SECOND_EDGE_
 use edgeway_interop::product::{HttpsSetup, ProductSetup, XmppSetup};
 use edgeway_interop::quartet::{Quartet, Which};
 use edgeway_interop::report::Report;
+use serde_json::json;
 use std::net::SocketAddr;
 
 /// Alice comes by the first edge and Bob by the second. Only the first core is there, so both are carried by it; then the
@@ -43,6 +44,12 @@ pub(crate) fn story(report: &Report, make: Make) -> Result<()> {
         alice.wait_started().and_then(|()| bob.wait_started()).with_context(|| product.log_tails())
     });
     if report.totals().1 == 0 {
+        report.scenario("one goes to the other edge, and resumes there", || {
+            let mark = alice.mark();
+            alice.tell("move", json!({ "host": door.ip().to_string(), "port": door.port() }))?;
+            conversation("other edge", &mut alice, &mut bob, || stations[0].reset_connections(CHAT_PORT))?;
+            resumed(&alice, mark)
+        });
         kills(report, &mut product, &mut alice, &mut bob);
     }
     drop((alice, bob, product, server));
@@ -50,6 +57,7 @@ pub(crate) fn story(report: &Report, make: Make) -> Result<()> {
     Ok(())
 }
 
+/// Each core in turn, while the other carries.
 fn kills(report: &Report, product: &mut Quartet, alice: &mut Party, bob: &mut Party) {
     report.scenario("a second core is added", || conversation("added", alice, bob, || product.add_second_core()));
     report

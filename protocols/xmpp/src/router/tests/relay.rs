@@ -116,10 +116,16 @@ fn the_place_to_resume_is_inside_and_stays_there() {
             "<message><enabled xmlns='urn:xmpp:sm:3' location='x'/></message>",
         ),
     ] {
+        let resumable = said.starts_with("<enabled xmlns='urn:xmpp:sm:") && said.contains("resume=");
         let mut script = bound();
-        let around = |text: &str| format!("<a/> {text}\n<r xmlns='urn:xmpp:sm:3'/>");
-        script.push((server(&around(said)), vec![c(&around(heard))]));
-        script.push((server(&around(said)), vec![c(&around(heard))]));
+        let (before, behind) = ("<a/> ", "\n<r xmlns='urn:xmpp:sm:3'/>");
+        let said = [before, said, behind].concat();
+        let heard = match resumable {
+            true => vec![c(before), w("resumable"), c(&[heard, behind].concat())],
+            false => vec![c(&[before, heard, behind].concat())],
+        };
+        script.push((server(&said), heard.clone()));
+        script.push((server(&said), heard));
         play(&script);
     }
 }
@@ -327,6 +333,17 @@ fn other_results_are_no_place() {
         ));
         script.push((server(other), vec![c(other)]));
         script.push((server(BOUND), vec![w("bound alice@example.com/desk false"), c(BOUND)]));
+        play(&script);
+    }
+}
+
+#[test]
+fn what_is_no_jid_is_not_shown() {
+    for jid in ["alice@example.com/\u{9b}31m", "", &format!("alice@example.com/{}", "x".repeat(3054))] {
+        let odd = BOUND.replace("alice@example.com/desk", jid);
+        let mut script = bound();
+        script.pop();
+        script.push((server(&odd), vec![w("bound ? false"), c(&odd)]));
         play(&script);
     }
 }
