@@ -278,3 +278,8 @@ fn a_million_hostile_frames_change_nothing_for_others() {
 fn over_real_sockets_a_hostile_edge_reaches_nobody_and_a_flood_ends_the_link() {
     hostile::sockets::attack();
 }
+
+#[test]
+fn the_chat_carrier_of_a_hostile_edge_costs_a_core_its_windows_and_no_more() {
+    hostile::carrier::attack();
+}

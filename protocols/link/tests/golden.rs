@@ -86,10 +86,12 @@ fn a_peer_of_version_1_is_sent_version_1() {
     }
 }
 
+type Target = fn(&[u8]);
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test reads the committed corpus")]
 fn the_corpora_of_the_fuzz_targets_hold() {
-    let targets: [(&str, fn(&[u8])); 2] =
+    let targets: [(_, Target); 2] =
         [("link_frames", edgeway_link::fuzzing::link_frames), ("chat_frames", edgeway_link::fuzzing::chat_frames)];
     for (name, target) in targets {
         let corpus = format!("{}/../../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -2,7 +2,8 @@
 //!
 //! `edgeway-bench sip` sends REGISTER and calls through edge, core and a Kamailio registrar, and through a Kamailio
 //! edge and core to the same registrar. `edgeway-bench media` sends SRTP outside and RTP inside through both tiers,
-//! and through one rtpengine. `edgeway-bench http` fetches 1 KiB through both tiers, and through two of nginx. CPU per operation is user plus system time of every process of a tier; it travels
+//! and through one rtpengine. `edgeway-bench http` fetches 1 KiB through both tiers, and through two of nginx. `edgeway-bench
+//! xmpp` holds chat sessions and sends messages through both tiers, and through one HAProxy. CPU per operation is user plus system time of every process of a tier; it travels
 //! between machines better than throughput and latency do.
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
@@ -23,6 +24,7 @@ mod report;
 mod sip;
 mod soak;
 mod timing;
+mod xmpp;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -45,6 +47,8 @@ enum Bench {
     Sip(sip::SipArguments),
     /// HTTPS: edge + core against nginx → TLS → nginx, the same server behind both
     Http(http::HttpArguments),
+    /// Chat: edge + core against one HAProxy that ends TLS, the same Prosody behind both
+    Xmpp(xmpp::XmppArguments),
     /// Media: both tiers together against one rtpengine, SRTP outside and RTP inside
     Media(media::MediaArguments),
     /// Thousands of registrations held and refreshed for long: none may be lost
@@ -120,6 +124,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     match arguments.bench {
         Bench::Parts | Bench::Refresh(_) | Bench::Timing(_) => {}
         Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
+        Bench::Xmpp(_) => requirement::check(requirement::BENCH_XMPP)?,
         Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
             requirement::check(requirement::BENCH)?;
         }
@@ -128,6 +133,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Sip(arguments) => sip::run(arguments),
         Bench::Http(arguments) => http::run(arguments),
+        Bench::Xmpp(arguments) => xmpp::run(arguments),
         Bench::Media(arguments) => media::run(arguments),
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Hostile(arguments) => hostile::run(arguments),

@@ -1,7 +1,10 @@
-//! What single parts cost, without the rest: one message on the link, one packet in the core's media engine.
+//! What single parts cost, without the rest: one message on the link, one packet in the core's media engine, one message
+//! on the chat carrier.
 //!
 //! The link is the real one (TCP, TLS, HTTP/2) on loopback, each side on its own thread; the other side echoes. The
 //! engine runs without sockets.
+
+mod chat;
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
@@ -39,7 +42,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let (outward, inward) = engine()?;
     println!("\ncore's media engine, ns of CPU for each packet: {outward:.0} outward, {inward:.0} inward");
-    Ok(())
+    chat::run()
 }
 
 /// CPU time of this thread.

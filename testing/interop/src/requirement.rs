@@ -66,6 +66,13 @@ pub const BENCH_HTTP: &[Requirement] = &[
     Requirement { what: "/usr/sbin/nginx", package: "nginx-light" },
 ];
 
+/// What the bench of chat needs.
+pub const BENCH_XMPP: &[Requirement] = &[
+    Requirement { what: "openssl", package: "openssl" },
+    Requirement { what: "prosody", package: "prosody" },
+    Requirement { what: "/usr/sbin/haproxy", package: "haproxy" },
+];
+
 /// One line that names every Debian package missing, if any is.
 pub fn check(requirements: &[Requirement]) -> Result<()> {
     let mut packages: Vec<&str> = requirements.iter().filter(|one| !one.is_there()).map(|one| one.package).collect();

@@ -1,5 +1,6 @@
 //! What a hostile edge says, and what a registrar answers.
 
+pub(crate) mod carrier;
 pub(crate) mod sockets;
 
 use std::fmt::Write as _;

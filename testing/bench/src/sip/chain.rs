@@ -47,7 +47,7 @@ pub(crate) struct Chain {
 
 #[derive(Debug)]
 enum Tiers {
-    Edgeway(Product),
+    Edgeway(Box<Product>),
     Kamailio { edge: Running, core: Running },
 }
 
@@ -151,7 +151,7 @@ fn start_edgeway(
         log_level: "warn",
         strangers_per_address: 50_000,
     };
-    Product::start(&setup, directory).map(Tiers::Edgeway)
+    Product::start(&setup, directory).map(Box::new).map(Tiers::Edgeway)
 }
 
 /// How to start the Kamailio chain.
