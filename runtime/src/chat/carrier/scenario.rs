@@ -256,7 +256,7 @@ async fn bytes(stream: &ChatStream, length: usize) -> Vec<u8> {
     while got.len() < length {
         match next(stream).await {
             Item::Bytes(bytes) => got.extend_from_slice(&bytes),
-            other => panic!("{other:?} after {} bytes", got.len()),
+            other @ (Item::SignedIn | Item::End(_)) => panic!("{other:?} after {} bytes", got.len()),
         }
     }
     got
