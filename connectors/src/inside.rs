@@ -344,6 +344,10 @@ impl Inside for CoreInside {
         self.chat.maintain(on);
     }
 
+    fn end_all(&self) {
+        self.chat.end_all();
+    }
+
     fn stop(self: Rc<Self>) -> LocalFuture<'static, ()> {
         Box::pin(async move { self.chat.stop().await })
     }

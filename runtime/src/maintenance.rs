@@ -1,5 +1,6 @@
 //! Maintenance mode as an operator orders it: what is asked for, and that it may outlive a restart of the process.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,54 +23,69 @@ pub(crate) struct Desk<N: Observable + 'static> {
     reactor: Rc<Reactor<N>>,
     /// Where it is written down; none in the lab.
     state_dir: Option<PathBuf>,
+    /// What was ordered, while maintenance mode is on.
+    ordered: Cell<Option<Ordered>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ordered {
+    /// When what is still there ends, Unix milliseconds.
+    until_ms: Option<u64>,
+    /// It outlives a restart.
+    kept: bool,
 }
 
 impl<N: Observable + 'static> Desk<N> {
     /// Orders again what was to outlive a restart.
     pub(crate) fn open(reactor: Rc<Reactor<N>>, state_dir: Option<PathBuf>) -> Rc<Self> {
-        let desk = Self { reactor, state_dir };
-        match desk.state_dir.as_deref().and_then(kept) {
-            None => {}
-            Some(Ok(within)) => {
-                tracing::warn!("maintenance mode is on, as it was before the restart");
-                desk.reactor.maintain(MaintenanceOrder::Begin { within });
-            }
-            Some(Err(why)) => tracing::error!("maintenance mode was to outlive the restart, and {FILE} {why}"),
+        let kept = state_dir.as_deref().and_then(kept);
+        let desk = Self { reactor, state_dir, ordered: Cell::new(None) };
+        if let Some(until_ms) = kept {
+            tracing::warn!("maintenance mode is on, as it was before the restart");
+            desk.begin(Ordered { until_ms, kept: true });
         }
         Rc::new(desk)
     }
 
+    fn begin(&self, ordered: Ordered) {
+        self.ordered.set(Some(ordered));
+        let within = ordered.until_ms.map(|until_ms| Duration::from_millis(until_ms.saturating_sub(unix_ms())));
+        self.reactor.maintain(MaintenanceOrder::Begin { within });
+    }
+
     /// What is asked: `{"on": true, "within_s": 600, "keep": true}` begins it, with a deadline and so that it outlives
-    /// a restart; `{"on": false}` ends it; `{}` only asks. The answer is how it stands.
+    /// a restart; while it is on, what is not named stays as it is, and `"within_s": null` takes the deadline away.
+    /// `{"on": false}` ends it; `{}` only asks. The answer is how it stands.
     ///
     /// # Errors
-    /// In the operator's words; then nothing has changed.
+    /// In the operator's words; what was asked for holds all the same if only its file is in the way.
     pub(crate) fn ask(&self, question: &Value) -> Result<Value, String> {
         let flag = |name: &str| match question.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(format!("{name} is true or false")),
         };
-        let within = match question.get("within_s") {
-            None | Some(Value::Null) => None,
+        let before = self.ordered.get();
+        let until_ms = match question.get("within_s") {
+            None => before.and_then(|before| before.until_ms),
+            Some(Value::Null) => None,
             Some(seconds) => {
-                let seconds = seconds.as_u64().map(Duration::from_secs);
-                Some(
-                    seconds
-                        .filter(|within| *within <= MAINTENANCE_WITHIN_MAX)
-                        .ok_or("within_s is a number of seconds, at most a week")?,
-                )
+                let within = seconds.as_u64().map(Duration::from_secs).filter(|one| *one <= MAINTENANCE_WITHIN_MAX);
+                let within = within.ok_or("the deadline is a number of seconds, at most those of a week")?;
+                Some(unix_ms().saturating_add(millis(within)))
             }
         };
-        let keep = flag("keep")?.unwrap_or(false);
+        let kept = flag("keep")?.or(before.map(|before| before.kept)).unwrap_or(false);
         match flag("on")? {
             Some(true) => {
-                self.write(keep.then_some(within))?;
-                self.reactor.maintain(MaintenanceOrder::Begin { within });
+                let ordered = Ordered { until_ms, kept };
+                self.begin(ordered);
+                self.write(Some(ordered).filter(|ordered| ordered.kept))?;
             }
             Some(false) => {
-                self.write(None)?;
+                self.ordered.set(None);
                 self.reactor.maintain(MaintenanceOrder::Cancel);
+                self.write(None)?;
             }
             None => {}
         }
@@ -77,41 +93,39 @@ impl<N: Observable + 'static> Desk<N> {
     }
 
     /// Writes down that it outlives a restart, or that it does not.
-    fn write(&self, kept: Option<Option<Duration>>) -> Result<(), String> {
+    fn write(&self, ordered: Option<Ordered>) -> Result<(), String> {
         let Some(dir) = &self.state_dir else { return Ok(()) };
         let path = dir.join(FILE);
-        match kept {
-            Some(within) => {
-                let until_ms = within.map(|within| unix_ms().saturating_add(millis(within)));
-                let text = json!({ "until_ms": until_ms }).to_string();
-                store::ensure_directory(dir).and_then(|()| store::replace(&path, text.as_bytes()))
-            }
-            .map_err(|error| error.to_string()),
-            None => match std::fs::remove_file(&path) {
+        let Some(ordered) = ordered else {
+            return match std::fs::remove_file(&path) {
                 Ok(()) => Ok(()),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(format!("{} cannot be removed: {error}", path.display())),
-            },
-        }
+            };
+        };
+        let text = json!({ "until_ms": ordered.until_ms }).to_string();
+        let written = store::ensure_directory(dir).and_then(|()| store::replace(&path, text.as_bytes()));
+        written.map_err(|error| format!("maintenance mode is on, and will not outlive a restart: {error}"))
     }
 }
 
-/// What was written down: how long it has yet to go.
-fn kept(dir: &Path) -> Option<Result<Option<Duration>, String>> {
+/// What was written down, and its deadline. That it is there at all says that this node was to stay out of service: of a
+/// file that is damaged only the deadline is lost.
+fn kept(dir: &Path) -> Option<Option<u64>> {
+    let damaged = |why: &str| {
+        tracing::error!("the deadline of maintenance mode is lost: {FILE} {why}");
+        None
+    };
     let text = match std::fs::read(dir.join(FILE)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => return Some(Err(format!("cannot be read: {error}"))),
+        Err(error) => return Some(damaged(&error.to_string())),
     };
     let written: Option<Value> = serde_json::from_slice(&text).ok();
-    let until = written.as_ref().and_then(|written| written.get("until_ms"));
-    Some(match until {
-        Some(Value::Null) => Ok(None),
-        Some(until) => until
-            .as_u64()
-            .map(|until| Some(Duration::from_millis(until.saturating_sub(unix_ms()))))
-            .ok_or_else(|| "is damaged".to_owned()),
-        None => Err("is damaged".to_owned()),
+    Some(match written.as_ref().and_then(|written| written.get("until_ms")) {
+        Some(Value::Null) => None,
+        Some(until) => until.as_u64().or_else(|| damaged("is damaged")),
+        None => damaged("is damaged"),
     })
 }
 

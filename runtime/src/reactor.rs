@@ -25,7 +25,7 @@ use edgeway_model::world::{
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::alarms::Alarms;
 use crate::clock::{Clock, unix_ms};
@@ -110,6 +110,8 @@ pub struct Reactor<N> {
     http: RefCell<Option<HttpHandle>>,
     /// Chat sessions, as the HTTP thread says.
     chats: RefCell<Gauge>,
+    /// Waits for the deadline of maintenance mode.
+    ends_all: RefCell<Option<JoinHandle<()>>>,
     /// Whether this node is set up for chat.
     chat: Cell<bool>,
     /// What the HTTP thread counts.
@@ -177,6 +179,7 @@ impl<N: Node + 'static> Reactor<N> {
             media: RefCell::default(),
             http: RefCell::default(),
             chats: RefCell::default(),
+            ends_all: RefCell::default(),
             chat: Cell::new(false),
             http_counts: Arc::default(),
             alarms: RefCell::default(),
@@ -351,8 +354,18 @@ impl<N: Node + 'static> Reactor<N> {
         if let Some(http) = &*self.http.borrow() {
             http.maintain(on);
         }
+        if let Some(waits) = self.ends_all.borrow_mut().take() {
+            waits.abort();
+        }
         if !on {
             return self.alarms.borrow_mut().end(ALARM_MAINTENANCE, "node");
+        }
+        // The node ends calls and registrations by itself.
+        if let (MaintenanceOrder::Begin { within: Some(within) }, Some(http)) = (order, self.http.borrow().clone()) {
+            *self.ends_all.borrow_mut() = Some(spawn_local(async move {
+                tokio::time::sleep(within).await;
+                http.end_all();
+            }));
         }
         self.alarms.borrow_mut().raise(Alarm {
             id: ALARM_MAINTENANCE,

@@ -25,6 +25,9 @@ pub(crate) enum MaintenanceCommand {
         /// End what is still there after this long: 90s, 30m, 2h. Without it everything goes on for as long as it wants.
         #[arg(long, value_name = "TIME", value_parser = span)]
         within: Option<Duration>,
+        /// Take a deadline away again.
+        #[arg(long, conflicts_with = "within")]
+        no_deadline: bool,
         /// Stay in maintenance mode over a restart of the service.
         #[arg(long)]
         keep: bool,
@@ -66,8 +69,18 @@ pub(crate) struct Node {
 /// Runs one of them.
 pub(crate) fn run(command: &MaintenanceCommand) -> ExitCode {
     finish(match command {
-        MaintenanceCommand::Start { within, keep, watch, node } => {
-            let question = json!({ "on": true, "within_s": within.map(|within| within.as_secs()), "keep": keep });
+        MaintenanceCommand::Start { within, no_deadline, keep, watch, node } => {
+            // What is not said stays as it is.
+            let mut question = json!({ "on": true });
+            if let Some(within) = within {
+                question["within_s"] = json!(within.as_secs());
+            }
+            if *no_deadline {
+                question["within_s"] = Value::Null;
+            }
+            if *keep {
+                question["keep"] = json!(true);
+            }
             show(node.config.as_deref(), &question, *watch, Format::Table)
         }
         MaintenanceCommand::Status { watch, output, node } => show(node.config.as_deref(), &json!({}), *watch, *output),

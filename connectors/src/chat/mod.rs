@@ -135,6 +135,11 @@ impl Chat {
         self.maintained.set(on);
     }
 
+    /// Past the deadline of maintenance mode: every stream ends without a word, so that clients resume elsewhere.
+    pub(crate) fn end_all(&self) {
+        self.sessions.end_all();
+    }
+
     /// Serves one stream until it has ended.
     pub(crate) async fn serve(self: Rc<Self>, edge: NodeId, mut opening: ChatOpening, stream: ChatStream) {
         self.count(count::STREAM);

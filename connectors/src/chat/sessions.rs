@@ -239,6 +239,11 @@ impl Sessions {
         theirs.inspect(|entry| entry.order(Order::Revoked)).count()
     }
 
+    /// Ends all, as at a stop; others may come.
+    pub(super) fn end_all(&self) {
+        self.by_id.borrow().values().for_each(|entry| entry.order(Order::Stop));
+    }
+
     /// Lets nobody in any more and ends all; returns when all have ended.
     pub(super) async fn stop(&self) {
         self.stopping.set(true);

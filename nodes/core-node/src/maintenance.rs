@@ -9,6 +9,7 @@ use edgeway_sip::Message;
 use edgeway_sip::maintenance::{Refused, WARNING, refused};
 use edgeway_sip::proxy::TransactionId;
 
+use crate::calls::flow_of_route;
 use crate::{CoreNode, flow_at};
 
 /// While the core is taken out of service.
@@ -58,7 +59,18 @@ impl CoreNode {
 
     /// The same of a request from inside: the registrar has other paths to the client, or none.
     pub(crate) fn refuse_from_inside(&mut self, id: TransactionId, request: &Message, now: Moment) -> bool {
-        self.is_draining() && refused(request) != Refused::Never && self.say_maintenance(id, now)
+        self.is_draining()
+            && match refused(request) {
+                Refused::Never => false,
+                Refused::UnlessInCall => !self.leads_to_a_call(request) && self.say_maintenance(id, now),
+                Refused::Always => self.say_maintenance(id, now),
+            }
+    }
+
+    /// Whether a request from inside is for a client with a call up.
+    fn leads_to_a_call(&self, request: &Message) -> bool {
+        let flow = flow_of_route(request);
+        flow.is_some_and(|flow| self.edges.values().any(|edge| self.calls.is_client(flow_at(edge.index, flow))))
     }
 
     fn say_maintenance(&mut self, id: TransactionId, now: Moment) -> bool {

@@ -134,7 +134,7 @@ impl EdgeNode {
             self.dropped(DropReason::BadToken, "a request from inside for a connection that is gone");
             return self.answer(id, 430, "Flow Failed", Some((399, "the client's connection is gone")), now);
         };
-        if self.refuse_from_core(id, request, now) {
+        if self.refuse_from_core(id, flow, request, now) {
             return;
         }
         let mut edit = request.edit();

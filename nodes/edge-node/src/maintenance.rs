@@ -70,8 +70,13 @@ impl EdgeNode {
     }
 
     /// The same of a request from inside for a client: the registrar has other paths to it, or none.
-    pub(crate) fn refuse_from_core(&mut self, id: TransactionId, request: &Message, now: Moment) -> bool {
-        let refused = self.is_draining() && refused(request) != Refused::Never;
+    pub(crate) fn refuse_from_core(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) -> bool {
+        let refused = self.is_draining()
+            && match refused(request) {
+                Refused::Never => false,
+                Refused::UnlessInCall => !self.has_call(flow),
+                Refused::Always => true,
+            };
         if refused {
             self.dropped(DropReason::Maintenance, "the edge is in maintenance mode");
             self.answer(id, 503, "Service Unavailable", Some(WARNING), now);

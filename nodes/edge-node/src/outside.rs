@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use edgeway_model::notice::DropReason;
 use edgeway_model::{FlowId, Moment, NodeId};
 use edgeway_policy::routing::{self, Candidate};
+use edgeway_sip::maintenance::{Refused, refused};
 use edgeway_sip::mra::is_keep_alive;
 use edgeway_sip::proxy::{Hop, Received, TransactionId};
 use edgeway_sip::uri::Uri;
@@ -168,11 +169,11 @@ impl EdgeNode {
                 draining: *draining,
             })
             .collect();
-        let Some(core) =
-            routing::choose(own.core.as_ref(), state.core.as_ref(), request.to_tag().is_some(), &candidates).cloned()
-        else {
-            return;
-        };
+        // Who goes is let go where they are: another core may have another Contact to offer the registrar.
+        let exists = refused(&request) == Refused::Never;
+        let registered = state.path.as_ref().map(|path| &path.core).filter(|_| request.method() == Some("REGISTER"));
+        let habit = registered.filter(|_| exists).or(state.core.as_ref());
+        let Some(core) = routing::choose(own.core.as_ref(), habit, exists, &candidates).cloned() else { return };
         let bytes = self.outgoing(id, &request, flow, &own);
         // A standby path is asked after over another core than the active one.
         if let Some(state) = self.flows.get_mut(&flow).filter(|_| !is_keep_alive(&request)) {

@@ -18,7 +18,7 @@ pub const EXPIRES_MAX: u32 = 60;
 pub enum Refused {
     /// It belongs to something that exists, ends something, or begins nothing.
     Never,
-    /// A device that stays: with a call up it must.
+    /// It is of a device that stays, or of a call there is: with a call up it must pass.
     UnlessInCall,
     /// It begins something.
     Always,
@@ -35,10 +35,19 @@ pub fn refused(request: &Message) -> Refused {
         Some("REGISTER") if is_keep_alive(request) => Refused::Always,
         Some("REGISTER") if ends(request) => Refused::Never,
         Some("REGISTER") => Refused::UnlessInCall,
+        // The end of a subscription, or a look at what is.
+        Some("SUBSCRIBE") if request.expires() == Some(0) => Refused::Never,
+        // A transfer of a call there is (RFC 3891, RFC 4538).
+        Some("INVITE" | "REFER" | "SUBSCRIBE") if concerns_a_call(request) => Refused::UnlessInCall,
         // OPTIONS asks, an unsolicited NOTIFY tells of messages waiting; CANCEL and ACK have been looked at.
         Some("OPTIONS" | "NOTIFY" | "CANCEL" | "ACK" | "BYE") => Refused::Never,
         Some(_) | None => Refused::Always,
     }
+}
+
+/// Whether a request outside of any dialog names one it is about.
+fn concerns_a_call(request: &Message) -> bool {
+    ["Replaces", "Target-Dialog", "Join"].iter().any(|name| request.other(name).is_some())
 }
 
 /// Whether a REGISTER only takes bindings away, or only asks what there is (RFC 3261 §10.2).
@@ -105,6 +114,11 @@ mod tests {
             ("INVITE", ";tag=2", "", Refused::Never),
             ("BYE", ";tag=2", "", Refused::Never),
             ("REFER", ";tag=2", "", Refused::Never),
+            ("INVITE", "", "Replaces: 1;to-tag=2;from-tag=3\r\n", Refused::UnlessInCall),
+            ("REFER", "", "Refer-To: <sip:a@h>\r\nTarget-Dialog: 1;local-tag=2\r\n", Refused::UnlessInCall),
+            ("REFER", "", "Refer-To: <sip:a@h>\r\n", Refused::Always),
+            ("SUBSCRIBE", "", "Expires: 0\r\n", Refused::Never),
+            ("SUBSCRIBE", "", "Expires: 600\r\n", Refused::Always),
             ("MESSAGE", "", "", Refused::Always),
             ("SUBSCRIBE", "", "", Refused::Always),
             ("SUBSCRIBE", ";tag=2", "", Refused::Never),

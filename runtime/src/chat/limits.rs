@@ -93,3 +93,9 @@ pub const REPLACED_BEFORE: Duration = Duration::from_secs(600);
 
 /// How long what was said last may take to leave a carrier that is closed on purpose.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
+/// Clients ended at once when the deadline of maintenance mode has passed: as many come to another edge at once.
+pub const ENDED_AT_ONCE: usize = 100;
+
+/// Until the next ones.
+pub const ENDED_EVERY: Duration = Duration::from_millis(200);

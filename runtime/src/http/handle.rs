@@ -65,6 +65,8 @@ pub(super) enum Order {
     Told(SignInFact),
     /// Take nothing new, or take it again.
     Maintain(bool),
+    /// Past the deadline of maintenance mode: end what is still under way.
+    EndAll,
     /// The operator asks something.
     Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
     /// The node stops; the sender goes when the thread has ended what was under way.
@@ -132,6 +134,11 @@ impl HttpHandle {
     /// Takes nothing new from now on, or takes it again. What is under way goes on.
     pub fn maintain(&self, on: bool) {
         self.order(Order::Maintain(on));
+    }
+
+    /// Ends what is still under way: the deadline of maintenance mode has passed.
+    pub fn end_all(&self) {
+        self.order(Order::EndAll);
     }
 
     /// Asks what the operator asks; the answer comes when it is there, and not at all if the thread has ended.

@@ -77,6 +77,9 @@ pub trait Inside {
         let _ = on;
     }
 
+    /// The deadline of maintenance mode has passed: chats that are still there end.
+    fn end_all(&self) {}
+
     /// Something the node or a peer says.
     fn told(&self, fact: SignInFact);
 

@@ -103,6 +103,12 @@ impl Worker {
                         chat.refuse_new(on);
                     }
                 }
+                Order::EndAll => {
+                    front.end_all();
+                    if let Some(chat) = chat {
+                        chat.end_all();
+                    }
+                }
                 Order::Operate { path, question, answer } => {
                     let answered = chat.as_ref().and_then(|chat| chat.operate(&path, &question));
                     let nothing = || Err("an edge has nothing to answer here: ask a core".into());
@@ -131,6 +137,10 @@ impl Worker {
                 Order::Maintain(on) => {
                     edges.carried().maintain(on);
                     inside.maintain(on);
+                }
+                Order::EndAll => {
+                    edges.carried().end_all();
+                    inside.end_all();
                 }
                 Order::Operate { path, question, answer } => {
                     let inside = Rc::clone(inside);

@@ -45,7 +45,7 @@ use tokio::time::timeout;
 use self::client::ClientTask;
 pub use self::config::{ChatBounds, ChatConfig};
 use self::vitals::{Order, Overdue, Stage, Vitals};
-use super::limits::{ABUSE_TOLD_EVERY, DRAIN_MAX, SWEEP_EVERY, UNSENT_BYTES_MAX};
+use super::limits::{ABUSE_TOLD_EVERY, DRAIN_MAX, ENDED_AT_ONCE, ENDED_EVERY, SWEEP_EVERY, UNSENT_BYTES_MAX};
 use super::{Carrier, Carriers, ChatStream};
 use crate::attempts::{Attempts, Outcome};
 use crate::clock::unix_ms;
@@ -156,6 +156,24 @@ impl ChatFront {
     /// stay.
     pub(crate) fn refuse_new(&self, refuse: bool) {
         self.refusing.set(refuse);
+    }
+
+    /// Past the deadline of maintenance mode: clients are sent away without a word, so that they resume elsewhere, some
+    /// at a time so that they do not all come at once.
+    pub(crate) fn end_all(self: &Rc<Self>) {
+        let front = Rc::clone(self);
+        spawn_local(async move {
+            loop {
+                let some: Vec<_> = front.alive.borrow().values().take(ENDED_AT_ONCE).map(Rc::clone).collect();
+                if some.is_empty() || !front.refusing.get() {
+                    return;
+                }
+                for vitals in some {
+                    vitals.order(Order::Cut);
+                }
+                tokio::time::sleep(ENDED_EVERY).await;
+            }
+        });
     }
 
     /// Takes nothing new, tells every client, and gives it a moment to read that.

@@ -37,6 +37,8 @@ pub(in super::super) struct Requests {
     teller: Teller,
     /// Maintenance mode: another core may answer them.
     maintained: Cell<bool>,
+    /// Past its deadline: what is under way ends.
+    overdue: Rc<Notify>,
 }
 
 /// Every edge this core dials for them.
@@ -44,7 +46,12 @@ pub(in super::super) type Edges = Dials<Requests>;
 
 impl Requests {
     pub(in super::super) fn new(inside: Rc<dyn Inside>, teller: Teller) -> Self {
-        Self { inside, teller, maintained: Cell::new(false) }
+        Self { inside, teller, maintained: Cell::new(false), overdue: Rc::default() }
+    }
+
+    /// Past the deadline of maintenance mode: ends every request.
+    pub(in super::super) fn end_all(&self) {
+        self.overdue.notify_waiters();
     }
 
     /// Maintenance mode: takes no requests, or takes them again. What is under way goes on.
@@ -121,7 +128,14 @@ impl Carried for Requests {
                     }
                     Some(Ok((request, respond))) => {
                         let (inside, edge) = (Rc::clone(&self.inside), edge.clone());
-                        spawn_local(answer(inside, edge, request, respond, self.teller.clone()));
+                        let answer = answer(inside, edge, request, respond, self.teller.clone());
+                        let overdue = Rc::clone(&self.overdue);
+                        spawn_local(async move {
+                            tokio::select! {
+                                () = answer => {}
+                                () = overdue.notified() => {}
+                            }
+                        });
                     }
                     Some(Err(why)) => return Served::Ended(why),
                     None => return Served::Ended("closed".to_owned()),

@@ -175,6 +175,13 @@ impl Front {
         self.maintained.set(on);
     }
 
+    /// Past the deadline of maintenance mode: ends every connection.
+    pub(super) fn end_all(&self) {
+        for vitals in self.alive.borrow().values() {
+            vitals.cut();
+        }
+    }
+
     fn count(&self, what: &'static str) {
         self.teller.tell(HttpFact::Counted(what));
     }
