@@ -242,6 +242,6 @@ pub(super) const ODD: &[(&str, &[u8], &[u8])] = &[
     ("CDATA with an end in it", b"<message><body><![CDATA[</mess", b"age>]]></body></message>"),
     ("UTF-8 in two pieces", b"<message><body>\xf0\x9f\x98", b"\x80</body></message>"),
     ("prefix bound anew within", b"<message xmlns:a='urn:a'><a:b xmlns:a='urn:b'><a:", b"c/></a:b><a:d/></message>"),
-    ("prefix of streams bound anew", b"<message><stream:error xmlns:stream='urn:a'>", b"</stream:error></message>"),
+    ("prefix of streams bound anew", b"<message><stream:stream xmlns:stream='urn:a'>", b"</stream:stream></message>"),
     ("end of a stream in an attribute", b"<message id='&lt;/stream:", b"stream>'/>"),
 ];

@@ -53,7 +53,8 @@ pub(super) struct Talk {
 impl Talk {
     /// Goes as far as to where an element may come, or a header.
     pub(super) async fn reach(world: &World, number: usize, stage: Stage, place: Place) -> Result<Self> {
-        timeout(PATIENCE, Self::go(world, number, stage, place)).await.context("it takes too long")?
+        let going = timeout(PATIENCE, Self::go(world, number, stage, place)).await;
+        going.context("it takes too long").flatten().with_context(|| format!("on the way: {}", stage.name()))
     }
 
     async fn go(world: &World, number: usize, stage: Stage, place: Place) -> Result<Self> {
@@ -70,7 +71,7 @@ impl Talk {
             talk.ask(&header(), "</stream:features>").await?;
             let secret = STANDARD.encode(format!("\0{}\0{PASSWORD}", user(number)));
             let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{secret}</auth>");
-            talk.ask(&auth, "</success>").await?;
+            talk.ask(&auth, "<success").await?;
         }
         if place == Place::Element {
             talk.ask(&header(), "</stream:features>").await?;
