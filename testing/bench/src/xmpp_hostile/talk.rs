@@ -107,14 +107,19 @@ impl Talk {
         Ok(self.stream.flush().await?)
     }
 
-    /// Says what is harmless, then what is not, and hears the answer. One who does not `heed` it goes on until it is
-    /// cut off.
-    pub(super) async fn offend(mut self, class: &Class, heeds: bool) -> Result<Told> {
-        let harmless = class.harmless.chunks(PIECE_BYTES);
-        for piece in harmless {
+    /// Says what is harmless, and what is not once that has `arrived`; hears the answer. One who does not `heed` it goes
+    /// on until it is cut off.
+    pub(super) async fn offend(
+        mut self,
+        class: &Class,
+        heeds: bool,
+        arrived: impl Future<Output = ()>,
+    ) -> Result<Told> {
+        for piece in class.harmless.chunks(PIECE_BYTES) {
             self.say(piece).await.context("what is harmless")?;
         }
         sleep(AHEAD).await;
+        timeout(PATIENCE, arrived).await.context("what is harmless does not arrive")?;
         let (mut reader, mut writer) = split(self.stream);
         let begun = Instant::now();
         let saying = async {

@@ -91,7 +91,14 @@ impl World {
         self.server.streams()
     }
 
-    /// The same, once it knows that all of it has ended.
+    /// Waits until it has heard so many bytes since then.
+    pub(super) async fn has_heard(&self, goal: usize) {
+        while self.heard().iter().map(|stream| stream.received.len()).sum::<usize>() < goal {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// What it has heard, once it knows that all of it has ended.
     pub(super) async fn heard_out(&self) -> Result<Vec<StreamSeen>> {
         let begun = Instant::now();
         loop {
