@@ -20,8 +20,8 @@ use crate::http::crowd::connector;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Of every user.
 pub(super) const PASSWORD: &str = "secret";
-/// How long a server may take to notice that a stream has ended.
-const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+/// How long the server may take to notice that a stream has ended: it reads half a stanza again with each piece that comes.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A user's name.
 pub(super) fn user(number: usize) -> String {
