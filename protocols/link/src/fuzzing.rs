@@ -3,6 +3,8 @@
 //!
 //! Not for production code: everything else in this crate promises not to panic.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use edgeway_model::chat::ChatEnd;
 use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
@@ -11,7 +13,7 @@ use edgeway_model::{Moment, NodeId, Role};
 use crate::chat::{ChatDecoder, ChatEvent, ChatFrame, ChatMux};
 use crate::engine::{Link, LinkEvent};
 use crate::frame::{Decoder, Frame, Hello};
-use crate::limits::{CHAT_DATA_BYTES_MAX, CHAT_WIDE_BYTES_MAX, CHAT_WINDOW_BYTES_MIN, VERSION, VERSION_MIN};
+use crate::limits::{CHAT_DATA_BYTES_MAX, CHAT_FRAME_COST_BYTES, CHAT_WINDOW_BYTES_MIN, VERSION, VERSION_MIN};
 
 /// Reads a stream of frames. It is cut the same way wherever the transport cut it, what is decoded
 /// survives being encoded, and no more than one unfinished frame is kept. A link that is up takes the
@@ -74,7 +76,7 @@ fn greeted(role: Role) -> Link {
 
 /// Reads what comes on a chat carrier, as either end. It is cut the same way wherever the transport cut it, what is decoded survives being
 /// encoded, and no more than one unfinished frame is kept. An end takes the same bytes and goes on or fails once, tells of each stream what may be
-/// told, and never holds more unread bytes than its windows allow. Every third piece is read, and every fifth stream ended, meanwhile.
+/// told, and keeps both ways to the windows that were given. Every third piece is read, and every fifth stream ended, meanwhile.
 pub fn chat_frames(bytes: &[u8]) {
     let whole = chat_decoded(&[bytes]);
     let middle = bytes.len() / 2;
@@ -90,6 +92,52 @@ pub fn chat_frames(bytes: &[u8]) {
     }
 }
 
+/// What is known of one stream beside the end that is tried.
+struct Counted {
+    /// What the other end may send, and has sent.
+    inward: (u64, u64),
+    /// What this end may send, and has sent.
+    outward: (u64, u64),
+    signed_in: bool,
+    /// The other end has ended its side, or this one has.
+    theirs: bool,
+    ours: bool,
+}
+
+impl Counted {
+    fn new() -> Self {
+        let window = (u64::from(CHAT_WINDOW_BYTES_MIN), 0);
+        Self { inward: window, outward: window, signed_in: false, theirs: false, ours: false }
+    }
+}
+
+fn chat_cost(bytes: &[u8]) -> u64 {
+    bytes.len() as u64 + u64::from(CHAT_FRAME_COST_BYTES)
+}
+
+/// What an end has to say is whole frames, of streams that are there, within their windows.
+fn chat_said(mux: &mut ChatMux, streams: &mut BTreeMap<u32, Counted>) {
+    let (frames, followed) = chat_decoded(&[mux.outgoing()]);
+    assert!(followed, "frames are said");
+    mux.handle_sent(mux.outgoing().len());
+    for frame in frames {
+        match frame {
+            ChatFrame::Open { stream, .. } => assert!(streams.insert(stream, Counted::new()).is_none(), "once"),
+            ChatFrame::Data { stream, bytes } => {
+                let stream = streams.get_mut(&stream).expect("a stream that is there");
+                stream.outward.1 += chat_cost(&bytes);
+                assert!(!stream.ours && stream.outward.1 <= stream.outward.0, "within its window, before its end");
+            }
+            ChatFrame::Credit { stream, bytes } => {
+                streams.get_mut(&stream).expect("a stream that is there").inward.0 += u64::from(bytes);
+            }
+            ChatFrame::End { stream, .. } => streams.get_mut(&stream).expect("a stream that is there").ours = true,
+            ChatFrame::SignedIn { .. } | ChatFrame::Leaving => panic!("nobody has asked for it"),
+            ChatFrame::Ping | ChatFrame::Pong => {}
+        }
+    }
+}
+
 fn chat_end(role: Role, bytes: &[u8]) {
     let now = Moment::from_secs(1);
     let mut mux = ChatMux::new(role, now);
@@ -100,14 +148,31 @@ fn chat_end(role: Role, bytes: &[u8]) {
             assert_eq!(mux.open(&opening, now), Ok(number));
         }
     }
-    let (mut ended, mut failed, mut pieces) = (Vec::new(), 0, 0);
+    let (mut streams, mut heard) = (BTreeMap::new(), ChatDecoder::default());
+    let (mut failed, mut pieces) = (0, 0);
     for part in bytes.chunks(17) {
+        chat_said(&mut mux, &mut streams);
+        let mut rest = part;
+        while let Ok(Some(frame)) = heard.poll_frame(&mut rest) {
+            match frame {
+                ChatFrame::Open { stream, .. } => drop(streams.entry(stream).or_insert_with(Counted::new)),
+                ChatFrame::Credit { stream, bytes } => {
+                    if let Some(stream) = streams.get_mut(&stream) {
+                        stream.outward.0 += u64::from(bytes);
+                    }
+                }
+                _ => {}
+            }
+        }
         mux.handle_bytes(part, now);
         while let Some(event) = mux.poll_event() {
             assert_eq!(failed, 0, "nothing comes after the fault");
             match event {
                 ChatEvent::Data { stream, bytes, .. } => {
-                    assert!(!ended.contains(&stream), "nothing comes after the end");
+                    let counted = streams.get_mut(&stream).expect("a stream that is there");
+                    counted.inward.1 += chat_cost(&bytes);
+                    assert!(!counted.theirs, "nothing comes after the end");
+                    assert!(counted.inward.1 <= counted.inward.0, "no more than the window allows");
                     pieces += 1;
                     if pieces % 3 == 0 {
                         mux.read(stream, 1, bytes.len());
@@ -116,17 +181,22 @@ fn chat_end(role: Role, bytes: &[u8]) {
                     assert_eq!(mux.send(stream, &bytes), room);
                 }
                 ChatEvent::Opened { stream, .. } if stream % 5 == 0 => mux.end(stream, ChatEnd::Closed),
-                ChatEvent::Ended { stream, .. } => ended.push(stream),
+                ChatEvent::Ended { stream, .. } => {
+                    streams.get_mut(&stream).expect("a stream that is there").theirs = true;
+                }
                 ChatEvent::SignedIn { stream } => {
-                    assert!(role == Role::Edge && !ended.contains(&stream), "the core says it, and in time");
+                    let stream = streams.get_mut(&stream).expect("a stream that is there");
+                    assert!(role == Role::Edge && !stream.theirs, "the core says it, and in time");
+                    assert!(!std::mem::replace(&mut stream.signed_in, true), "once");
                 }
                 ChatEvent::Failed(_) => failed += 1,
                 ChatEvent::Opened { .. } | ChatEvent::Room { .. } | ChatEvent::Leaving => {}
             }
         }
-        let windows = mux.open_streams() * CHAT_WINDOW_BYTES_MIN as usize + CHAT_WIDE_BYTES_MAX;
-        assert!(mux.unread_bytes() <= windows as u64, "no more than the windows allow");
+        let unread = streams.values().map(|stream| stream.inward.0).sum::<u64>();
+        assert!(mux.unread_bytes() <= unread, "no more than the windows allow");
     }
+    chat_said(&mut mux, &mut streams);
 }
 
 /// The frames of a carrier that came in these parts, and whether it could be followed to the end.

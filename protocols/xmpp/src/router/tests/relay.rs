@@ -225,6 +225,67 @@ fn both_sides_have_a_last_word() {
     play(&script);
 }
 
+/// An edge has seen both: it has no more bytes of the client, and says so at once, not only when the server has answered.
+#[test]
+fn a_client_that_has_said_its_last_word_hears_the_servers() {
+    let closed = || ended(ChatEnd::Closed);
+    let mut left = bound();
+    left.push((client(CLOSE), vec![s(CLOSE)]));
+    left.push((closed(), vec![]));
+    let late = "<message><body>late</body></message>";
+    let mut script = left.clone();
+    script.push((server(late), vec![c(late)]));
+    script.push((server(CLOSE), vec![c(CLOSE), w("close server"), w("end closed")]));
+    play(&script);
+    // Both in one, and with its end behind it.
+    let mut script = left.clone();
+    let last = [late, CLOSE].concat();
+    script.push((server(&last), vec![c(&last), w("close server"), w("end closed")]));
+    script.push((GONE, vec![]));
+    play(&script);
+    // An error is a last word, too.
+    let mut script = left.clone();
+    let last = own_error("conflict", "Elsewhere.");
+    script.push((server(&last), vec![c(&last), w("close server"), w("end closed")]));
+    play(&script);
+    // The server says nothing, or dies: the client hears the end of the stream all the same.
+    let mut script = left.clone();
+    script.push((What::Wait(4), vec![]));
+    script.push((What::Wait(1), vec![c(CLOSE), w("close server"), w("end closed")]));
+    play(&script);
+    let mut script = left.clone();
+    script.push((GONE, vec![c(CLOSE), w("end closed")]));
+    play(&script);
+    // In the middle of an element nobody can say it.
+    let mut script = left.clone();
+    script.push((server("<message>"), vec![c("<message>")]));
+    script.push((What::Wait(5), broken()));
+    play(&script);
+    // The client goes while the server is waited for.
+    let mut script = left.clone();
+    script.push((ended(ChatEnd::Broken), broken()));
+    play(&script);
+    // It leaves before the server's header, which it hears nevertheless.
+    let mut script = signed_in();
+    let both = [CLIENT_HEADER, CLOSE].concat();
+    script.push((client(&both), vec![s(&both)]));
+    script.push((closed(), vec![]));
+    let answer = [SERVER_HEADER, CLOSE].concat();
+    script.push((server(&answer), vec![c(&answer), w("close server"), w("end closed")]));
+    play(&script);
+}
+
+/// Without a last word of the client's in what it has sent, an end in good order is the edge's own: nothing is waited for.
+#[test]
+fn an_end_in_good_order_without_the_clients_last_word() {
+    for alive in [met(), signed_in(), bound()] {
+        let mut script = alive;
+        script.push((ended(ChatEnd::Closed), vec![w("close server"), w("end closed")]));
+        script.push((server("<presence/>"), vec![]));
+        play(&script);
+    }
+}
+
 #[test]
 fn an_operator_has_the_last_word_between_elements() {
     let told = own_error("policy-violation", "Out.");
