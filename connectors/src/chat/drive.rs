@@ -255,22 +255,23 @@ impl Drive {
                     spawn_local(farewell);
                 }
             }
-            Action::ServerDown { server, why } => self.server_down(server, why),
+            Action::ServerDown { server, why } => self.server_down(server, why, true),
+            Action::ServerDoubted { server, why } => self.server_down(server, why, false),
             Action::ServerUp { server, mechanisms } => {
                 self.ready_by = None;
                 if let Some(server) = self.servers.get(server) {
-                    self.chat.health.answered(server, &self.chat.servers);
+                    self.chat.health.answered(server, &entry.opening.domain, &self.chat.servers);
                     self.chat.remember(&entry.opening.domain, mechanisms);
                 }
             }
             Action::AskRate { user, mechanism: _ } => self.ask_rate(user.as_ref()),
-            Action::SignedIn { .. } => self.signed_in(),
-            Action::Homed { server } => {
-                let subject = self.who.as_ref().and_then(Who::subject);
-                if let (Some(server), Some(subject)) = (self.servers.get(server), subject) {
-                    self.chat.homes.remember(subject, &server.host);
+            Action::Unseen => {
+                if let Some(counted) = self.who.as_ref().and_then(Who::counted) {
+                    self.chat.desk.unseen(counted, Source::at(entry.opening.client.ip()));
                 }
             }
+            Action::SignedIn { server, .. } => self.signed_in(server),
+            Action::Homed { server } => self.at_home(server),
             Action::Bound { jid, resumed } => {
                 if resumed {
                     self.chat.count(count::RESUMED);
@@ -288,13 +289,30 @@ impl Drive {
         }
     }
 
-    fn server_down(&mut self, server: usize, why: Down) {
+    /// The user is to be found on this server from now on.
+    fn at_home(&self, server: usize) {
+        if let (Some(server), Some(subject)) = (self.servers.get(server), self.who.as_ref().and_then(Who::subject)) {
+            self.chat.homes.remember(subject, server);
+        }
+    }
+
+    /// A server failed: for sure, or perhaps by the client's doing.
+    fn server_down(&mut self, server: usize, why: Down, certain: bool) {
         self.ready_by = None;
         let told = self.gone.take();
         let Some(server) = self.servers.get(server) else { return };
-        let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        let domain = &self.entered.entry().opening.domain;
         self.chat.count(count::SERVER_FAILED);
-        self.chat.health.failed(server, &self.entered.entry().opening.domain, &why);
+        // It has answered, and the next one may know the domain.
+        if why == Down::HostUnknown {
+            return tracing::debug!(event = "chat.server", server = %server, %domain, "an IM server does not serve a domain of its deployment");
+        }
+        let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        if certain {
+            self.chat.health.failed(server, domain, &why);
+        } else {
+            self.chat.health.doubted(server, domain, &why);
+        }
     }
 
     fn ask_rate(&mut self, user: Option<&Pii<String>>) {
@@ -318,12 +336,12 @@ impl Drive {
     /// The servers a user is to be on, best first: each user comes to the same one again, from wherever.
     fn homes(&self, who: &Who) -> Vec<usize> {
         let Some(subject) = who.subject() else { return Vec::new() };
-        let homes = self.chat.homes_of(subject);
-        let ranked = self.chat.servers.ranked(&subject.deployment, subject.user.as_str(), &homes);
+        let (home, domain) = (self.chat.home_of(subject), &self.entered.entry().opening.domain);
+        let ranked = self.chat.servers.ranked(&subject.deployment, domain, subject.user.as_str(), &home);
         ranked.iter().filter_map(|one| self.servers.iter().position(|own| Rc::ptr_eq(own, one))).collect()
     }
 
-    fn signed_in(&mut self) {
+    fn signed_in(&mut self, server: usize) {
         let (entry, now) = (self.entered.entry(), self.chat.now());
         let subject = self.who.as_ref().and_then(Who::subject).cloned();
         if self.entered.signed_in(subject).is_err() {
@@ -334,6 +352,7 @@ impl Drive {
         if let Some(counted) = self.who.as_ref().and_then(Who::counted) {
             self.chat.desk.proven(counted, Source::at(entry.opening.client.ip()));
         }
+        self.at_home(server);
         self.chat.count(count::SIGNED_IN);
         self.stream.signed_in();
     }
