@@ -34,7 +34,13 @@ impl<N: Observable + 'static> Desk<N> {
                 tracing::warn!("maintenance mode is on, as it was before the restart");
                 desk.reactor.maintain(MaintenanceOrder::Begin { within });
             }
-            Some(Err(why)) => tracing::error!("maintenance mode was to outlive the restart, and {FILE} {why}"),
+            // That it is there at all says that this node was to stay out of service; only the deadline is lost.
+            Some(Err(why)) => {
+                tracing::error!(
+                    "maintenance mode is on, as it was before the restart, without a deadline: {FILE} {why}"
+                );
+                desk.reactor.maintain(MaintenanceOrder::Begin { within: None });
+            }
         }
         Rc::new(desk)
     }
@@ -139,6 +145,10 @@ pub(crate) fn report(status: &Status) -> Value {
 
 /// How much is still served, of all kinds.
 fn remaining(status: &Status) -> u64 {
-    let gauges = [status.calls, status.registrations, status.chats];
-    gauges.iter().map(|gauge| gauge.current).sum::<u64>() + status.proxied + status.provisioning
+    under_way(status) + status.registrations.current
+}
+
+/// The same without registrations: what somebody would notice the end of.
+pub(crate) fn under_way(status: &Status) -> u64 {
+    status.calls.current + status.chats.current + status.proxied + status.provisioning
 }
