@@ -36,6 +36,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let node = reader.required("node", values::node);
     let domains = required_list(&mut reader, "domains", values::host);
     let state_dir = reader.read("state_dir", values::path).or(STATE_DIR.to_owned());
+    let drain_timeout = node_file::drain_timeout(&mut reader);
     let control_socket = reader.read("control_socket", values::socket_path).or(CONTROL_SOCKET.to_owned());
     let metrics = reader.read("metrics", values::loopback);
     let log = node_file::log(&mut reader);
@@ -77,6 +78,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             node: node?,
             state_dir,
             control_socket,
+            drain_timeout,
             metrics: metrics.good(),
             log,
             domains: domains?,

@@ -32,6 +32,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
     let mut reader = Reader::new(text, origin, Role::Edge);
     let node = reader.required("node", values::node);
     let state_dir = reader.read("state_dir", values::path).or(STATE_DIR.to_owned());
+    let drain_timeout = node_file::drain_timeout(&mut reader);
     let control_socket = reader.read("control_socket", values::socket_path).or(CONTROL_SOCKET.to_owned());
     let metrics = reader.read("metrics", values::loopback);
     let log = node_file::log(&mut reader);
@@ -65,6 +66,7 @@ pub fn parse_edge(text: &str, origin: &str) -> Result<EdgeSettings, Problems> {
             node: node?,
             state_dir,
             control_socket,
+            drain_timeout,
             metrics: metrics.good(),
             log,
             https,

@@ -143,6 +143,17 @@ const LOG_LEVEL: Setting = Setting {
     doc: "The least severe line that is written. Lines that name a person or an address are `debug` or below.",
 };
 
+const DRAIN_TIMEOUT: Setting = Setting {
+    path: "drain.timeout",
+    preset: Preset::Toml("\"20s\""),
+    unit: "duration, 0 s to 3600 s",
+    example: "\"60s\"",
+    impact: RESTART,
+    doc: "SIGTERM (`systemctl stop`, `restart`) begins maintenance mode, and the service ends as soon as no call, chat or \
+          request is left, but at the latest after this time. A second SIGTERM ends it at once. Keep it below the unit's \
+          `TimeoutStopSec` (90 s). `0s`: ends at once.",
+};
+
 const LOG_FORMAT: Setting = Setting {
     path: "log.format",
     preset: Preset::Toml("\"human\""),
@@ -185,6 +196,7 @@ const EDGE: &[Setting] = &[
         impact: RESTART,
         doc: "Socket that `edgeway status` and `edgeway edge invite` talk to.",
     },
+    DRAIN_TIMEOUT,
     METRICS,
     LOG_LEVEL,
     LOG_FORMAT,
@@ -356,6 +368,7 @@ const CORE: &[Setting] = &[
         impact: RESTART,
         doc: "Socket that `edgeway status` and `edgeway core join` talk to.",
     },
+    DRAIN_TIMEOUT,
     METRICS,
     LOG_LEVEL,
     LOG_FORMAT,

@@ -39,6 +39,10 @@ pub const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(20);
 /// Longest life of a node certificate, that of the CA: ten years.
 pub const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(3_650 * 86_400);
 
+/// Longest time a service that is told to end waits for calls and chats: whoever wants to wait for longer uses
+/// maintenance mode first.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
 /// Longest time a request inside may take; clients give up at 64 × T1 = 32 s (RFC 3261 §17.1.2.2).
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(32);
 

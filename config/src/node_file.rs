@@ -1,6 +1,7 @@
 //! What both files share: the log, and who wants which port.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{LogFormat, LogLevel, LogSettings, MediaDscp, PortRange};
@@ -8,6 +9,15 @@ use crate::values;
 
 pub(crate) const STATE_DIR: &str = "/var/lib/edgeway";
 pub(crate) const MEDIA_PORTS: PortRange = PortRange { first: 36_000, last: 59_999 };
+
+/// Fits into the time systemd gives a service to end (90 s, unless its unit says otherwise), with room for saying
+/// goodbye, and is short enough for whoever restarts a service and looks on.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a service that is told to end waits for what it serves.
+pub(crate) fn drain_timeout(reader: &mut Reader<'_>) -> Duration {
+    reader.read("drain.timeout", values::drain_timeout).or(DRAIN_TIMEOUT)
+}
 
 pub(crate) fn log(reader: &mut Reader<'_>) -> LogSettings {
     LogSettings {

@@ -24,6 +24,9 @@ pub struct EdgeSettings {
     pub state_dir: String,
     /// Unix socket the `edgeway` command talks to. Default `/run/edgeway/edge.sock`.
     pub control_socket: String,
+    /// How long the service waits for its calls, chats and requests once SIGTERM has told it to end; zero: not at all.
+    /// Default 20 s.
+    pub drain_timeout: Duration,
     /// Loopback address that serves Prometheus text at `/metrics`. Default: none is served.
     pub metrics: Option<SocketAddr>,
     /// What is logged, and how.
@@ -52,6 +55,9 @@ pub struct CoreSettings {
     pub state_dir: String,
     /// Unix socket the `edgeway` command talks to. Default `/run/edgeway/core.sock`.
     pub control_socket: String,
+    /// How long the service waits for its calls, chats and requests once SIGTERM has told it to end; zero: not at all.
+    /// Default 20 s.
+    pub drain_timeout: Duration,
     /// Loopback address that serves Prometheus text at `/metrics`. Default: none is served.
     pub metrics: Option<SocketAddr>,
     /// What is logged, and how.

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use crate::limits::{
     AUTHORIZATIONS_MAX, CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, CREDENTIALS_INTERVAL_MAX,
-    CREDENTIALS_INTERVAL_MIN, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN,
+    CREDENTIALS_INTERVAL_MIN, DRAIN_TIMEOUT_MAX, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN,
     OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, RATE_PERIOD_MAX, RATE_PERIOD_MIN, REQUEST_TIMEOUT_MAX,
     REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
 };
@@ -330,6 +330,10 @@ pub(crate) fn options_interval(value: &DeValue<'_>) -> Parsed<Duration> {
 
 pub(crate) fn request_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
     duration_between(value, REQUEST_TIMEOUT_MIN, REQUEST_TIMEOUT_MAX)
+}
+
+pub(crate) fn drain_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
+    duration_between(value, Duration::ZERO, DRAIN_TIMEOUT_MAX)
 }
 
 pub(crate) fn certificate_lifetime(value: &DeValue<'_>) -> Parsed<Duration> {

@@ -39,6 +39,10 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How often a stopping node looks whether its flows are gone.
 pub const STOP_POLL: Duration = Duration::from_millis(10);
 
+/// How often a node that ends as soon as it is idle looks whether it is: nobody notices a tenth of a second, and a
+/// status is some work.
+pub const IDLE_POLL: Duration = Duration::from_millis(100);
+
 /// What a stopping node gives its links to tell their peers why: a few round trips.
 pub const LINK_FAREWELL: Duration = Duration::from_millis(100);
 

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
 use edgeway_model::Role;
+use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
 use rustls::ServerConfig;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use self::diallers::{CoreEdges, Diallers, follow_edges};
@@ -30,7 +31,7 @@ use crate::http::limits::DRAIN_MAX;
 use crate::http::limits::STALLED_MAX;
 use crate::http::{FrontConfig, HttpHandle, MakeInside, Part, Teller};
 use crate::inside::InsideTls;
-use crate::limits::CLOSE_MAX;
+use crate::limits::{CLOSE_MAX, IDLE_POLL};
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
@@ -91,23 +92,36 @@ impl From<PkiError> for ServiceFault {
 
 /// Ends a service: dropping it does, too.
 #[derive(Debug)]
-pub struct Stop(oneshot::Sender<()>);
+pub struct Stop {
+    now: oneshot::Sender<()>,
+    gently: Arc<Notify>,
+}
 
 /// The other end of a [`Stop`].
 #[derive(Debug)]
-pub struct Stopped(oneshot::Receiver<()>);
+pub struct Stopped {
+    now: oneshot::Receiver<()>,
+    gently: Arc<Notify>,
+}
 
 /// A pair of [`Stop`] and what to give to the service.
 #[must_use]
 pub fn stop() -> (Stop, Stopped) {
-    let (stop, stopped) = oneshot::channel();
-    (Stop(stop), Stopped(stopped))
+    let (stop, now) = oneshot::channel();
+    let gently = Arc::new(Notify::new());
+    (Stop { now: stop, gently: Arc::clone(&gently) }, Stopped { now, gently })
 }
 
 impl Stop {
     /// Ends the service.
     pub fn pull(self) {
-        let _ = self.0.send(());
+        let _ = self.now.send(());
+    }
+
+    /// Begins maintenance mode, and ends the service when no call, chat or request is left, or after the time its
+    /// settings give it (`drain.timeout`). Until then [`Stop::pull`] ends it at once.
+    pub fn ease(&self) {
+        self.gently.notify_one();
     }
 }
 
@@ -221,12 +235,13 @@ pub fn run_edge<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
     let kept = desk.is_some().then(|| state_dir.clone());
+    let ending = Ending { stopped, within: settings.drain_timeout };
     let limits = ReactorLimits {
         flows_max: settings.limits.flows_max,
         handshakes_per_address_max: settings.limits.strangers_per_address,
         ..ReactorLimits::default()
     };
-    run(node, limits, media, incoming, metrics, control, kept, hooks, stopped, |reactor, media| {
+    run(node, limits, media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
         let http = if https.is_empty() && !settings.xmpp.is_on() {
@@ -339,7 +354,8 @@ pub fn run_core<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
     let kept = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.state_dir));
-    run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, stopped, |reactor, media| {
+    let ending = Ending { stopped, within: settings.drain_timeout };
+    run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
         reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
             reactor.attach_inside_tls(client);
@@ -411,7 +427,7 @@ fn run<N: Observable + 'static>(
     control: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     hooks: Hooks,
-    stopped: Stopped,
+    ending: Ending,
     start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<Option<HttpHandle>, ServiceFault>,
 ) -> Result<(), ServiceFault> {
     match crate::sys::raise_file_limit() {
@@ -451,7 +467,8 @@ fn run<N: Observable + 'static>(
         }
         notify::ready();
         let outcome = tokio::select! {
-            _ = stopped.0 => Ok(()),
+            _ = ending.stopped.now => Ok(()),
+            () = ends_gently(&reactor, &ending.stopped.gently, ending.within) => Ok(()),
             () = reactor.http_over() => Err(ServiceFault::HttpEnded),
         };
         notify::stopping();
@@ -467,6 +484,34 @@ fn run<N: Observable + 'static>(
     outcome
 }
 
+/// When and how a service ends.
+struct Ending {
+    stopped: Stopped,
+    /// How long it waits for what it serves.
+    within: Duration,
+}
+
+/// Returns once the service was told to end and has nothing left to serve, or has waited long enough. Registrations
+/// are not waited for: whoever has one finds another node.
+async fn ends_gently<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, gently: &Notify, within: Duration) {
+    gently.notified().await;
+    notify::stopping();
+    tracing::info!("the service ends as soon as nothing is under way, within {within:?}");
+    // One that is on already keeps its deadline.
+    if reactor.status().maintenance.is_none() {
+        reactor.maintain(MaintenanceOrder::Begin { within: None });
+    }
+    let idle = async {
+        while maintenance::under_way(&reactor.status()) > 0 {
+            tokio::time::sleep(IDLE_POLL).await;
+        }
+    };
+    if tokio::time::timeout(within, idle).await.is_err() {
+        let left = maintenance::under_way(&reactor.status());
+        tracing::warn!(left, "the service ends with calls, chats or requests under way");
+    }
+}
+
 /// Keeps something alive for as long as the service runs.
 fn keep<T: 'static>(kept: T) {
     spawn_local(async move {
@@ -475,7 +520,7 @@ fn keep<T: 'static>(kept: T) {
     });
 }
 
-/// Pulls `stop` at SIGTERM or SIGINT, from a thread of its own.
+/// Eases `stop` at the first SIGTERM and pulls it at the second, or at SIGINT; from a thread of its own.
 ///
 /// # Errors
 /// When signals cannot be caught.
@@ -491,7 +536,13 @@ pub fn stop_at_signals(stop: Stop) -> Result<(), ServiceFault> {
                 return;
             };
             tokio::select! {
-                _ = term.recv() => {}
+                _ = term.recv() => {
+                    stop.ease();
+                    tokio::select! {
+                        _ = term.recv() => {}
+                        _ = int.recv() => {}
+                    }
+                }
                 _ = int.recv() => {}
             }
             stop.pull();

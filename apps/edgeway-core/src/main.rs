@@ -9,7 +9,7 @@ use edgeway_core_node::{CoreNode, Settings};
 use edgeway_model::{Moment, Random};
 use edgeway_runtime::service::{self, CoreKeys, Hooks, ServiceFault};
 
-/// Runs the core until SIGTERM.
+/// Runs the core until SIGTERM, which lets calls and chats end (drain.timeout); a second one ends it at once.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = "Examples:\n  edgeway-core\n  edgeway-core --config ./core.toml")]
 struct Arguments {

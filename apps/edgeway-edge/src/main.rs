@@ -10,7 +10,7 @@ use edgeway_model::Random;
 use edgeway_runtime::service::{self, EdgeKeys, Hooks, ServiceFault};
 use edgeway_runtime::tls::CertificateStore;
 
-/// Runs the edge until SIGTERM.
+/// Runs the edge until SIGTERM, which lets calls and chats end (drain.timeout); a second one ends it at once.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = "Examples:\n  edgeway-edge\n  edgeway-edge --config ./edge.toml")]
 struct Arguments {

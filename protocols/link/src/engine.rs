@@ -169,8 +169,12 @@ impl Link {
         self.path
     }
 
-    /// Sets the load carried by the next keepalives.
+    /// Sets the load carried by the next keepalives. That maintenance mode begins or ends is said at once: what comes
+    /// until the peer knows is refused here, and need not be.
     pub fn set_load(&mut self, load: Load) {
+        if self.load.draining != load.draining {
+            self.keepalive_at = Moment::ZERO;
+        }
         self.load = load;
     }
 
@@ -522,6 +526,17 @@ mod tests {
         assert_eq!(pair.core.peer_load(), Load { registrations: 12, calls: 3, stranded: true, draining: true });
         assert_eq!(pair.core.round_trip(), Some(Duration::ZERO));
         assert_eq!(pair.core.skew_ms(), 0);
+    }
+
+    #[test]
+    fn that_maintenance_mode_begins_is_said_at_once() {
+        let mut pair = Pair::usual();
+        pair.run(Duration::from_millis(100));
+        for draining in [true, false] {
+            pair.core.set_load(Load { draining, ..Load::default() });
+            pair.run(Duration::from_millis(10));
+            assert_eq!(pair.edge.peer_load().draining, draining);
+        }
     }
 
     #[test]
