@@ -18,11 +18,13 @@ use crate::{cargo, root, succeeds, target};
 /// The programs, with the section of the manual each belongs to.
 const PROGRAMS: [(&str, u8); 3] = [("edgeway", 1), ("edgeway-edge", 8), ("edgeway-core", 8)];
 /// Files of the repository that are installed as they are, and where.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     ("packaging/systemd/edgeway-edge.service", "lib/systemd/system/edgeway-edge.service"),
     ("packaging/systemd/edgeway-core.service", "lib/systemd/system/edgeway-core.service"),
     ("docs/howto/edge.toml", "etc/edgeway/edge.toml.example"),
     ("docs/howto/core.toml", "etc/edgeway/core.toml.example"),
+    ("packaging/grafana/edgeway.json", "usr/share/edgeway/grafana/edgeway.json"),
+    ("packaging/prometheus/edgeway.rules.yml", "usr/share/edgeway/prometheus/edgeway.rules.yml"),
     ("packaging/debian/lintian-overrides", "usr/share/lintian/overrides/edgeway"),
 ];
 /// What dpkg runs.

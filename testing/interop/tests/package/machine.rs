@@ -70,7 +70,7 @@ impl Machine {
     pub(super) fn command_of_service(&self, arguments: &[&str]) -> Command {
         let user = ["setpriv", "--reuid=edgeway", "--regid=edgeway", "--clear-groups", "--no-new-privs"];
         let nothing = ["--bounding-set=-all", "--inh-caps=-all", "--"];
-        self.command(&[&user, &nothing, arguments].concat())
+        self.command(&[&user[..], &nothing[..], arguments].concat())
     }
 
     /// Runs a command as root and says what it said.
@@ -116,8 +116,8 @@ impl Machine {
 }
 
 fn is_account(name: &str) -> bool {
-    let of_users = |list: &&str| name.strip_prefix(**list).is_some_and(|rest| ["", "-", ".lock"].contains(&rest));
-    ACCOUNTS.contains(&name) || USERS.iter().any(|list| of_users(&list)) || name == "/etc/.pwd.lock"
+    let of_users = |list: &str| name.strip_prefix(list).is_some_and(|rest| ["", "-", ".lock"].contains(&rest));
+    ACCOUNTS.contains(&name) || USERS.iter().any(|list| of_users(list)) || name == "/etc/.pwd.lock"
 }
 
 fn mount(arguments: &[&str], at: &Path) -> Result<()> {
