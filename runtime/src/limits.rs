@@ -77,6 +77,10 @@ pub const DATAGRAM_QUEUE_MAX: usize = 1_024;
 /// How often the node learns the wall clock.
 pub const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often within `WatchdogSec` the service manager is told that the service turns: one that is late once, because the
+/// machine is busy, is not ended for it.
+pub const WATCHDOG_BEATS: u32 = 3;
+
 /// Largest certificate or key file taken, bytes. A chain of four RSA certificates is below 10 KiB.
 pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
 

@@ -13,6 +13,9 @@ use edgeway_model::world::{LinkStatus, RegistrarStatus, Status};
 
 use crate::chat::CHAT_COUNTERS;
 
+#[cfg(test)]
+mod packaged;
+
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

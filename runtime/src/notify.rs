@@ -7,10 +7,15 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::limits::WATCHDOG_BEATS;
+
 const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
+/// The two of `sd_watchdog_enabled(3)`.
+const WATCHDOG_VARIABLES: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// The sockets are bound: clients may come.
 pub fn ready() {
@@ -20,6 +25,25 @@ pub fn ready() {
 /// The service is ending.
 pub fn stopping() {
     send("STOPPING=1");
+}
+
+/// The service turns. One that says nothing for as long as `WatchdogSec` is ended by the manager, and started again.
+pub fn turns() {
+    send("WATCHDOG=1");
+}
+
+/// How often to say [`turns`]; `None` where nobody waits for it.
+#[must_use]
+pub fn turns_every() -> Option<Duration> {
+    let [span, process] = WATCHDOG_VARIABLES.map(|name| std::env::var(name).ok());
+    beat(span.as_deref(), process.as_deref(), std::process::id())
+}
+
+/// `span` is in microseconds. A `process` that is not ours has left us its variables, and is the one waited for.
+fn beat(span: Option<&str>, process: Option<&str>, own: u32) -> Option<Duration> {
+    let micros = span?.parse().ok().filter(|micros| *micros > 0)?;
+    let ours = process.is_none_or(|process| process.parse() == Ok(own));
+    ours.then(|| Duration::from_micros(micros) / WATCHDOG_BEATS)
 }
 
 /// One line for people, shown by `systemctl status`.
@@ -60,8 +84,6 @@ fn send_to(socket: &OsStr, state: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::pki::tests::Scratch;
 
@@ -98,6 +120,23 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         let passed = micros(&reloading_lines()) - before;
         assert!((20_000..10_000_000).contains(&passed), "{passed} microseconds");
+    }
+
+    #[test]
+    fn the_watchdog_hears_from_the_process_it_waits_for_and_in_time() {
+        let third = Some(Duration::from_secs(10));
+        assert_eq!(beat(Some("30000000"), Some("7"), 7), third);
+        assert_eq!(beat(Some("30000000"), None, 7), third);
+        for (span, process) in [
+            (None, None),
+            (None, Some("7")),
+            (Some("0"), None),
+            (Some("-1"), None),
+            (Some("1"), Some("8")),
+            (Some("1"), Some("")),
+        ] {
+            assert_eq!(beat(span, process, 7), None, "{span:?} {process:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use self::diallers::{CoreEdges, Diallers, follow_edges};
-use self::watch::{look_after, offer_media, watch_certificates, watch_state};
+use self::watch::{look_after, offer_media, prove_turning, watch_certificates, watch_state};
 use crate::chat::{ChatBounds, ChatConfig};
 use crate::clock::Clock;
 use crate::dns::Resolver;
@@ -466,6 +466,7 @@ fn run<N: Observable + 'static>(
             ready(StatusPort(port));
         }
         notify::ready();
+        spawn_local(prove_turning(http.clone()));
         let outcome = tokio::select! {
             _ = ending.stopped.now => Ok(()),
             () = ends_gently(&reactor, &ending.stopped.gently, ending.within) => Ok(()),

@@ -9,13 +9,16 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::steps::Step;
-use crate::{cargo, setup};
+use crate::{cargo, package, setup};
 
 /// Seconds all its calls and faults may take, side by side.
 const SECONDS_MAX: u32 = 15 * 60;
 
 /// Seconds the scenarios across a bad path may take.
 const PATH_SECONDS_MAX: u32 = 5 * 60;
+
+/// Seconds the package may take from being installed to being purged.
+const PACKAGE_SECONDS_MAX: u32 = 5 * 60;
 
 /// The step across a bad path, its program built.
 pub(crate) fn path_step() -> Result<Step> {
@@ -52,6 +55,19 @@ pub(crate) fn stories_step() -> Result<Step> {
 /// The step in which people chat, its program built.
 pub(crate) fn chat_step() -> Result<Step> {
     daemons_step("chat", "chat")
+}
+
+/// The step that installs the Debian package, uses it and takes it away: on a copy of this machine's file system that
+/// lives in memory, with processes and a network of its own, so that the machine itself hears nothing of it.
+pub(crate) fn package_step() -> Result<Step> {
+    let mut package = OsString::from("EDGEWAY_PACKAGE=");
+    package.push(package::make(&release_folder()?, package::QUICK)?);
+    let program = build("edgeway-interop", "package")?;
+    let mut words = as_root()?;
+    let apart = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"];
+    words.extend(apart.map(OsString::from));
+    words.extend(["env".into(), "EDGEWAY_INTEROP=1".into(), package, program.into()]);
+    Ok(Step::program("package", words).within(PACKAGE_SECONDS_MAX))
 }
 
 fn daemons_step(name: &'static str, test: &str) -> Result<Step> {

@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask setup|test|bench|sim|path|fuzz|docs`.
+//! The commands of this repository: `cargo xtask setup|test|bench|sim|path|fuzz|docs|package`.
 //!
 //! A command here is what a person types and what CI runs; there is no second way.
 
@@ -7,6 +7,7 @@
 mod docs;
 mod fuzz;
 mod interop;
+mod package;
 mod setup;
 mod steps;
 mod test;
@@ -56,6 +57,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Write the pages of the manual that come from the code
     Docs,
+    /// Build the product as it is installed, and the Debian package of it (dpkg-deb, binutils)
+    Package,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Path { seconds, scenarios } => interop::path(seconds, &scenarios),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Docs => docs::write().map(|()| true),
+        Task::Package => package::run(),
     }
 }
 
@@ -91,8 +95,12 @@ fn bench(arguments: &[String]) -> Result<bool> {
     if !succeeds(cargo().args(["build", "--profile", "dist", "--locked"]).args(product))? {
         return Ok(false);
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder));
-    succeeds(release("edgeway-bench", arguments).env("EDGEWAY_BIN_DIR", target.join("dist")))
+    succeeds(release("edgeway-bench", arguments).env("EDGEWAY_BIN_DIR", target().join("dist")))
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
 fn release(package: &str, arguments: &[String]) -> Command {

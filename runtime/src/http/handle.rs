@@ -69,6 +69,8 @@ pub(super) enum Order {
     EndAll,
     /// The operator asks something.
     Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
+    /// Whoever asks wants to know that the thread still takes orders.
+    Turns(oneshot::Sender<()>),
     /// The node stops; the sender goes when the thread has ended what was under way.
     Stop(oneshot::Sender<()>),
 }
@@ -150,6 +152,15 @@ impl HttpHandle {
     ) -> oneshot::Receiver<Result<serde_json::Value, String>> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Operate { path, question, answer });
+        answered
+    }
+
+    /// Whether the thread takes its orders: `Ok` once it has come to this one, `Err` if it has ended, nothing as long as it
+    /// hangs.
+    #[must_use]
+    pub fn turns(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Turns(answer));
         answered
     }
 

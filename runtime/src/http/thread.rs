@@ -71,6 +71,10 @@ impl Worker {
                 self.drain().await;
                 return drop(done);
             }
+            if let Order::Turns(answer) = order {
+                let _ = answer.send(());
+                continue;
+            }
             self.carry_out(order);
         }
     }

@@ -64,6 +64,22 @@ pub(super) async fn offer_media(trust: Rc<Trust>, media: MediaHandle, http: Opti
     }
 }
 
+/// Tells the service manager again and again that this thread and the HTTP thread take their turns; not a word while
+/// either of them hangs, so that the manager ends the service and starts it again. The media threads are not asked:
+/// each of them sleeps in the kernel, and does nothing there that could wait for another.
+pub(super) async fn prove_turning(http: Option<HttpHandle>) {
+    let Some(every) = notify::turns_every() else { return };
+    loop {
+        if let Some(http) = &http
+            && http.turns().await.is_err()
+        {
+            return;
+        }
+        notify::turns();
+        tokio::time::sleep(every).await;
+    }
+}
+
 /// SIGHUP makes a core look at its state directory at once, as an edge looks at its certificates.
 pub(super) fn watch_state(look_again: Rc<tokio::sync::Notify>) {
     let Ok(mut hang_up) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };

@@ -48,6 +48,17 @@ pub const CHAT: &[Requirement] = &[
 pub const DIRECTORY: &[Requirement] =
     &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];
 
+/// What the life of the Debian package needs.
+pub const PACKAGE: &[Requirement] = &[
+    Requirement { what: "dpkg-deb", package: "dpkg" },
+    Requirement { what: "lintian", package: "lintian" },
+    Requirement { what: "systemd-analyze", package: "systemd" },
+    Requirement { what: "ip", package: "iproute2" },
+    Requirement { what: "setpriv", package: "util-linux" },
+    Requirement { what: "openssl", package: "openssl" },
+    Requirement { what: "/usr/sbin/adduser", package: "adduser" },
+];
+
 /// What the comparison with the parser of chat servers needs.
 pub const SERVER_PARSER: &[Requirement] = &[Requirement { what: "python3", package: "python3" }];
 
