@@ -112,13 +112,13 @@ impl World {
             Step::Read(end, stream, pieces) => self.read(end, stream, pieces),
             Step::End(end, stream, how) => {
                 let there = &mut self.ends[end];
-                if let Some(user) = there.users.get_mut(&stream) {
-                    if how == ChatEnd::Broken || user.waiting.is_empty() {
-                        if user.ended.is_none() || how == ChatEnd::Broken {
-                            user.ended = Some(how);
-                        }
-                        there.mux.end(stream, how);
+                if let Some(user) = there.users.get_mut(&stream)
+                    && (how == ChatEnd::Broken || user.waiting.is_empty())
+                {
+                    if user.ended.is_none() || how == ChatEnd::Broken {
+                        user.ended = Some(how);
                     }
+                    there.mux.end(stream, how);
                 }
             }
             Step::Carry(from, bytes) => self.carry(from, bytes),

@@ -108,8 +108,9 @@ impl Site {
 
     pub(crate) fn finish(self, report: &Report) -> Result<()> {
         let Self { product, make: _, server, authority: _, scratch, network } = self;
-        finish(report, &network, scratch);
+        // They write into the folder until they have ended.
         drop((product, server));
+        finish(report, &network, scratch);
         Ok(())
     }
 }
