@@ -117,7 +117,7 @@ fn chat_end(role: Role, bytes: &[u8]) {
                 }
                 ChatEvent::Opened { stream, .. } if stream % 5 == 0 => mux.end(stream, ChatEnd::Closed),
                 ChatEvent::Ended { stream, .. } => ended.push(stream),
-                ChatEvent::SignedIn { stream } => {
+                ChatEvent::SignedIn { stream } | ChatEvent::SignInRefused { stream } => {
                     assert!(role == Role::Edge && !ended.contains(&stream), "the core says it, and in time");
                 }
                 ChatEvent::Failed(_) => failed += 1,

@@ -140,6 +140,7 @@ impl Carried {
                         return (taken, Some(Outcome::Fault(fault)));
                     }
                 }
+                Poll::Ready(Item::SignInRefused) => {}
                 Poll::Ready(Item::End(how)) => return (taken, Some(Outcome::Ended(how))),
             }
         }

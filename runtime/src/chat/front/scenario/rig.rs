@@ -291,7 +291,9 @@ impl CoreEnd {
         while heard.len() < count {
             match timeout(LONG, self.stream.receive()).await.expect("the client says nothing") {
                 Item::Bytes(bytes) => heard.extend_from_slice(&bytes),
-                other @ (Item::SignedIn | Item::End(_)) => panic!("after {} of {count} bytes: {other:?}", heard.len()),
+                other @ (Item::SignedIn | Item::SignInRefused | Item::End(_)) => {
+                    panic!("after {} of {count} bytes: {other:?}", heard.len())
+                }
             }
         }
         String::from_utf8(heard).unwrap()
@@ -304,7 +306,7 @@ impl CoreEnd {
             match timeout(LONG, self.stream.receive()).await.expect("the client does not end") {
                 Item::Bytes(bytes) => heard.extend_from_slice(&bytes),
                 Item::End(how) => return (String::from_utf8(heard).unwrap(), how),
-                Item::SignedIn => panic!("clients do not say that"),
+                Item::SignedIn | Item::SignInRefused => panic!("clients do not say that"),
             }
         }
     }
