@@ -48,6 +48,8 @@ pub(super) const SERVER: &str = "<stream:stream id='s1' from='example.com' xmlns
      xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:features/>";
 /// A server's answer to a sign-in.
 pub(super) const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+/// Another.
+pub(super) const FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><x/></failure>";
 /// The end of a stream.
 pub(super) const CLOSE: &str = "</stream:stream>";
 
