@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use edgeway_model::chat::ChatEnd;
+use edgeway_model::chat::{ChatEnd, ChatOffence};
 use edgeway_model::{Moment, Pii};
 use edgeway_policy::rate::Source;
 use edgeway_runtime::chat::{ChatStream, Item};
@@ -181,7 +181,7 @@ impl Drive {
                 Input::ClientEnded(how)
             }
             // An edge has nothing to say about that.
-            Happened::Client(Item::SignedIn) => return,
+            Happened::Client(Item::SignedIn | Item::SignInRefused) => return,
             Happened::Server(Event::Connected) => Input::Connected,
             Happened::Server(Event::Secured) => Input::Secured,
             Happened::Server(Event::Said(bytes)) => Input::Server(bytes),
@@ -283,7 +283,14 @@ impl Drive {
                 }
             }
             Action::Resumable => entry.resumable.set(true),
-            Action::Offence(offence, detail) => self.chat.offence(&entry.opening, offence, detail),
+            Action::Offence(offence, detail) => {
+                // The edge charges the client's address for it, however the stream ends. Not for credentials that were
+                // not looked at: whoever tries them elsewhere must not lock out the user's office.
+                if offence != ChatOffence::Abuse {
+                    self.stream.sign_in_refused();
+                }
+                self.chat.offence(&entry.opening, offence, detail);
+            }
             // The caller's.
             Action::End(_) => {}
         }

@@ -132,7 +132,9 @@ fn chat_said(mux: &mut ChatMux, streams: &mut BTreeMap<u32, Counted>) {
                 streams.get_mut(&stream).expect("a stream that is there").inward.0 += u64::from(bytes);
             }
             ChatFrame::End { stream, .. } => streams.get_mut(&stream).expect("a stream that is there").ours = true,
-            ChatFrame::SignedIn { .. } | ChatFrame::Leaving => panic!("nobody has asked for it"),
+            ChatFrame::SignedIn { .. } | ChatFrame::SignInRefused { .. } | ChatFrame::Leaving => {
+                panic!("nobody has asked for it")
+            }
             ChatFrame::Ping | ChatFrame::Pong => {}
         }
     }
@@ -183,6 +185,10 @@ fn chat_end(role: Role, bytes: &[u8]) {
                 ChatEvent::Opened { stream, .. } if stream % 5 == 0 => mux.end(stream, ChatEnd::Closed),
                 ChatEvent::Ended { stream, .. } => {
                     streams.get_mut(&stream).expect("a stream that is there").theirs = true;
+                }
+                ChatEvent::SignInRefused { stream } => {
+                    let stream = streams.get(&stream).expect("a stream that is there");
+                    assert!(role == Role::Edge && !stream.theirs && !stream.signed_in, "the core says it, and in time");
                 }
                 ChatEvent::SignedIn { stream } => {
                     let stream = streams.get_mut(&stream).expect("a stream that is there");

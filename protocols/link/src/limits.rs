@@ -47,9 +47,11 @@ pub const TROUBLES_MAX: usize = 32;
 /// Clock skew that is reported, milliseconds.
 pub const SKEW_REPORTED_MS: i64 = 30_000;
 
-/// Chat streams of one edge at one core at once. More clients than one edge serves (10,000), with room for those that
-/// have just gone.
+/// Chat streams of one edge at one core at once: as many clients as one edge takes.
 pub const CHAT_STREAMS_MAX: usize = 16_384;
+
+/// Refusals on one chat stream before its client has signed in: more than the five sign-ins that may fail on one.
+pub const CHAT_REFUSALS_MAX: u8 = 16;
 
 /// Largest DATA frame of the chat carrier, bytes: what is not whole is kept, and no more than that of one frame.
 pub const CHAT_DATA_BYTES_MAX: usize = 16 * 1024;

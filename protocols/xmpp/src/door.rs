@@ -219,7 +219,7 @@ impl Door {
         if self.header.to.is_none() {
             return Err(StreamFault::new(Condition::HostUnknown, "The header names no domain."));
         }
-        if !self.header.version.as_deref().is_some_and(is_version_one) {
+        if !self.header.is_version_one() {
             return Err(StreamFault::new(Condition::UnsupportedVersion, "Only version 1.0 is spoken here."));
         }
         if let Some(fault) = self.closed {
@@ -234,8 +234,10 @@ impl Door {
         self.greeted = true;
         let [outside, inside] = self.random;
         let id = if self.stage == Stage::Outside { outside } else { inside };
+        let to = self.header.to.as_deref().and_then(|domain| self.header.answered_to(domain));
         let own = Header {
             from: self.header.to.clone(),
+            to: to.map(str::to_owned),
             id: Some(format!("{id:032x}")),
             version: Some("1.0".to_owned()),
             lang: Some("en".to_owned()),
@@ -268,13 +270,6 @@ fn wants_tls(bytes: &[u8], header: &Header) -> Result<(), StreamFault> {
 fn is_domain(domain: &str) -> bool {
     let bad = |c: char| c.is_control() || c.is_whitespace() || "@/\\<>&'\"".contains(c);
     !domain.is_empty() && domain.len() <= DOMAIN_BYTES_MAX && !domain.contains(bad)
-}
-
-/// Version 1, whatever stands behind the point (RFC 6120 §4.7.5).
-fn is_version_one(version: &str) -> bool {
-    version.split_once('.').is_some_and(|(major, minor)| {
-        major.trim_start_matches('0') == "1" && !minor.is_empty() && minor.bytes().all(|b| b.is_ascii_digit())
-    })
 }
 
 #[cfg(test)]
@@ -344,6 +339,7 @@ mod tests {
             HEADER.split_once("?>").expect("a declaration").1.replace(" to=", " from='Alice@Example.com/x' to=");
         let Wish::Open(opening) = door.hear(format!("{header}<auth").as_bytes(), None) else { panic!("a core") };
         assert_eq!(opening.user.as_deref(), Some("alice@example.com"));
+        assert!(opening.greeting.contains(" to='Alice@Example.com' from='example.com'"), "{}", opening.greeting);
         assert_eq!((opening.bytes, opening.scanned), (format!("{header}<auth").into_bytes(), header.len()));
     }
 
@@ -363,7 +359,8 @@ mod tests {
         for (version, good) in
             [("1.0", true), ("1.1", true), ("01.00", true), ("2.0", false), ("1", false), ("1.", false)]
         {
-            assert_eq!(is_version_one(version), good, "{version}");
+            let header = Header { version: Some(version.to_owned()), ..Header::default() };
+            assert_eq!(header.is_version_one(), good, "{version}");
         }
         let domains = ["example.com", "[2001:db8::1]", "b\u{fc}cher.example"];
         assert!(domains.into_iter().all(is_domain));

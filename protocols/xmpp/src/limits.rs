@@ -106,7 +106,8 @@ pub const CHALLENGES_MAX: u8 = 2;
 pub const REDIRECTS_MAX: u8 = 3;
 
 /// What a client may send ahead while a server is found, or looks at credentials, bytes: a new header, a bind and the
-/// first requests behind it (XEP-0305) have some 2,000.
+/// first requests behind it have some 2,000.
+/// Pipelining (XEP-0305) is not offered, and an edge refuses what comes ahead of `<success/>`.
 pub const WAITING_BYTES_MAX: usize = 32 * 1024;
 
 /// Largest element that is looked at after sign-in, bytes: of a server, a result of binding, `<enabled/>` and features have

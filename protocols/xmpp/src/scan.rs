@@ -114,6 +114,8 @@ pub struct Scanner {
     cut: [u8; 3],
     /// How many bytes of it.
     cut_bytes: u8,
+    /// There was a stream before this one.
+    anew: bool,
     fault: Option<StreamFault>,
 }
 
@@ -132,6 +134,7 @@ impl Scanner {
             quote: 0,
             cut: [0; 3],
             cut_bytes: 0,
+            anew: false,
             fault: None,
         }
     }
@@ -142,13 +145,15 @@ impl Scanner {
     }
 
     /// A new stream begins, with a header of its own: after TLS, after sign-in (RFC 6120 §5.4.3.3, §6.4.6). What is broken
-    /// stays so.
+    /// stays so. White space before that header is what the old stream still had to say, a line's end behind `</auth>`
+    /// or a keepalive on its way: other than at the beginning of all, an XML declaration may stand behind it.
     pub fn restart(&mut self) {
         self.open.clear();
         self.state = State::Start;
         self.used = 0;
         self.quote = 0;
         self.cut_bytes = 0;
+        self.anew = true;
     }
 
     /// Reads on, up to the next boundary or to the end of `bytes`.
@@ -218,7 +223,7 @@ impl Scanner {
 
     /// White space outside of everything.
     fn rest(&mut self, blank: usize) -> Result<Step, StreamFault> {
-        if matches!(self.state, State::Start | State::Before) {
+        if self.state == State::Start && !self.anew {
             // Behind it no XML declaration may stand (XML 1.0 §2.8).
             self.state = State::Before;
         }

@@ -317,3 +317,25 @@ fn headers_are_those_of_xmpp() {
     }
     assert_eq!(reading(b"\xff\xfe<\0").fault.map(|fault| fault.condition), Some(Condition::UnsupportedEncoding));
 }
+
+/// A server reads the end of a line behind `</auth>` with the parser of the stream that ends; so does a keepalive on its way.
+#[test]
+fn white_space_between_two_streams_leaves_room_for_a_declaration_and_none_does_before_the_first() {
+    let said = format!("\n <?xml version='1.0'?>{}", HEADER.split_once("?>").map_or(HEADER, |(_, header)| header));
+    let events = |scanner: &mut Scanner| {
+        let (mut rest, mut events) = (said.as_bytes(), Vec::new());
+        while !rest.is_empty() {
+            let step = scanner.step(rest)?;
+            events.extend(step.event);
+            rest = &rest[step.consumed..];
+        }
+        Ok(events)
+    };
+    let mut scanner = Scanner::new(Bounds::STRANGER);
+    let refused: Result<Vec<Boundary>, StreamFault> = events(&mut scanner);
+    assert_eq!(refused.map_err(|fault| fault.condition), Err(Condition::RestrictedXml));
+    let mut scanner = Scanner::new(Bounds::STRANGER);
+    assert!(scanner.step(HEADER.as_bytes()).is_ok());
+    scanner.restart();
+    assert_eq!(events(&mut scanner), Ok(vec![Boundary::Whitespace, Boundary::Header]));
+}

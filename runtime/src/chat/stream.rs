@@ -19,6 +19,8 @@ pub enum Item {
     Bytes(Bytes),
     /// The client has signed in (core to edge): the bounds of strangers hold no longer.
     SignedIn,
+    /// What the client has shown was refused (core to edge), for a reason that is its own.
+    SignInRefused,
     /// It has ended there. The last item, given again whenever asked.
     End(ChatEnd),
 }
@@ -237,7 +239,7 @@ impl ChatStream {
     pub(super) fn next_bytes(&self) -> Option<usize> {
         match self.inwards().items.borrow().front() {
             Some(Item::Bytes(bytes)) => Some(bytes.len()),
-            Some(Item::SignedIn | Item::End(_)) | None => None,
+            Some(Item::SignedIn | Item::SignInRefused | Item::End(_)) | None => None,
         }
     }
 
@@ -303,6 +305,16 @@ impl ChatStream {
         }
     }
 
+    /// Says that what the client has shown was refused: wrong credentials, or what is
+    /// none. Once for each time; after sign-in it means nothing, and a fault that is not the client's is no refusal.
+    pub fn sign_in_refused(&self) {
+        let way = self.outwards();
+        if !way.unread.get() && way.ended.get().is_none() {
+            way.put(Item::SignInRefused);
+            self.mark();
+        }
+    }
+
     /// Ends this side; the first time counts. What was sent before still arrives. Whoever ends as
     /// [`ChatEnd::Broken`] reads nothing more either, where the two ends are on two nodes.
     pub fn end(&self, how: ChatEnd) {
@@ -345,6 +357,7 @@ mod tests {
     fn what_is_sent_arrives_in_order_and_then_the_end() {
         let (edge, core) = ChatStream::pair(8);
         edge.send(Bytes::from_static(b"one"));
+        core.sign_in_refused();
         core.signed_in();
         edge.send(Bytes::from_static(b"two"));
         edge.end(ChatEnd::Closed);
@@ -360,6 +373,7 @@ mod tests {
         }
         let bytes = |text: &'static str| Item::Bytes(Bytes::from_static(text.as_bytes()));
         assert_eq!(got, [bytes("one"), bytes("two"), Item::End(ChatEnd::Closed)]);
+        assert_eq!(edge.poll_receive(&context()), Poll::Ready(Item::SignInRefused));
         assert_eq!(edge.poll_receive(&context()), Poll::Ready(Item::SignedIn));
         assert!(edge.poll_receive(&context()).is_pending());
         drop(core);

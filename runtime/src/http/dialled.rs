@@ -41,11 +41,18 @@ pub(crate) struct Peers<P> {
     /// The cores whose links stand, if the node says so: the others come last.
     linked: RefCell<Option<BTreeSet<NodeId>>>,
     strangers: Rc<Cell<usize>>,
+    /// Certificates that hold no longer.
+    revoked: RefCell<BTreeSet<Vec<u8>>>,
 }
 
 impl<P> Default for Peers<P> {
     fn default() -> Self {
-        Self { list: RefCell::default(), linked: RefCell::default(), strangers: Rc::default() }
+        Self {
+            list: RefCell::default(),
+            linked: RefCell::default(),
+            strangers: Rc::default(),
+            revoked: RefCell::default(),
+        }
     }
 }
 
@@ -86,8 +93,12 @@ impl<P: Peer> Peers<P> {
         self.list.borrow().clone()
     }
 
-    /// One more connection.
+    /// One more connection. It ends at once if its certificate was revoked while it was being proven: then it stood
+    /// in no list.
     pub(crate) fn add(&self, peer: Rc<P>) {
+        if peer.serial().is_some_and(|serial| self.revoked.borrow().contains(serial)) {
+            return peer.end(NO_LONGER);
+        }
         self.list.borrow_mut().push(peer);
     }
 
@@ -114,6 +125,7 @@ impl<P: Peer> Peers<P> {
 
     /// Closes connections that were proven by one of these certificates.
     pub(crate) fn revoked(&self, serials: &BTreeSet<Vec<u8>>) {
+        self.revoked.borrow_mut().clone_from(serials);
         self.end_where(NO_LONGER, |core| core.serial().is_none_or(|serial| serials.contains(serial)));
     }
 
@@ -183,6 +195,47 @@ fn weight(key: &str, core: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct One {
+        node: NodeId,
+        serial: Vec<u8>,
+        ended: Cell<bool>,
+    }
+
+    impl Peer for One {
+        fn node(&self) -> &NodeId {
+            &self.node
+        }
+
+        fn serial(&self) -> Option<&[u8]> {
+            Some(&self.serial)
+        }
+
+        fn takes(&self) -> bool {
+            true
+        }
+
+        fn check(&self) {}
+
+        fn end(&self, _: &'static str) {
+            self.ended.set(true);
+        }
+    }
+
+    #[test]
+    fn one_that_is_revoked_while_it_proves_itself_gets_nothing() {
+        let peers = Peers::default();
+        let one = |serial| {
+            let node = NodeId::new("core1").expect("a name");
+            Rc::new(One { node, serial: vec![serial], ended: Cell::new(false) })
+        };
+        peers.revoked(&BTreeSet::from([vec![7]]));
+        let (late, good) = (one(7), one(8));
+        peers.add(Rc::clone(&late));
+        peers.add(Rc::clone(&good));
+        assert_eq!((late.ended.get(), good.ended.get()), (true, false));
+        assert_eq!(peers.ranked("alice").len(), 1);
+    }
 
     #[test]
     fn users_are_spread_and_stay_when_another_core_goes() {

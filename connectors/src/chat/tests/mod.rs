@@ -78,7 +78,7 @@ impl World {
         let (edge, core) = ChatStream::pair(32 * 1024);
         let opening = ChatOpening { number: 7, client: address.parse().unwrap(), domain: domain.to_owned() };
         let served = Rc::clone(&self.inside).chat(NodeId::new("edge1").unwrap(), opening, core);
-        Client { stream: edge, got: String::new(), signed_in: false, served: spawn_local(served) }
+        Client { stream: edge, got: String::new(), signed_in: false, refusals: 0, served: spawn_local(served) }
     }
 
     /// Waits until something was told.
@@ -121,6 +121,8 @@ struct Client {
     stream: ChatStream,
     got: String,
     signed_in: bool,
+    /// How often the edge was told of a refusal.
+    refusals: usize,
     served: JoinHandle<()>,
 }
 
@@ -156,6 +158,7 @@ impl Client {
                 match self.stream.receive().await {
                     Item::Bytes(bytes) => self.got.push_str(std::str::from_utf8(&bytes).unwrap()),
                     Item::SignedIn => self.signed_in = true,
+                    Item::SignInRefused => self.refusals += 1,
                     Item::End(how) => return Err(how),
                 }
             }
@@ -172,7 +175,7 @@ impl Client {
         while self.got.len() < count {
             match timeout(LONG, self.stream.receive()).await.expect("it goes on") {
                 Item::Bytes(bytes) => self.got.push_str(std::str::from_utf8(&bytes).unwrap()),
-                Item::SignedIn | Item::End(_) => panic!("{} of {count} bytes", self.got.len()),
+                Item::SignedIn | Item::SignInRefused | Item::End(_) => panic!("{} of {count} bytes", self.got.len()),
             }
         }
         std::mem::take(&mut self.got)
@@ -185,6 +188,7 @@ impl Client {
                 match self.stream.receive().await {
                     Item::Bytes(bytes) => self.got.push_str(std::str::from_utf8(&bytes).unwrap()),
                     Item::SignedIn => self.signed_in = true,
+                    Item::SignInRefused => self.refusals += 1,
                     Item::End(how) => return how,
                 }
             }

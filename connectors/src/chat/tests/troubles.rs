@@ -100,6 +100,10 @@ fn what_a_server_says_of_credentials_is_told_as_it_says_it() {
         };
         world.told(is_offence).await;
         assert_eq!(world.counted("chat_offence_sign_in"), 1, "an outage is nobody's offence");
+        assert_eq!(client.refusals, 1, "the edge is told of the one, and not of the other");
+        client.send("<presence/>");
+        client.end().await;
+        assert_eq!(client.refusals, 2, "nor is a sign-in what cannot be one");
     });
 }
 
@@ -123,6 +127,7 @@ fn too_many_attempts_at_a_user_reach_no_server_over_whatever_protocol() {
         client.auth("ALICE");
         let answer = client.until("</failure>").await;
         assert!(answer.contains("<temporary-auth-failure") && answer.contains("<text"), "{answer}");
+        assert_eq!(client.refusals, 0, "nobody has looked at them");
         assert_eq!((heard, server.heard().matches("<auth").count()), (8, 8));
         world
             .told(|fact| matches!(fact, HttpFact::Notice(Notice::ChatOffence { offence: ChatOffence::Abuse, .. })))

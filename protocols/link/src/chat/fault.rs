@@ -37,7 +37,7 @@ pub enum ChatFault {
         /// The number.
         stream: u32,
     },
-    /// Said twice, or after the end.
+    /// Said too often, or after the end.
     #[error("a frame of kind {kind} for the stream {stream} after its end")]
     Ended {
         /// Its kind.

@@ -21,6 +21,7 @@ pub(super) const END: u8 = 5;
 pub(super) const PING: u8 = 6;
 pub(super) const PONG: u8 = 7;
 pub(super) const LEAVING: u8 = 8;
+pub(super) const SIGN_IN_REFUSED: u8 = 9;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub enum ChatFrame {
         /// The stream.
         stream: u32,
     },
+    /// What the client has shown was refused.
+    SignInRefused {
+        /// The stream.
+        stream: u32,
+    },
     /// This side of a stream has ended.
     End {
         /// The stream.
@@ -77,6 +83,7 @@ impl ChatFrame {
                 out.extend_from_slice(&bytes.to_be_bytes());
             }
             Self::SignedIn { stream } => head(SIGNED_IN, 0, *stream, out),
+            Self::SignInRefused { stream } => head(SIGN_IN_REFUSED, 0, *stream, out),
             Self::End { stream, how } => {
                 head(END, 1, *stream, out);
                 out.push(match how {
@@ -180,7 +187,7 @@ fn whole_bytes(bytes: &[u8]) -> Result<Option<usize>, ChatFault> {
         DATA => (1..=CHAT_DATA_BYTES_MAX).contains(&length),
         CREDIT => length == 4,
         END => length == 1,
-        SIGNED_IN | PING | PONG | LEAVING => length == 0,
+        SIGNED_IN | SIGN_IN_REFUSED | PING | PONG | LEAVING => length == 0,
         _ => return Err(ChatFault::Kind(kind)),
     };
     if fits { Ok(Some(HEAD_BYTES + length)) } else { Err(ChatFault::Length { kind, bytes: length }) }
@@ -203,6 +210,7 @@ fn decode(frame: &[u8]) -> Result<ChatFrame, ChatFault> {
             ChatFrame::Credit { stream, bytes: u32::from_be_bytes(bytes) }
         }
         SIGNED_IN => ChatFrame::SignedIn { stream },
+        SIGN_IN_REFUSED => ChatFrame::SignInRefused { stream },
         END => {
             let how = match payload {
                 [0] => ChatEnd::Closed,
@@ -280,6 +288,7 @@ mod tests {
             (ChatFrame::Ping, "0600000000000000"),
             (ChatFrame::Pong, "0700000000000000"),
             (ChatFrame::Leaving, "0800000000000000"),
+            (ChatFrame::SignInRefused { stream: 5 }, "0900000000000005"),
         ];
         for (frame, wanted) in table {
             assert_eq!(hex(&frame), wanted, "{frame:?}");
@@ -293,7 +302,7 @@ mod tests {
     fn what_is_no_frame_is_refused_by_its_head() {
         let table: [(&[u8], ChatFault); 10] = [
             (&[0; 8], ChatFault::Kind(0)),
-            (&[9, 0, 0, 0, 0, 0, 0, 0], ChatFault::Kind(9)),
+            (&[10, 0, 0, 0, 0, 0, 0, 0], ChatFault::Kind(10)),
             (&[2, 0, 0, 0, 0, 0, 0, 1], ChatFault::Length { kind: 2, bytes: 0 }),
             (&[2, 0, 0x40, 1, 0, 0, 0, 1], ChatFault::Length { kind: 2, bytes: 16_385 }),
             (&[1, 255, 255, 255, 0, 0, 0, 1], ChatFault::Length { kind: 1, bytes: 0xff_ffff }),

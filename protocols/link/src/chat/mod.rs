@@ -16,6 +16,7 @@
 //! | 6 | PING | both | 0 | |
 //! | 7 | PONG | both | 0 | |
 //! | 8 | LEAVING | both | 0 | |
+//! | 9 | SIGN_IN_REFUSED | core | its number | |
 //!
 //! * Streams are opened by the edge, numbered 1, 2, 3 and so on, and never numbered again. Both ends begin at once.
 //! * **Credit.** A DATA frame costs its bytes and [`CHAT_FRAME_COST_BYTES`](crate::limits::CHAT_FRAME_COST_BYTES) of its stream's window, which is
@@ -25,6 +26,8 @@
 //! * **The end.** END closed: nothing more comes; what the other end says is still read. END broken, alone or after that:
 //!   nothing is read any more either, and the other end ends the stream at once. A stream is over when both ends have ended, or
 //!   one is broken and the other has heard of it. CREDIT and END that were on their way to it meanwhile mean nothing.
+//! * **SIGN_IN_REFUSED**: what the client has shown was refused, for a reason that is its own; once for each time, before SIGNED_IN, at
+//!   most [`CHAT_REFUSALS_MAX`](crate::limits::CHAT_REFUSALS_MAX) times. The edge charges the client's address for it. The stream goes on.
 //! * **LEAVING**: no stream is opened from now on; those that are there go on.
 //! * PING is answered by PONG. Whoever has heard nothing for [`CHAT_PING_AFTER`](crate::limits::CHAT_PING_AFTER) asks; a silence of
 //!   [`CHAT_SILENT_MAX`](crate::limits::CHAT_SILENT_MAX) ends the connection.

@@ -13,7 +13,7 @@ use super::window::{Inward, Outward, Pool};
 use crate::limits::{
     CHAT_DATA_BYTES_MAX, CHAT_FRAME_COST_BYTES, CHAT_IDLE_FRAMES_BURST_MAX, CHAT_IDLE_FRAMES_PER_SECOND_MAX,
     CHAT_OPENS_BURST, CHAT_OPENS_BURST_MAX, CHAT_OPENS_PER_SECOND, CHAT_OPENS_PER_SECOND_MAX, CHAT_PING_AFTER,
-    CHAT_SILENT_MAX, CHAT_STREAMS_MAX,
+    CHAT_REFUSALS_MAX, CHAT_SILENT_MAX, CHAT_STREAMS_MAX,
 };
 
 /// What has happened at the other end.
@@ -37,6 +37,11 @@ pub enum ChatEvent {
     },
     /// The client has signed in.
     SignedIn {
+        /// The stream.
+        stream: u32,
+    },
+    /// What the client has shown was refused.
+    SignInRefused {
         /// The stream.
         stream: u32,
     },
@@ -80,11 +85,12 @@ struct Stream {
     ours: Option<ChatEnd>,
     theirs: Option<ChatEnd>,
     signed_in: bool,
+    refusals: u8,
 }
 
 impl Stream {
     const fn new() -> Self {
-        Self { outward: Outward::new(), inward: Inward::new(), ours: None, theirs: None, signed_in: false }
+        Self { outward: Outward::new(), inward: Inward::new(), ours: None, theirs: None, signed_in: false, refusals: 0 }
     }
 }
 
@@ -191,6 +197,7 @@ impl ChatMux {
             ChatFrame::Credit { stream, bytes } => self.handle_credit(stream, bytes, now),
             ChatFrame::Open { stream, opening } => self.handle_open(stream, opening, now),
             ChatFrame::SignedIn { stream } => self.handle_signed_in(stream),
+            ChatFrame::SignInRefused { stream } => self.handle_sign_in_refused(stream),
             ChatFrame::End { stream, how } => self.handle_end(stream, how, now),
             ChatFrame::Ping => {
                 self.idle_frame(now)?;
@@ -281,6 +288,23 @@ impl ChatMux {
         stream.signed_in = true;
         if stream.ours != Some(ChatEnd::Broken) {
             self.events.push_back(ChatEvent::SignedIn { stream: number });
+        }
+        Ok(())
+    }
+
+    fn handle_sign_in_refused(&mut self, number: u32) -> Result<(), ChatFault> {
+        if self.role != Role::Edge {
+            return Err(ChatFault::Role { kind: frame::SIGN_IN_REFUSED, from: Role::Edge });
+        }
+        let Some(stream) = self.streams.get_mut(&number) else {
+            return Err(self.not_there(frame::SIGN_IN_REFUSED, number));
+        };
+        if stream.theirs.is_some() || stream.signed_in || stream.refusals >= CHAT_REFUSALS_MAX {
+            return Err(ChatFault::Ended { kind: frame::SIGN_IN_REFUSED, stream: number });
+        }
+        stream.refusals += 1;
+        if stream.ours != Some(ChatEnd::Broken) {
+            self.events.push_back(ChatEvent::SignInRefused { stream: number });
         }
         Ok(())
     }
@@ -457,6 +481,18 @@ impl ChatMux {
         {
             there.signed_in = true;
             ChatFrame::SignedIn { stream }.encode(&mut self.outgoing);
+        }
+    }
+
+    /// Core: what the client of a stream has shown was refused. As often as may be, and before it has signed in.
+    pub fn refuse_sign_in(&mut self, stream: u32) {
+        if let Some(there) = self.streams.get_mut(&stream)
+            && there.ours.is_none()
+            && !there.signed_in
+            && there.refusals < CHAT_REFUSALS_MAX
+        {
+            there.refusals += 1;
+            ChatFrame::SignInRefused { stream }.encode(&mut self.outgoing);
         }
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{ChatEvent, ChatFault, ChatMux};
 use crate::limits::{
-    CHAT_FRAME_COST_BYTES, CHAT_PING_AFTER, CHAT_SILENT_MAX, CHAT_STREAMS_MAX, CHAT_WIDE_BYTES_MAX,
+    CHAT_FRAME_COST_BYTES, CHAT_PING_AFTER, CHAT_REFUSALS_MAX, CHAT_SILENT_MAX, CHAT_STREAMS_MAX, CHAT_WIDE_BYTES_MAX,
     CHAT_WINDOW_BYTES_MAX, CHAT_WINDOW_BYTES_MIN,
 };
 
@@ -35,6 +35,7 @@ struct User {
     ended: Option<ChatEnd>,
     heard: Option<ChatEnd>,
     signed_in: bool,
+    refusals: u8,
 }
 
 struct World {
@@ -53,6 +54,7 @@ enum Step {
     Open,
     Say(usize, u32, usize),
     SignIn(u32),
+    Refuse(u32),
     Read(usize, u32, usize),
     End(usize, u32, ChatEnd),
     Carry(usize, usize),
@@ -68,6 +70,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Open),
         8 => (end(), stream(), prop_oneof![1..600_usize, 1..40_000_usize]).prop_map(|(e, s, n)| Step::Say(e, s, n)),
         1 => stream().prop_map(Step::SignIn),
+        2 => stream().prop_map(Step::Refuse),
         8 => (end(), stream(), 1..20_usize).prop_map(|(e, s, n)| Step::Read(e, s, n)),
         1 => (end(), stream(), how).prop_map(|(e, s, h)| Step::End(e, s, h)),
         12 => (end(), prop_oneof![1..30_usize, 1..70_000_usize]).prop_map(|(e, n)| Step::Carry(e, n)),
@@ -105,8 +108,15 @@ impl World {
                 self.say(end, stream);
             }
             Step::SignIn(stream) => {
-                if self.ends[CORE].users.get(&stream).is_some_and(|user| user.ended.is_none()) {
+                if let Some(user) = self.ends[CORE].users.get_mut(&stream).filter(|user| user.ended.is_none()) {
+                    user.signed_in = true;
                     self.ends[CORE].mux.sign_in(stream);
+                }
+            }
+            Step::Refuse(stream) => {
+                if let Some(user) = self.ends[CORE].users.get_mut(&stream).filter(|user| user.ended.is_none()) {
+                    user.refusals = (user.refusals + u8::from(!user.signed_in)).min(CHAT_REFUSALS_MAX);
+                    self.ends[CORE].mux.refuse_sign_in(stream);
                 }
             }
             Step::Read(end, stream, pieces) => self.read(end, stream, pieces),
@@ -190,6 +200,11 @@ impl World {
                 assert!(end == EDGE && !user.signed_in && user.heard.is_none());
                 user.signed_in = true;
             }
+            ChatEvent::SignInRefused { stream } => {
+                let user = there.users.get_mut(&stream).expect("opened");
+                assert!(end == EDGE && !user.signed_in && user.heard.is_none());
+                user.refusals += 1;
+            }
             ChatEvent::Ended { stream, how } => {
                 let user = there.users.get_mut(&stream).expect("opened");
                 assert!(user.heard.is_none_or(|before| before == ChatEnd::Closed && how == ChatEnd::Broken));
@@ -258,6 +273,8 @@ proptest! {
             for (from, to) in [(edge, core), (core, edge)] {
                 let broken = [from, to].iter().any(|user| user.ended == Some(ChatEnd::Broken));
                 if !broken {
+                    prop_assert_eq!(edge.refusals, core.refusals, "each refusal is told once");
+                    prop_assert_eq!(edge.signed_in, core.signed_in);
                     prop_assert_eq!(from.sent, to.received, "nothing is lost on stream {}", stream);
                     prop_assert!(from.waiting.is_empty());
                     prop_assert_eq!(from.ended, to.heard);
@@ -297,6 +314,8 @@ fn a_breach_is_named() {
     let table = [
         (Role::Edge, open.to_owned(), ChatFault::Role { kind: 1, from: Role::Core }),
         (Role::Core, format!("{open}0400000000000001"), ChatFault::Role { kind: 4, from: Role::Edge }),
+        (Role::Core, format!("{open}0900000000000001"), ChatFault::Role { kind: 9, from: Role::Edge }),
+        (Role::Edge, "0900000000000001".to_owned(), ChatFault::Stream { kind: 9, stream: 1 }),
         (Role::Core, format!("{open}{open}"), ChatFault::Stream { kind: 1, stream: 1 }),
         (Role::Core, "0200000100000001aa".to_owned(), ChatFault::Stream { kind: 2, stream: 1 }),
         (Role::Core, format!("{open}0200000100000002aa"), ChatFault::Stream { kind: 2, stream: 2 }),
@@ -320,6 +339,28 @@ fn a_breach_is_named() {
         mux.handle_bytes(&bytes, now);
         let last = std::iter::from_fn(|| mux.poll_event()).last();
         assert_eq!(last, Some(ChatEvent::Failed(fault)), "{} …", &hex[..hex.len().min(100)]);
+    }
+}
+
+#[test]
+fn refusals_have_a_bound_and_come_before_sign_in() {
+    let now = Moment::from_secs(1);
+    let opening =
+        ChatOpening { number: 1, client: "192.0.2.1:5000".parse().expect("an address"), domain: "a".to_owned() };
+    let (refused, signed_in) =
+        (super::ChatFrame::SignInRefused { stream: 1 }, super::ChatFrame::SignedIn { stream: 1 });
+    let as_often_as_may_be = vec![refused.clone(); usize::from(CHAT_REFUSALS_MAX)];
+    let once_more = ChatFault::Ended { kind: 9, stream: 1 };
+    for before in [as_often_as_may_be, vec![signed_in]] {
+        let mut edge = ChatMux::new(Role::Edge, now);
+        assert_eq!(edge.open(&opening, now), Ok(1));
+        let mut bytes = Vec::new();
+        for frame in before.iter().chain([&refused]) {
+            frame.encode(&mut bytes);
+        }
+        edge.handle_bytes(&bytes, now);
+        let events: Vec<_> = std::iter::from_fn(|| edge.poll_event()).collect();
+        assert_eq!((events.len(), events.last()), (before.len() + 1, Some(&ChatEvent::Failed(once_more))));
     }
 }
 

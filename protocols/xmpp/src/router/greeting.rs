@@ -20,10 +20,8 @@ pub fn normal_domain(domain: &str) -> String {
 /// What the client is to be told.
 pub(super) fn check(header: &Header, domain: &str) -> Result<(), StreamFault> {
     let fault = |condition, text| Err(StreamFault::new(condition, text));
-    // RFC 6120 §4.7.5: higher minor versions are as good, and none is 0.9.
-    let major = header.version.as_deref().and_then(|version| version.split_once('.')).map(|(major, _)| major);
     match &header.to {
-        _ if major != Some("1") => fault(Condition::UnsupportedVersion, "This is XMPP 1.0."),
+        _ if !header.is_version_one() => fault(Condition::UnsupportedVersion, "This is XMPP 1.0."),
         Some(to) if normal_domain(to) == domain => Ok(()),
         Some(_) | None => Err(NOT_SERVED),
     }
@@ -34,7 +32,7 @@ pub(super) const NOT_SERVED: StreamFault = StreamFault::new(Condition::HostUnkno
 
 /// Our header for a client of `domain` that has sent `header`, or none that could be read.
 pub(super) fn ours(header: Option<&Header>, domain: &str, id: &str) -> String {
-    let to = header.and_then(|header| header.from.as_deref()).and_then(|from| bare_jid(from, domain));
+    let to = header.and_then(|header| header.answered_to(domain));
     Header {
         from: Some(domain.to_owned()),
         to: to.map(str::to_owned),
@@ -44,14 +42,6 @@ pub(super) fn ours(header: Option<&Header>, domain: &str, id: &str) -> String {
         ..Header::default()
     }
     .to_xml()
-}
-
-/// The bare JID of a header's `from` (RFC 6120 §4.7.1), if it is one of the domain.
-fn bare_jid<'j>(from: &'j str, domain: &str) -> Option<&'j str> {
-    let bare = from.split('/').next()?;
-    let (local, of) = bare.split_once('@')?;
-    let fits = !local.is_empty() && local.len() <= LOCAL_BYTES_MAX && normal_domain(of) == domain;
-    fits.then_some(bare)
 }
 
 /// What stands in `<see-other-host/>` (RFC 6120 §4.9.3.19): a name or an address, and perhaps a port.
@@ -67,9 +57,6 @@ pub(super) fn host_and_port(text: &str) -> (&str, Option<u16>) {
     };
     (host.trim_end_matches('.'), port)
 }
-
-/// RFC 7622 §3.3.
-const LOCAL_BYTES_MAX: usize = 1023;
 
 /// An id of a stream out of random bytes.
 pub(super) fn id(random: [u8; 16]) -> String {

@@ -113,6 +113,11 @@ impl Line {
                         end.stream.signed_in();
                     }
                 }
+                ChatEvent::SignInRefused { stream } => {
+                    if let Some(end) = state.ends.get(&stream) {
+                        end.stream.sign_in_refused();
+                    }
+                }
                 ChatEvent::Ended { stream, how: ChatEnd::Closed } => {
                     if let Some(end) = state.ends.get(&stream) {
                         end.stream.end(ChatEnd::Closed);
@@ -215,6 +220,7 @@ impl State {
             match end.stream.take() {
                 Some(Item::Bytes(bytes)) => end.rest = bytes,
                 Some(Item::SignedIn) => self.mux.sign_in(number),
+                Some(Item::SignInRefused) => self.mux.refuse_sign_in(number),
                 Some(Item::End(how)) => {
                     self.mux.end(number, how);
                     if end.stream.is_unread() {

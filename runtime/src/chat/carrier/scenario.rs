@@ -61,6 +61,7 @@ impl Inside for Fake {
                 "echo" => echo(&stream).await,
                 "signs" => {
                     stream.send(Bytes::from_static(b"before"));
+                    stream.sign_in_refused();
                     stream.signed_in();
                     stream.send(Bytes::from_static(b"after"));
                     echo(&stream).await
@@ -105,7 +106,7 @@ async fn echo(stream: &ChatStream) -> ChatEnd {
                     stream.send(bytes);
                 }
             }
-            Item::SignedIn => panic!("an edge signs nobody in"),
+            Item::SignedIn | Item::SignInRefused => panic!("an edge signs nobody in"),
             Item::End(how) => {
                 stream.end(how);
                 return how;
@@ -256,7 +257,9 @@ async fn bytes(stream: &ChatStream, length: usize) -> Vec<u8> {
     while got.len() < length {
         match next(stream).await {
             Item::Bytes(bytes) => got.extend_from_slice(&bytes),
-            other @ (Item::SignedIn | Item::End(_)) => panic!("{other:?} after {} bytes", got.len()),
+            other @ (Item::SignedIn | Item::SignInRefused | Item::End(_)) => {
+                panic!("{other:?} after {} bytes", got.len())
+            }
         }
     }
     got
@@ -316,6 +319,7 @@ fn that_a_client_has_signed_in_comes_where_it_was_said() {
         let stream = rig.open("signs");
         let text = |text: &'static str| Item::Bytes(Bytes::from_static(text.as_bytes()));
         assert_eq!(next(&stream).await, text("before"));
+        assert_eq!(next(&stream).await, Item::SignInRefused);
         assert_eq!(next(&stream).await, Item::SignedIn);
         assert_eq!(next(&stream).await, text("after"));
         echoes(&stream, "and on").await;

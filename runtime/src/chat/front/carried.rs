@@ -25,8 +25,10 @@ thread_local! {
 /// How a stream goes on that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// One side has ended it.
-    Ended(ChatEnd),
+    /// The core has ended it.
+    Ended,
+    /// The client has.
+    Left,
     /// The connection is gone.
     Gone,
     /// The client has broken it.
@@ -50,6 +52,8 @@ pub(super) struct Carried {
     lost: bool,
     /// The client has ended its stream.
     said_goodbye: bool,
+    /// The core has refused what the client has shown, and the client hears of it next.
+    refused: bool,
 }
 
 impl Carried {
@@ -63,6 +67,7 @@ impl Carried {
             begins_anew: false,
             lost: false,
             said_goodbye: false,
+            refused: false,
         }
     }
 
@@ -133,6 +138,7 @@ impl Carried {
             match self.stream.poll_receive(context) {
                 Poll::Pending => break,
                 Poll::Ready(Item::Bytes(bytes)) => {
+                    self.judge(&bytes, vitals);
                     self.follow(&bytes, vitals.signed_in.get());
                     taken += bytes.len();
                     pieces.push(bytes);
@@ -142,7 +148,15 @@ impl Carried {
                         return (taken, Some(Outcome::Fault(fault)));
                     }
                 }
-                Poll::Ready(Item::End(how)) => return (taken, Some(Outcome::Ended(how))),
+                Poll::Ready(Item::SignInRefused) if vitals.signed_in.get() => {}
+                Poll::Ready(Item::SignInRefused) => {
+                    self.refused = true;
+                    vitals.refusals.set(vitals.refusals.get().saturating_add(1));
+                }
+                Poll::Ready(Item::End(_)) => {
+                    let outcome = if self.said_goodbye { Outcome::Left } else { Outcome::Ended };
+                    return (taken, Some(outcome));
+                }
             }
         }
         if taken == 0 && vitals.wants_ping() && self.fits() {
@@ -150,6 +164,14 @@ impl Carried {
             taken = 1;
         }
         (taken, None)
+    }
+
+    /// A sign-in that fails without a refusal has failed for a reason of ours: a server that is down, or a user who was
+    /// attacked. The core says `<failure/>` in a piece of its own; one that is not seen here costs what a stream costs.
+    fn judge(&mut self, bytes: &[u8], vitals: &Vitals) {
+        if !vitals.signed_in.get() && bytes.starts_with(b"<failure") && !std::mem::take(&mut self.refused) {
+            vitals.turned_away.set(true);
+        }
     }
 
     /// The client has signed in; `<success/>` is what comes next.
@@ -212,7 +234,7 @@ impl Carried {
             let bytes = match wire.poll_read(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(bytes)) => bytes,
-                Poll::Ready(Err(Over::Closed)) => return Poll::Ready(Outcome::Ended(ChatEnd::Broken)),
+                Poll::Ready(Err(Over::Closed)) => return Poll::Ready(Outcome::Left),
                 Poll::Ready(Err(Over::Broken(why))) => {
                     // An alert says what was wrong.
                     let _ = wire.poll_unsent(context);

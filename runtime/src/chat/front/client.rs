@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use edgeway_model::chat::{ChatEnd, ChatOffence};
+use edgeway_model::chat::ChatOffence;
 use edgeway_xmpp::door::{Door, Opening, Wish};
 use edgeway_xmpp::{Condition, StreamFault};
 use tokio::net::TcpStream;
@@ -23,9 +23,10 @@ use super::wire::{Over, Wire};
 use super::{ChatFront, Kind, Places};
 use crate::chat::limits::LINGER_MAX;
 
-/// What the words behind a missing core are.
+/// What an address hears that has tried too often.
 const TOO_MANY: StreamFault =
     StreamFault::new(Condition::PolicyViolation, "Too many streams from this address: try again later.");
+/// What the words behind a missing core are.
 const NO_CORE: StreamFault = StreamFault::new(Condition::RemoteConnectionFailed, "No server can be reached from here.");
 
 /// One client.
@@ -91,6 +92,9 @@ impl ClientTask {
             let words = door.refuse(fault);
             return self.part(&words);
         }
+        if order == Some(Order::Part) {
+            return self.part("");
+        }
         let read = self.wire.poll_read(context);
         if self.vitals.stage() == Stage::Handshake && !self.wire.is_handshaking() && !is_over(&read) {
             self.vitals.reach(Stage::Inside, self.front.now());
@@ -151,7 +155,7 @@ impl ClientTask {
             return self.part(&words);
         }
         let Some((core, stream)) = self.front.choose(&self.vitals, &opening) else {
-            self.front.not_opened(&self.vitals);
+            self.front.turned_away(&self.vitals);
             self.front.count("chat_no_core");
             let words = door.refuse(NO_CORE);
             return self.part(&words);
@@ -180,14 +184,22 @@ impl ClientTask {
             self.places.stranger = None;
             self.front.signed_in(&self.vitals);
         }
+        self.settle();
         match outcome {
             Poll::Pending => {}
-            Poll::Ready(Outcome::Ended(how)) => {
-                self.settle(how);
+            Poll::Ready(Outcome::Ended) => {
+                // Whatever it was, the core has told of a refusal before: this was none.
+                if !self.vitals.signed_in.get() {
+                    self.front.turned_away(&self.vitals);
+                }
                 return self.part("");
             }
+            Poll::Ready(Outcome::Left) => return self.part(""),
             Poll::Ready(Outcome::Gone) => return Poll::Ready(Next::Gone),
             Poll::Ready(Outcome::Fault(fault)) => return self.refuse(fault),
+        }
+        if order == Some(Order::Part) {
+            return self.part("");
         }
         if let (Some(Order::Leave(fault)), Phase::Carried(carried)) = (order, &mut self.phase) {
             if let Some(words) = carried.last_words(fault) {
@@ -218,9 +230,15 @@ impl ClientTask {
         }
     }
 
-    fn settle(&self, how: ChatEnd) {
-        if !self.vitals.signed_in.get() && how == ChatEnd::Closed {
-            self.front.failed_to_sign_in(self.vitals.client.ip());
+    /// Charges its address for what the core has said of its sign-ins.
+    fn settle(&self) {
+        for _ in 0..self.vitals.refusals.take() {
+            if !self.front.refused(&self.vitals) {
+                self.vitals.order(Order::Leave(TOO_MANY));
+            }
+        }
+        if self.vitals.turned_away.take() {
+            self.front.turned_away(&self.vitals);
         }
     }
 

@@ -176,11 +176,13 @@ impl ChatFront {
         });
     }
 
-    /// Takes nothing new, tells every client, and gives it a moment to read that.
+    /// Takes nothing new, and ends every stream. Clients that have not signed in are told, and given a moment to read that.
+    /// The others hear nothing: a stream that ends without a word can be resumed, through another edge (XEP-0198 §5),
+    /// and many clients take an error or `</stream:stream>` for the end of their session, and of the messages under way.
     pub(crate) async fn drain(&self) {
         self.refuse_new(true);
         for vitals in self.alive.borrow().values() {
-            vitals.order(Order::Leave(STOPPING));
+            vitals.order(if vitals.signed_in.get() { Order::Part } else { Order::Leave(STOPPING) });
         }
         let gone = async {
             while !self.alive.borrow().is_empty() {
@@ -303,16 +305,38 @@ impl ChatFront {
     fn may_open(&self, vitals: &Vitals, now: Instant) -> bool {
         let address = vitals.client.ip().to_canonical();
         let may = !self.bounds_address(address) || self.attempts.borrow_mut().admit(address, now);
-        if !may {
+        if may {
+            vitals.charged.set(true);
+        } else {
             self.count("chat_refused_address");
             self.abused(vitals.client, now);
         }
         may
     }
 
-    /// No core was there for one that might have come: that is not the client's fault.
-    fn not_opened(&self, vitals: &Vitals) {
-        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Unknown);
+    /// What came of one attempt. The first of a stream was paid for when it came to a core; each more is one more, and
+    /// whether the address may have it is the answer.
+    fn attempted(&self, vitals: &Vitals, outcome: Outcome) -> bool {
+        let address = vitals.client.ip().to_canonical();
+        if !self.bounds_address(address) {
+            return true;
+        }
+        let mut attempts = self.attempts.borrow_mut();
+        let paid = vitals.charged.replace(false) || attempts.admit(address, Instant::now());
+        if paid || outcome == Outcome::Offence {
+            attempts.settle(address, outcome);
+        }
+        paid
+    }
+
+    /// Nobody has looked at what a client would show, or has shown: that is not its fault.
+    fn turned_away(&self, vitals: &Vitals) {
+        self.attempted(vitals, Outcome::Unknown);
+    }
+
+    /// What a client has shown is wrong, which the core has reported. Whether its address may try once more.
+    fn refused(&self, vitals: &Vitals) -> bool {
+        self.attempted(vitals, Outcome::Offence)
     }
 
     /// A core for a stream. The same user comes to the same one, at every edge.
@@ -330,18 +354,13 @@ impl ChatFront {
         self.unproven.borrow_mut().remove(&vitals.number);
         self.signed_in.set(self.signed_in.get() + 1);
         vitals.reach(Stage::SignedIn, Instant::now());
-        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Good);
-    }
-
-    /// A client has ended its stream, or was told to, before it had signed in.
-    fn failed_to_sign_in(&self, address: IpAddr) {
-        self.attempts.borrow_mut().settle(address.to_canonical(), Outcome::Offence);
+        self.attempted(vitals, Outcome::Good);
     }
 
     /// A client did what it may not do.
     fn offence(&self, vitals: &Vitals, offence: ChatOffence, detail: &'static str) {
         self.count("chat_offence_protocol");
-        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Offence);
+        self.attempted(vitals, Outcome::Offence);
         let client = Pii::new(vitals.client);
         self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
     }

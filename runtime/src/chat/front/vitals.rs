@@ -35,6 +35,8 @@ pub(super) enum Stage {
 pub(super) enum Order {
     /// End the stream with these words, as soon as they can be said.
     Leave(StreamFault),
+    /// End the stream without a word, so that it can be resumed.
+    Part,
     /// End the connection.
     Cut,
 }
@@ -60,6 +62,11 @@ pub(super) struct Vitals {
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
     pub(super) signed_in: Cell<bool>,
+    /// Its address was charged for an attempt of which nothing has come yet.
+    pub(super) charged: Cell<bool>,
+    /// What it has shown to the core was refused, so often; and nobody could look at it. Until somebody takes note.
+    pub(super) refusals: Cell<u32>,
+    pub(super) turned_away: Cell<bool>,
     opened: Instant,
     stage: Cell<Stage>,
     staged: Cell<Instant>,
@@ -82,6 +89,9 @@ impl Vitals {
             received: Cell::new(0),
             sent: Cell::new(0),
             signed_in: Cell::new(false),
+            charged: Cell::new(false),
+            refusals: Cell::new(0),
+            turned_away: Cell::new(false),
             opened: now,
             stage: Cell::new(stage),
             staged: Cell::new(now),
@@ -157,7 +167,7 @@ impl Vitals {
     /// Gives an order; one that says as much already stands. Whether this one counts.
     pub(super) fn order(&self, order: Order) -> bool {
         let counts = match (self.order.get(), order) {
-            (None, _) | (Some(Order::Leave(_)), Order::Cut) => true,
+            (None, _) | (Some(Order::Leave(_)), Order::Part | Order::Cut) | (Some(Order::Part), Order::Cut) => true,
             (Some(_), _) => false,
         };
         if counts {

@@ -157,7 +157,7 @@ fn a_client_that_hears_nothing_for_long_is_sent_a_space_between_elements() {
 }
 
 #[test]
-fn a_stopping_edge_says_so_to_all_and_takes_nobody_new() {
+fn a_stopping_edge_leaves_streams_to_be_resumed_tells_strangers_and_takes_nobody_new() {
     run(async {
         let rig = Rig::start();
         let (mut known, core) = rig.signed_in().await;
@@ -165,7 +165,7 @@ fn a_stopping_edge_says_so_to_all_and_takes_nobody_new() {
         let mut outside = rig.connect().await;
         outside.send(HEADER).await;
         outside.until("</stream:features>").await;
-        // One that never ends must not hold up the others.
+        // In the middle of an element.
         let (mut stuck, stuck_core) = rig.signed_in().await;
         stuck_core.says("<message>half");
         stuck.until("half").await;
@@ -173,7 +173,10 @@ fn a_stopping_edge_says_so_to_all_and_takes_nobody_new() {
             rig.front.drain().await;
         };
         let clients = async {
-            for client in [&mut known, &mut stranger, &mut outside] {
+            for client in [&mut known, &mut stuck] {
+                assert_eq!(client.rest().await, "", "who could resume hears nothing");
+            }
+            for client in [&mut stranger, &mut outside] {
                 let told = client.rest().await;
                 assert!(told.contains("<stream:error><system-shutdown ") && told.ends_with(CLOSE), "{told}");
             }
@@ -183,7 +186,9 @@ fn a_stopping_edge_says_so_to_all_and_takes_nobody_new() {
             assert!(told.starts_with("<?xml") && told.contains("<stream:error><system-shutdown "), "{told}");
         };
         tokio::time::timeout(LONG, async { tokio::join!(draining, clients) }).await.expect("it ends");
-        assert_eq!(core.hears_out().await, (String::new(), ChatEnd::Broken));
+        for core in [core, stuck_core] {
+            assert_eq!(core.hears_out().await, (String::new(), ChatEnd::Broken));
+        }
     });
 }
 

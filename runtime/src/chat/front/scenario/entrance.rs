@@ -57,6 +57,26 @@ fn a_client_comes_in_by_starttls_and_reaches_a_core() {
 }
 
 #[test]
+fn white_space_that_crosses_the_success_of_a_sign_in_is_no_offence() {
+    run(async {
+        let rig = Rig::start();
+        let (mut client, core) = rig.at_a_core().await;
+        core.says(SERVER);
+        client.until(SERVER).await;
+        client.send(AUTH).await;
+        assert_eq!(core.hears(AUTH.len()).await, AUTH);
+        core.stream.signed_in();
+        core.says(SUCCESS);
+        client.until(SUCCESS).await;
+        client.send(&format!("\n {HEADER}")).await;
+        assert_eq!(core.hears(HEADER.len() + 2).await, format!("\n {HEADER}"));
+        core.says(SERVER);
+        client.until(SERVER).await;
+        assert_eq!(rig.offences(), []);
+    });
+}
+
+#[test]
 fn a_stream_in_single_bytes_and_one_with_white_space_mean_the_same() {
     run(async {
         let rig = Rig::start();

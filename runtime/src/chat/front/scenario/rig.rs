@@ -48,6 +48,8 @@ pub(super) const SERVER: &str = "<stream:stream id='s1' from='example.com' xmlns
      xmlns:stream='http://etherx.jabber.org/streams' version='1.0'><stream:features/>";
 /// A server's answer to a sign-in.
 pub(super) const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+/// Another.
+pub(super) const FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><x/></failure>";
 /// The end of a stream.
 pub(super) const CLOSE: &str = "</stream:stream>";
 
@@ -291,7 +293,9 @@ impl CoreEnd {
         while heard.len() < count {
             match timeout(LONG, self.stream.receive()).await.expect("the client says nothing") {
                 Item::Bytes(bytes) => heard.extend_from_slice(&bytes),
-                other @ (Item::SignedIn | Item::End(_)) => panic!("after {} of {count} bytes: {other:?}", heard.len()),
+                other @ (Item::SignedIn | Item::SignInRefused | Item::End(_)) => {
+                    panic!("after {} of {count} bytes: {other:?}", heard.len())
+                }
             }
         }
         String::from_utf8(heard).unwrap()
@@ -304,7 +308,7 @@ impl CoreEnd {
             match timeout(LONG, self.stream.receive()).await.expect("the client does not end") {
                 Item::Bytes(bytes) => heard.extend_from_slice(&bytes),
                 Item::End(how) => return (String::from_utf8(heard).unwrap(), how),
-                Item::SignedIn => panic!("clients do not say that"),
+                Item::SignedIn | Item::SignInRefused => panic!("clients do not say that"),
             }
         }
     }
