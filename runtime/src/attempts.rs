@@ -53,6 +53,22 @@ impl Budget {
 impl Attempts {
     /// Whether credentials may be shown once more from there.
     pub(crate) fn admit(&mut self, address: IpAddr, now: Instant) -> bool {
+        let budget = self.budget(address, now);
+        match budget.left.checked_sub(1) {
+            Some(left) => {
+                budget.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether they could be, if somebody came to it.
+    pub(crate) fn is_left(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.budget(address, now).left > 0
+    }
+
+    fn budget(&mut self, address: IpAddr, now: Instant) -> &mut Budget {
         let prefix = Prefix::from(address);
         if self.sources.len() >= ATTEMPTS_SOURCES_MAX && !self.sources.contains_key(&prefix) {
             // Any of them: whoever fills the table must not keep others out of it.
@@ -62,13 +78,7 @@ impl Attempts {
         }
         let budget = self.sources.entry(prefix).or_insert(Budget { left: ATTEMPTS_MAX, since: now });
         budget.refill(now);
-        match budget.left.checked_sub(1) {
-            Some(left) => {
-                budget.left = left;
-                true
-            }
-            None => false,
-        }
+        budget
     }
 
     /// What came of one that was admitted. One whose client goes away before that has its price.

@@ -24,6 +24,8 @@ use super::{ChatFront, Kind, Places};
 use crate::chat::limits::LINGER_MAX;
 
 /// What the words behind a missing core are.
+const TOO_MANY: StreamFault =
+    StreamFault::new(Condition::PolicyViolation, "Too many streams from this address: try again later.");
 const NO_CORE: StreamFault = StreamFault::new(Condition::RemoteConnectionFailed, "No server can be reached from here.");
 
 /// One client.
@@ -144,7 +146,12 @@ impl ClientTask {
     /// Finds a core for a stream.
     fn open(&mut self, opening: Opening) -> Poll<Next> {
         let Phase::Door(door) = &mut self.phase else { return Poll::Ready(Next::Phase) };
+        if !self.front.may_open(&self.vitals, self.front.now()) {
+            let words = door.refuse(TOO_MANY);
+            return self.part(&words);
+        }
         let Some((core, stream)) = self.front.choose(&self.vitals, &opening) else {
+            self.front.not_opened(&self.vitals);
             self.front.count("chat_no_core");
             let words = door.refuse(NO_CORE);
             return self.part(&words);

@@ -187,7 +187,8 @@ impl ChatFront {
         if self.alive.borrow().len() >= self.bounds.clients_max {
             return self.count("chat_refused_full");
         }
-        if (self.bound_loopback || !address.is_loopback()) && !self.attempts.borrow_mut().admit(address, now) {
+        // A handshake alone costs nothing: a scanner, or an office that comes back at one moment, is no attacker.
+        if self.bounds_address(address) && !self.attempts.borrow_mut().is_left(address, now) {
             self.count("chat_refused_address");
             return self.abused(client, now);
         }
@@ -273,6 +274,27 @@ impl ChatFront {
             Kind::StartTls => &self.start_tls,
             Kind::Direct => &self.direct_tls,
         })
+    }
+
+    /// Whether what comes from there is bounded by address.
+    fn bounds_address(&self, address: IpAddr) -> bool {
+        self.bound_loopback || !address.is_loopback()
+    }
+
+    /// Whether one more stream of that client's address may come to a core, where somebody looks at credentials.
+    fn may_open(&self, vitals: &Vitals, now: Instant) -> bool {
+        let address = vitals.client.ip().to_canonical();
+        let may = !self.bounds_address(address) || self.attempts.borrow_mut().admit(address, now);
+        if !may {
+            self.count("chat_refused_address");
+            self.abused(vitals.client, now);
+        }
+        may
+    }
+
+    /// No core was there for one that might have come: that is not the client's fault.
+    fn not_opened(&self, vitals: &Vitals) {
+        self.attempts.borrow_mut().settle(vitals.client.ip().to_canonical(), Outcome::Unknown);
     }
 
     /// A core for a stream. The same user comes to the same one, at every edge.

@@ -1,5 +1,6 @@
 //! Clients that have not signed in: how many, how long, and how much they may say.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use edgeway_model::chat::{ChatEnd, ChatOffence};
@@ -142,16 +143,25 @@ fn where_there_are_too_many_strangers_the_oldest_goes() {
 fn an_address_opens_only_so_many_streams_without_signing_in() {
     run(async {
         let rig = Rig::start_with(Setup { bound_loopback: true, ..Setup::default() });
+        // Whoever only shakes hands has tried nothing.
+        for _ in 0..2 * ATTEMPTS_MAX {
+            drop(rig.connect().await);
+        }
+        assert_eq!(rig.counted("chat_refused_address"), 0);
+        let mut waits = rig.behind_tls().await;
         let mut opened = 0;
-        while rig.counted("chat_refused_address") == 0 {
-            let mut client = rig.connect().await;
+        while rig.front.attempts.borrow_mut().is_left(IpAddr::V4(Ipv4Addr::LOCALHOST), Instant::now()) {
+            let (mut client, core) = rig.at_a_core().await;
             client.send(CLOSE).await;
-            client.whatever_comes().await;
+            assert_eq!(core.hears(CLOSE.len()).await, CLOSE);
             opened += 1;
             assert!(opened <= ATTEMPTS_MAX + 60, "some are given back while this runs");
         }
-        // What is no stream costs twice.
-        assert!(opened > ATTEMPTS_MAX / 2);
+        // One that ends before sign-in costs twice.
+        assert!(opened > ATTEMPTS_MAX / 3, "{opened}");
+        waits.send(HEADER).await;
+        assert!(waits.whatever_comes().await.contains("<policy-violation "));
+        assert_eq!(rig.counted("chat_refused_address"), 1);
         assert!(rig.offences().contains(&ChatOffence::Abuse));
         // Others are others.
         let mut other = rig.connect_from(9).await;
