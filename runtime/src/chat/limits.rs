@@ -69,7 +69,8 @@ pub const LISTED_MAX: usize = 1_000;
 // The carrier between an edge and a core.
 
 /// How long what is to be said on a carrier waits for more, once something was said: what is said within this leaves as
-/// one record and in one call of the system, at both ends. The first after a pause waits for nothing.
+/// one record and in one call of the system, at both ends. The first after a pause waits for nothing, and neither does anything
+/// while the thread naps (`NAP`): then it has gathered already.
 pub const GATHER: Duration = Duration::from_millis(2);
 
 /// Bytes of streams that leave a carrier together: four TLS records.

@@ -11,6 +11,7 @@ use edgeway_link::limits::{CHAT_FRAME_COST_BYTES, CHAT_WINDOW_BYTES_MIN};
 use edgeway_model::chat::ChatEnd;
 
 use super::changes::{Changes, Tie};
+use crate::http::naps::note_chat;
 
 /// What comes out of a stream, in the order in which it was put in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,6 +291,7 @@ impl ChatStream {
         if way.unread.get() {
             return;
         }
+        note_chat();
         way.set_waiting(way.waiting.get() + cost(&bytes));
         way.put(Item::Bytes(bytes));
         self.mark();

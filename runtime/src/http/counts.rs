@@ -76,6 +76,11 @@ impl Counts {
         self.gauge(what).load(Ordering::Relaxed)
     }
 
+    /// Whether any request is being served.
+    pub(super) fn is_serving(&self) -> bool {
+        self.served(Purpose::Provisioning) + self.served(Purpose::Proxy) > 0
+    }
+
     const fn gauge(&self, what: Purpose) -> &AtomicU64 {
         match what {
             Purpose::Provisioning => &self.provisioning,

@@ -212,3 +212,16 @@ pub const ALARMS_MAX: usize = 256;
 
 /// Names of counters: they are constants of the program, and this guards against a mistake in it.
 pub const COUNTERS_MAX: usize = 512;
+
+/// While chat is busy and no request is under way, the thread looks at its sockets at most once in this time. A message that
+/// wakes the thread for itself costs more than one of several. A message crosses each tier twice, and so comes up to four of
+/// these later, half of that on average; what is said on a carrier then waits for nothing else. A request over HTTPS may begin
+/// this much later. Half of it saves next to nothing.
+pub const NAP: Duration = Duration::from_millis(2);
+
+/// How many pieces of chat a second make it busy: below two in [`NAP`] there is little to gather. A message is two at each tier,
+/// one on its way in and one on its way out.
+pub const BUSY_CHAT_PIECES_PER_SECOND: u32 = 1_000;
+
+/// How long pieces are counted until chat is taken to be busy, or quiet.
+pub const BUSY_CHAT_WITHIN: Duration = Duration::from_millis(20);

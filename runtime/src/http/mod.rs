@@ -15,6 +15,7 @@ pub(crate) mod dials;
 mod front;
 mod handle;
 pub mod limits;
+pub(crate) mod naps;
 mod thread;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::bulk::{Cores, Edges, Requests};
 use super::dials::Dials;
 use super::front::Front;
 use super::handle::{HttpFault, Order, Part};
-use super::{Inside, Teller};
+use super::{Inside, Teller, naps};
 use crate::chat::carrier::{Carriers, Chats};
 use crate::chat::{self, ChatFront};
 use crate::link::Carries;
@@ -24,6 +24,9 @@ pub(super) fn run(
     ready: &SyncSender<Result<(), HttpFault>>,
 ) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
+    if let Some(counts) = teller.counts.clone() {
+        builder.on_thread_park(move || naps::before_waiting(&counts));
+    }
     let runtime = match builder.enable_all().build_local(tokio::runtime::LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error.into()))),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::super::limits::{GATHER, GATHERED_BYTES_MAX, LAST_WORDS_MAX, READS_MAX, UNSAID_BYTES_MAX};
 use super::super::stream::ChatStream;
 use super::line::{Line, News};
+use crate::http::naps;
 use crate::pki::tls::explain_io;
 
 /// What a pump tells of.
@@ -36,6 +37,8 @@ pub(super) struct Pump<T> {
     /// Nothing more is said before this.
     next: Moment,
     gather: Pin<Box<Sleep>>,
+    /// For when that is set.
+    gather_at: Moment,
     /// What was gathered is leaving.
     leaves: bool,
     /// Nothing is read, because too much waits to be said.
@@ -58,6 +61,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             timer_at: Moment::ZERO,
             next: Moment::ZERO,
             gather: Box::pin(sleep(std::time::Duration::ZERO)),
+            gather_at: Moment::ZERO,
             leaves: false,
             choked: false,
         }
@@ -173,7 +177,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
                     line.changes.set_awake(false);
                     return Ok(());
                 }
-                if now < self.next && self.gather.as_mut().poll(context).is_pending() {
+                if self.poll_gathered(context, now).is_pending() {
                     line.changes.set_awake(true);
                     return Ok(());
                 }
@@ -181,9 +185,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
                 self.leaves = true;
                 // What does not fit leaves right behind.
                 self.next = if more { now } else { now + GATHER };
-                if !more {
-                    self.gather.as_mut().reset(Instant::from_std(line.clock.instant(self.next)));
-                }
             }
             match self.poll_leave(context) {
                 Poll::Pending => {
@@ -194,6 +195,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             }
             self.leaves = false;
         }
+    }
+
+    /// Ready when what is to be said need not wait for more. A thread that naps has gathered already.
+    fn poll_gathered(&mut self, context: &mut Context<'_>, now: Moment) -> Poll<()> {
+        if now >= self.next || naps::naps() {
+            return Poll::Ready(());
+        }
+        // Only for what waits: a timer that becomes the next of all wakes the thread once more, to tell it.
+        if self.gather_at != self.next {
+            self.gather_at = self.next;
+            self.gather.as_mut().reset(Instant::from_std(self.line.clock.instant(self.next)));
+        }
+        self.gather.as_mut().poll(context)
     }
 
     /// Ready when all has left that was gathered.

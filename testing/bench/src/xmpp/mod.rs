@@ -5,7 +5,7 @@ mod crowd;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edgeway_interop::certificates::Authority;
 use edgeway_interop::process::{Scratch, Usage};
@@ -15,6 +15,11 @@ use crate::report::{self, Machine, Table, cell, median, micros_each, ratio};
 use crate::{Common, perf};
 use chain::{Chain, Kind};
 use crowd::{Crowd, Done};
+
+/// What both our tiers may cost for each message, to one HAProxy.
+const CPU_MAX: f64 = 1.0;
+/// What our edge may hold for each session, to HAProxy.
+const MEMORY_MAX: f64 = 0.8;
 
 /// Options of `bench xmpp`.
 #[derive(Args, Clone, Debug)]
@@ -90,7 +95,10 @@ pub(crate) fn run(arguments: &XmppArguments) -> Result<()> {
         }
     }
     print(&results);
-    report::write_json(arguments.common.json.as_deref(), &results)
+    report::write_json(arguments.common.json.as_deref(), &results)?;
+    let lost: usize = results.figures.iter().map(|figures| figures.lost).sum();
+    ensure!(lost == 0, "{lost} messages were lost");
+    Ok(())
 }
 
 fn measure(arguments: &XmppArguments, round: usize, kind: Kind, results: &mut Results) -> Result<()> {
@@ -233,6 +241,27 @@ fn print(results: &Results) {
                 figure(|figures| figures.lost as f64, 0),
             ]);
         }
+    }
+    println!("{}", table.text());
+    print_goals(results);
+}
+
+/// What the two tiers may cost beside one HAProxy that ends TLS, and whether they cost no more.
+fn print_goals(results: &Results) {
+    let of = |work| {
+        let both = |chain| figure(results, chain, work, |figures| figures.edge_us + figures.core_us);
+        ratio(both(Kind::Edgeway), both(Kind::HaProxy))
+    };
+    let edge = |chain| held(results, chain, |memory| memory.edge_kib);
+    let goals = [
+        ("CPU per message, paced, both tiers to haproxy", of("paced"), CPU_MAX),
+        ("CPU per message, saturated, both tiers to haproxy", of("saturated"), CPU_MAX),
+        ("memory per idle session, edge to haproxy", ratio(edge(Kind::Edgeway), edge(Kind::HaProxy)), MEMORY_MAX),
+    ];
+    let mut table = Table::new(&["goal", "at most", "measured", ""]);
+    for (goal, measured, most) in goals {
+        let met = measured.map_or("–", |measured| if measured <= most { "met" } else { "missed" });
+        table.row(vec![goal.to_owned(), format!("{most:.1}"), cell(measured, 2), met.to_owned()]);
     }
     println!("{}", table.text());
 }
