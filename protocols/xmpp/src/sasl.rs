@@ -56,6 +56,15 @@ impl Mechanism {
         }
     }
 
+    /// Whether the credentials are of the name that comes with them: a password is, and a token may be another user's.
+    #[must_use]
+    pub const fn proves_its_name(self) -> bool {
+        match self {
+            Self::Plain | Self::ScramSha1 | Self::ScramSha256 | Self::ScramSha512 | Self::CiscoVtgToken => true,
+            Self::OauthBearer | Self::XOauth2 => false,
+        }
+    }
+
     /// The one of that name; `None` for those that do not pass.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
