@@ -225,6 +225,9 @@ pub enum Notice {
     ChatOffence {
         /// Its address and port.
         client: Pii<SocketAddr>,
+        /// Who has told a core of that address: whoever acts on it acts at that edge, and nowhere else, for an edge may
+        /// say anything. `None`: the edge itself has seen it.
+        edge: Option<NodeId>,
         /// What.
         offence: ChatOffence,
         /// The cause in words; holds no secret, no identity and nothing it sent.
@@ -286,7 +289,10 @@ impl fmt::Display for Notice {
                 f.write_str("maintenance mode is on: nothing new is begun, what exists goes on")
             }
             Self::Maintenance { on: false } => f.write_str("maintenance mode is off"),
-            Self::ChatOffence { client, offence, detail } => {
+            Self::ChatOffence { client, edge: Some(edge), offence, detail } => {
+                write!(f, "chat client {client} of {edge} ({}): {detail}", offence.label())
+            }
+            Self::ChatOffence { client, edge: None, offence, detail } => {
                 write!(f, "chat client {client} ({}): {detail}", offence.label())
             }
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),

@@ -3,9 +3,10 @@
 use edgeway_model::chat::ChatOffence;
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 15] = [
+pub const ALL: [(&str, &str); 16] = [
     (STREAM, "streams that edges carried to this core"),
     (FULL, "streams refused because too many were there"),
+    (CUT_FOR_OTHERS, "streams ended because others of their edge came to sign in, and they had been at it longest"),
     (MAINTENANCE, "streams turned away in maintenance mode"),
     (SIGNED_IN, "chat clients that signed in"),
     (RESUMED, "of these, those that resumed a stream they had had"),
@@ -23,6 +24,7 @@ pub const ALL: [(&str, &str); 15] = [
 
 pub(super) const STREAM: &str = "chat_core_stream";
 pub(super) const FULL: &str = "chat_core_full";
+pub(super) const CUT_FOR_OTHERS: &str = "chat_core_cut_for_others";
 pub(super) const MAINTENANCE: &str = "chat_core_maintenance";
 pub(super) const SIGNED_IN: &str = "chat_signed_in";
 pub(super) const RESUMED: &str = "chat_resumed";

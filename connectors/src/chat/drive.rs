@@ -12,6 +12,7 @@ use edgeway_model::{Moment, Pii};
 use edgeway_policy::rate::Source;
 use edgeway_runtime::chat::{ChatStream, Item};
 use edgeway_xmpp::router::{Action, Down, Input, Router, Verdict};
+use edgeway_xmpp::sasl::Mechanism;
 use edgeway_xmpp::{Condition, StreamFault};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -20,7 +21,7 @@ use super::Chat;
 use super::counters as count;
 use super::limits::{CLIENT_PIECES_PER_WRITE, PIECES_PER_TURN, READY_WITHIN};
 use super::server::Server;
-use super::sessions::{Entered, Order};
+use super::sessions::{Entered, Full, Order};
 use super::upstream::{Event, Upstream};
 use super::who::Who;
 
@@ -89,14 +90,21 @@ impl Drive {
         loop {
             let now = self.chat.now();
             while let Some(action) = self.router.poll() {
-                if let Action::End(how) = action {
+                let end = match action {
+                    Action::End(how) => Some(how),
+                    Action::SignedIn { server, mechanism, .. } => self.signed_in(server, mechanism),
+                    action => {
+                        self.carry_out(action, now);
+                        None
+                    }
+                };
+                if let Some(how) = end {
                     self.stream.end(how);
                     if let Some(farewell) = self.upstream.close() {
                         farewell.await;
                     }
                     return;
                 }
-                self.carry_out(action, now);
             }
             self.pieces = self.pieces.wrapping_add(1);
             if self.pieces.is_multiple_of(PIECES_PER_TURN) {
@@ -216,6 +224,12 @@ impl Drive {
 
     fn ordered(&self, order: Order) -> Input {
         match order {
+            // It has made it meanwhile.
+            Order::GiveWay if self.entered.entry().is_signed_in() => Input::Tick,
+            Order::GiveWay => {
+                self.chat.count(count::CUT_FOR_OTHERS);
+                Input::Disconnect(StreamFault::new(Condition::ResourceConstraint, "Others come to sign in."))
+            }
             Order::Disconnect | Order::Revoked => {
                 self.chat.count(count::DISCONNECTED);
                 let text = if order == Order::Revoked { "the user was revoked" } else { "ended by an operator" };
@@ -265,12 +279,10 @@ impl Drive {
                 }
             }
             Action::AskRate { user, mechanism: _ } => self.ask_rate(user.as_ref()),
-            Action::Unseen => {
-                if let Some(counted) = self.who.as_ref().and_then(Who::counted) {
-                    self.chat.desk.unseen(counted, Source::at(entry.opening.client.ip()));
-                }
-            }
-            Action::SignedIn { server, .. } => self.signed_in(server),
+            Action::Unseen => match self.who.as_ref().and_then(Who::counted) {
+                Some(counted) => self.chat.desk.unseen(counted, Source::at(entry.opening.client.ip())),
+                None => self.chat.nameless.give_back(entry.opening.client.ip()),
+            },
             Action::Homed { server } => self.at_home(server),
             Action::Bound { jid, resumed } => {
                 if resumed {
@@ -278,9 +290,7 @@ impl Drive {
                 }
                 // One that was resumed can be resumed again.
                 entry.resumable.set(entry.resumable.get() || resumed);
-                if jid.is_some() {
-                    *entry.jid.borrow_mut() = jid;
-                }
+                self.bound(jid, resumed);
             }
             Action::Resumable => entry.resumable.set(true),
             Action::Offence(offence, detail) => {
@@ -289,10 +299,10 @@ impl Drive {
                 if offence != ChatOffence::Abuse {
                     self.stream.sign_in_refused();
                 }
-                self.chat.offence(&entry.opening, offence, detail);
+                self.chat.offence(&entry.edge, &entry.opening, offence, detail);
             }
             // The caller's.
-            Action::End(_) => {}
+            Action::SignedIn { .. } | Action::End(_) => {}
         }
     }
 
@@ -324,20 +334,16 @@ impl Drive {
 
     fn ask_rate(&mut self, user: Option<&Pii<String>>) {
         let (entry, now) = (self.entered.entry(), self.chat.now());
-        let who = Who::claimed(&entry.deployment, user.map(|user| user.reveal().as_str()), entry.opening.client.ip());
-        let input = match self.chat.admit(&who, Source::at(entry.opening.client.ip())) {
-            _ if who.subject().is_some_and(|subject| self.chat.sessions.is_full(subject)) => {
-                self.chat.count(count::USER_FULL);
-                Input::Disconnect(StreamFault::new(Condition::ResourceConstraint, "this user has too many sessions"))
-            }
-            Ok(()) => Input::Verdict(Verdict::Pass { homes: self.homes(&who) }),
-            Err(retry_after) => {
-                self.chat.count(count::TOO_MANY);
-                Input::Verdict(Verdict::Refused { retry_after })
-            }
+        let who = Who::claimed(&entry.deployment, user.map(|user| user.reveal().as_str()));
+        let verdict = match self.chat.admit(&who, entry.opening.client.ip()) {
+            Ok(()) => Verdict::Pass { homes: self.homes(&who) },
+            Err(verdict) => verdict,
         };
+        if matches!(verdict, Verdict::Refused { .. }) {
+            self.chat.count(count::TOO_MANY);
+        }
         self.who = Some(who);
-        self.router.handle(input, now);
+        self.router.handle(Input::Verdict(verdict), now);
     }
 
     /// The servers a user is to be on, best first: each user comes to the same one again, from wherever.
@@ -348,19 +354,46 @@ impl Drive {
         ranked.iter().filter_map(|one| self.servers.iter().position(|own| Rc::ptr_eq(own, one))).collect()
     }
 
-    fn signed_in(&mut self, server: usize) {
-        let (entry, now) = (self.entered.entry(), self.chat.now());
-        let subject = self.who.as_ref().and_then(Who::subject).cloned();
-        if self.entered.signed_in(subject).is_err() {
+    /// A server has taken the credentials. A user who has as many sessions as may be is told so now, and no sooner, since
+    /// it is nobody else's business; the client has not heard of its success then, and its stream ends so.
+    fn signed_in(&mut self, server: usize, mechanism: Mechanism) -> Option<ChatEnd> {
+        let (entry, who) = (self.entered.entry(), self.who.as_ref());
+        let (named, address) = (who.and_then(Who::counted), entry.opening.client.ip());
+        let proven = named.filter(|_| mechanism.proves_its_name());
+        if self.entered.signed_in(who.and_then(Who::subject).cloned(), proven.cloned()).is_err() {
             self.chat.count(count::USER_FULL);
-            let fault = StreamFault::new(Condition::ResourceConstraint, "this user has too many sessions");
-            return self.router.handle(Input::Disconnect(fault), now);
+            self.stream.send(Bytes::from(USER_FULL.to_xml()));
+            return Some(ChatEnd::Closed);
         }
-        if let Some(counted) = self.who.as_ref().and_then(Who::counted) {
-            self.chat.desk.proven(counted, Source::at(entry.opening.client.ip()));
+        match (proven, named) {
+            (Some(proven), _) => self.chat.desk.proven(proven, Source::at(address)),
+            (None, None) => self.chat.nameless.give_back(address),
+            (None, Some(_)) => {}
         }
         self.at_home(server);
         self.chat.count(count::SIGNED_IN);
         self.stream.signed_in();
+        None
+    }
+
+    /// The server has said whose stream it is, or that it is the one of before, which does not say: then it is that of
+    /// whom it claims to be of.
+    fn bound(&mut self, jid: Option<Pii<String>>, resumed: bool) {
+        let entry = self.entered.entry();
+        let said = jid.as_ref().map(|jid| Who::bound(&entry.deployment, jid.reveal()));
+        if let Some(counted) = said.as_ref().and_then(Who::counted).filter(|_| entry.counted.borrow().is_none()) {
+            self.chat.desk.proven(counted, Source::at(entry.opening.client.ip()));
+        }
+        let whose = said.as_ref().or_else(|| self.who.as_ref().filter(|_| resumed));
+        let filed = whose.map(|who| self.entered.bound(who.subject().cloned(), who.counted().cloned()));
+        if jid.is_some() {
+            *entry.jid.borrow_mut() = jid;
+        }
+        if filed == Some(Err(Full)) {
+            self.chat.count(count::USER_FULL);
+            self.router.handle(Input::Disconnect(USER_FULL), self.chat.now());
+        }
     }
 }
+
+const USER_FULL: StreamFault = StreamFault::new(Condition::ResourceConstraint, "this user has too many sessions");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Streams of one edge that have not signed in, at a time: each may hold a connection to an IM server, for as long as
-/// a client may take to sign in. An edge through which all its clients come back at once has some hundreds.
+/// a client may take to sign in. An edge through which all its clients come back at once has some hundreds. The oldest
+/// gives way to one that comes: nobody keeps others out by coming first and saying nothing.
 pub const STRANGERS_PER_EDGE_MAX: usize = 2_000;
 
 /// Streams of all edges, at a time: as many as one carrier has room for.
@@ -74,5 +75,11 @@ pub const TRUSTED_DOMAINS_MAX: usize = 1_024;
 /// Users of whom it is remembered which server they were on last: as many as may have a stream.
 pub const HOMES_MAX: usize = 16_384;
 
-/// What a client is told to wait whose user's name can be nobody's here.
-pub const UNTHINKABLE_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Attempts that fail, or are under way, without a user's name (a token, or a name that nobody can have), from one
+/// address (IPv6: a /64) within the rate control period: a whole company behind one address comes back at once, with
+/// some hundreds under way and none failing. Tokens cannot be guessed, so the bound spares servers, and protects
+/// nobody's password.
+pub const NAMELESS_ATTEMPTS_MAX: u32 = 500;
+
+/// Addresses of which such attempts are counted: four for each stranger of an edge and more, some MiB at most.
+pub const NAMELESS_PLACES_MAX: usize = 16_384;

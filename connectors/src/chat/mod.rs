@@ -7,6 +7,7 @@
 //! | `drive.rs` | one client's stream: moves the bytes, does what its router wants |
 //! | `health.rs` | which servers answer, and the alarm |
 //! | `homes.rs` | which server a user lives on |
+//! | `nameless.rs` | attempts that name no user |
 //! | `operate.rs` | what an operator asks |
 //! | `probe.rs` | asks servers that are down how they are |
 //! | `server.rs` | one IM server |
@@ -23,6 +24,7 @@ mod drive;
 mod health;
 mod homes;
 pub mod limits;
+mod nameless;
 mod operate;
 mod probe;
 mod server;
@@ -36,6 +38,7 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -49,7 +52,7 @@ use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::Clock;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
-use edgeway_xmpp::router::{Beginning, Candidate, Router, normal_domain, turned_away};
+use edgeway_xmpp::router::{Beginning, Candidate, Router, Verdict, normal_domain, turned_away};
 use edgeway_xmpp::sasl::Mechanism;
 use edgeway_xmpp::{Condition, StreamFault};
 use tokio::task::spawn_local;
@@ -60,7 +63,8 @@ use self::dial::Dialler;
 use self::drive::Drive;
 use self::health::Health;
 use self::homes::{Home, Homes};
-use self::limits::{READ_BYTES, SPACE_AFTER, STOP_WITHIN, TELL_EVERY, UNTHINKABLE_RETRY_AFTER};
+use self::limits::{READ_BYTES, SPACE_AFTER, STOP_WITHIN, TELL_EVERY};
+use self::nameless::Nameless;
 use self::server::Server;
 use self::servers::Servers;
 use self::sessions::Sessions;
@@ -76,6 +80,7 @@ pub(crate) struct Chat {
     servers: Servers,
     health: Health,
     homes: Homes,
+    nameless: Nameless,
     /// What servers of a domain have offered last, for when none answers.
     remembered: RefCell<BTreeMap<String, Vec<Mechanism>>>,
     sessions: Rc<Sessions>,
@@ -117,6 +122,7 @@ impl Chat {
             servers: Servers::load(settings, current, trusts)?,
             health: Health::new(teller.clone()),
             homes: Homes::default(),
+            nameless: Nameless::new(settings.sign_in.rate_control_period),
             remembered: RefCell::default(),
             sessions: Rc::new(Sessions::new(teller.clone(), TELL_EVERY)),
             dialler: Dialler { resolver, allow_loopback },
@@ -206,12 +212,14 @@ impl Chat {
     /// Whether a server may see such credentials.
     ///
     /// # Errors
-    /// When there were too many: when to come back.
-    fn admit(&self, who: &Who, source: Source) -> Result<(), Duration> {
-        if let Some(counted) = who.counted() {
-            self.desk.supplied(counted, source)?;
-        }
-        if who.is_thinkable() { Ok(()) } else { Err(UNTHINKABLE_RETRY_AFTER) }
+    /// Why not.
+    fn admit(&self, who: &Who, address: IpAddr) -> Result<(), Verdict> {
+        let counted = match who.counted() {
+            Some(counted) => self.desk.supplied(counted, Source::at(address)),
+            None => self.nameless.supplied(address, self.now()),
+        };
+        counted.map_err(|retry_after| Verdict::Refused { retry_after })?;
+        if matches!(who, Who::Nobody) { Err(Verdict::Wrong) } else { Ok(()) }
     }
 
     /// Where a user lives.
@@ -220,13 +228,13 @@ impl Chat {
         self.homes.of(subject, told)
     }
 
-    fn offence(&self, opening: &ChatOpening, offence: ChatOffence, detail: &'static str) {
+    fn offence(&self, edge: &NodeId, opening: &ChatOpening, offence: ChatOffence, detail: &'static str) {
         self.count(count::offence(offence));
         if offence == ChatOffence::SignIn {
             self.count(count::REFUSED);
         }
-        let client = Pii::new(opening.client);
-        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+        let (client, edge) = (Pii::new(opening.client), Some(edge.clone()));
+        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, edge, offence, detail }));
     }
 
     /// A user was revoked: the user's sessions end.

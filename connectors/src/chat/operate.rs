@@ -81,14 +81,14 @@ fn is_of(entry: &Entry, user: &str) -> bool {
     let jid = entry.jid.borrow();
     let local = jid.as_ref().and_then(|jid| jid.reveal().split('@').next());
     let named = entry.user.borrow();
-    let named = named.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str());
+    let named = named.as_ref().map(|subject| subject.user.as_str());
     local.into_iter().chain(named).any(|name| name.eq_ignore_ascii_case(user))
 }
 
 /// For the operator, who may know who it is.
 fn shown(entry: &Rc<Entry>) -> Value {
     let user = entry.user.borrow();
-    let user = user.as_ref().and_then(Option::as_ref).map(|subject| subject.user.as_str());
+    let user = user.as_ref().map(|subject| subject.user.as_str());
     // Of a stream that was resumed no server says the full JID.
     let bare = || user.map(|user| format!("{user}@{}", entry.opening.domain));
     let jid = entry.jid.borrow().as_ref().map(|jid| jid.reveal().clone()).or_else(bare);

@@ -1,7 +1,7 @@
 //! The streams that are there, and who has signed in on them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(super) enum Order {
     Disconnect,
     /// Its user was revoked: it ends.
     Revoked,
+    /// It has not signed in for longest, and others come.
+    GiveWay,
     /// The core stops.
     Stop,
 }
@@ -39,8 +41,12 @@ pub(super) struct Entry {
     pub(super) bytes_out: Cell<u64>,
     /// Where it goes on, once it is known.
     pub(super) server: RefCell<Option<String>>,
-    /// Once it has signed in. `None` within: a user whose name nobody knows.
-    pub(super) user: RefCell<Option<Option<Subject>>>,
+    signed_in: Cell<bool>,
+    /// Once it has signed in: whom it claims to be of, and once it is bound, whom the server says. `None` for a user who
+    /// has no name here, or one that nobody knows.
+    pub(super) user: RefCell<Option<Subject>>,
+    /// In whose number of sessions it counts: nobody's before that is proven.
+    pub(super) counted: RefCell<Option<Subject>>,
     /// Once it is bound.
     pub(super) jid: RefCell<Option<Pii<String>>>,
     /// Whether the server has said that it can be resumed (XEP-0198).
@@ -53,7 +59,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether it is a session: the client has signed in.
     pub(super) fn is_signed_in(&self) -> bool {
-        self.user.borrow().is_some()
+        self.signed_in.get()
     }
 
     /// The order, if there is one; else the task is woken for it.
@@ -85,10 +91,10 @@ pub(super) struct Sessions {
     teller: Teller,
     by_id: RefCell<BTreeMap<u64, Rc<Entry>>>,
     next_id: Cell<u64>,
-    /// Streams that have not signed in.
-    strangers: RefCell<BTreeMap<NodeId, usize>>,
+    /// Streams that have not signed in, oldest first, but those that were told to give way.
+    strangers: RefCell<BTreeMap<NodeId, BTreeSet<u64>>>,
     by_user: RefCell<BTreeMap<Subject, usize>>,
-    signed_in: RefCell<BTreeMap<Deployment, u64>>,
+    by_deployment: RefCell<BTreeMap<Deployment, u64>>,
     /// Whether the node will hear how many there are.
     telling: Cell<bool>,
     tell_every: Duration,
@@ -105,7 +111,7 @@ impl Sessions {
             next_id: Cell::new(1),
             strangers: RefCell::default(),
             by_user: RefCell::default(),
-            signed_in: RefCell::default(),
+            by_deployment: RefCell::default(),
             telling: Cell::new(false),
             tell_every,
             stopping: Cell::new(false),
@@ -113,21 +119,27 @@ impl Sessions {
         }
     }
 
-    /// A stream has come. It stays until the guard is dropped.
+    /// A stream has come. It stays until the guard is dropped. Where its edge has its fill of those that have not signed
+    /// in, the oldest of them gives way.
     pub(super) fn enter(
         self: &Rc<Self>,
         edge: NodeId,
         opening: &ChatOpening,
         deployment: Deployment,
     ) -> Result<Entered, Full> {
-        let mut strangers = self.strangers.borrow_mut();
-        let of_edge = strangers.get(&edge).copied().unwrap_or(0);
-        let streams = self.by_id.borrow().len();
-        if of_edge >= STRANGERS_PER_EDGE_MAX || streams >= STREAMS_MAX || self.stopping.get() {
+        if self.by_id.borrow().len() >= STREAMS_MAX || self.stopping.get() {
             return Err(Full);
         }
-        strangers.insert(edge.clone(), of_edge + 1);
         let id = self.next_id.replace(self.next_id.get() + 1);
+        let mut strangers = self.strangers.borrow_mut();
+        let of_edge = strangers.entry(edge.clone()).or_default();
+        if of_edge.len() >= STRANGERS_PER_EDGE_MAX
+            && let Some(oldest) = of_edge.pop_first()
+            && let Some(oldest) = self.by_id.borrow().get(&oldest)
+        {
+            oldest.order(Order::GiveWay);
+        }
+        of_edge.insert(id);
         let entry = Rc::new(Entry {
             id,
             edge,
@@ -137,7 +149,9 @@ impl Sessions {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             server: RefCell::default(),
+            signed_in: Cell::new(false),
             user: RefCell::default(),
+            counted: RefCell::default(),
             jid: RefCell::default(),
             resumable: Cell::new(false),
             order: Cell::new(None),
@@ -148,40 +162,56 @@ impl Sessions {
     }
 
     /// Its client has signed in.
-    fn signed_in(self: &Rc<Self>, entry: &Entry, user: Option<Subject>) -> Result<(), Full> {
-        if let Some(user) = &user {
-            let mut by_user = self.by_user.borrow_mut();
-            let of_user = by_user.entry(user.clone()).or_default();
-            if *of_user >= SESSIONS_PER_USER_MAX {
-                return Err(Full);
-            }
-            *of_user += 1;
-        }
-        less(&self.strangers, &entry.edge);
-        *self.signed_in.borrow_mut().entry(entry.deployment.clone()).or_default() += 1;
-        *entry.user.borrow_mut() = Some(user);
+    fn signed_in(self: &Rc<Self>, entry: &Entry, user: Option<Subject>, counted: Option<Subject>) -> Result<(), Full> {
+        self.file(entry, user, counted)?;
+        self.is_no_stranger(entry);
+        entry.signed_in.set(true);
+        *self.by_deployment.borrow_mut().entry(entry.deployment.clone()).or_default() += 1;
         self.tell();
         Ok(())
     }
 
-    /// Whether a user has as many as may be.
-    pub(super) fn is_full(&self, subject: &Subject) -> bool {
-        self.by_user.borrow().get(subject).is_some_and(|count| *count >= SESSIONS_PER_USER_MAX)
+    /// Puts it to the sessions of whom it is of; if there are too many of them, it stays where it was.
+    fn file(&self, entry: &Entry, user: Option<Subject>, counted: Option<Subject>) -> Result<(), Full> {
+        let mut filed = entry.counted.borrow_mut();
+        if *filed != counted {
+            let mut by_user = self.by_user.borrow_mut();
+            if let Some(counted) = &counted {
+                let count = by_user.entry(counted.clone()).or_default();
+                if *count >= SESSIONS_PER_USER_MAX {
+                    return Err(Full);
+                }
+                *count += 1;
+            }
+            if let Some(before) = std::mem::replace(&mut *filed, counted) {
+                less(&mut by_user, &before);
+            }
+        }
+        *entry.user.borrow_mut() = user;
+        Ok(())
+    }
+
+    fn is_no_stranger(&self, entry: &Entry) {
+        let mut strangers = self.strangers.borrow_mut();
+        if let Some(of_edge) = strangers.get_mut(&entry.edge) {
+            of_edge.remove(&entry.id);
+            if of_edge.is_empty() {
+                strangers.remove(&entry.edge);
+            }
+        }
     }
 
     fn leave(self: &Rc<Self>, entry: &Entry) {
         self.by_id.borrow_mut().remove(&entry.id);
-        match entry.user.borrow_mut().take() {
-            Some(user) => {
-                if let Some(user) = user {
-                    less(&self.by_user, &user);
-                }
-                if let Some(count) = self.signed_in.borrow_mut().get_mut(&entry.deployment) {
-                    *count = count.saturating_sub(1);
-                }
-                self.tell();
+        self.is_no_stranger(entry);
+        if let Some(counted) = entry.counted.borrow_mut().take() {
+            less(&mut self.by_user.borrow_mut(), &counted);
+        }
+        if entry.signed_in.get() {
+            if let Some(count) = self.by_deployment.borrow_mut().get_mut(&entry.deployment) {
+                *count = count.saturating_sub(1);
             }
-            None => less(&self.strangers, &entry.edge),
+            self.tell();
         }
         self.ended.notify_waiters();
     }
@@ -208,12 +238,12 @@ impl Sessions {
 
     /// Sessions now.
     pub(super) fn count(&self) -> u64 {
-        self.signed_in.borrow().values().sum()
+        self.by_deployment.borrow().values().sum()
     }
 
     /// Sessions now, by deployment.
     pub(super) fn counts(&self) -> BTreeMap<Deployment, u64> {
-        self.signed_in.borrow().clone()
+        self.by_deployment.borrow().clone()
     }
 
     /// Sessions with an id greater than `after` that `wanted` wants, at most `limit`; and how many more there are.
@@ -233,9 +263,7 @@ impl Sessions {
     /// Ends the sessions of a user. How many there were.
     pub(super) fn revoke(&self, subject: &Subject) -> usize {
         let by_id = self.by_id.borrow();
-        let theirs = by_id
-            .values()
-            .filter(|entry| entry.user.borrow().as_ref().is_some_and(|user| user.as_ref() == Some(subject)));
+        let theirs = by_id.values().filter(|entry| entry.user.borrow().as_ref() == Some(subject));
         theirs.inspect(|entry| entry.order(Order::Revoked)).count()
     }
 
@@ -258,8 +286,7 @@ impl Sessions {
     }
 }
 
-fn less<K: Ord>(counts: &RefCell<BTreeMap<K, usize>>, key: &K) {
-    let mut counts = counts.borrow_mut();
+fn less(counts: &mut BTreeMap<Subject, usize>, key: &Subject) {
     match counts.get_mut(key) {
         Some(count) if *count > 1 => *count -= 1,
         Some(_) => _ = counts.remove(key),
@@ -278,9 +305,15 @@ impl Entered {
         &self.entry
     }
 
-    /// The client has signed in.
-    pub(super) fn signed_in(&self, user: Option<Subject>) -> Result<(), Full> {
-        self.sessions.signed_in(&self.entry, user)
+    /// The client has signed in, and claims to be of `user`; `counted`: in whose number of sessions it counts, where that
+    /// is proven.
+    pub(super) fn signed_in(&self, user: Option<Subject>, counted: Option<Subject>) -> Result<(), Full> {
+        self.sessions.signed_in(&self.entry, user, counted)
+    }
+
+    /// Now it is known whose it is.
+    pub(super) fn bound(&self, user: Option<Subject>, counted: Option<Subject>) -> Result<(), Full> {
+        self.sessions.file(&self.entry, user, counted)
     }
 }
 
@@ -310,22 +343,58 @@ mod tests {
         sessions.enter(NodeId::new(edge).unwrap(), &opening(1), Deployment::default_one())
     }
 
+    fn sign_in(entered: &Entered, user: &str) -> Result<(), Full> {
+        entered.signed_in(Some(subject(user)), Some(subject(user)))
+    }
+
     #[test]
-    fn each_edge_has_room_for_strangers_of_its_own_and_who_signs_in_makes_room() {
+    fn each_edge_has_room_for_strangers_of_its_own_and_the_oldest_gives_way() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let sessions = Rc::new(Sessions::new(Teller::new().0, Duration::from_millis(1)));
             let mut there: Vec<_> = (0..STRANGERS_PER_EDGE_MAX).map(|_| enter(&sessions, "edge1").unwrap()).collect();
-            assert!(enter(&sessions, "edge1").is_err());
-            let other = enter(&sessions, "edge2").unwrap();
-            there[0].signed_in(Some(subject("alice"))).unwrap();
-            let more = enter(&sessions, "edge1").unwrap();
-            assert!(enter(&sessions, "edge1").is_err());
+            let order = |entered: &Entered| entered.entry().order.get();
+            sign_in(&there[0], "alice").unwrap();
+            let (other, more) = (enter(&sessions, "edge2").unwrap(), enter(&sessions, "edge1").unwrap());
+            assert!(there.iter().all(|one| order(one).is_none()), "who signs in makes room");
+            // Who has signed in is none of them, however old.
+            let newest = enter(&sessions, "edge1").unwrap();
+            let told: Vec<usize> = (0..there.len()).filter(|place| order(&there[*place]).is_some()).collect();
+            assert_eq!((told, order(&there[1])), (vec![1], Some(Order::GiveWay)));
+            assert_eq!((order(&other), order(&more), order(&newest)), (None, None, None));
+            // It is no longer counted, and not told twice.
+            drop(there.remove(1));
+            let last = enter(&sessions, "edge1").unwrap();
+            assert_eq!(order(&there[1]), Some(Order::GiveWay));
             there.truncate(1);
-            assert_eq!((sessions.count(), sessions.by_id.borrow().len()), (1, 3));
-            drop((there, other, more));
+            assert_eq!((sessions.count(), sessions.by_id.borrow().len()), (1, 5));
+            drop((there, other, more, newest, last));
             assert_eq!((sessions.count(), sessions.by_id.borrow().len()), (0, 0));
             assert!(sessions.strangers.borrow().is_empty() && sessions.by_user.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_session_is_that_of_whom_the_server_says() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let sessions = Rc::new(Sessions::new(Teller::new().0, Duration::from_millis(1)));
+            let many: Vec<_> = (0..SESSIONS_PER_USER_MAX).map(|_| enter(&sessions, "edge1").unwrap()).collect();
+            // Whoever only claims to be somebody takes no room of theirs, and ends with them.
+            many.iter().for_each(|one| one.signed_in(Some(subject("alice")), None).unwrap());
+            let alice = enter(&sessions, "edge1").unwrap();
+            sign_in(&alice, "alice").unwrap();
+            assert_eq!(sessions.revoke(&subject("alice")), SESSIONS_PER_USER_MAX + 1);
+            // The server says who they are.
+            many.iter().for_each(|one| one.bound(Some(subject("bob")), Some(subject("bob"))).unwrap());
+            assert_eq!((sessions.revoke(&subject("alice")), sessions.revoke(&subject("bob"))), (1, many.len()));
+            assert_eq!(alice.bound(Some(subject("bob")), Some(subject("bob"))), Err(Full));
+            many[0].bound(Some(subject("bob")), Some(subject("bob"))).unwrap();
+            many[0].bound(None, None).unwrap();
+            alice.bound(Some(subject("bob")), Some(subject("bob"))).unwrap();
+            assert_eq!(sessions.by_user.borrow().get(&subject("bob")), Some(&SESSIONS_PER_USER_MAX));
+            drop((many, alice));
+            assert!(sessions.by_user.borrow().is_empty() && sessions.count() == 0);
         });
     }
 
@@ -336,10 +405,10 @@ mod tests {
             let (teller, mut facts) = Teller::new();
             let sessions = Rc::new(Sessions::new(teller, Duration::from_millis(1)));
             let own: Vec<_> = (0..SESSIONS_PER_USER_MAX).map(|_| enter(&sessions, "edge1").unwrap()).collect();
-            own.iter().for_each(|one| one.signed_in(Some(subject("alice"))).unwrap());
+            own.iter().for_each(|one| sign_in(one, "alice").unwrap());
             let bob = enter(&sessions, "edge1").unwrap();
-            assert_eq!(bob.signed_in(Some(subject("alice"))), Err(Full));
-            bob.signed_in(Some(subject("bob"))).unwrap();
+            assert_eq!(sign_in(&bob, "alice"), Err(Full));
+            sign_in(&bob, "bob").unwrap();
             assert_eq!(sessions.revoke(&subject("alice")), SESSIONS_PER_USER_MAX);
             assert!(own.iter().all(|one| one.entry().order.get() == Some(Order::Revoked)));
             assert_eq!(bob.entry().order.get(), None);

@@ -88,6 +88,10 @@ pub const SASL_ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// it, clients have it before.
 pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a client has to show its first credentials once it was told with what: programs do so at once, and a
+/// stream on which nothing is said holds a connection to a server.
+pub const FIRST_WORD_WITHIN: Duration = Duration::from_secs(20);
+
 /// How long a client that has signed in has until it is bound, or has resumed.
 pub const BIND_WITHIN: Duration = Duration::from_secs(60);
 

@@ -43,7 +43,7 @@ use self::server::Server;
 use self::signing::{Exchange, Shown};
 use crate::condition::{Condition, StreamFault};
 use crate::element::Header;
-use crate::limits::{MEET_WITHIN, SIGN_IN_WITHIN, WAITING_BYTES_MAX};
+use crate::limits::{FIRST_WORD_WITHIN, MEET_WITHIN, SIGN_IN_WITHIN, WAITING_BYTES_MAX};
 use crate::sasl::Mechanism;
 use crate::scan::Bounds;
 
@@ -76,6 +76,8 @@ pub struct Router {
     failed: u8,
     /// When the client must have signed in.
     sign_in_by: Moment,
+    /// When it must have begun to, once it was told with what.
+    begin_by: Option<Moment>,
     /// When one who has signed in must be gone, once an end has begun.
     close_by: Option<Moment>,
     actions: VecDeque<Action>,
@@ -128,6 +130,7 @@ impl Router {
             offered: Vec::new(),
             failed: 0,
             sign_in_by: now + SIGN_IN_WITHIN,
+            begin_by: None,
             close_by: None,
             actions: VecDeque::new(),
         }
@@ -149,6 +152,9 @@ impl Router {
             Input::Tick => self.tick(now),
         }
         self.read_client(now);
+        if self.is_silent() {
+            self.begin_by.get_or_insert(now + FIRST_WORD_WITHIN);
+        }
     }
 
     /// What is to be done next; `None` when there is nothing.
@@ -165,6 +171,7 @@ impl Router {
             Phase::Relay(relay) => return relay.bind_by().into_iter().chain(self.close_by).min(),
             Phase::Meeting { by } => Some(*by),
             Phase::Exchange(exchange) => exchange.answer_by,
+            Phase::Offered if self.is_silent() => self.begin_by,
             Phase::Greeting | Phase::Offered | Phase::Prompted(_) | Phase::Asking(_) | Phase::Moving(_) => None,
         };
         own.into_iter().chain(server).chain([self.sign_in_by]).min()
@@ -263,7 +270,7 @@ impl Router {
         match &self.phase {
             Phase::Ended => return,
             Phase::Relay(_) => return self.relay_tick(now),
-            _ if late(self.sign_in_by) => {
+            _ if late(self.sign_in_by) || (self.is_silent() && self.begin_by.is_some_and(late)) => {
                 return self.refuse(StreamFault::new(Condition::ConnectionTimeout, "Sign-in took too long."));
             }
             Phase::Exchange(exchange) if exchange.answer_by.is_some_and(late) => self.server_down(Down::Silent, now),
@@ -296,6 +303,11 @@ impl Router {
 
     fn disconnect(&mut self, fault: StreamFault, now: Moment) {
         if self.relays() { self.relay_disconnect(fault, now) } else { self.refuse(fault) }
+    }
+
+    /// Whether the client knows with what to sign in, and has not tried yet.
+    const fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Offered) && self.failed == 0
     }
 
     const fn relays(&self) -> bool {

@@ -56,6 +56,15 @@ impl Mechanism {
         }
     }
 
+    /// Whether the credentials are of the name that comes with them: a password is, and a token may be another user's.
+    #[must_use]
+    pub const fn proves_its_name(self) -> bool {
+        match self {
+            Self::Plain | Self::ScramSha1 | Self::ScramSha256 | Self::ScramSha512 | Self::CiscoVtgToken => true,
+            Self::OauthBearer | Self::XOauth2 => false,
+        }
+    }
+
     /// The one of that name; `None` for those that do not pass.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -81,6 +90,9 @@ pub enum SaslFault {
     /// Not of the mechanism's form, or bound to a channel.
     #[error("not of the mechanism's form")]
     MalformedRequest,
+    /// Wrong: of nobody who can be here.
+    #[error("nobody's credentials")]
+    NotAuthorized,
     /// Nobody can say now.
     #[error("cannot be checked now")]
     TemporaryAuthFailure,
@@ -96,6 +108,7 @@ impl SaslFault {
             Self::InvalidAuthzid => "invalid-authzid",
             Self::InvalidMechanism => "invalid-mechanism",
             Self::MalformedRequest => "malformed-request",
+            Self::NotAuthorized => "not-authorized",
             Self::TemporaryAuthFailure => "temporary-auth-failure",
         }
     }
@@ -121,10 +134,13 @@ pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, SaslFault> {
 }
 
 /// Whose credentials the decoded first message of a mechanism says it holds, on a stream of `domain`. The name is as
-/// the client spells it, without `@domain` where it is that one; `None` where only the server can tell.
+/// the client spells it, without `@domain` where it is that one; `None` where only the server can tell. It holds no `@`
+/// and no `/`: servers look past what follows either (ejabberd past any domain), so that one user would have as many
+/// names as there are domains.
 ///
 /// # Errors
-/// [`SaslFault::MalformedRequest`] and [`SaslFault::InvalidAuthzid`]; nothing of the message is in them.
+/// [`SaslFault::MalformedRequest`], [`SaslFault::InvalidAuthzid`], and [`SaslFault::NotAuthorized`] for a user of
+/// another domain, which is what is said of wrong credentials, too; nothing of the message is in them.
 pub fn claimed(mechanism: Mechanism, message: &[u8], domain: &str) -> Result<Option<Pii<String>>, SaslFault> {
     let message = std::str::from_utf8(message).map_err(|_| SaslFault::MalformedRequest)?;
     let user = match mechanism {
@@ -144,7 +160,7 @@ fn plain(message: &str, domain: &str) -> Result<String, SaslFault> {
     if authcid.is_empty() || secret.is_empty() {
         return Err(SaslFault::MalformedRequest);
     }
-    let user = local(authcid, domain).to_owned();
+    let user = local(authcid, domain)?.to_owned();
     same_user(authzid, &user, domain)?;
     Ok(user)
 }
@@ -158,7 +174,7 @@ fn x_oauth2(message: &str, domain: &str) -> Result<Option<String>, SaslFault> {
     if authcid.is_empty() {
         return Ok(token_user(token, domain));
     }
-    let user = local(authcid, domain).to_owned();
+    let user = local(authcid, domain)?.to_owned();
     same_user(authzid, &user, domain)?;
     Ok(Some(user))
 }
@@ -181,7 +197,7 @@ fn scram(message: &str, domain: &str) -> Result<String, SaslFault> {
     if nonce.is_empty() || message.contains('\0') {
         return Err(SaslFault::MalformedRequest);
     }
-    let user = local(&saslname(name)?, domain).to_owned();
+    let user = local(&saslname(name)?, domain)?.to_owned();
     same_user(&authzid.unwrap_or_default(), &user, domain)?;
     Ok(user)
 }
@@ -204,24 +220,22 @@ fn oauth_bearer(message: &str, domain: &str) -> Result<Option<String>, SaslFault
     }
     match authzid {
         None => Ok(token_user(token, domain)),
-        Some(authzid) => {
-            let user = local(&authzid, domain);
-            // What is still a bare JID, or more than one, is of another domain.
-            let ours = !user.is_empty() && !user.contains(['@', '/']);
-            if ours { Ok(Some(user.to_owned())) } else { Err(SaslFault::InvalidAuthzid) }
-        }
+        Some(authzid) => match local(&authzid, domain) {
+            Ok(user) => Ok(Some(user.to_owned())),
+            Err(_) => Err(SaslFault::InvalidAuthzid),
+        },
     }
 }
 
 /// `userid=` bare JID NUL `token=` one-time password.
 fn vtg_token(message: &str, domain: &str) -> Result<String, SaslFault> {
     let (user, token) = message.split_once('\0').ok_or(SaslFault::MalformedRequest)?;
-    let user = user.strip_prefix("userid=").map(|user| local(user, domain)).unwrap_or_default();
+    let user = user.strip_prefix("userid=").ok_or(SaslFault::MalformedRequest)?;
     let token = token.strip_prefix("token=").unwrap_or_default();
     if user.is_empty() || token.is_empty() || token.contains('\0') {
         return Err(SaslFault::MalformedRequest);
     }
-    Ok(user.to_owned())
+    Ok(local(user, domain)?.to_owned())
 }
 
 /// The authorization identity of a GS2 header (RFC 5801 §4), and what follows the header. Binding to a channel (`p=`)
@@ -256,30 +270,37 @@ fn saslname(text: &str) -> Result<String, SaslFault> {
 /// RFC 6120 §6.3.8: who is to be signed in, if it is said, is the bare JID of whoever shows the credentials.
 fn same_user(authzid: &str, user: &str, domain: &str) -> Result<(), SaslFault> {
     let same = |name: &str| name.to_lowercase() == user.to_lowercase();
-    let is_theirs = authzid.rsplit_once('@').is_some_and(|(name, of)| same(name) && of.eq_ignore_ascii_case(domain));
+    let is_theirs = authzid.rsplit_once('@').is_some_and(|(name, of)| same(name) && is_domain(of, domain));
     if authzid.is_empty() || is_theirs { Ok(()) } else { Err(SaslFault::InvalidAuthzid) }
 }
 
-/// A user's name without the domain of the stream.
-fn local<'n>(name: &'n str, domain: &str) -> &'n str {
-    match name.rsplit_once('@') {
-        Some((local, of)) if of.eq_ignore_ascii_case(domain) => local,
+/// A user's name without the domain of the stream. What is still a bare JID then, or more than one, is nobody's here, and
+/// so is no name at all.
+fn local<'n>(name: &'n str, domain: &str) -> Result<&'n str, SaslFault> {
+    let local = match name.rsplit_once('@') {
+        Some((local, of)) if is_domain(of, domain) => local,
         Some(_) | None => name,
-    }
+    };
+    if local.is_empty() || local.contains(['@', '/']) { Err(SaslFault::NotAuthorized) } else { Ok(local) }
+}
+
+/// Whether both are one domain (RFC 7622 §3.2: in any case, with or without a dot behind it).
+fn is_domain(name: &str, domain: &str) -> bool {
+    let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_lowercase();
+    bare(name) == bare(domain)
 }
 
 /// Claims of a token that may hold its user's name, in the order in which HTTP clients' tokens are read, too.
 const USER_CLAIMS: [&str; 4] = ["uid", "sub", "user_id", "preferred_username"];
 
 /// Whose token a self-describing token says it is (RFC 7519). Nothing of it is proven: it is what attempts are counted
-/// by, no more.
+/// by, no more. Who is of another domain there may have a name here all the same: only the server can tell.
 fn token_user(token: &str, domain: &str) -> Option<String> {
     let mut parts = token.split('.');
     let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     let name = USER_CLAIMS.iter().find_map(|claim| claims.get(claim))?.as_str()?;
-    let name = local(name, domain);
-    (!name.is_empty()).then(|| name.to_owned())
+    local(name, domain).ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -324,7 +345,8 @@ mod tests {
             ("\0alice\0secret", "alice"),
             ("\0alice@example.com\0secret", "alice"),
             ("\0alice@EXAMPLE.com\0secret", "alice"),
-            ("\0alice@other.example\0secret", "alice@other.example"),
+            ("\0alice@Example.Com.\0secret", "alice"),
+            ("alice@example.com.\0alice\0secret", "alice"),
             ("alice@example.com\0alice\0secret", "alice"),
             ("Alice@Example.COM\0alice@example.com\0secret", "alice"),
             ("\0j\u{fc}rgen\0\u{a3}", "j\u{fc}rgen"),
@@ -337,11 +359,30 @@ mod tests {
             "alice\0alice\0secret",
             "alice@other.example\0alice\0secret",
             "alice@example.com/desk\0alice\0secret",
-            "alice@other.example\0alice@other.example\0secret",
             "@example.com\0alice\0secret",
         ];
         bad(Mechanism::Plain, SaslFault::InvalidAuthzid, &others);
         assert_eq!(claimed(Mechanism::Plain, b"\0al\xffice\0secret", DOMAIN), Err(SaslFault::MalformedRequest));
+    }
+
+    #[test]
+    fn who_is_of_another_domain_is_nobody_here() {
+        let names =
+            ["alice@x1", "alice@x2", "alice@other.example", "alice@example.com/desk", "alice@example.com..", "a@b@c"];
+        for name in names.into_iter().chain(["alice@x1@example.com", "alice@", "@", "@example.com", "/"]) {
+            for (mechanism, message) in [
+                (Mechanism::Plain, format!("\0{name}\0secret")),
+                (Mechanism::Plain, format!("{name}\0{name}\0secret")),
+                (Mechanism::XOauth2, format!("\0{name}\0token")),
+                (Mechanism::ScramSha1, format!("n,,n={name},r=x")),
+                (Mechanism::ScramSha256, format!("y,a={name},n={name},r=x")),
+                (Mechanism::CiscoVtgToken, format!("userid={name}\0token=x")),
+            ] {
+                bad(mechanism, SaslFault::NotAuthorized, &[&message]);
+            }
+            let bearer = format!("n,a={name},\u{1}auth=Bearer x\u{1}\u{1}");
+            bad(Mechanism::OauthBearer, SaslFault::InvalidAuthzid, &[&bearer]);
+        }
     }
 
     #[test]
@@ -399,7 +440,10 @@ mod tests {
         let with = |token: &str| user(Mechanism::OauthBearer, &format!("n,,\u{1}auth=Bearer {token}\u{1}\u{1}"));
         assert_eq!(with(&claims(r#"{"sub":"alice@example.com"}"#)), Ok(Some("alice".into())));
         assert_eq!(with(&claims(r#"{"sub":"4711","uid":"bob"}"#)), Ok(Some("bob".into())));
+        let elsewhere = [claims(r#"{"sub":"alice@x1"}"#), claims(r#"{"uid":"alice@example.com/desk"}"#)];
         for nobodys in ["opaque", "a.b", &claims("{}"), &claims(r#"{"sub":7}"#), &claims("[]"), "e30.!.c2ln", "a.b.c.d"]
+            .into_iter()
+            .chain(elsewhere.iter().map(String::as_str))
         {
             assert_eq!(with(nobodys), Ok(None), "{nobodys}");
         }
@@ -441,11 +485,10 @@ mod tests {
         assert_eq!(claimed(Mechanism::CiscoVtgToken, &decoded, DOMAIN), Ok(Some(Pii::new("alice".to_owned()))));
         let decoded = decode("dXNlcmlkPXVzZXJAc2VydmVyLmNvbQB0b2tlbj1mb28=").expect("base64");
         assert_eq!(claimed(Mechanism::CiscoVtgToken, &decoded, "server.com"), Ok(Some(Pii::new("user".to_owned()))));
-        good(Mechanism::CiscoVtgToken, &[("userid=a@b.example\0token=x", "a@b.example"), ("userid=a\0token=x=y", "a")]);
+        good(Mechanism::CiscoVtgToken, &[("userid=a@example.com.\0token=x", "a"), ("userid=a\0token=x=y", "a")]);
         let malformed = ["", "userid=a", "userid=a\0", "userid=\0token=x", "userid=a\0token=", "token=x\0userid=a"];
         bad(Mechanism::CiscoVtgToken, SaslFault::MalformedRequest, &malformed);
-        let malformed =
-            ["userid=a\0token=x\0", "\0userid=a\0token=x", "userid=@example.com\0token=x", "USERID=a\0token=x"];
+        let malformed = ["userid=a\0token=x\0", "\0userid=a\0token=x", "USERID=a\0token=x"];
         bad(Mechanism::CiscoVtgToken, SaslFault::MalformedRequest, &malformed);
     }
 
@@ -480,7 +523,7 @@ mod tests {
         }
 
         #[test]
-        fn every_name_survives_scram(name in "[^\0@]{1,20}") {
+        fn every_name_survives_scram(name in "[^\0@/]{1,20}") {
             let escaped = name.replace('=', "=3D").replace(',', "=2C");
             prop_assert_eq!(user(Mechanism::ScramSha1, &format!("n,,n={escaped},r=x")), Ok(Some(name)));
         }

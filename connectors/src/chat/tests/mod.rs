@@ -147,6 +147,14 @@ impl Client {
         self.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{payload}</auth>"));
     }
 
+    /// With a token of which only a server knows whose it is, and perhaps a name.
+    fn auth_by_token(&self, user: Option<&str>) {
+        let authzid = user.map(|user| format!("a={user}")).unwrap_or_default();
+        let message = format!("n,{authzid},\u{1}auth=Bearer opaque\u{1}\u{1}");
+        let payload = base64::engine::general_purpose::STANDARD.encode(message);
+        self.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='OAUTHBEARER'>{payload}</auth>"));
+    }
+
     /// Waits until something was heard that holds `wanted`; gives all up to there.
     async fn until(&mut self, wanted: &str) -> String {
         let heard = timeout(LONG, async {
@@ -206,6 +214,11 @@ impl Client {
     async fn sign_in(&mut self, user: &str) {
         self.features().await;
         self.auth(user);
+        self.bind().await;
+    }
+
+    /// From the answer to its credentials until it is bound.
+    async fn bind(&mut self) {
         self.until("<success").await;
         assert!(self.signed_in, "the edge knows before the client does");
         self.header();

@@ -71,6 +71,8 @@ pub(super) struct ImServer {
     pub(super) speech: RefCell<Vec<u8>>,
     /// How much of that is written.
     pub(super) spoken: Cell<usize>,
+    /// Whom it takes its clients for, whatever they say.
+    pub(super) knows_as: RefCell<Option<&'static str>>,
     /// Whether it reads once a client is bound.
     pub(super) deaf: Cell<bool>,
     direct_tls: bool,
@@ -87,7 +89,7 @@ const UNDEFINED: &str =
     "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
 const STARTTLS: &str =
     "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>";
-const MECHANISMS: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
+const MECHANISMS: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>OAUTHBEARER</mechanism>\
                           <mechanism>SCRAM-SHA-1-PLUS</mechanism></mechanisms></stream:features>";
 const BIND: &str = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>";
 
@@ -105,6 +107,7 @@ impl ImServer {
             ended_well: Cell::new(false),
             speech: RefCell::default(),
             spoken: Cell::new(0),
+            knows_as: RefCell::default(),
             deaf: Cell::new(false),
             direct_tls,
             acceptor: signer.acceptor(name),
@@ -199,9 +202,10 @@ impl ImServer {
         self.until(number, &mut stream, "version='1.0'", ">").await?;
         stream.write_all([HEADER, BIND].concat().as_bytes()).await?;
         self.until(number, &mut stream, "<iq", "</iq>").await?;
+        let known_as = self.knows_as.borrow().map(str::to_owned);
         let bound = format!(
             "<iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{}@example.com/home</jid></bind></iq>",
-            user_of(&self.heard_on(number))
+            known_as.unwrap_or_else(|| user_of(&self.heard_on(number)))
         );
         stream.write_all(bound.as_bytes()).await?;
         self.talk(number, stream).await

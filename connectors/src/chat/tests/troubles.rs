@@ -151,6 +151,63 @@ fn too_many_attempts_at_a_user_reach_no_server_over_whatever_protocol() {
 }
 
 #[test]
+fn other_spellings_of_a_user_get_no_attempts_of_their_own() {
+    run(async {
+        let signer = Signer::new();
+        let server = ImServer::start(&signer, "example.com", false).await;
+        server.mood.set(Mood::Refusing);
+        let world = World::new("chat-spelled", &signer, &[entry(&server, "")]);
+        let mut heard = 0;
+        for number in 0..12 {
+            let mut client = world.client();
+            client.features().await;
+            for name in [format!("alice@x{number}"), "alice\t".to_owned() + &"\r".repeat(number)] {
+                client.auth(&name);
+                let answer = client.until("</failure>").await;
+                assert!(answer.contains("<not-authorized"), "{answer}");
+            }
+            heard += 2;
+        }
+        assert!(!server.heard().contains("<auth"), "no server sees them");
+        assert_eq!(world.counted("chat_offence_sign_in"), heard);
+        let from_edge1 = |fact: &HttpFact| matches!(fact, HttpFact::Notice(Notice::ChatOffence { edge: Some(edge), .. }) if edge.as_str() == "edge1");
+        world.told(from_edge1).await;
+    });
+}
+
+#[test]
+fn a_session_is_filed_under_whom_the_server_says() {
+    run(async {
+        let signer = Signer::new();
+        let server = ImServer::start(&signer, "example.com", false).await;
+        *server.knows_as.borrow_mut() = Some("Carol");
+        let world = World::new("chat-bound", &signer, &[entry(&server, "")]);
+        let mut clients = Vec::new();
+        for name in [None, Some("alice"), Some("carol")] {
+            let mut client = world.client();
+            client.features().await;
+            client.auth_by_token(name);
+            client.bind().await;
+            clients.push(client);
+        }
+        let mut by_password = world.client();
+        by_password.sign_in("alice").await;
+        let sessions = world.sessions().await;
+        let users: Vec<&str> = sessions.iter().filter_map(|session| session["user"].as_str()).collect();
+        assert_eq!(users, ["carol"; 4]);
+        let carol = edgeway_model::sign_in::Subject {
+            deployment: edgeway_model::sign_in::Deployment::default_one(),
+            user: edgeway_model::sign_in::UserName::new("carol").unwrap(),
+        };
+        world.inside.chats().revoked(&carol);
+        for client in clients.iter_mut().chain([&mut by_password]) {
+            let (_, heard) = client.end().await;
+            assert!(heard.contains("the user was revoked"), "{heard}");
+        }
+    });
+}
+
+#[test]
 fn a_user_has_no_more_sessions_than_may_be_and_a_domain_is_served_or_not() {
     run(async {
         let signer = Signer::new();
@@ -166,8 +223,15 @@ fn a_user_has_no_more_sessions_than_may_be_and_a_domain_is_served_or_not() {
         one_more.features().await;
         one_more.auth("alice");
         let (how, heard) = one_more.end().await;
-        assert_eq!(how, ChatEnd::Closed);
-        assert!(heard.contains("<resource-constraint"), "{heard}");
+        assert_eq!((how, one_more.signed_in), (ChatEnd::Closed, false));
+        assert!(heard.starts_with("<stream:error><resource-constraint"), "no success before it: {heard}");
+        // Nobody else hears that she has so many.
+        server.mood.set(Mood::Refusing);
+        let mut stranger = world.client();
+        stranger.features().await;
+        stranger.auth("alice");
+        stranger.until("<not-authorized").await;
+        server.mood.set(Mood::Well);
         world.client().sign_in("bob").await;
         drop(clients);
         soon("they are gone", || Rc::strong_count(&world.inside) > 0 && server.ended.get() > 16).await;

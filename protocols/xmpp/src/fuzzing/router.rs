@@ -163,6 +163,10 @@ impl World {
                 self.asking = false;
                 self.tell(Input::Verdict(Verdict::Refused { retry_after: Duration::from_secs(1) }));
             }
+            b'x' if self.asking => {
+                self.asking = false;
+                self.tell(Input::Verdict(Verdict::Wrong));
+            }
             b'w' => {
                 self.now = self.now + Duration::from_secs(with.first().copied().unwrap_or(1).into());
                 self.tell(Input::Tick);

@@ -71,6 +71,8 @@ pub enum Verdict {
         /// The servers the user lives on, where that is known, best first; empty where it is not: any will do.
         homes: Vec<usize>,
     },
+    /// They may not, and are wrong: nobody has such a name.
+    Wrong,
     /// This user's were shown too often.
     Refused {
         /// When to come back.

@@ -130,6 +130,11 @@ impl Router {
     pub(super) fn judged(&mut self, verdict: Verdict, now: Moment) {
         let Phase::Asking(_) = self.phase else { return };
         match verdict {
+            Verdict::Wrong => {
+                let fault = SaslFault::NotAuthorized;
+                self.actions.push_back(Action::Offence(ChatOffence::SignIn, fault.condition()));
+                self.fail(fault, None);
+            }
             Verdict::Refused { retry_after } => {
                 self.actions.push_back(Action::Offence(ChatOffence::Abuse, "credentials were supplied too often"));
                 self.fail(SaslFault::TemporaryAuthFailure, Some(&again_in(retry_after)));

@@ -362,7 +362,7 @@ impl ChatFront {
         self.count("chat_offence_protocol");
         self.attempted(vitals, Outcome::Offence);
         let client = Pii::new(vitals.client);
-        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+        self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, edge: None, offence, detail }));
     }
 
     /// An address opens more streams than it may. Told now and then, for it may happen very often.
@@ -373,7 +373,7 @@ impl ChatFront {
             self.count("chat_offence_abuse");
             let (client, offence) = (Pii::new(client), ChatOffence::Abuse);
             let detail = "It opens more streams than it may.";
-            self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, offence, detail }));
+            self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, edge: None, offence, detail }));
         }
     }
 

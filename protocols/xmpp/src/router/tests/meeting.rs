@@ -146,9 +146,18 @@ fn a_client_that_does_not_sign_in_goes() {
     let late = own_error("connection-timeout", "Sign-in took too long.");
     let heard = vec![c(&late), s(CLOSE), w("close server"), w("end closed")];
     let mut script = met();
-    script.push((What::Wait(59), vec![]));
+    script.push((What::Wait(19), vec![]));
     script.push((What::Wait(1), heard.clone()));
     script.push((client(AUTH), vec![]));
+    play(&script);
+    // One who has begun has longer.
+    let wrong = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>=</auth>";
+    let refused = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><malformed-request/></failure>";
+    let mut script = met();
+    script.push((What::Wait(19), vec![]));
+    script.push((client(wrong), vec![w("offence sign_in: malformed-request"), c(refused)]));
+    script.push((What::Wait(40), vec![]));
+    script.push((What::Wait(1), heard.clone()));
     play(&script);
     let mut script = met();
     script.push((client(AUTH), vec![w("ask alice PLAIN")]));

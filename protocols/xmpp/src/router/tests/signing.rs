@@ -195,6 +195,16 @@ fn an_attempt_beyond_the_rate_is_seen_by_no_server() {
 }
 
 #[test]
+fn a_name_that_is_nobodys_is_answered_as_wrong_credentials_are() {
+    let mut script = met();
+    script.push((client(AUTH), vec![w("ask alice PLAIN")]));
+    script.push((nobodys(), vec![w("offence sign_in: not-authorized"), c(NOT_AUTHORIZED)]));
+    script.push((client(AUTH), vec![w("ask alice PLAIN")]));
+    script.push((pass(), vec![s(AUTH)]));
+    play(&script);
+}
+
+#[test]
 fn what_cannot_be_right_is_seen_by_no_server() {
     let offence = |condition: &str| format!("offence sign_in: {condition}");
     let cases = [
@@ -210,6 +220,8 @@ fn what_cannot_be_right_is_seen_by_no_server() {
         (auth("PLAIN", &"A".repeat(SASL_CHARS_MAX + 4)), "malformed-request", true),
         // bob@example.com NUL alice NUL secret
         (auth("PLAIN", "Ym9iQGV4YW1wbGUuY29tAGFsaWNlAHNlY3JldA=="), "invalid-authzid", true),
+        // NUL alice@x1 NUL secret
+        (auth("PLAIN", "AGFsaWNlQHgxAHNlY3JldA=="), "not-authorized", true),
         // p=tls-exporter,,n=user,r=x
         (auth("SCRAM-SHA-1", "cD10bHMtZXhwb3J0ZXIsLG49dXNlcixyPXg="), "malformed-request", true),
     ];

@@ -70,6 +70,10 @@ pub(super) fn too_often() -> What {
     What::Other(Input::Verdict(Verdict::Refused { retry_after: Duration::from_millis(6_001) }))
 }
 
+pub(super) fn nobodys() -> What {
+    What::Other(Input::Verdict(Verdict::Wrong))
+}
+
 pub(super) const CONNECTED: What = What::Other(Input::Connected);
 pub(super) const SECURED: What = What::Other(Input::Secured);
 pub(super) const GONE: What = What::Other(Input::ServerGone);
