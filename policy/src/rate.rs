@@ -155,6 +155,16 @@ impl Rate {
         decision
     }
 
+    /// The newest attempt of this sender at `subject` that [`Self::check`] has passed was none: whoever could have said
+    /// whether the credentials were right has not seen them.
+    pub fn take_back(&mut self, subject: &Subject, source: Source) {
+        let mut window = self.take(subject);
+        if let Some(newest) = window.attempts.iter().rposition(|attempt| attempt.prefix == source.prefix) {
+            window.attempts.remove(newest);
+        }
+        self.put(subject, window);
+    }
+
     /// Credentials that [`Self::check`] had passed were right.
     pub fn succeeded(&mut self, subject: &Subject, source: Source, now: Moment) {
         let Some(prefix) = source.prefix else { return };

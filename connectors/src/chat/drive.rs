@@ -92,7 +92,7 @@ impl Drive {
             while let Some(action) = self.router.poll() {
                 let end = match action {
                     Action::End(how) => Some(how),
-                    Action::SignedIn { mechanism, .. } => self.signed_in(mechanism),
+                    Action::SignedIn { mechanism, server, .. } => self.signed_in(mechanism, server),
                     action => {
                         self.carry_out(action, now);
                         None
@@ -269,21 +269,24 @@ impl Drive {
                     spawn_local(farewell);
                 }
             }
-            Action::ServerDown { server, why } => self.server_down(server, why),
+            Action::ServerDown { server, why } => self.server_down(server, why, true),
+            Action::ServerDoubted { server, why } => self.server_down(server, why, false),
             Action::ServerUp { server, mechanisms } => {
                 self.ready_by = None;
                 if let Some(server) = self.servers.get(server) {
-                    self.chat.health.answered(server, &self.chat.servers);
+                    self.chat.health.answered(server, &entry.opening.domain, &self.chat.servers);
                     self.chat.remember(&entry.opening.domain, mechanisms);
                 }
             }
             Action::AskRate { user, mechanism: _ } => self.ask_rate(user.as_ref()),
-            Action::Homed { server } => {
-                let subject = self.who.as_ref().and_then(Who::subject);
-                if let (Some(server), Some(subject)) = (self.servers.get(server), subject) {
-                    self.chat.homes.remember(subject, &server.host);
+            Action::Unseen => {
+                let address = entry.opening.client.ip();
+                match self.who.as_ref().and_then(Who::counted) {
+                    Some(counted) => self.chat.desk.unseen(counted, Source::at(address)),
+                    None => self.chat.nameless.give_back(address),
                 }
             }
+            Action::Homed { server } => self.at_home(server),
             Action::Bound { jid, resumed } => {
                 if resumed {
                     self.chat.count(count::RESUMED);
@@ -299,13 +302,30 @@ impl Drive {
         }
     }
 
-    fn server_down(&mut self, server: usize, why: Down) {
+    /// The user is to be found on this server from now on.
+    fn at_home(&self, server: usize) {
+        if let (Some(server), Some(subject)) = (self.servers.get(server), self.who.as_ref().and_then(Who::subject)) {
+            self.chat.homes.remember(subject, server);
+        }
+    }
+
+    /// A server failed: for sure, or perhaps by the client's doing.
+    fn server_down(&mut self, server: usize, why: Down, certain: bool) {
         self.ready_by = None;
         let told = self.gone.take();
         let Some(server) = self.servers.get(server) else { return };
-        let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        let domain = &self.entered.entry().opening.domain;
         self.chat.count(count::SERVER_FAILED);
-        self.chat.health.failed(server, &self.entered.entry().opening.domain, &why);
+        // It has answered, and the next one may know the domain.
+        if why == Down::HostUnknown {
+            return tracing::debug!(event = "chat.server", server = %server, %domain, "an IM server does not serve a domain of its deployment");
+        }
+        let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        if certain {
+            self.chat.health.failed(server, domain, &why);
+        } else {
+            self.chat.health.doubted(server, domain, &why);
+        }
     }
 
     fn ask_rate(&mut self, user: Option<&Pii<String>>) {
@@ -325,14 +345,14 @@ impl Drive {
     /// The servers a user is to be on, best first: each user comes to the same one again, from wherever.
     fn homes(&self, who: &Who) -> Vec<usize> {
         let Some(subject) = who.subject() else { return Vec::new() };
-        let homes = self.chat.homes_of(subject);
-        let ranked = self.chat.servers.ranked(&subject.deployment, subject.user.as_str(), &homes);
+        let (home, domain) = (self.chat.home_of(subject), &self.entered.entry().opening.domain);
+        let ranked = self.chat.servers.ranked(&subject.deployment, domain, subject.user.as_str(), &home);
         ranked.iter().filter_map(|one| self.servers.iter().position(|own| Rc::ptr_eq(own, one))).collect()
     }
 
     /// A server has taken the credentials. A user who has as many sessions as may be is told so now, and no sooner, since
     /// it is nobody else's business; the client has not heard of its success then, and its stream ends so.
-    fn signed_in(&mut self, mechanism: Mechanism) -> Option<ChatEnd> {
+    fn signed_in(&mut self, mechanism: Mechanism, server: usize) -> Option<ChatEnd> {
         let (entry, who) = (self.entered.entry(), self.who.as_ref());
         let (named, address) = (who.and_then(Who::counted), entry.opening.client.ip());
         let proven = named.filter(|_| mechanism.proves_its_name());
@@ -346,6 +366,7 @@ impl Drive {
             (None, None) => self.chat.nameless.give_back(address),
             (None, Some(_)) => {}
         }
+        self.at_home(server);
         self.chat.count(count::SIGNED_IN);
         self.stream.signed_in();
         None

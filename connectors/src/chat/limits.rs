@@ -72,7 +72,7 @@ pub const LISTED_MAX: usize = 1_000;
 /// Domains of one server whose way to trust it is kept: as many as a core serves.
 pub const TRUSTED_DOMAINS_MAX: usize = 1_024;
 
-/// Users of whom it is remembered which server has said to be theirs: as many as may have a stream.
+/// Users of whom it is remembered which server they were on last: as many as may have a stream.
 pub const HOMES_MAX: usize = 16_384;
 
 /// Attempts that fail, or are under way, without a user's name (a token, or a name that nobody can have), from one

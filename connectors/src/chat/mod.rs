@@ -6,7 +6,7 @@
 //! | `dial.rs` | a connection to an IM server: names, TCP, TLS |
 //! | `drive.rs` | one client's stream: moves the bytes, does what its router wants |
 //! | `health.rs` | which servers answer, and the alarm |
-//! | `homes.rs` | which server a user lives on, as servers have said |
+//! | `homes.rs` | which server a user lives on |
 //! | `nameless.rs` | attempts that name no user |
 //! | `operate.rs` | what an operator asks |
 //! | `probe.rs` | asks servers that are down how they are |
@@ -52,7 +52,7 @@ use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::Clock;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
-use edgeway_xmpp::router::{Beginning, Candidate, Router, Verdict, turned_away};
+use edgeway_xmpp::router::{Beginning, Candidate, Router, Verdict, normal_domain, turned_away};
 use edgeway_xmpp::sasl::Mechanism;
 use edgeway_xmpp::{Condition, StreamFault};
 use tokio::task::spawn_local;
@@ -62,7 +62,7 @@ use self::counters as count;
 use self::dial::Dialler;
 use self::drive::Drive;
 use self::health::Health;
-use self::homes::Homes;
+use self::homes::{Home, Homes};
 use self::limits::{READ_BYTES, SPACE_AFTER, STOP_WITHIN, TELL_EVERY};
 use self::nameless::Nameless;
 use self::server::Server;
@@ -113,7 +113,7 @@ impl Chat {
     pub(crate) fn start(settings: &CoreSettings, needs: Needs) -> Result<Rc<Self>, String> {
         let of = |deployment: &edgeway_config::sign_in::DeploymentSettings| {
             let name = deployment.name.clone();
-            deployment.domains.clone().into_iter().map(move |domain| (domain.to_lowercase(), name.clone()))
+            deployment.domains.clone().into_iter().map(move |domain| (normal_domain(&domain), name.clone()))
         };
         let Needs { desk, current, trusts, resolver, allow_loopback, teller } = needs;
         let chat = Rc::new(Self {
@@ -144,8 +144,9 @@ impl Chat {
     /// Serves one stream until it has ended.
     pub(crate) async fn serve(self: Rc<Self>, edge: NodeId, mut opening: ChatOpening, stream: ChatStream) {
         self.count(count::STREAM);
-        opening.domain.make_ascii_lowercase();
-        let domain = opening.domain.strip_suffix('.').unwrap_or(&opening.domain);
+        // One spelling from here on: it is what servers hear, certificates are asked for, and their health goes by.
+        opening.domain = normal_domain(&opening.domain);
+        let domain = opening.domain.as_str();
         let Some(deployment) = self.deployments.get(domain).cloned() else {
             return self.turn_away(&stream, domain, Condition::HostUnknown, "The domain is not served here.");
         };
@@ -164,7 +165,7 @@ impl Chat {
         };
         let entry = entered.entry();
         let key = entry.opening.client.ip().to_canonical().to_string();
-        let servers = self.servers.ranked(&entry.deployment, &key, &[]);
+        let servers = self.servers.ranked(&entry.deployment, &entry.opening.domain, &key, &Home::default());
         let router = Router::new(self.beginning(&entry.opening.domain, &servers), self.now());
         Drive::new(self, entered, stream, router, servers).run().await;
     }
@@ -216,10 +217,10 @@ impl Chat {
         if matches!(who, Who::Nobody) { Err(Verdict::Wrong) } else { Ok(()) }
     }
 
-    /// The servers a user lives on, by name: as the authority says, else as a server has said.
-    fn homes_of(&self, subject: &Subject) -> Vec<String> {
+    /// Where a user lives.
+    fn home_of(&self, subject: &Subject) -> Home {
         let told = self.desk.session(subject).map(|session| session.profile.im_servers.clone()).unwrap_or_default();
-        if told.is_empty() { self.homes.of(subject).into_iter().collect() } else { told }
+        self.homes.of(subject, told)
     }
 
     fn offence(&self, edge: &NodeId, opening: &ChatOpening, offence: ChatOffence, detail: &'static str) {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use edgeway_xmpp::router::{Action, Input, Router};
+use edgeway_xmpp::router::{Action, Down, Input, Router};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
@@ -28,19 +28,17 @@ pub(super) async fn probe_those_that_are_down(chat: Weak<Chat>) {
         let Some(chat) = chat.upgrade() else { return };
         let asked = chat.health.to_ask(&chat.servers, PROBES_MAX);
         pause = (!asked.is_empty()).then_some(PROBE_EVERY);
-        for server in asked {
-            spawn_local(probe(Rc::clone(&chat), server));
+        for (server, domain) in asked {
+            spawn_local(probe(Rc::clone(&chat), server, domain));
         }
     }
 }
 
-async fn probe(chat: Rc<Chat>, server: Rc<Server>) {
-    let domain = server.down.borrow().as_ref().map(|down| down.domain.clone());
-    let Some(domain) = domain else { return };
+async fn probe(chat: Rc<Chat>, server: Rc<Server>, domain: String) {
     match timeout(PROBE_WITHIN, ask(&chat, &server, &domain)).await {
-        Ok(Ok(())) => chat.health.answered(&server, &chat.servers),
-        Ok(Err(why)) => chat.health.still_down(&server, &why, &chat.servers),
-        Err(_) => chat.health.still_down(&server, "it did not answer in time", &chat.servers),
+        Ok(Ok(())) => chat.health.answered(&server, &domain, &chat.servers),
+        Ok(Err(why)) => chat.health.still_down(&server, &domain, &why, &chat.servers),
+        Err(_) => chat.health.still_down(&server, &domain, "it did not answer in time", &chat.servers),
     }
 }
 
@@ -67,10 +65,15 @@ async fn ask(chat: &Chat, server: &Rc<Server>, domain: &str) -> Result<(), Strin
                     }
                     return Ok(());
                 }
-                Action::ServerDown { why, .. } => return Err(gone.unwrap_or_else(|| why.to_string())),
+                // It does not know the domain, and says so: it is well.
+                Action::ServerDown { why: Down::HostUnknown, .. } => return Ok(()),
+                Action::ServerDown { why, .. } | Action::ServerDoubted { why, .. } => {
+                    return Err(gone.unwrap_or_else(|| why.to_string()));
+                }
                 Action::CloseServer
                 | Action::ToClient(_)
                 | Action::AskRate { .. }
+                | Action::Unseen
                 | Action::SignedIn { .. }
                 | Action::Homed { .. }
                 | Action::Bound { .. }

@@ -37,18 +37,20 @@ pub(super) struct Server {
     pub(super) trust: Trust,
     /// By the domain of the stream.
     configs: RefCell<BTreeMap<String, Arc<ClientConfig>>>,
-    /// What is the matter with it.
-    pub(super) down: RefCell<Option<Down>>,
+    /// What is the matter with it, by the domain of the streams that found out: a certificate, or a part of a server, may be
+    /// bad for one domain and good for another, and who names the one has no say over the other. As many as the settings
+    /// have domains at most.
+    pub(super) down: RefCell<BTreeMap<String, Down>>,
 }
 
 /// A server that did not answer.
 pub(super) struct Down {
     /// The cause, for the operator.
     pub(super) why: String,
-    /// The domain of the stream that found out: it is asked about this one again.
-    pub(super) domain: String,
     /// Whether the operator knows.
     pub(super) told: bool,
+    /// Whether it is asked before it counts as down: it did something odd to one client.
+    pub(super) doubted: bool,
 }
 
 impl fmt::Display for Server {
@@ -117,8 +119,9 @@ impl Server {
         self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.down.borrow().is_some()
+    /// Whether it does not answer streams of `domain`.
+    pub(super) fn is_down(&self, domain: &str) -> bool {
+        self.down.borrow().get(domain).is_some_and(|down| !down.doubted)
     }
 
     /// How TLS with it is made for a stream of `domain`, and what is said there of whom we want (SNI).

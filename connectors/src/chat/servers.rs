@@ -11,6 +11,7 @@ use edgeway_config::settings::CoreSettings;
 use edgeway_model::sign_in::Deployment;
 use edgeway_policy::discovery::{Product, Snapshot};
 
+use super::homes::Home;
 use super::server::Server;
 use crate::discovery::Current;
 use crate::proxy::Trust;
@@ -45,15 +46,14 @@ impl Servers {
         self.written.iter().chain(&*self.discovered.borrow()).cloned().collect()
     }
 
-    /// Those of a deployment, best first: whoever answers before whoever does not; then the user's own, in the order
-    /// in which their authority names them; then by priority; and among equals by `key` and weight, so that one key
+    /// Those of a deployment, best first for a stream of `domain`: whoever answers before whoever does not; then the user's
+    /// own, as `home` has them; then by priority; and among equals by `key` and weight, so that one key
     /// finds one server, at whatever core: a stream can be resumed where it was.
-    pub(super) fn ranked(&self, deployment: &Deployment, key: &str, homes: &[String]) -> Vec<Rc<Server>> {
+    pub(super) fn ranked(&self, deployment: &Deployment, domain: &str, key: &str, home: &Home) -> Vec<Rc<Server>> {
         let mut all = self.all();
         all.retain(|server| server.deployment == *deployment);
-        let home = |server: &Server| homes.iter().position(|home| server.is_called(home)).unwrap_or(usize::MAX);
         all.sort_by(|one, other| {
-            let of = |server: &Server| (server.is_down(), home(server), server.priority);
+            let of = |server: &Server| (server.is_down(domain), home.rank(server), server.priority);
             of(one).cmp(&of(other)).then_with(|| distance(key, one).total_cmp(&distance(key, other)))
         });
         all
@@ -105,17 +105,20 @@ fn distance(key: &str, server: &Server) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use edgeway_config::settings::HostPort;
     use edgeway_config::xmpp::XmppServerSettings;
     use edgeway_policy::discovery::{Cluster, UcNode};
 
+    use edgeway_model::sign_in::{Subject, UserName};
+
+    use super::super::homes::Homes;
     use super::super::server::Down;
     use super::*;
 
-    fn server(host: &str, priority: u16, weight: u16) -> Rc<Server> {
+    pub(in super::super) fn server(host: &str, priority: u16, weight: u16) -> Rc<Server> {
         let settings = XmppServerSettings {
             address: HostPort { host: host.to_owned(), port: 5222 },
             deployment: Deployment::default_one(),
@@ -145,11 +148,15 @@ mod tests {
         let fewer = servers(vec![server("b", 0, 3), server("c", 1, 9)]);
         for number in 0..4_000 {
             let key = format!("user{number}");
-            let ranked = all.ranked(&Deployment::default_one(), &key, &[]);
-            assert_eq!(hosts(&ranked), hosts(&all.ranked(&Deployment::default_one(), &key, &[])));
+            let ranked = all.ranked(&Deployment::default_one(), "example.com", &key, &Home::default());
+            assert_eq!(
+                hosts(&ranked),
+                hosts(&all.ranked(&Deployment::default_one(), "example.com", &key, &Home::default()))
+            );
             assert_eq!(ranked[2].host, "c", "the later priority is last");
             let first = ranked[0].host.clone();
-            let without = fewer.ranked(&Deployment::default_one(), &key, &[])[0].host.clone();
+            let without =
+                fewer.ranked(&Deployment::default_one(), "example.com", &key, &Home::default())[0].host.clone();
             moved += usize::from(first == "b" && without != "b");
             *counts.entry(first).or_default() += 1;
         }
@@ -161,16 +168,22 @@ mod tests {
     fn health_then_home_then_priority() {
         let all = servers(vec![server("a", 0, 1), server("b", 1, 1), server("c", 2, 1)]);
         let ranked = |homes: &[&str]| {
-            let homes: Vec<String> = homes.iter().map(|home| (*home).to_owned()).collect();
-            let ranked = all.ranked(&Deployment::default_one(), "alice", &homes);
+            let user = Subject { deployment: Deployment::default_one(), user: UserName::new("alice").unwrap() };
+            let home = Homes::default().of(&user, homes.iter().map(|home| (*home).to_owned()).collect());
+            let ranked = all.ranked(&Deployment::default_one(), "example.com", "alice", &home);
             hosts(&ranked).into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(ranked(&[]), ["a", "b", "c"]);
         assert_eq!(ranked(&["C", "b"]), ["c", "b", "a"]);
-        let down = Down { why: String::new(), domain: String::new(), told: false };
-        *all.written[2].down.borrow_mut() = Some(down);
+        let down = |doubted| Down { why: String::new(), told: false, doubted };
+        let mark = |domain: &str, down| all.written[2].down.borrow_mut().insert(domain.to_owned(), down);
+        mark("example.org", down(false));
+        mark("example.com", down(true));
+        assert_eq!(ranked(&["c", "b"]), ["c", "b", "a"], "for another domain, and not known for sure");
+        mark("example.com", down(false));
         assert_eq!(ranked(&["c", "b"]), ["b", "a", "c"]);
-        assert!(all.ranked(&Deployment::new("other").unwrap(), "alice", &[]).is_empty());
+        let other = Deployment::new("other").unwrap();
+        assert!(all.ranked(&other, "example.com", "alice", &Home::default()).is_empty());
     }
 
     #[test]

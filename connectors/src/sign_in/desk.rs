@@ -311,6 +311,11 @@ impl Desk {
         }
     }
 
+    /// They reached no such server: that was no attempt, and is not counted any more.
+    pub fn unseen(&self, subject: &Subject, source: Source) {
+        self.rate.borrow_mut().take_back(subject, source);
+    }
+
     /// That server has taken them.
     pub fn proven(&self, subject: &Subject, source: Source) {
         self.rate.borrow_mut().succeeded(subject, source, self.now().moment);

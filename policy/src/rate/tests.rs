@@ -45,6 +45,33 @@ fn eight_pass_and_the_ninth_is_told_when() {
 }
 
 #[test]
+fn an_attempt_that_was_none_is_given_back_to_whoever_made_it() {
+    let mut rate = Rate::new(SETTINGS);
+    for second in 0..8 {
+        let from = place(if second == 3 { 2 } else { 1 });
+        assert_eq!(rate.check(&user("alice"), from, at(second * 1_000)), Decision::Pass);
+    }
+    // None of his, and none of hers from there: nothing is given.
+    rate.take_back(&user("bob"), place(1));
+    rate.take_back(&user("alice"), place(3));
+    let refused = Decision::Refused { retry_after: Duration::from_secs(292) };
+    assert_eq!(rate.check(&user("alice"), place(1), at(8_000)), refused);
+    // The newest from there, wherever it stands: one may come, and the next when the first leaves.
+    rate.take_back(&user("alice"), place(2));
+    assert_eq!(rate.check(&user("alice"), place(1), at(8_000)), Decision::Pass);
+    assert_eq!(rate.check(&user("alice"), place(1), at(8_000)), refused);
+    rate.take_back(&user("alice"), place(2));
+    assert_eq!(rate.check(&user("alice"), place(1), at(8_000)), refused, "it had made no other");
+    // An outage takes nothing.
+    let mut rate = Rate::new(SETTINGS);
+    for second in 0..100 {
+        assert_eq!(rate.check(&user("alice"), place(1), at(second)), Decision::Pass);
+        rate.take_back(&user("alice"), place(1));
+        assert!(rate.is_empty() && rate.by_age.is_empty() && rate.by_fill.is_empty());
+    }
+}
+
+#[test]
 fn who_signs_in_at_once_has_no_more_than_eight_wherever() {
     // (where it comes from, whether the credentials are right) of nine attempts.
     let tables: [[(u8, bool); 9]; 5] = [

@@ -102,8 +102,9 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Sign-ins that fail on one stream before it ends (RFC 6120 §6.4.4: two to five).
 pub const SIGN_IN_TRIES_MAX: u8 = 5;
 
-/// Challenges of one sign-in: SCRAM has one, a refused token one.
-pub const CHALLENGES_MAX: u8 = 8;
+/// Challenges of one sign-in by SCRAM: one, and another from servers that do not say their last word with `<success/>`. A
+/// refused token has one, and whoever says all at once none: more would be attempts that nobody counts.
+pub const CHALLENGES_MAX: u8 = 2;
 
 /// Servers that send a client elsewhere before one is taken for down: two clusters and a home.
 pub const REDIRECTS_MAX: u8 = 3;
@@ -112,8 +113,8 @@ pub const REDIRECTS_MAX: u8 = 3;
 /// first requests behind it (XEP-0305) have some 2,000.
 pub const WAITING_BYTES_MAX: usize = 32 * 1024;
 
-/// Largest element of a server that is looked at after sign-in, bytes: a result of binding, `<enabled/>` and features
-/// have less than 4,000.
+/// Largest element that is looked at after sign-in, bytes: of a server, a result of binding, `<enabled/>` and features have
+/// less than 4,000; of a client, what has the name of a sign-in.
 pub const LOOKED_AT_BYTES_MAX: usize = 64 * 1024;
 
 /// Names of servers within the mechanisms of a server: a home and one that stands in for it.

@@ -13,6 +13,7 @@
 //!
 //! The connectors drive it: they dial, do TLS, ask for the rate, and move the bytes.
 
+mod asked;
 mod exchange;
 mod greeting;
 mod kept;
@@ -33,7 +34,7 @@ use edgeway_model::chat::{ChatEnd, ChatOffence};
 use zeroize::Zeroizing;
 
 pub use exchange::{Action, Beginning, Candidate, Down, Input, Verdict};
-pub use greeting::turned_away;
+pub use greeting::{normal_domain, turned_away};
 
 use self::kept::Kept;
 use self::reader::{Item, Reader};
@@ -67,6 +68,8 @@ pub struct Router {
     /// Servers that are still to be tried in this round.
     untried: VecDeque<usize>,
     redirects: u8,
+    /// Whether all servers that failed in this round have said that the domain is not theirs; `None` while none has failed.
+    nowhere: Option<bool>,
     /// What the client was offered.
     offered: Vec<Mechanism>,
     /// Sign-ins that have failed.
@@ -110,7 +113,7 @@ impl Router {
     pub fn new(beginning: Beginning, now: Moment) -> Self {
         let Beginning { domain, servers, remembered, id } = beginning;
         Self {
-            domain,
+            domain: normal_domain(&domain),
             servers,
             remembered,
             id,
@@ -123,6 +126,7 @@ impl Router {
             dials: 0,
             untried: VecDeque::new(),
             redirects: 0,
+            nowhere: None,
             offered: Vec::new(),
             failed: 0,
             sign_in_by: now + SIGN_IN_WITHIN,
@@ -290,6 +294,7 @@ impl Router {
         if how == ChatEnd::Closed && hears {
             return;
         }
+        self.unseen();
         // Without a word to the server, which may keep the session for a while.
         self.close_server();
         self.phase = Phase::Ended;
@@ -363,6 +368,7 @@ impl Router {
 
     /// Ends both sides in XMPP's words, of which the client has had all.
     fn end(&mut self, how: ChatEnd) {
+        self.unseen();
         let relayed = matches!(&self.phase, Phase::Relay(relay) if relay.may_tell_server());
         if relayed || self.server.as_ref().is_some_and(Server::is_ready) {
             self.tell_server("</stream:stream>");
@@ -371,6 +377,13 @@ impl Router {
         self.phase = Phase::Ended;
         self.waiting = Kept::default();
         self.actions.push_back(Action::End(how));
+    }
+
+    /// Whatever was let pass to a server, and reached none, is not an attempt at anybody.
+    fn unseen(&mut self) {
+        if matches!(self.phase, Phase::Moving(_)) {
+            self.actions.push_back(Action::Unseen);
+        }
     }
 
     /// Ends both sides without a word.

@@ -1,5 +1,6 @@
 //! Streams of clients through a core, against servers with real TLS.
 
+mod rotation;
 mod server;
 mod streams;
 mod troubles;
@@ -56,7 +57,7 @@ impl World {
         let users = crate::users_file::edit::hash(b"right", crate::users_file::edit::Costs::LEAST).unwrap();
         std::fs::write(format!("{folder}/users"), format!("alice:{users}\n")).unwrap();
         let text = format!(
-            "node = \"core1\"\nstate_dir = \"{folder}\"\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"127.0.0.1:5070\"]\n\
+            "node = \"core1\"\nstate_dir = \"{folder}\"\ndomains = [\"example.com\", \"example.org\"]\n[sip]\nlisten = [\"127.0.0.1:5070\"]\n\
              registrars = [\"tcp:127.0.0.1:5071\"]\n[media]\naddress = \"127.0.0.1\"\nports = \"14900-14999\"\n\
              [sign_in]\nauthority = \"users\"\nusers_file = \"{folder}/users\"\n\
              maximum_authorizations_per_period = {rate}\n[http]\nca = \"{ca}\"\n{}",
@@ -129,10 +130,14 @@ impl Client {
     }
 
     fn header(&self) {
-        self.send(
-            "<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client' \
+        self.header_to("example.com");
+    }
+
+    fn header_to(&self, domain: &str) {
+        self.send(&format!(
+            "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' \
              xmlns:stream='http://etherx.jabber.org/streams'>",
-        );
+        ));
     }
 
     fn auth(&self, user: &str) {

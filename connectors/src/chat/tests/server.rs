@@ -50,12 +50,16 @@ pub(super) enum Mood {
     Helpless,
     /// All credentials are wrong.
     Refusing,
+    /// It ends the stream of whoever shows credentials.
+    Odd,
 }
 
 /// One server.
 pub(super) struct ImServer {
     pub(super) address: SocketAddr,
     pub(super) mood: Cell<Mood>,
+    /// The domains it has.
+    pub(super) domains: RefCell<Vec<&'static str>>,
     /// Everything it heard, by connection.
     heard: RefCell<Vec<String>>,
     /// Connections that came, and those that ended.
@@ -79,6 +83,10 @@ pub(super) struct ImServer {
 
 const HEADER: &str = "<?xml version='1.0'?><stream:stream id='s1' from='example.com' version='1.0' xml:lang='en' \
                       xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+const HOST_UNKNOWN: &str =
+    "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
+const UNDEFINED: &str =
+    "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
 const STARTTLS: &str =
     "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>";
 const MECHANISMS: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism>OAUTHBEARER</mechanism>\
@@ -92,6 +100,7 @@ impl ImServer {
         let server = Rc::new(Self {
             address: listener.local_addr().unwrap(),
             mood: Cell::default(),
+            domains: RefCell::new(vec!["example.com"]),
             heard: RefCell::default(),
             came: Cell::new(0),
             ended: Cell::new(0),
@@ -162,7 +171,11 @@ impl ImServer {
             return Ok(());
         }
         if !self.direct_tls {
-            self.until(number, &mut stream, "version='1.0'", ">").await?;
+            let header = self.until(number, &mut stream, "version='1.0'", ">").await?;
+            if !self.domains.borrow().iter().any(|domain| header.contains(&format!(" to='{domain}'"))) {
+                stream.write_all([HEADER, HOST_UNKNOWN].concat().as_bytes()).await?;
+                return stream.shutdown().await;
+            }
             stream.write_all([HEADER, STARTTLS].concat().as_bytes()).await?;
             self.until(number, &mut stream, "<starttls", ">").await?;
             stream.write_all(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
@@ -177,6 +190,10 @@ impl ImServer {
                     "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><temporary-auth-failure/></failure>"
                 }
                 Mood::Refusing => "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>",
+                Mood::Odd => {
+                    stream.write_all(UNDEFINED.as_bytes()).await?;
+                    return stream.shutdown().await;
+                }
                 Mood::Well | Mood::Silent => break,
             };
             stream.write_all(answer.as_bytes()).await?;
@@ -239,13 +256,13 @@ impl ImServer {
         stream: &mut (impl AsyncRead + Unpin),
         begin: &str,
         end: &str,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<String> {
         let mut text = String::new();
         loop {
             if let Some((_, rest)) = text.split_once(begin)
                 && rest.contains(end)
             {
-                return Ok(());
+                return Ok(text);
             }
             text.push(char::from(stream.read_u8().await?));
             self.heard.borrow_mut()[number].push(text.chars().next_back().unwrap());

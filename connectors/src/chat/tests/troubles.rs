@@ -8,7 +8,7 @@ use super::server::Mood;
 use super::*;
 
 /// The alarm of a server stands with this severity.
-fn alarm(server: &ImServer, severity: Severity) -> impl Fn(&HttpFact) -> bool {
+pub(super) fn alarm(server: &ImServer, severity: Severity) -> impl Fn(&HttpFact) -> bool {
     let about = format!("{} (default)", server.address);
     move |fact| matches!(fact, HttpFact::Alarm(alarm) if alarm.id == "chat_server_down" && alarm.about == about && alarm.severity == severity)
 }

@@ -171,6 +171,23 @@ fn the_authority_is_asked_once_in_an_interval() {
 }
 
 #[test]
+fn credentials_that_no_server_inside_has_seen_are_not_counted() {
+    run(async {
+        let rig = Rig::new(2);
+        let alice = claimed("alice").subject;
+        for _ in 0..10 {
+            assert_eq!(rig.desk.supplied(&alice, from(1)), Ok(()));
+            rig.desk.unseen(&alice, from(1));
+        }
+        rig.good("alice", "right").await;
+        assert_eq!(rig.desk.supplied(&alice, from(1)), Ok(()));
+        assert_eq!(rig.desk.supplied(&alice, from(1)), Err(Duration::from_secs(300)));
+        rig.desk.unseen(&alice, from(1));
+        assert_eq!(rig.desk.supplied(&alice, from(1)), Ok(()));
+    });
+}
+
+#[test]
 fn who_asks_the_same_at_a_time_is_one_question() {
     run(async {
         let rig = Rig::new(1_000);

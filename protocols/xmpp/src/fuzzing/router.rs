@@ -241,7 +241,11 @@ impl World {
             Action::ServerUp { server, mechanisms } => {
                 assert!(self.secured && self.dialled == Some(server) && !mechanisms.is_empty());
             }
-            Action::ServerDown { server, .. } => assert!(server < 2),
+            Action::ServerDown { server, .. } | Action::ServerDoubted { server, .. } => assert!(server < 2),
+            Action::Unseen => {
+                assert_eq!(self.passes, 1, "something was let pass, and went nowhere");
+                self.passes = 0;
+            }
             Action::Offence(..) => {}
             Action::End(_) => {
                 assert!(self.dialled.is_none(), "no connection is forgotten");

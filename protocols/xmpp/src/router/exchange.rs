@@ -12,7 +12,8 @@ use crate::sasl::Mechanism;
 /// What a session at the core begins with.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// The domain the edge has announced: one that is served. The client's header has to name it, too.
+    /// The domain the edge has announced: one that is served. The client's header has to name it, too. Servers hear it
+    /// as [`super::normal_domain`] has it, however the client spells it.
     pub domain: String,
     /// The servers of the domain, in the order in which they are to be tried: those that are known to be down
     /// last. From here on a server is its place in this list.
@@ -95,8 +96,17 @@ pub enum Action {
     StartTls,
     /// The connection to the server is to be closed, after what is still to be sent there.
     CloseServer,
-    /// A server did not get as far as its features, or was lost before the client had signed in. Health, alarms.
+    /// A server did not get as far as its features: no client had a part in that, but that it has named the domain.
+    /// Health, alarms; [`Down::HostUnknown`] says nothing of its health.
     ServerDown {
+        /// Which.
+        server: usize,
+        /// Why.
+        why: Down,
+    },
+    /// A server that had offered its features did something odd in a sign-in, or was lost. A client may have brought
+    /// that about: whether the server is well is to be found out without one.
+    ServerDoubted {
         /// Which.
         server: usize,
         /// Why.
@@ -117,6 +127,8 @@ pub enum Action {
         /// How they are shown.
         mechanism: Mechanism,
     },
+    /// The credentials that were let pass last have been seen by no server, and will not be: that was no attempt.
+    Unseen,
     /// The server has taken the credentials. Comes before the client hears of it.
     SignedIn {
         /// As in [`Self::AskRate`].

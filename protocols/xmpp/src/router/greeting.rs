@@ -7,6 +7,13 @@ use bytes::Bytes;
 use crate::condition::{Condition, StreamFault};
 use crate::element::Header;
 
+/// A domain in the one spelling in which it is compared, sent and looked up: in lower case, and without the dot that ends
+/// a name of DNS (RFC 7622 §3.2: it is taken off before anything else).
+#[must_use]
+pub fn normal_domain(domain: &str) -> String {
+    domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
+}
+
 /// Whether a client's header is one for a stream of `domain` (RFC 6120 §4.7, §4.8).
 ///
 /// # Errors
@@ -17,10 +24,13 @@ pub(super) fn check(header: &Header, domain: &str) -> Result<(), StreamFault> {
     let major = header.version.as_deref().and_then(|version| version.split_once('.')).map(|(major, _)| major);
     match &header.to {
         _ if major != Some("1") => fault(Condition::UnsupportedVersion, "This is XMPP 1.0."),
-        Some(to) if to.eq_ignore_ascii_case(domain) => Ok(()),
-        Some(_) | None => fault(Condition::HostUnknown, "The domain is not served here."),
+        Some(to) if normal_domain(to) == domain => Ok(()),
+        Some(_) | None => Err(NOT_SERVED),
     }
 }
+
+/// No server has the domain.
+pub(super) const NOT_SERVED: StreamFault = StreamFault::new(Condition::HostUnknown, "The domain is not served here.");
 
 /// Our header for a client of `domain` that has sent `header`, or none that could be read.
 pub(super) fn ours(header: Option<&Header>, domain: &str, id: &str) -> String {
@@ -40,7 +50,7 @@ pub(super) fn ours(header: Option<&Header>, domain: &str, id: &str) -> String {
 fn bare_jid<'j>(from: &'j str, domain: &str) -> Option<&'j str> {
     let bare = from.split('/').next()?;
     let (local, of) = bare.split_once('@')?;
-    let fits = !local.is_empty() && local.len() <= LOCAL_BYTES_MAX && of.eq_ignore_ascii_case(domain);
+    let fits = !local.is_empty() && local.len() <= LOCAL_BYTES_MAX && normal_domain(of) == domain;
     fits.then_some(bare)
 }
 

@@ -3,11 +3,15 @@
 use edgeway_model::Moment;
 
 use super::exchange::{Action, Down};
+use super::greeting::NOT_SERVED;
 use super::server::{Heard, Server};
 use super::{Phase, Router, greeting};
 use crate::features::Offer;
 use crate::limits::REDIRECTS_MAX;
 use crate::sasl::{Mechanism, SaslFault};
+
+/// Offered where no server was ever seen.
+const UNSEEN: [Mechanism; 4] = [Mechanism::ScramSha512, Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain];
 
 impl Router {
     /// Begins a round: `first` first, then all others. A server that is there stays if no other is to come before it.
@@ -15,6 +19,7 @@ impl Router {
         let current = self.server.as_ref().map(|server| server.place);
         let stays = current.is_some() && first.first().is_none_or(|first| Some(*first) == current);
         self.redirects = 0;
+        self.nowhere = None;
         self.untried.clear();
         for place in first.iter().copied().chain(0..self.servers.len()) {
             let is_current = stays && Some(place) == current;
@@ -45,6 +50,7 @@ impl Router {
             return;
         }
         match &self.phase {
+            Phase::Meeting { .. } | Phase::Moving(_) if self.nowhere == Some(true) => self.refuse(NOT_SERVED),
             Phase::Meeting { .. } => self.offer(),
             Phase::Moving(_) => self.fail_temporarily(),
             Phase::Greeting
@@ -105,10 +111,12 @@ impl Router {
     }
 
     /// Tells the client what it may sign in with: what the server offers, or, where none is ready, what one did before.
+    /// If none ever did, nobody can be signed in, and what is offered is what the answer is given to: SCRAM among it, so
+    /// that a client that has settled on it does not show a password in the end.
     pub(super) fn offer(&mut self) {
         let offer = match self.server.as_ref().filter(|server| server.is_ready()) {
             Some(server) => server.offer.clone(),
-            None if self.remembered.is_empty() => Offer { mechanisms: vec![Mechanism::Plain], ..Offer::default() },
+            None if self.remembered.is_empty() => Offer { mechanisms: UNSEEN.to_vec(), ..Offer::default() },
             None => Offer { mechanisms: self.remembered.clone(), ..Offer::default() },
         };
         self.say_header();
@@ -154,10 +162,14 @@ impl Router {
     fn lose_server(&mut self, why: Down, now: Moment) {
         let Some(server) = self.server.take() else { return };
         let is_in_use = matches!(self.phase, Phase::Moving(_) | Phase::Exchange(_));
-        // One that has waited for a client in vain may close; that says nothing.
-        if !server.is_ready() || is_in_use {
-            self.actions.push_back(Action::ServerDown { server: server.place, why });
+        let place = server.place;
+        if !server.is_ready() {
+            self.nowhere = Some(why == Down::HostUnknown && self.nowhere.unwrap_or(true));
+            self.actions.push_back(Action::ServerDown { server: place, why });
+        } else if is_in_use {
+            self.actions.push_back(Action::ServerDoubted { server: place, why });
         }
+        // Any other has waited for a client in vain; that it goes says nothing.
         if let Phase::Exchange(_) = self.phase {
             // It may have seen the credentials: no other one does.
             self.fail_temporarily();

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use bytes::{Buf as _, Bytes};
 use edgeway_model::{Moment, Pii};
 
+use super::asked::Asked;
 use super::exchange::Action;
 use super::greeting;
 use super::reader::{Item, Reader};
@@ -37,6 +38,8 @@ pub(super) struct Relay {
     /// The client is bound, or has resumed.
     bound: bool,
     watch: Watch,
+    /// The client's element at hand, as far as it is held.
+    asked: Asked,
     /// The server's element at hand, as far as it has come, unless it passes.
     held: Vec<u8>,
     /// When the client must be bound.
@@ -86,6 +89,7 @@ impl Relay {
             lost: false,
             bound: false,
             watch: Watch::Between,
+            asked: Asked::default(),
             held: Vec::new(),
             bind_by: now + BIND_WITHIN,
             ending: None,
@@ -131,8 +135,19 @@ impl Relay {
         while at < bytes.len() && !self.client_closed {
             match self.client.step(bytes.get(at..).unwrap_or_default()) {
                 Ok(step) => {
+                    let begun = at;
                     at += step.consumed;
-                    if let Some(boundary) = step.event {
+                    if self.asked.takes(bytes.get(begun..at).unwrap_or_default(), step.event) {
+                        // What was before it goes on; it is held, or was.
+                        let before = bytes.split_to(begun);
+                        bytes.advance(at - begun);
+                        (at, whole) = (0, 0);
+                        tell(before, actions);
+                        match self.asked.judge(&self.client, step.event.is_some()) {
+                            Ok(released) => tell(released, actions),
+                            Err(fault) => return Flow::Offence(fault),
+                        }
+                    } else if let Some(boundary) = step.event {
                         whole = at;
                         self.client_closed = boundary == Boundary::Close;
                     }
@@ -145,9 +160,7 @@ impl Relay {
             }
         }
         bytes.truncate(at);
-        if !bytes.is_empty() {
-            actions.push_back(Action::ToServer(bytes));
-        }
+        tell(bytes, actions);
         flow
     }
 
@@ -276,6 +289,12 @@ impl Relay {
     }
 }
 
+fn tell(bytes: Bytes, actions: &mut VecDeque<Action>) {
+    if !bytes.is_empty() {
+        actions.push_back(Action::ToServer(bytes));
+    }
+}
+
 fn pass(bytes: Bytes, actions: &mut VecDeque<Action>) {
     if !bytes.is_empty() {
         actions.push_back(Action::ToClient(bytes));
@@ -283,7 +302,7 @@ fn pass(bytes: Bytes, actions: &mut VecDeque<Action>) {
 }
 
 /// The name of an element without its prefix; `None` while it has not come to its end.
-fn local_name(element: &[u8]) -> Option<&[u8]> {
+pub(super) fn local_name(element: &[u8]) -> Option<&[u8]> {
     let name = element.strip_prefix(b"<")?;
     let end = name.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'))?;
     name.get(..end)?.rsplit(|byte| *byte == b':').next()

@@ -36,6 +36,32 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// Whether the server may ask something (more). Of the mechanisms that say all at once none asks.
+    const fn may_challenge(&self) -> bool {
+        let most = match self.mechanism {
+            Mechanism::Plain | Mechanism::XOauth2 | Mechanism::CiscoVtgToken => 0,
+            // RFC 7628 §3.2.2: why the token was refused.
+            Mechanism::OauthBearer => 1,
+            // RFC 5802 §5; the second one is the server's last word, where it is not said with `<success/>`
+            // (RFC 4422 §5).
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 | Mechanism::ScramSha512 => CHALLENGES_MAX,
+        };
+        self.challenges < most
+    }
+
+    /// Checks what a client answers to the last challenge: nothing that could be tried as another credential under
+    /// the attempt that was counted.
+    fn check(&self, message: &str) -> Result<(), SaslFault> {
+        let is_free = match self.mechanism {
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 | Mechanism::ScramSha512 => self.challenges < CHALLENGES_MAX,
+            Mechanism::Plain | Mechanism::XOauth2 | Mechanism::CiscoVtgToken | Mechanism::OauthBearer => false,
+        };
+        let decoded = if message.is_empty() { Zeroizing::default() } else { decode(message)? };
+        // RFC 7628 §3.2.3: a single %x01.
+        let wanted: &[u8] = if self.mechanism == Mechanism::OauthBearer { b"\x01" } else { b"" };
+        if is_free || decoded.as_slice() == wanted { Ok(()) } else { Err(SaslFault::MalformedRequest) }
+    }
+
     pub(super) const fn is_clients_turn(&self) -> bool {
         self.answer_by.is_none()
     }
@@ -143,7 +169,8 @@ impl Router {
 
     fn respond(&mut self, element: &Element, now: Moment) {
         let message = element.text.trim();
-        match if message.is_empty() { Ok(()) } else { decode(message).map(drop) } {
+        let Phase::Exchange(exchange) = &self.phase else { return };
+        match exchange.check(message) {
             Ok(()) => {
                 let text = secret(&["<response xmlns='", ns::SASL, "'>", message, "</response>"]);
                 self.tell_server_secret(text);
@@ -173,7 +200,7 @@ impl Router {
         let is = |name| element.is(name, ns::SASL);
         if is("failure") {
             self.server_refuses(element);
-        } else if is("challenge") && !exchange.is_clients_turn() && exchange.challenges < CHALLENGES_MAX {
+        } else if is("challenge") && !exchange.is_clients_turn() && exchange.may_challenge() {
             exchange.challenges += 1;
             exchange.answer_by = None;
             let challenge = Element::new("challenge", ns::SASL).with_text(element.text.trim());
@@ -235,6 +262,7 @@ impl Router {
 
     /// RFC 6120 §6.4.5: the client may try again, and not for ever.
     fn tell_failure(&mut self, failure: &Element) {
+        self.unseen();
         self.say(&failure.to_xml());
         self.failed = self.failed.saturating_add(1);
         self.phase = Phase::Offered;

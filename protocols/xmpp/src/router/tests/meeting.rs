@@ -1,9 +1,14 @@
 //! Servers: found, lost, left for another one, and never told of a client too early.
 
+use edgeway_model::Moment;
+use edgeway_model::chat::ChatEnd;
+
 use super::stage::*;
+use crate::condition::{Condition, StreamFault};
+use crate::router::{Beginning, Candidate, Input, Router, normal_domain};
 use crate::sasl::Mechanism;
 
-const PLAIN_AND_OWN_ID: [&str; 2] = [OWN_TO_CLIENT, ONLY_PLAIN];
+const UNSEEN_AND_OWN_ID: [&str; 2] = [OWN_TO_CLIENT, UNSEEN];
 
 fn error(condition: &str) -> String {
     format!("<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>")
@@ -96,9 +101,9 @@ fn none_answers(first: Step, last: &[String]) -> Vec<Step> {
 
 #[test]
 fn where_no_server_answers_nobody_is_told_that_a_password_is_wrong() {
-    let mut script = none_answers((client(CLIENT_HEADER), vec![w("dial 0")]), &[c(&PLAIN_AND_OWN_ID.concat())]);
+    let mut script = none_answers((client(CLIENT_HEADER), vec![w("dial 0")]), &[c(&UNSEEN_AND_OWN_ID.concat())]);
     script.push((client(AUTH), vec![w("ask alice PLAIN")]));
-    script.extend(none_answers((pass(), vec![w("dial 0")]), &[c(DOWN)]));
+    script.extend(none_answers((pass(), vec![w("dial 0")]), &[w("unseen"), c(DOWN)]));
     script.push((client(AUTH), vec![w("ask alice PLAIN")]));
     script.push((at_home(&[1]), vec![w("dial 1")]));
     script.extend(reached(1));
@@ -126,7 +131,7 @@ fn servers_that_say_nothing_keep_nobody_waiting_for_ever() {
     script.push((What::Wait(1), vec![w("close server"), w("down 0: no answer in time"), w("dial 1")]));
     script.push((CONNECTED, vec![s(TO_SERVER)]));
     // The client hears something after 20 s, and the third server is tried meanwhile.
-    let heard = vec![c(&PLAIN_AND_OWN_ID.concat()), w("close server"), w("down 1: no answer in time"), w("dial 2")];
+    let heard = vec![c(&UNSEEN_AND_OWN_ID.concat()), w("close server"), w("down 1: no answer in time"), w("dial 2")];
     script.push((What::Wait(10), heard));
     script.push((client(AUTH), vec![w("ask alice PLAIN")]));
     script.push((pass(), vec![]));
@@ -189,7 +194,7 @@ fn a_server_that_is_lost_after_it_has_seen_credentials() {
             if challenged {
                 script.push((server(challenge), vec![c(challenge)]));
             }
-            let mut heard = vec![format!("down 0: {why}"), c(DOWN)];
+            let mut heard = vec![format!("doubt 0: {why}"), c(DOWN)];
             if !matches!(what, What::Other(_)) {
                 heard.insert(0, w("close server"));
             }
@@ -238,7 +243,7 @@ fn a_user_is_taken_home() {
     script.push((at_home(&[2, 1, 2, 99]), vec![s(CLOSE), w("close server"), w("dial 2")]));
     script.push((GONE, vec![w("down 2: no connection"), w("dial 1")]));
     script.push((GONE, vec![w("down 1: no connection"), w("dial 0")]));
-    script.push((GONE, vec![w("down 0: no connection"), c(DOWN)]));
+    script.push((GONE, vec![w("down 0: no connection"), w("unseen"), c(DOWN)]));
     play(&script);
 
     // At home already.
@@ -257,7 +262,7 @@ fn a_home_that_offers_something_else() {
     script.pop();
     let failure = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><invalid-mechanism/></failure>";
     let only_scram = SASL_FEATURES.replace("<mechanism>PLAIN</mechanism>", "");
-    script.push((server(&only_scram), vec![w("up 1"), c(failure)]));
+    script.push((server(&only_scram), vec![w("up 1"), w("unseen"), c(failure)]));
     script.push((client(AUTH), vec![c(failure)]));
     play(&script);
 }
@@ -329,9 +334,75 @@ fn headers_of_clients() {
         let header = CLIENT_HEADER.replace(good, wrong);
         play(&[(client(&header), vec![c(&[OWN_TO_CLIENT, error].concat()), w("end closed")])]);
     }
-    for good in ["to='EXAMPLE.com'", "id='x' to='example.com'"] {
-        play(&[(client(&CLIENT_HEADER.replace("to='example.com'", good)), vec![w("dial 0")])]);
+    for good in ["to='EXAMPLE.com'", "to='example.com.'", "to='Example.Com.'", "id='x' to='example.com'"] {
+        let header = CLIENT_HEADER.replace("to='example.com'", good);
+        play(&[(client(&header), vec![w("dial 0")]), (CONNECTED, vec![s(TO_SERVER)])]);
     }
+    let two_dots = CLIENT_HEADER.replace("example.com", "example.com..");
+    play(&[(client(&two_dots), vec![c(&[OWN_TO_CLIENT, &unknown].concat()), w("end closed")])]);
+}
+
+#[test]
+fn one_domain_has_one_spelling() {
+    for spelling in ["example.com", "EXAMPLE.com", "example.com.", "Example.Com."] {
+        assert_eq!(normal_domain(spelling), "example.com");
+    }
+    assert_eq!(normal_domain("example.com.."), "example.com.");
+    let candidate = Candidate { host: "im1.inside".to_owned(), port: 5222, direct_tls: false };
+    let beginning =
+        Beginning { domain: "Example.Com.".to_owned(), servers: vec![candidate], remembered: Vec::new(), id: [0; 16] };
+    let mut stage = Stage { router: Router::new(beginning, Moment::ZERO), now: Moment::ZERO };
+    stage.tell(&client(CLIENT_HEADER), usize::MAX);
+    assert_eq!(stage.tell(&CONNECTED, usize::MAX), [s(TO_SERVER)]);
+}
+
+#[test]
+fn a_domain_that_no_server_has_is_unknown_and_one_that_is_not_answered_for_is_not() {
+    let unknown = own_error("host-unknown", "The domain is not served here.");
+    let not_theirs = format!("{SERVER_HEADER}{}", error("host-unknown"));
+    let at = |place: usize| {
+        let mut script = vec![(CONNECTED, vec![s(TO_SERVER)])];
+        let last = vec![w("close server"), format!("down {place}: the domain is not served there")];
+        let next = if place < 2 { vec![format!("dial {}", place + 1)] } else { Vec::new() };
+        script.push((server(&not_theirs), [last, next].concat()));
+        script
+    };
+    let refused = [c(&[OWN_TO_CLIENT, &unknown].concat()), w("end closed")];
+    let mut script = vec![(client(CLIENT_HEADER), vec![w("dial 0")])];
+    script.extend((0..3).flat_map(at));
+    script.last_mut().unwrap().1.extend(refused);
+    play(&script);
+    // One that cannot be asked may be the one that has it.
+    let mut script = vec![(client(CLIENT_HEADER), vec![w("dial 0")])];
+    script.extend(at(0));
+    script.push((GONE, vec![w("down 1: no connection"), w("dial 2")]));
+    script.extend(at(2));
+    script.last_mut().unwrap().1.push(c(&UNSEEN_AND_OWN_ID.concat()));
+    // When credentials are there, all say so.
+    script.push((client(AUTH), vec![w("ask alice PLAIN")]));
+    script.push((pass(), vec![w("dial 0")]));
+    script.extend((0..3).flat_map(at));
+    script.last_mut().unwrap().1.extend([c(&unknown), w("unseen"), w("end closed")]);
+    play(&script);
+}
+
+#[test]
+fn credentials_that_no_server_has_seen_are_no_attempt() {
+    let moving = || {
+        let mut script = met();
+        script.push((client(AUTH), vec![w("ask alice PLAIN")]));
+        script.push((at_home(&[1]), vec![s(CLOSE), w("close server"), w("dial 1")]));
+        script
+    };
+    let mut script = moving();
+    let ended = What::Other(Input::ClientEnded(ChatEnd::Broken));
+    script.push((ended, vec![w("unseen"), w("close server"), w("end broken")]));
+    play(&script);
+    let mut script = moving();
+    let out = StreamFault::new(Condition::PolicyViolation, "Out.");
+    let heard = vec![c(&own_error("policy-violation", "Out.")), w("unseen"), w("close server"), w("end closed")];
+    script.push((What::Other(Input::Disconnect(out)), heard));
+    play(&script);
 }
 
 #[test]
@@ -375,7 +446,7 @@ fn a_client_that_leaves_before_it_has_signed_in() {
     let mut script = vec![(client(&[CLIENT_HEADER, CLOSE].concat()), vec![w("dial 0")])];
     script.extend(none_answers((GONE, vec![]), &[]).into_iter().skip(1));
     script.pop();
-    let heard = c(&[&PLAIN_AND_OWN_ID.concat(), CLOSE].concat());
+    let heard = c(&[&UNSEEN_AND_OWN_ID.concat(), CLOSE].concat());
     script.push((GONE, vec![w("down 2: no connection"), heard, w("end closed")]));
     play(&script);
 }

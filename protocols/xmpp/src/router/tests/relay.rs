@@ -80,6 +80,50 @@ fn too_much_sent_ahead() {
 }
 
 #[test]
+fn who_has_signed_in_does_not_again() {
+    let fault = "The sign-in is over.";
+    let prefixed = "<s:auth xmlns:s='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGJvYgBzZWNyZXQ=</s:auth>";
+    for again in [
+        AUTH,
+        prefixed,
+        "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>AGJvYgBzZWNyZXQ=</response>",
+        "<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
+    ] {
+        for mut script in [bound(), signed_in()] {
+            let is_bound = script.len() > signed_in().len();
+            if !is_bound {
+                script.push((client(CLIENT_HEADER), vec![s(CLIENT_HEADER)]));
+                script.push((server(SERVER_HEADER), vec![c(SERVER_HEADER)]));
+            }
+            let heard = vec![
+                s("<presence/>"),
+                format!("offence protocol: {fault}"),
+                c(&own_error("policy-violation", fault)),
+                s(CLOSE),
+                w("close server"),
+                w("end closed"),
+            ];
+            script.push((client(&["<presence/>", again, "<presence/>"].concat()), heard));
+            play(&script);
+        }
+    }
+    // What has such a name and is something else passes, and what is within something else.
+    for other in [
+        "<auth xmlns='urn:x'>y</auth>",
+        "<next/>",
+        "<x:response xmlns:x='urn:x'/>",
+        "<a/><au/><authe/><authenticated/><r xmlns='urn:xmpp:sm:3'/>",
+        "<message><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth></message>",
+    ] {
+        let mut script = bound();
+        let all = [other, " ", other, "<presence/>"].concat();
+        script.push((client(&all), vec![s(&all)]));
+        play(&script);
+    }
+}
+
+#[test]
 fn a_stream_is_resumed() {
     let resume = "<resume xmlns='urn:xmpp:sm:3' h='12' previd='x'/>";
     let resumed =

@@ -282,18 +282,62 @@ fn attributes_of_sign_in_that_mean_nothing_here_stay_here() {
     play(&script);
 }
 
-#[test]
-fn a_server_that_asks_for_ever_is_left() {
-    let first = auth("SCRAM-SHA-1", "biwsbj11c2VyLHI9eA==");
-    let (challenge, response) = (said("challenge", "cj14"), said("response", "cj14"));
-    let mut script = met();
-    script.push((client(&first), vec![w("ask user SCRAM-SHA-1")]));
+/// Shows the first message of a mechanism to the server.
+fn shown(mechanism: &str, message: &str, user: &str) -> Vec<Step> {
+    let first = auth(mechanism, message);
+    let mut script = met_offering(&[mechanism]);
+    script.push((client(&first), vec![format!("ask {user} {mechanism}")]));
     script.push((pass(), vec![s(&first)]));
-    for _ in 0..8 {
-        script.push((server(&challenge), vec![c(&challenge)]));
-        script.push((client(&response), vec![s(&response)]));
+    script
+}
+
+#[test]
+fn a_server_that_asks_for_more_than_the_mechanism_has_is_left() {
+    let challenge = said("challenge", "cj14");
+    let left = vec![w("close server"), w("doubt 0: no XMPP"), c(DOWN)];
+    for (mechanism, message) in [
+        ("PLAIN", "AGFsaWNlAHNlY3JldA=="),
+        ("X-OAUTH2", "AGFsaWNlAHNlY3JldA=="),
+        ("CISCO-VTG-TOKEN", "dXNlcmlkPWFsaWNlQGV4YW1wbGUuY29tAHRva2VuPW90cDEyMw=="),
+    ] {
+        let mut script = shown(mechanism, message, "alice");
+        script.push((server(&challenge), left.clone()));
+        play(&script);
     }
-    script.push((server(&challenge), vec![w("close server"), w("down 0: no XMPP"), c(DOWN)]));
+    let mut script = shown("OAUTHBEARER", "bixhPWFsaWNlQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB4AQE=", "alice");
+    script.push((server(&challenge), vec![c(&challenge)]));
+    script.push((client(&said("response", "AQ==")), vec![s(&said("response", "AQ=="))]));
+    script.push((server(&challenge), left.clone()));
+    play(&script);
+    // Where the server's last word of SCRAM is a challenge, nothing is the answer.
+    let mut script = shown("SCRAM-SHA-256", "biwsbj11c2VyLHI9eA==", "user");
+    for response in ["cj14", ""] {
+        script.push((server(&challenge), vec![c(&challenge)]));
+        script.push((
+            client(&said("response", response)),
+            vec![s(&said("response", response).replace("/>", "></response>"))],
+        ));
+    }
+    script.push((server(&challenge), left));
+    play(&script);
+}
+
+#[test]
+fn no_other_credential_is_shown_under_one_attempt() {
+    let (challenge, malformed) = (said("challenge", "cj14"), failure("malformed-request"));
+    let refused = vec![w("offence sign_in: malformed-request"), w("close server"), c(&malformed)];
+    // biwsAWF1dGg9QmVhcmVyIHgBAQ==: another token.
+    for response in ["biwsAWF1dGg9QmVhcmVyIHgBAQ==", "AQE=", "", "="] {
+        let mut script = shown("OAUTHBEARER", "bixhPWFsaWNlQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB4AQE=", "alice");
+        script.push((server(&challenge), vec![c(&challenge)]));
+        script.push((client(&said("response", response)), refused.clone()));
+        play(&script);
+    }
+    let mut script = shown("SCRAM-SHA-1", "biwsbj11c2VyLHI9eA==", "user");
+    script.push((server(&challenge), vec![c(&challenge)]));
+    script.push((client(&said("response", "cj14")), vec![s(&said("response", "cj14"))]));
+    script.push((server(&challenge), vec![c(&challenge)]));
+    script.push((client(&said("response", "cj14")), refused));
     play(&script);
 }
 
@@ -306,7 +350,7 @@ fn a_server_does_not_answer_before_it_was_asked() {
         script.push((client(&first), vec![w("ask user SCRAM-SHA-1")]));
         script.push((pass(), vec![s(&first)]));
         script.push((server(&challenge), vec![c(&challenge)]));
-        script.push((server(early), vec![w("close server"), w("down 0: no XMPP"), c(DOWN)]));
+        script.push((server(early), vec![w("close server"), w("doubt 0: no XMPP"), c(DOWN)]));
         play(&script);
     }
     for early in [SUCCESS, challenge.as_str(), NOT_AUTHORIZED] {

@@ -21,7 +21,8 @@ pub(super) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-
 pub(super) const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 pub(super) const SASL_FEATURES: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>EXTERNAL</mechanism><mechanism>PLAIN</mechanism></mechanisms><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding type='tls-exporter'/></sasl-channel-binding></stream:features>";
 pub(super) const OFFERED: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism></mechanisms></stream:features>";
-pub(super) const ONLY_PLAIN: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms></stream:features>";
+/// Where no server was ever seen.
+pub(super) const UNSEEN: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-512</mechanism><mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism></mechanisms></stream:features>";
 /// Alice, whose password is `secret`.
 pub(super) const AUTH: &str =
     "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>";
@@ -165,6 +166,8 @@ fn word(action: &Action) -> String {
         Action::StartTls => w("tls"),
         Action::CloseServer => w("close server"),
         Action::ServerDown { server, why } => format!("down {server}: {why}"),
+        Action::ServerDoubted { server, why } => format!("doubt {server}: {why}"),
+        Action::Unseen => w("unseen"),
         Action::ServerUp { server, .. } => format!("up {server}"),
         Action::AskRate { user, mechanism } => {
             format!("ask {} {}", user.as_ref().map_or("?", |user| user.reveal()), mechanism.name())
