@@ -162,12 +162,7 @@ impl Sessions {
     }
 
     /// Its client has signed in.
-    fn signed_in(
-        self: &Rc<Self>,
-        entry: &Entry,
-        user: Option<Subject>,
-        counted: Option<Subject>,
-    ) -> Result<(), Full> {
+    fn signed_in(self: &Rc<Self>, entry: &Entry, user: Option<Subject>, counted: Option<Subject>) -> Result<(), Full> {
         self.file(entry, user, counted)?;
         self.is_no_stranger(entry);
         entry.signed_in.set(true);

@@ -165,9 +165,7 @@ fn other_spellings_of_a_user_get_no_attempts_of_their_own() {
         }
         assert!(!server.heard().contains("<auth"), "no server sees them");
         assert_eq!(world.counted("chat_offence_sign_in"), heard);
-        let from_edge1 = |fact: &HttpFact| {
-            matches!(fact, HttpFact::Notice(Notice::ChatOffence { edge: Some(edge), .. }) if edge.as_str() == "edge1")
-        };
+        let from_edge1 = |fact: &HttpFact| matches!(fact, HttpFact::Notice(Notice::ChatOffence { edge: Some(edge), .. }) if edge.as_str() == "edge1");
         world.told(from_edge1).await;
     });
 }
