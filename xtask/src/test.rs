@@ -51,6 +51,26 @@ fn steps() -> Vec<Step> {
         )
         .after(BUILD)
         .within(5 * 60),
+        // Every class of hostile XMPP streams at a real edge, a few times; loose as to time, since a machine that runs
+        // this is busy.
+        Step::cargo(
+            "chat-hostile",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "--locked",
+                "-p",
+                "edgeway-bench",
+                "--",
+                "xmpp-hostile",
+                "--quick",
+                "--within-ms",
+                "500",
+            ],
+        )
+        .after(BUILD)
+        .within(5 * 60),
         // Servers are refreshed, and fail in every way, while people sign in and talk; half a minute of it.
         Step::cargo(
             "refresh",

@@ -7,7 +7,7 @@
 //! between machines better than throughput and latency do.
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
-//! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench refresh` refreshes servers under load.
+//! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench xmpp-hostile` breaks chat streams in every way, `edgeway-bench refresh` refreshes servers under load.
 //! `edgeway-bench timing` measures whether refused sign-ins tell who is known.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
@@ -25,6 +25,7 @@ mod sip;
 mod soak;
 mod timing;
 mod xmpp;
+mod xmpp_hostile;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -55,6 +56,8 @@ enum Bench {
     Soak(soak::SoakArguments),
     /// Thousands of half-open connections and a flood of garbage: memory stays, phones are served
     Hostile(hostile::HostileArguments),
+    /// Hostile XMPP streams: the right error at once, nothing of them reaches a server, memory stays
+    XmppHostile(xmpp_hostile::XmppHostileArguments),
     /// Servers are refreshed while people sign in and talk: nobody may notice
     Refresh(refresh::RefreshArguments),
     /// Wrong passwords of users there are and users there are not: nobody may tell them apart by the answer or its time
@@ -122,7 +125,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     match arguments.bench {
-        Bench::Parts | Bench::Refresh(_) | Bench::Timing(_) => {}
+        Bench::Parts | Bench::Refresh(_) | Bench::Timing(_) | Bench::XmppHostile(_) => {}
         Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
         Bench::Xmpp(_) => requirement::check(requirement::BENCH_XMPP)?,
         Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
@@ -139,6 +142,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Bench::Hostile(arguments) => hostile::run(arguments),
         Bench::Refresh(arguments) => refresh::run(arguments),
         Bench::Timing(arguments) => timing::run(arguments),
+        Bench::XmppHostile(arguments) => xmpp_hostile::run(arguments),
         Bench::Parts => parts::run(),
     }
 }

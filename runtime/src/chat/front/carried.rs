@@ -42,8 +42,10 @@ pub(super) struct Carried {
     inwards: Scanner,
     /// What the core says.
     outwards: Scanner,
-    /// Our own header, for as long as the core has said nothing.
+    /// Our own header, for as long as the core may not have said one: until that of the stream behind sign-in.
     greeting: Option<Box<str>>,
+    /// The core has said something in the stream at hand.
+    spoken: bool,
     /// The core's stream begins anew behind its next element (RFC 6120 §6.4.6).
     begins_anew: bool,
     /// What the core says is no stream: nothing of ours fits in.
@@ -61,6 +63,7 @@ impl Carried {
             inwards,
             outwards: Scanner::new(Bounds::SERVER),
             greeting: Some(greeting.into_boxed_str()),
+            spoken: false,
             begins_anew: false,
             lost: false,
             said_goodbye: false,
@@ -135,9 +138,8 @@ impl Carried {
             match self.stream.poll_receive(context) {
                 Poll::Pending => break,
                 Poll::Ready(Item::Bytes(bytes)) => {
-                    self.greeting = None;
                     self.judge(&bytes, vitals);
-                    self.follow(&bytes);
+                    self.follow(&bytes, vitals.signed_in.get());
                     taken += bytes.len();
                     pieces.push(bytes);
                 }
@@ -187,14 +189,20 @@ impl Carried {
     }
 
     /// Where the core's stream is after these bytes.
-    fn follow(&mut self, mut bytes: &[u8]) {
+    fn follow(&mut self, mut bytes: &[u8], signed_in: bool) {
         while !bytes.is_empty() && !self.lost {
             let between = self.outwards.between();
+            self.spoken = true;
             match self.outwards.step(bytes) {
                 Ok(step) => {
                     bytes = bytes.get(step.consumed..).unwrap_or_default();
                     if step.event == Some(Boundary::Stanza) && std::mem::take(&mut self.begins_anew) {
                         self.outwards.restart();
+                        self.spoken = false;
+                    }
+                    if step.event == Some(Boundary::Header) && signed_in {
+                        // No other stream comes behind this one.
+                        self.greeting = None;
                     }
                 }
                 // `<success/>` came first, and these bytes are the new header.
@@ -272,8 +280,8 @@ impl Carried {
     /// The words that end the stream; `None` while there is no place for them.
     pub(super) fn last_words(&self, fault: StreamFault) -> Option<String> {
         match &self.greeting {
-            Some(greeting) => Some(format!("{greeting}{}", fault.to_xml())),
-            None => self.fits().then(|| fault.to_xml()),
+            Some(greeting) if !self.spoken => Some(format!("{greeting}{}", fault.to_xml())),
+            Some(_) | None => self.fits().then(|| fault.to_xml()),
         }
     }
 }

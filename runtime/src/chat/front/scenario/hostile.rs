@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use edgeway_model::chat::{ChatEnd, ChatOffence};
 
-use super::rig::{CLOSE, Client, CoreEnd, HEADER, Rig, SERVER, run};
+use super::rig::{AUTH, CLOSE, Client, CoreEnd, HEADER, Rig, SERVER, SUCCESS, run};
 
 /// How soon an answer must be there; on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -109,6 +109,34 @@ fn after_sign_in() {
             assert!(how == ChatEnd::Broken && heard.len() < said.len(), "{name}");
         }
         assert_eq!(rig.offences(), vec![ChatOffence::Protocol; cases().len()]);
+    });
+}
+
+#[test]
+fn a_header_behind_sign_in_that_is_none_is_answered_in_a_stream_of_our_own() {
+    run(async {
+        let rig = Rig::start();
+        for (said, condition) in [
+            ("<!DOCTYPE a [<!ENTITY b 'c'>]>".to_owned(), "restricted-xml"),
+            ("<message/>".to_owned(), "invalid-namespace"),
+            (format!("<stream:stream to='{}", "a".repeat(5_000)), "policy-violation"),
+        ] {
+            let (mut client, core) = rig.at_a_core().await;
+            core.says(SERVER);
+            client.until(SERVER).await;
+            client.send(AUTH).await;
+            core.hears(AUTH.len()).await;
+            core.stream.signed_in();
+            core.says(SUCCESS);
+            client.until(SUCCESS).await;
+            let told = told(&mut client, condition, said.as_bytes()).await;
+            assert!(
+                told.starts_with("<?xml version='1.0'?><stream:stream ") && told.contains("from='example.com'"),
+                "{told}"
+            );
+            check(condition, &told, condition);
+            nothing_reaches(&core, condition).await;
+        }
     });
 }
 
