@@ -334,7 +334,8 @@ fn headers_of_clients() {
         let header = CLIENT_HEADER.replace(good, wrong);
         play(&[(client(&header), vec![c(&[OWN_TO_CLIENT, error].concat()), w("end closed")])]);
     }
-    let header = CLIENT_HEADER.replace(" version='1.0'", " version='01.00'");
+    let header = CLIENT_HEADER.replace("to='example.com' version='1.0'", "to='example.com' version='01.00'");
+    assert_ne!(header, CLIENT_HEADER);
     play(&[(client(&header), vec![w("dial 0")])]);
     for good in ["to='EXAMPLE.com'", "to='example.com.'", "to='Example.Com.'", "id='x' to='example.com'"] {
         let header = CLIENT_HEADER.replace("to='example.com'", good);

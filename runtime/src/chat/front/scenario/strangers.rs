@@ -243,6 +243,9 @@ fn wrong_passwords_are_the_end_of_an_address_however_their_streams_end() {
                 core.says(FAILURE);
                 client.until(FAILURE).await;
                 wrong += 1;
+                if !is_left(&rig) {
+                    break;
+                }
             }
             match turn % 3 {
                 0 => drop(client),
