@@ -205,10 +205,10 @@ fn a_server_that_hears_nothing_gets_a_space_between_what_the_client_says() {
         assert_eq!(world.sessions().await[0]["resumable"], json!(true));
         world.inside.chats().space_after.set(Duration::from_millis(50));
         // A timer that runs already is for later: the next word is what begins the next pause.
-        client.send("<presence/><presence");
-        soon("it is heard", || server.heard().ends_with("<presence")).await;
+        client.send("<presence/><presence ");
+        soon("it is heard", || server.heard().ends_with("<presence ")).await;
         sleep(Duration::from_millis(200)).await;
-        client.send(" id='2'/>");
+        client.send("id='2'/>");
         soon("there is a space", || server.heard().ends_with("<presence id='2'/> ")).await;
         soon("and another one", || server.heard().ends_with("<presence id='2'/>  ")).await;
     });
