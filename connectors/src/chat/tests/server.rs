@@ -171,7 +171,7 @@ impl ImServer {
             return Ok(());
         }
         if !self.direct_tls {
-            let header = self.until(number, &mut stream, "version='1.0'", ">").await?;
+            let header = self.until(number, &mut stream, "<stream:stream", ">").await?;
             if !self.domains.borrow().iter().any(|domain| header.contains(&format!(" to='{domain}'"))) {
                 stream.write_all([HEADER, HOST_UNKNOWN].concat().as_bytes()).await?;
                 return stream.shutdown().await;
