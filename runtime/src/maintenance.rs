@@ -58,7 +58,7 @@ impl<N: Observable + 'static> Desk<N> {
     /// `{"on": false}` ends it; `{}` only asks. The answer is how it stands.
     ///
     /// # Errors
-    /// In the operator's words; what was asked for holds all the same if only its file is in the way.
+    /// In the operator's words. Then nothing has begun; but what was to end has ended, even where its file is in the way.
     pub(crate) fn ask(&self, question: &Value) -> Result<Value, String> {
         let flag = |name: &str| match question.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -79,8 +79,8 @@ impl<N: Observable + 'static> Desk<N> {
         match flag("on")? {
             Some(true) => {
                 let ordered = Ordered { until_ms, kept };
-                self.begin(ordered);
                 self.write(Some(ordered).filter(|ordered| ordered.kept))?;
+                self.begin(ordered);
             }
             Some(false) => {
                 self.ordered.set(None);
@@ -105,7 +105,7 @@ impl<N: Observable + 'static> Desk<N> {
         };
         let text = json!({ "until_ms": ordered.until_ms }).to_string();
         let written = store::ensure_directory(dir).and_then(|()| store::replace(&path, text.as_bytes()));
-        written.map_err(|error| format!("maintenance mode is on, and will not outlive a restart: {error}"))
+        written.map_err(|error| format!("it cannot be made to outlive a restart, so nothing has changed: {error}"))
     }
 }
 

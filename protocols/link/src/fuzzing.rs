@@ -163,7 +163,13 @@ fn chat_end(role: Role, bytes: &[u8]) {
                         stream.outward.0 += u64::from(bytes);
                     }
                 }
-                _ => {}
+                ChatFrame::Data { .. }
+                | ChatFrame::SignedIn { .. }
+                | ChatFrame::SignInRefused { .. }
+                | ChatFrame::End { .. }
+                | ChatFrame::Ping
+                | ChatFrame::Pong
+                | ChatFrame::Leaving => {}
             }
         }
         mux.handle_bytes(part, now);
