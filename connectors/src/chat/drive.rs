@@ -90,15 +90,7 @@ impl Drive {
         loop {
             let now = self.chat.now();
             while let Some(action) = self.router.poll() {
-                let end = match action {
-                    Action::End(how) => Some(how),
-                    Action::SignedIn { server, mechanism, .. } => self.signed_in(server, mechanism),
-                    action => {
-                        self.carry_out(action, now);
-                        None
-                    }
-                };
-                if let Some(how) = end {
+                if let Some(how) = self.carry_out(action, now) {
                     self.stream.end(how);
                     if let Some(farewell) = self.upstream.close() {
                         farewell.await;
@@ -244,7 +236,8 @@ impl Drive {
         }
     }
 
-    fn carry_out(&mut self, action: Action, now: Moment) {
+    /// Does what the router wants; how the stream ends, once it does.
+    fn carry_out(&mut self, action: Action, now: Moment) -> Option<ChatEnd> {
         let entry = self.entered.entry();
         match action {
             Action::ToClient(bytes) => {
@@ -301,9 +294,10 @@ impl Drive {
                 }
                 self.chat.offence(&entry.edge, &entry.opening, offence, detail);
             }
-            // The caller's.
-            Action::SignedIn { .. } | Action::End(_) => {}
+            Action::SignedIn { server, mechanism, .. } => return self.signed_in(server, mechanism),
+            Action::End(how) => return Some(how),
         }
+        None
     }
 
     /// The user is to be found on this server from now on.
@@ -356,7 +350,7 @@ impl Drive {
 
     /// A server has taken the credentials. A user who has as many sessions as may be is told so now, and no sooner, since
     /// it is nobody else's business; the client has not heard of its success then, and its stream ends so.
-    fn signed_in(&mut self, server: usize, mechanism: Mechanism) -> Option<ChatEnd> {
+    fn signed_in(&self, server: usize, mechanism: Mechanism) -> Option<ChatEnd> {
         let (entry, who) = (self.entered.entry(), self.who.as_ref());
         let (named, address) = (who.and_then(Who::counted), entry.opening.client.ip());
         let proven = named.filter(|_| mechanism.proves_its_name());

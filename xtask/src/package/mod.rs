@@ -184,7 +184,7 @@ impl Tree {
                     other => bail!("{name} needs {other}, and no rule says which package has it"),
                 }
             }
-            versions.extend(headers.split_whitespace().filter_map(|word| c_library(word)));
+            versions.extend(headers.split_whitespace().filter_map(c_library));
         }
         let (major, minor) = versions.into_iter().max().context("the programs name no version of the C library")?;
         Ok(format!("libc6 (>= {major}.{minor}){}", if gcc { ", libgcc-s1" } else { "" }))

@@ -54,7 +54,10 @@ impl Talk {
     /// Goes as far as to where an element may come, or a header.
     pub(super) async fn reach(world: &World, number: usize, stage: Stage, place: Place) -> Result<Self> {
         let going = timeout(PATIENCE, Self::go(world, number, stage, place)).await;
-        going.context("it takes too long").flatten().with_context(|| format!("on the way: {}", stage.name()))
+        going
+            .context("it takes too long")
+            .and_then(|went| went)
+            .with_context(|| format!("on the way: {}", stage.name()))
     }
 
     async fn go(world: &World, number: usize, stage: Stage, place: Place) -> Result<Self> {
