@@ -74,7 +74,8 @@ pub const SASL_CHARS_MAX: usize = 12 * 1024;
 pub const PLAIN_BYTES_MAX: usize = 8 * 1024;
 
 /// How long a server has from being dialled to its features over TLS. Two round trips of TCP and TLS and two of XMPP
-/// take less than a second inside; a connection that is dropped on the way is found out by its time.
+/// take less than a second inside; a connection that is dropped on the way is found out by its time. A core that drives
+/// it gives up sooner (`READY_WITHIN`); this is for a driver that does not.
 pub const SERVER_READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long servers are tried one after the other before a client without one hears its features: clients wait some 30
