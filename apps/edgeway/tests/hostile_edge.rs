@@ -227,6 +227,10 @@ impl World {
 
 #[test]
 fn a_million_hostile_frames_change_nothing_for_others() {
+    hostile::alone("a_million_hostile_frames_change_nothing_for_others", forged_frames);
+}
+
+fn forged_frames() {
     // A debug build takes minutes over a million; a release build always sends them all.
     let usual = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
     let frames: u64 = std::env::var("EDGEWAY_HOSTILE_FRAMES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
@@ -276,10 +280,13 @@ fn a_million_hostile_frames_change_nothing_for_others() {
 
 #[test]
 fn over_real_sockets_a_hostile_edge_reaches_nobody_and_a_flood_ends_the_link() {
-    hostile::sockets::attack();
+    hostile::alone(
+        "over_real_sockets_a_hostile_edge_reaches_nobody_and_a_flood_ends_the_link",
+        hostile::sockets::attack,
+    );
 }
 
 #[test]
 fn the_chat_carrier_of_a_hostile_edge_costs_a_core_its_windows_and_no_more() {
-    hostile::carrier::attack();
+    hostile::alone("the_chat_carrier_of_a_hostile_edge_costs_a_core_its_windows_and_no_more", hostile::carrier::attack);
 }

@@ -14,6 +14,21 @@ use edgeway_model::{FlowId, Random, RelayId};
 pub(crate) const CALL: &str = "honest-call@client";
 pub(crate) const TAG: &str = "honest-tag";
 
+/// Runs `attack` in a process in which nothing else runs: it measures memory, and the tests of one file share theirs.
+pub(crate) fn alone(test: &str, attack: fn()) {
+    const ALONE: &str = "EDGEWAY_HOSTILE_ALONE";
+    if std::env::var(ALONE).is_ok_and(|name| name == test) {
+        return attack();
+    }
+    let program = std::env::current_exe().expect("this program");
+    let mut child = std::process::Command::new(program);
+    let output = child.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "{test} is no test of this program");
+}
+
 /// Resident memory of this process.
 pub(crate) fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
