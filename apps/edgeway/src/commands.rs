@@ -16,7 +16,7 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Our own: the node does not run.
 const NOT_RUNNING: u8 = 3;
 /// Where nodes listen whose files say nothing else.
-const USUAL_SOCKETS: [(Role, &str); 2] =
+pub(crate) const USUAL_SOCKETS: [(Role, &str); 2] =
     [(Role::Core, "/run/edgeway/core.sock"), (Role::Edge, "/run/edgeway/edge.sock")];
 /// A token is one short line; more is no token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -49,20 +49,20 @@ pub(crate) fn finish(outcome: Result<(), Failure>) -> ExitCode {
 }
 
 /// One of the two kinds of settings file.
-enum AnySettings {
+pub(crate) enum AnySettings {
     Edge(Box<EdgeSettings>),
     Core(Box<CoreSettings>),
 }
 
 impl AnySettings {
-    const fn role(&self) -> Role {
+    pub(crate) const fn role(&self) -> Role {
         match self {
             Self::Edge(_) => Role::Edge,
             Self::Core(_) => Role::Core,
         }
     }
 
-    fn control_socket(&self) -> &str {
+    pub(crate) fn control_socket(&self) -> &str {
         match self {
             Self::Edge(settings) => &settings.control_socket,
             Self::Core(settings) => &settings.control_socket,
@@ -84,7 +84,7 @@ pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
 }
 
 /// Reads a file as whichever kind it is: only a core has registrars and domains.
-fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
+pub(crate) fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     let text = read(path)?;
     let origin = path.display().to_string();
     let (edge, core) = (parse_edge(&text, &origin), parse_core(&text, &origin));
@@ -128,7 +128,7 @@ pub(crate) fn ask_node(
     Ok((role, ask_at(&socket, path, &question)?))
 }
 
-fn ask_at(socket: &str, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
+pub(crate) fn ask_at(socket: &str, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
     let (code, body) =
         admin::post(socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
     let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
@@ -152,7 +152,7 @@ pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     worst
 }
 
-fn nothing_runs() -> Failure {
+pub(crate) fn nothing_runs() -> Failure {
     Failure(NOT_RUNNING, "no edge and no core runs on this machine; name its file with --config".into())
 }
 
