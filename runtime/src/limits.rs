@@ -114,6 +114,12 @@ pub const OPERATE_MAX: Duration = Duration::from_secs(120);
 /// Questions of operators that may wait for the reactor; further ones wait where they come from.
 pub const OPERATOR_QUESTIONS_MAX: usize = 64;
 
+/// How often a node looks whether a certificate of its own ends soon.
+pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Names of one certificate that are shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 32;
+
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;
 

@@ -4,6 +4,7 @@
 //! The names are a promise to dashboards: `docs/manual/metrics.md` lists them, and a test holds the
 //! page and [`FAMILIES`] together.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Severity;
@@ -117,10 +118,15 @@ const XMPP: Family = counter(
     &["what"],
     "What chat has counted: streams, sign-ins by outcome, streams that were ended and why, IM servers that failed.",
 );
+const CERT_EXPIRY: Family = gauge(
+    "edgeway_cert_expiry_timestamp_seconds",
+    &["use", "name"],
+    "When a certificate of this node ends, Unix time; `name` is the first it holds for.",
+);
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 26] = [
+pub const FAMILIES: [Family; 27] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -147,6 +153,7 @@ pub const FAMILIES: [Family; 26] = [
     HTTP,
     XMPP,
     ALARMS,
+    CERT_EXPIRY,
 ];
 
 /// The text of `/metrics`.
@@ -198,6 +205,14 @@ pub fn render(status: &Status) -> String {
     let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
     let severities = [Severity::Warning, Severity::Error, Severity::Critical];
     page.family(ALARMS, severities.map(|severity| ([severity.as_str()], standing(severity))));
+    // Two certificates of one name (an RSA and an ECDSA one, say) are one series: what ends first counts.
+    let mut ends = BTreeMap::new();
+    for one in &status.certificates {
+        let name = one.names.first().map_or("", String::as_str);
+        let end = ends.entry([one.used_for.as_str(), name]).or_insert(one.not_after_unix);
+        *end = one.not_after_unix.min(*end);
+    }
+    page.family(CERT_EXPIRY, ends);
     page.0
 }
 

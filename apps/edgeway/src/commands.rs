@@ -162,6 +162,18 @@ pub(crate) fn status(config: Option<&Path>, json: bool) -> ExitCode {
 }
 
 fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
+    for status in statuses(config)? {
+        if json {
+            println!("{status:#}");
+        } else {
+            print!("{}", admin::table(&status));
+        }
+    }
+    Ok(())
+}
+
+/// What the node whose settings file this is says of itself; without one, the edge and the core of this machine.
+pub(crate) fn statuses(config: Option<&Path>) -> Result<Vec<serde_json::Value>, Failure> {
     let sockets = match config {
         Some(path) => vec![any_settings(path)?.control_socket().to_owned()],
         None => {
@@ -172,19 +184,14 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
     if sockets.is_empty() {
         return Err(nothing_runs());
     }
-    for socket in sockets {
+    let ask = |socket: String| {
         let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;
-        if code != 200 {
-            return Err(Failure::new(format!("{socket} answers {code}: {body}")));
+        match code {
+            200 => serde_json::from_str(&body).map_err(Failure::new),
+            _ => Err(Failure::new(format!("{socket} answers {code}: {body}"))),
         }
-        if json {
-            println!("{body}");
-        } else {
-            let status: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
-            print!("{}", admin::table(&status));
-        }
-    }
-    Ok(())
+    };
+    sockets.into_iter().map(ask).collect()
 }
 
 /// `edgeway edge invite`

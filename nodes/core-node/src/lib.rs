@@ -466,6 +466,7 @@ impl Observable for CoreNode {
             handshakes: Vec::new(),
             media_packets: (0, 0),
             alarms: Vec::new(),
+            certificates: Vec::new(),
             http: Vec::new(),
         }
     }

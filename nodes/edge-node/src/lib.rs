@@ -364,6 +364,7 @@ impl Observable for EdgeNode {
             handshakes: Vec::new(),
             media_packets: (0, 0),
             alarms: Vec::new(),
+            certificates: Vec::new(),
             http: Vec::new(),
         }
     }

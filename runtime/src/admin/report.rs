@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Alarm;
+use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::services::{ServicePart, ServiceStatus};
 use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status, Transport};
 use serde_json::{Map, Value, json};
@@ -34,6 +35,7 @@ pub fn json(status: &Status) -> Value {
         "http": http.into_iter().collect::<Map<_, _>>(),
         "chat": chat.into_iter().collect::<Map<_, _>>(),
         "alarms": status.alarms.iter().map(alarm).collect::<Vec<_>>(),
+        "certificates": status.certificates.iter().map(certificate).collect::<Vec<_>>(),
     })
 }
 
@@ -78,6 +80,17 @@ fn alarm(alarm: &Alarm) -> Value {
         "action": alarm.action,
         "since_ms": alarm.since_ms,
         "node": alarm.node.as_ref().map(|node| node.as_str()),
+    })
+}
+
+fn certificate(certificate: &CertificateStatus) -> Value {
+    json!({
+        "use": certificate.used_for.as_str(),
+        "names": certificate.names,
+        "issuer": certificate.issuer,
+        "not_before_unix": certificate.not_before_unix,
+        "not_after_unix": certificate.not_after_unix,
+        "fingerprint": certificate.fingerprint,
     })
 }
 
