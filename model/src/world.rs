@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::alarm::Alarm;
+use crate::certificates::CertificateStatus;
 use crate::dns::{DnsAnswer, DnsQuery};
 use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
@@ -340,6 +341,8 @@ pub struct Status {
     pub media_packets: (u64, u64),
     /// Alarms that stand (counted by the runtime).
     pub alarms: Vec<Alarm>,
+    /// Its certificates (told by the runtime).
+    pub certificates: Vec<CertificateStatus>,
     /// What HTTP and sign-in have counted since start, by name (counted by the runtime): requests by lane and
     /// outcome, tokens, checks at authorities.
     pub http: Vec<(&'static str, u64)>,

@@ -8,6 +8,7 @@
 pub mod admin;
 mod alarms;
 mod attempts;
+pub mod certificates;
 pub mod chat;
 pub mod clock;
 mod datagram;

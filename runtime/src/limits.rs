@@ -117,6 +117,12 @@ pub const OPERATOR_QUESTIONS_MAX: usize = 64;
 /// How often a process looks at what it uses of its machine, at most: each look reads some files of `/proc`.
 pub const RESOURCES_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a node looks whether a certificate of its own ends soon.
+pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Names of one certificate that are shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 32;
+
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;
 

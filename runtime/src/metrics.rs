@@ -4,6 +4,7 @@
 //! The names are a promise to dashboards: `docs/manual/metrics.md` lists them, and a test holds the
 //! page and [`FAMILIES`] together.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Severity;
@@ -117,6 +118,11 @@ const XMPP: Family = counter(
     &["what"],
     "What chat has counted: streams, sign-ins by outcome, streams that were ended and why, IM servers that failed.",
 );
+const CERT_EXPIRY: Family = gauge(
+    "edgeway_cert_expiry_timestamp_seconds",
+    &["use", "name"],
+    "When a certificate of this node ends, Unix time; `name` is the first it holds for.",
+);
 const CPU: Family =
     counter("edgeway_process_cpu_seconds_total", &[], "Processor time of the process, in user mode and in the kernel.");
 const MEMORY: Family = gauge("edgeway_process_resident_memory_bytes", &[], "Resident memory of the process.");
@@ -132,7 +138,7 @@ const CONFIGURATION: Family = gauge(
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 32] = [
+pub const FAMILIES: [Family; 33] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -159,6 +165,7 @@ pub const FAMILIES: [Family; 32] = [
     HTTP,
     XMPP,
     ALARMS,
+    CERT_EXPIRY,
     CONFIGURATION,
     STARTED,
     CPU,
@@ -216,6 +223,14 @@ pub fn render(status: &Status) -> String {
     let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
     let severities = [Severity::Warning, Severity::Error, Severity::Critical];
     page.family(ALARMS, severities.map(|severity| ([severity.as_str()], standing(severity))));
+    // Two certificates of one name (an RSA and an ECDSA one, say) are one series: what ends first counts.
+    let mut ends = BTreeMap::new();
+    for one in &status.certificates {
+        let name = one.names.first().map_or("", String::as_str);
+        let end = ends.entry([one.used_for.as_str(), name]).or_insert(one.not_after_unix);
+        *end = one.not_after_unix.min(*end);
+    }
+    page.family(CERT_EXPIRY, ends);
     page.family(CONFIGURATION, status.configuration.revision.map(|revision| ([], revision)));
     page.family(STARTED, [([], status.started_ms as f64 / 1e3)]);
     page.family(CPU, [([], status.resources.cpu.as_secs_f64())]);

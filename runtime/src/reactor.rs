@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::maintenance::MaintenanceOrder;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::alarms::Alarms;
+use crate::certificates;
 use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
@@ -131,6 +133,7 @@ pub struct Reactor<N> {
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
     alarms: RefCell<Alarms>,
+    certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
     http_over: Notify,
     resolver: RefCell<Resolver>,
@@ -158,6 +161,7 @@ impl<N: Observable + 'static> Reactor<N> {
             status.media_packets = media.totals();
         }
         status.alarms = self.alarms.borrow().list();
+        status.certificates = self.certificates();
         status.http = self.http_counts.read();
         status.chats = *self.chats.borrow();
         status.provisioning = self.http_counts.served(Purpose::Provisioning);
@@ -205,6 +209,7 @@ impl<N: Node + 'static> Reactor<N> {
             chat: Cell::new(false),
             http_counts: Arc::default(),
             alarms: RefCell::default(),
+            certificates: RefCell::default(),
             http_over: Notify::new(),
             resolver: RefCell::default(),
             questions: Semaphore::new(DNS_QUESTIONS_MAX),
@@ -413,6 +418,23 @@ impl<N: Node + 'static> Reactor<N> {
     /// Whether maintenance mode, which is on, outlives a restart.
     pub(crate) fn keep_maintenance(&self, kept: bool) {
         self.ordered.set(self.ordered.get().map(|ordered| Ordered { kept, ..ordered }));
+    }
+
+    /// Certificates that an operator sees and is warned of in time.
+    pub(crate) fn attach_certificates(&self, source: certificates::Source) {
+        self.certificates.borrow_mut().push(source);
+    }
+
+    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
+        self.certificates.borrow().iter().flat_map(|source| source()).collect()
+    }
+
+    pub(crate) fn raise_alarm(&self, alarm: Alarm) {
+        self.alarms.borrow_mut().raise(alarm);
+    }
+
+    pub(crate) fn end_alarm(&self, id: &'static str, about: &str) {
+        self.alarms.borrow_mut().end(id, about);
     }
 
     /// The HTTP thread carries chat, too.

@@ -189,6 +189,18 @@ pub(crate) fn status(at: &At, json: bool) -> ExitCode {
 }
 
 fn print_status(at: &At, json: bool) -> Result<(), Failure> {
+    for status in statuses(at)? {
+        if json {
+            say!("{status:#}");
+        } else {
+            show!("{}", admin::table(&status));
+        }
+    }
+    Ok(())
+}
+
+/// What a node says of itself; without one named, the edge and the core of this machine.
+pub(crate) fn statuses(at: &At) -> Result<Vec<Value>, Failure> {
     let sockets = match &at.config {
         Some(path) => vec![any_settings(path)?.control_socket().to_owned()],
         // Another node is asked through the core.
@@ -201,15 +213,7 @@ fn print_status(at: &At, json: bool) -> Result<(), Failure> {
     if sockets.is_empty() {
         return Err(nothing_runs());
     }
-    for socket in sockets {
-        let status = ask_at(&socket, at.node.as_ref(), "status", &Value::Null)?;
-        if json {
-            say!("{status:#}");
-        } else {
-            show!("{}", admin::table(&status));
-        }
-    }
-    Ok(())
+    sockets.iter().map(|socket| ask_at(socket, at.node.as_ref(), "status", &Value::Null)).collect()
 }
 
 /// `edgeway edge invite`

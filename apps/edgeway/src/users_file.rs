@@ -40,7 +40,9 @@ pub(crate) enum FileCommand {
         password: Password,
     },
     /// Takes a user out.
-    #[command(after_help = "Examples:\n  edgeway users remove alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users remove alice --file /etc/edgeway/users\n  edgeway users remove bob --file ./users"
+    )]
     Remove {
         /// The user's name.
         user: String,
@@ -48,7 +50,9 @@ pub(crate) enum FileCommand {
         place: Place,
     },
     /// Lists the users; reports every problem of the file.
-    #[command(after_help = "Examples:\n  edgeway users list --file /etc/edgeway/users --output json")]
+    #[command(
+        after_help = "Examples:\n  edgeway users list --file /etc/edgeway/users --output json\n  edgeway users list --file ./users"
+    )]
     List {
         #[command(flatten)]
         place: Place,
@@ -57,7 +61,9 @@ pub(crate) enum FileCommand {
         output: Format,
     },
     /// Gives a user another password.
-    #[command(after_help = "Examples:\n  edgeway users passwd alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users passwd alice --file /etc/edgeway/users\n  edgeway users passwd bob --file ./users --password-file ./bob.password"
+    )]
     Passwd {
         /// The user's name.
         user: String,
@@ -67,7 +73,9 @@ pub(crate) enum FileCommand {
         password: Password,
     },
     /// Refuses a user, whatever the password, until `unlock`. Who is signed in stays so: `revoke` ends that.
-    #[command(after_help = "Examples:\n  edgeway users lock alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users lock alice --file /etc/edgeway/users\n  edgeway users lock bob --file ./users"
+    )]
     Lock {
         /// The user's name.
         user: String,
@@ -75,7 +83,9 @@ pub(crate) enum FileCommand {
         place: Place,
     },
     /// Takes a user's password again.
-    #[command(after_help = "Examples:\n  edgeway users unlock alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users unlock alice --file /etc/edgeway/users\n  edgeway users unlock bob --file ./users"
+    )]
     Unlock {
         /// The user's name.
         user: String,

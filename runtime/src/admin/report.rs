@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Alarm;
+use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::maintenance::MaintenanceStatus;
 use edgeway_model::services::{ServicePart, ServiceStatus};
 use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Resources, Status, Transport};
@@ -40,6 +41,7 @@ pub fn json(status: &Status) -> Value {
         "configuration": { "revision": status.configuration.revision, "source": status.configuration.source },
         "started_ms": status.started_ms,
         "now_ms": status.now_ms,
+        "certificates": status.certificates.iter().map(certificate).collect::<Vec<_>>(),
     })
 }
 
@@ -105,6 +107,17 @@ fn alarm(alarm: &Alarm) -> Value {
         "action": alarm.action,
         "since_ms": alarm.since_ms,
         "node": alarm.node.as_ref().map(|node| node.as_str()),
+    })
+}
+
+fn certificate(certificate: &CertificateStatus) -> Value {
+    json!({
+        "use": certificate.used_for.as_str(),
+        "names": certificate.names,
+        "issuer": certificate.issuer,
+        "not_before_unix": certificate.not_before_unix,
+        "not_after_unix": certificate.not_after_unix,
+        "fingerprint": certificate.fingerprint,
     })
 }
 
