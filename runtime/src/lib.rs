@@ -29,6 +29,7 @@ pub mod operate;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+mod resources;
 pub mod service;
 pub mod services;
 mod strangers;

@@ -1,6 +1,5 @@
 //! `edgeway alarms`: what is wrong at a node, why, and what to do.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,14 +8,14 @@ use edgeway_runtime::clock::unix_ms;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, finish, statuses};
+use crate::commands::{At, Failure, finish, statuses};
+use crate::output::{say, show};
 
 /// The alarms that stand at the edge and core of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Alarms {
-    /// The node's settings file; without it, the edge and the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -29,7 +28,7 @@ pub(crate) fn run(alarms: &Alarms) -> ExitCode {
 
 fn list(wish: &Alarms) -> Result<(), Failure> {
     let mut all = Vec::new();
-    for status in statuses(wish.config.as_deref())? {
+    for status in statuses(&wish.at)? {
         for one in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
             let mut one = one.clone();
             if one.get("node").is_none_or(Value::is_null) {
@@ -39,9 +38,9 @@ fn list(wish: &Alarms) -> Result<(), Failure> {
         }
     }
     match wish.output {
-        Format::Json => println!("{:#}", json!({ "alarms": all })),
-        Format::Table if all.is_empty() => println!("no alarm stands"),
-        Format::Table => all.iter().for_each(|one| print!("{}", text(one, unix_ms()))),
+        Format::Json => say!("{:#}", json!({ "alarms": all })),
+        Format::Table if all.is_empty() => say!("no alarm stands"),
+        Format::Table => all.iter().for_each(|one| show!("{}", text(one, unix_ms()))),
     }
     match all.len() {
         0 => Ok(()),

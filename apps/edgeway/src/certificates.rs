@@ -1,6 +1,5 @@
 //! `edgeway certificates`: what a node shows to whom, and until when.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,16 +8,16 @@ use edgeway_runtime::pki::unix_now;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, finish, statuses};
+use crate::commands::{At, Failure, finish, statuses};
+use crate::output::{say, show};
 
 const DAY: u64 = 24 * 60 * 60;
 
 /// The certificates of the edge and core of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Certificates {
-    /// The node's settings file; without it, the edge and the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -31,7 +30,7 @@ pub(crate) fn run(certificates: &Certificates) -> ExitCode {
 
 fn list(wish: &Certificates) -> Result<(), Failure> {
     let (now, mut rows, mut all) = (unix_now(), Vec::new(), Vec::new());
-    for status in statuses(wish.config.as_deref())? {
+    for status in statuses(&wish.at)? {
         let node = status.get("node");
         for one in status.get("certificates").and_then(Value::as_array).into_iter().flatten() {
             rows.push(row(node, one, now));
@@ -41,12 +40,12 @@ fn list(wish: &Certificates) -> Result<(), Failure> {
         }
     }
     match wish.output {
-        Format::Json => println!("{:#}", json!({ "certificates": all })),
+        Format::Json => say!("{:#}", json!({ "certificates": all })),
         Format::Table => {
             let mut out = String::new();
             let heads = ["node", "for", "name", "issuer", "days left", "fingerprint"];
             grid(&mut out, &heads, &rows, &[4]);
-            print!("{out}");
+            show!("{out}");
         }
     }
     let ended = all.iter().filter(|one| left(one, now) == Some(0)).count();

@@ -29,7 +29,7 @@ impl NodeHere {
 
     /// What it answers to a question of the operator.
     pub(crate) fn ask(&self, path: &str, question: &Value) -> Result<Value, Failure> {
-        ask_at(&self.socket, &format!("ask/{path}"), question)
+        ask_at(&self.socket, None, path, question)
     }
 }
 

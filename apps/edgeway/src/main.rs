@@ -12,6 +12,7 @@ mod here;
 mod lab;
 mod maintenance;
 mod nodes;
+mod output;
 mod servers;
 mod support;
 mod terminal;
@@ -42,11 +43,12 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// What a running node counts and whom it is connected to.
-    #[command(after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json")]
+    #[command(
+        after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json\n  edgeway status --node edge1"
+    )]
     Status {
-        /// The node's settings file; without it, the edge or core of this machine.
-        #[arg(long)]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        at: commands::At,
         /// How to print it.
         #[arg(long, short, value_enum, default_value_t = Format::Table)]
         output: Format,
@@ -205,7 +207,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Lab(args) => lab::run(&args, nodes::start),
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
-        Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
+        Command::Status { at, output } => commands::status(&at, matches!(output, Format::Json)),
         Command::Alarms(command) => alarms::run(&command),
         Command::Certificates(command) => certificates::run(&command),
         Command::Completions { shell } => complete(shell),

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::commands::{Failure, finish};
 use crate::here::{NodeHere, nodes_here};
+use crate::output::say;
 
 /// Lines of the journal that go into it.
 const JOURNAL_LINES: &str = "20000";
@@ -84,7 +85,7 @@ fn write(wish: &Wish) -> Result<(), Failure> {
     let tar = bundle.finish(&folder, now).map_err(Failure::new)?;
     create(&out, &tar).map_err(|error| Failure::new(format!("cannot write {}: {error}", out.display())))?;
     let count = |what: &str| manifest.get(what).and_then(|list| list.as_array()).map_or(0, Vec::len);
-    println!("{}", out.display());
+    say!("{}", out.display());
     eprintln!(
         "{} files, {} missing; secrets are left out, names and addresses {}. Look into manifest.json before you send it.",
         count("files"),

@@ -65,7 +65,8 @@ impl Edge {
         let (stop, stopped) = service::stop();
         let thread = spawn(move || {
             let node = EdgeNode::new((&settings).into(), Random::from_seed([1; 32]));
-            let hooks = Hooks { ready: Some(Box::new(move |_| drop(ready.send(())))), ..Hooks::default() };
+            let hooks =
+                Hooks { ready: Some(Box::new(move |_| ready.send(()).unwrap_or_default())), ..Hooks::default() };
             service::run_edge(&settings, node, EdgeKeys::Files, hooks, stopped).map_err(|fault| fault.to_string())
         });
         started.recv_timeout(Duration::from_secs(20)).expect("the edge runs");
