@@ -38,6 +38,13 @@ pub trait Node {
     fn next_deadline(&self) -> Option<Deadline>;
 }
 
+/// A node whose settings can be changed while it runs.
+pub trait Configurable<S>: Node {
+    /// From now on these settings hold. Ends no call and no registration; what a node cannot change while it runs stays
+    /// as it is. Drain [`Node::poll`] afterwards, as after [`Node::handle`].
+    fn configure(&mut self, settings: &S, now: Moment);
+}
+
 /// A node an operator can look at.
 pub trait Observable: Node {
     /// What it counts and whom it is connected to, now.

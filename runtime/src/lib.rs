@@ -24,6 +24,7 @@ mod maintenance;
 pub mod media;
 pub mod metrics;
 pub mod notify;
+pub mod operate;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;

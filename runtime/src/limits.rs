@@ -111,6 +111,9 @@ pub const OPERATE_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long such a question may take: discovery of a cluster of twenty nodes, some of them silent.
 pub const OPERATE_MAX: Duration = Duration::from_secs(120);
 
+/// Questions of operators that may wait for the reactor; further ones wait where they come from.
+pub const OPERATOR_QUESTIONS_MAX: usize = 64;
+
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;
 

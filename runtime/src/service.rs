@@ -34,10 +34,11 @@ use crate::inside::InsideTls;
 use crate::limits::{CLOSE_MAX, IDLE_POLL};
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
+use crate::operate::MakeAdmin;
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
-use crate::{admin, link, maintenance, notify};
+use crate::{admin, link, maintenance, notify, operate};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
@@ -159,6 +160,8 @@ pub struct Hooks {
     /// Core: makes what answers the requests of clients over HTTPS. Without it there is no such service, and no
     /// edge is dialled for it.
     pub inside: Option<MakeInside>,
+    /// Makes the administrator's side: API and pages.
+    pub admin: Option<MakeAdmin>,
 }
 
 /// Where an edge's identity and certificates come from.
@@ -452,9 +455,14 @@ fn run<N: Observable + 'static>(
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let maintain = Rc::new(move |question: &serde_json::Value| desk.ask(question));
+        let asked_desk = Rc::clone(&desk);
+        let maintain = Rc::new(move |question: &serde_json::Value| asked_desk.ask(question));
         admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+        let (operator, questions) = operate::port();
+        let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());
+        spawn_local(switchboard.run(questions));
+        let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
         spawn_local(async move {
@@ -473,6 +481,7 @@ fn run<N: Observable + 'static>(
             () = reactor.http_over() => Err(ServiceFault::HttpEnded),
         };
         notify::stopping();
+        drop(administered);
         let http_gone = async {
             if let Some(http) = http {
                 let _ = tokio::time::timeout(CLOSE_MAX + DRAIN_MAX, http.shut_down()).await;
