@@ -37,16 +37,17 @@ impl Code {
         if text.len() != 4 {
             return None;
         }
-        text.bytes().try_fold(0, |number, character| {
-            let character = match character.to_ascii_uppercase() {
-                b'O' => b'0',
-                b'I' | b'L' => b'1',
-                other => other,
-            };
-            let digit = ALPHABET.iter().position(|known| *known == character)?;
-            Some(number << BITS | u32::try_from(digit).ok()?)
-        })
-        .map(Self)
+        text.bytes()
+            .try_fold(0, |number, character| {
+                let character = match character.to_ascii_uppercase() {
+                    b'O' => b'0',
+                    b'I' | b'L' => b'1',
+                    other => other,
+                };
+                let digit = ALPHABET.iter().position(|known| *known == character)?;
+                Some(number << BITS | u32::try_from(digit).ok()?)
+            })
+            .map(Self)
     }
 }
 
@@ -276,6 +277,22 @@ mod tests {
             let code = Code::from_random(bits);
             assert_eq!(Code::parse(&code.to_string()), Some(code));
         }
+    }
+
+    /// The page says of each what it means and what to do, in this order, and of nothing else.
+    #[test]
+    fn every_reason_is_in_the_manual() {
+        let page = include_str!("../../docs/manual/refusals.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let documented: Vec<_> = rows
+            .map(|(id, rest)| {
+                let (meaning, to_do) = rest.trim_end_matches(" |").split_once(" | ").expect("three columns");
+                assert!(meaning.len() > 10 && to_do.len() > 5, "{id}");
+                id
+            })
+            .collect();
+        let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.id()).collect();
+        assert_eq!(documented, reasons);
     }
 
     #[test]

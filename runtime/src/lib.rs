@@ -34,3 +34,4 @@ mod strangers;
 pub mod sys;
 pub mod tls;
 mod tls_layer;
+pub mod trace;

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
-use edgeway_model::Role;
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
@@ -314,6 +314,7 @@ fn https_config(sip: &ServerConfig) -> Arc<ServerConfig> {
 /// Starts the HTTP thread, and lets it and the node hear each other.
 fn start_http<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, part: Part) -> Result<HttpHandle, ServiceFault> {
     let (teller, facts) = Teller::counting(reactor.http_counts());
+    let teller = teller.recording(reactor.journal());
     let http = HttpHandle::start(part, teller).map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     reactor.attach_http(http.clone());
     spawn_local(Rc::clone(reactor).run_http(facts));
@@ -454,10 +455,16 @@ fn run<N: Observable + 'static>(
         spawn_local(Rc::clone(&reactor).run_media(facts));
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
+        if let Some(name) = NodeId::new(&status.status().node) {
+            let role = if status.status().role == "edge" { Role::Edge } else { Role::Core };
+            reactor.journal().belongs_to(name, role);
+        }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         let asked_desk = Rc::clone(&desk);
         let maintain = Rc::new(move |question: &serde_json::Value| asked_desk.ask(question));
-        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
+        let traced = Rc::clone(&reactor);
+        let ask = Rc::new(move |path: &str, question: &serde_json::Value| traced.trace().ask(path, question));
+        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, ask, http.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (operator, questions) = operate::port();
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());

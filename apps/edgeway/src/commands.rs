@@ -113,19 +113,49 @@ pub(crate) fn ask_node(
     path: &str,
     question: &dyn Fn(Role) -> Result<serde_json::Value, String>,
 ) -> Result<(Role, serde_json::Value), Failure> {
-    let (role, socket) = match config {
+    let (role, socket) = socket_of(config)?;
+    let question = question(role).map_err(|why| Failure(2, why))?;
+    Ok((role, ask_at(&socket, path, &question)?))
+}
+
+fn socket_of(config: Option<&Path>) -> Result<(Role, String), Failure> {
+    match config {
         Some(config) => {
             let settings = any_settings(config)?;
-            (settings.role(), settings.control_socket().to_owned())
+            Ok((settings.role(), settings.control_socket().to_owned()))
         }
         None => USUAL_SOCKETS
             .iter()
             .find(|(_, socket)| Path::new(socket).exists())
             .map(|(role, socket)| (*role, (*socket).to_owned()))
-            .ok_or_else(nothing_runs)?,
-    };
-    let question = question(role).map_err(|why| Failure(2, why))?;
-    Ok((role, ask_at(&socket, path, &question)?))
+            .ok_or_else(nothing_runs),
+    }
+}
+
+/// Asks a node for `ask/…`, and those linked with it through it; whoever does not answer is named on standard error.
+pub(crate) fn ask_here_and_linked(
+    config: Option<&Path>,
+    path: &str,
+    question: &serde_json::Value,
+) -> Result<Vec<serde_json::Value>, Failure> {
+    let (_, socket) = socket_of(config)?;
+    let mut answers = vec![ask_at(&socket, &format!("ask/{path}"), question)?];
+    for peer in linked(&socket)? {
+        match ask_at(&socket, &format!("ask/{path}?node={peer}"), question) {
+            Ok(answer) => answers.push(answer),
+            Err(failure) => eprintln!("{peer} is not asked: {}", failure.1),
+        }
+    }
+    Ok(answers)
+}
+
+/// The nodes a node is linked with now.
+fn linked(socket: &str) -> Result<Vec<String>, Failure> {
+    let (_, status) = admin::fetch(socket, "/status").map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
+    let status: serde_json::Value = serde_json::from_str(&status).map_err(Failure::new)?;
+    let links = status.get("links").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let up = links.iter().filter(|link| link.get("state").and_then(serde_json::Value::as_str) == Some("up"));
+    Ok(up.filter_map(|link| link.get("peer")?.as_str().map(str::to_owned)).collect())
 }
 
 fn ask_at(socket: &str, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {

@@ -13,6 +13,7 @@ mod servers;
 mod terminal;
 mod users;
 mod users_file;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -57,9 +57,9 @@ use edgeway_model::world::{Gauge, Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
+use edgeway_sip::Message;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
-use edgeway_sip::Message;
 
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;

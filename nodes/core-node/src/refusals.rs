@@ -85,7 +85,10 @@ impl CoreNode {
         let why = if status < 300 { Reason::Accepted } else { Reason::Refused };
         let detail = match response.reason() {
             Some(phrase) if status >= 300 => {
-                format!("{status} {}", String::from_utf8_lossy(phrase).chars().take(PHRASE_CHARACTERS_MAX).collect::<String>())
+                format!(
+                    "{status} {}",
+                    String::from_utf8_lossy(phrase).chars().take(PHRASE_CHARACTERS_MAX).collect::<String>()
+                )
             }
             Some(_) | None => String::new(),
         };

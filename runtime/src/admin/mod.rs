@@ -7,6 +7,7 @@
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
 //! | `POST /node/maintenance` | maintenance mode, JSON both ways; on the socket only |
+//! | `POST /ask/…` | attempts and traces, JSON both ways; on the socket only |
 //! | `POST /http/…` | what the HTTP side of a core is asked to do, JSON both ways; on the socket only |
 //!
 //! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
@@ -47,6 +48,7 @@ use crate::limits::{
     OPERATE_MAX,
 };
 use crate::metrics;
+use crate::operate::{Refusal, RefusalKind};
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -98,7 +100,7 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
-/// `maintain`: who is asked what is posted to `/node/maintenance`, `http`: to `/http/`, both on the socket.
+/// `maintain`: who is asked what is posted to `/node/maintenance`, `ask`: to `/ask/`, `http`: to `/http/`, all on the socket.
 ///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
@@ -109,6 +111,7 @@ pub fn serve<S>(
     tcp: Option<std::net::TcpListener>,
     status: S,
     maintain: Maintain,
+    ask: Ask,
     http: Option<HttpHandle>,
 ) -> Result<(), AdminFault>
 where
@@ -117,7 +120,7 @@ where
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        let operator = Operator { asks: Some((maintain, http)) };
+        let operator = Operator { asks: Some((maintain, ask, http)) };
         spawn_local(accept(Door::Unix(listener, file), status.clone(), operator));
     }
     if let Some(listener) = tcp {
@@ -142,8 +145,11 @@ enum Door {
 /// What may be asked besides the status.
 #[derive(Clone)]
 struct Operator {
-    asks: Option<(Maintain, Option<HttpHandle>)>,
+    asks: Option<(Maintain, Ask, Option<HttpHandle>)>,
 }
+
+/// Answers what is asked of attempts and traces: a path, and the particulars.
+pub type Ask = Rc<dyn Fn(&str, &serde_json::Value) -> Result<serde_json::Value, Refusal>>;
 
 /// Answers what is asked of maintenance mode.
 pub type Maintain = Rc<dyn Fn(&serde_json::Value) -> Result<serde_json::Value, String>>;
@@ -185,12 +191,18 @@ async fn converse<S>(
         let (status, operator, patience) = (&status, &operator, &patience);
         async move {
             let path = request.uri().path().to_owned();
+            let elsewhere = request.uri().query().is_some();
             Ok::<_, Infallible>(match (&operator.asks, path.strip_prefix("/http/")) {
-                (Some((_, http)), Some(path)) => {
+                (Some((_, _, http)), Some(path)) => {
                     patience.set(OPERATE_MAX);
                     operate(request, path, http.as_ref()).await
                 }
-                (Some((maintain, _)), None) if path == "/node/maintenance" => match question(request).await {
+                (Some((_, ask, _)), None) if path.starts_with("/ask/") => match question(request).await {
+                    Ok(_) if elsewhere => answered(Err(Refusal::unavailable("other nodes cannot be asked from here"))),
+                    Ok(question) => answered(ask(path.trim_start_matches("/ask/"), &question)),
+                    Err(refused) => *refused,
+                },
+                (Some((maintain, _, _)), None) if path == "/node/maintenance" => match question(request).await {
                     Ok(question) => told(maintain(&question)),
                     Err(refused) => *refused,
                 },
@@ -251,6 +263,21 @@ fn told(outcome: Result<serde_json::Value, String>) -> Response<Full<Bytes>> {
     match outcome {
         Ok(answer) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
         Err(why) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    }
+}
+
+fn answered(outcome: Result<serde_json::Value, Refusal>) -> Response<Full<Bytes>> {
+    match outcome {
+        Ok(answer) => told(Ok(answer)),
+        Err(refused) => {
+            let code = match refused.kind {
+                RefusalKind::NotFound => StatusCode::NOT_FOUND,
+                RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+                RefusalKind::Conflict => StatusCode::CONFLICT,
+                RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refusal(code, &refused.why)
+        }
     }
 }
 

@@ -8,17 +8,7 @@ use serde_json::{Value, json};
 use super::Journal;
 use super::journal::Filter;
 use super::limits::{ATTEMPTS_PER_ANSWER, ATTEMPTS_PER_ANSWER_MAX};
-
-/// Why a question has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no such path.
-    #[error("there is no {0}")]
-    NotFound(String),
-    /// The question is none.
-    #[error("{0}")]
-    Invalid(String),
-}
+use crate::operate::Refusal;
 
 /// Answers questions about attempts.
 #[derive(Clone, Debug)]
@@ -40,7 +30,7 @@ impl Desk {
     pub fn ask(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
         match path {
             "attempts" => self.attempts(body),
-            _ => Err(Refusal::NotFound(path.to_owned())),
+            _ => Err(Refusal::not_found(format!("there is no {path}"))),
         }
     }
 
@@ -48,15 +38,15 @@ impl Desk {
         let text = |name: &str| match body.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(Refusal::Invalid(format!("`{name}` is a text"))),
+            Some(_) => Err(Refusal::invalid(format!("`{name}` is a text"))),
         };
         let number = |name: &str| match body.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
-                value.as_u64().map(Some).ok_or_else(|| Refusal::Invalid(format!("`{name}` is a whole number")))
+                value.as_u64().map(Some).ok_or_else(|| Refusal::invalid(format!("`{name}` is a whole number")))
             }
         };
-        let no_code = || Refusal::Invalid("a code looks like EW-7K2F".to_owned());
+        let no_code = || Refusal::invalid("a code looks like EW-7K2F".to_owned());
         let filter = Filter {
             user: text("user")?.map(str::to_lowercase),
             code: text("code")?.map(|code| Code::parse(code).ok_or_else(no_code)).transpose()?,

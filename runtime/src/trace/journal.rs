@@ -147,7 +147,11 @@ impl Entries {
     fn take(&mut self, entry: Entry) {
         let number = self.next;
         self.next += 1;
-        if entry.attempt.reason == Reason::Accepted { self.succeeded(number, entry) } else { self.refused(number, entry) }
+        if entry.attempt.reason == Reason::Accepted {
+            self.succeeded(number, entry)
+        } else {
+            self.refused(number, entry)
+        }
     }
 
     fn succeeded(&mut self, number: u64, mut entry: Entry) {
