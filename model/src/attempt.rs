@@ -22,7 +22,6 @@ impl Code {
     #[must_use]
     pub const fn from_random(bits: u64) -> Self {
         // The mask leaves 20 bits.
-        #[expect(clippy::cast_possible_truncation, reason = "masked")]
         Self((bits & ((1 << (DIGITS * BITS)) - 1)) as u32)
     }
 

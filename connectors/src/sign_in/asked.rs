@@ -54,10 +54,8 @@ impl Asked {
             return response;
         };
         let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let detail = match (reason, after) {
-            (Reason::SignInLimit, Some(seconds)) => desk.too_often(Duration::from_secs(seconds)),
-            _ => detail,
-        };
+        let too_often = after.filter(|_| reason == Reason::SignInLimit);
+        let detail = too_often.map_or(detail, |seconds| desk.too_often(Duration::from_secs(seconds)));
         let code = teller.refused(self.attempt(desk, reason, detail));
         if let Some(value) = code.and_then(|code| HeaderValue::try_from(code.to_string()).ok()) {
             response.headers_mut().insert(HeaderName::from_static(carried::CODE), value);

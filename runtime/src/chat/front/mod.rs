@@ -399,7 +399,20 @@ impl ChatFront {
             Condition::SystemShutdown => Reason::Maintenance,
             Condition::HostUnknown => Reason::NoSuchDomain,
             Condition::ConnectionTimeout => Reason::TimedOut,
-            _ => Reason::ChatRules,
+            Condition::BadFormat
+            | Condition::BadNamespacePrefix
+            | Condition::InternalServerError
+            | Condition::InvalidNamespace
+            | Condition::NotAuthorized
+            | Condition::NotWellFormed
+            | Condition::PolicyViolation
+            | Condition::RemoteConnectionFailed
+            | Condition::Reset
+            | Condition::ResourceConstraint
+            | Condition::RestrictedXml
+            | Condition::UnsupportedEncoding
+            | Condition::UnsupportedFeature
+            | Condition::UnsupportedVersion => Reason::ChatRules,
         };
         self.refused_as(vitals, fault, reason)
     }
