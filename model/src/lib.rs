@@ -9,6 +9,7 @@
 
 pub mod alarm;
 pub mod attempt;
+pub mod certificates;
 pub mod chat;
 pub mod dns;
 pub mod ids;

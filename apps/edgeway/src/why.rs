@@ -1,7 +1,5 @@
 //! `edgeway users why`: the last attempts, and why they were refused, at this node and those linked with it.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use edgeway_model::attempt::Code;
 use edgeway_runtime::admin::{cell, grid};
@@ -9,7 +7,8 @@ use edgeway_runtime::clock::rfc3339;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, ask_here_and_linked};
+use crate::commands::{At, Failure};
+use crate::output::{say, show};
 
 /// Whose attempts, and how to print them.
 #[derive(Debug, Args)]
@@ -25,9 +24,8 @@ pub(crate) struct Why {
     /// At most so many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-    /// The node's settings file; without it, the core of this machine, or else its edge.
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -38,16 +36,16 @@ pub(crate) fn run(why: &Why) -> Result<(), Failure> {
         return Err(Failure(2, format!("{code:?} is no code: they look like EW-7K2F")));
     }
     let question = json!({ "code": why.code, "user": why.user, "client": why.client, "limit": why.limit });
-    let answers = ask_here_and_linked(why.config.as_deref(), "attempts", &question)?;
+    let answers = why.at.ask_everywhere("attempts", &question)?;
     let of = |answer: &Value| answer.get("attempts").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut attempts: Vec<_> = answers.iter().flat_map(of).collect();
     let at = |attempt: &Value| attempt.get("at_ms").and_then(Value::as_u64).unwrap_or_default();
     attempts.sort_by_key(|attempt| std::cmp::Reverse(at(attempt)));
     attempts.truncate(usize::from(why.limit));
     match why.output {
-        Format::Json => println!("{:#}", json!({ "attempts": attempts })),
-        Format::Table if attempts.is_empty() => println!("no attempt like that is remembered"),
-        Format::Table => print!("{}", table(&attempts)),
+        Format::Json => say!("{:#}", json!({ "attempts": attempts })),
+        Format::Table if attempts.is_empty() => say!("no attempt like that is remembered"),
+        Format::Table => show!("{}", table(&attempts)),
     }
     Ok(())
 }
