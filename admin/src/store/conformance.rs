@@ -42,8 +42,11 @@ pub const SUITE: &[Question] = &[
     ("threads share the audit log", threads_audit),
 ];
 
-/// Asks everything; `fresh` makes an empty place and hands it on.
-pub fn ask_all(fresh: &dyn Fn(&dyn Fn(Place<'_>))) {
+/// What is done at a place.
+pub type Visit<'v> = &'v dyn Fn(Place<'_>);
+
+/// Asks everything; `fresh` makes an empty place and has it visited.
+pub fn ask_all(fresh: &dyn Fn(Visit<'_>)) {
     for (name, question) in SUITE {
         println!("conformance: {name}");
         fresh(&|place| question(place));
