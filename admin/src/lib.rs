@@ -6,5 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod store;
 pub mod support;
+
+#[cfg(test)]
+mod scratch;

@@ -18,6 +18,7 @@ mod support;
 mod terminal;
 mod users;
 mod users_file;
+mod why;
 
 use std::io::Write as _;
 use std::path::PathBuf;
