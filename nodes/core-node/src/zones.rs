@@ -6,7 +6,8 @@
 
 use edgeway_model::FlowId;
 use edgeway_model::sign_in::Deployment;
-use edgeway_policy::deployments::{Challenge, Served};
+use edgeway_model::zones::Challenge;
+use edgeway_policy::deployments::Served;
 use edgeway_sip::Message;
 use edgeway_sip::uri::Uri;
 
