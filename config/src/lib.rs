@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod admin_file;
 mod core_file;
 mod edge_file;
 pub mod fuzzing;
@@ -33,9 +34,9 @@ pub use known::{Preset, Role, Setting};
 pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
-    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
-    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption,
-    LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+    AdminSettings, CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings,
+    CoreTlsSettings, EdgeLimits, EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge,
+    HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
 };
 
 pub use sign_in::{

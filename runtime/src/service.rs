@@ -457,12 +457,13 @@ fn run<N: Observable + 'static>(
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         let asked_desk = Rc::clone(&desk);
         let maintain = Rc::new(move |question: &serde_json::Value| asked_desk.ask(question));
-        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
-            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (operator, questions) = operate::port();
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());
         spawn_local(switchboard.run(questions));
         let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
+        let api = administered.as_ref().map(|side| side.door.clone());
+        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone(), api)
+            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
         spawn_local(async move {

@@ -7,6 +7,7 @@
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
 //! | `POST /node/maintenance` | maintenance mode, JSON both ways; on the socket only |
+//! | `/api/…` | the REST API of a core's administrator's side; on the socket only |
 //! | `POST /http/…` | what the HTTP side of a core is asked to do, JSON both ways; on the socket only |
 //!
 //! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
@@ -43,13 +44,17 @@ pub use self::report::{cell, grid, json, table};
 use self::socket::SocketFile;
 use crate::http::HttpHandle;
 use crate::limits::{
-    ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX, OPERATE_BODY_BYTES_MAX,
-    OPERATE_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX,
+    OPERATE_BODY_BYTES_MAX, OPERATE_MAX, OPERATOR_STREAM_MAX,
 };
 use crate::metrics;
+use crate::operate::{AdminBody, AdminDoor};
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the administrator's side tells what happens, for as long as somebody listens.
+const STREAM: &str = "/api/v1/stream";
 
 /// The operator's door could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +103,8 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
-/// `maintain`: who is asked what is posted to `/node/maintenance`, `http`: to `/http/`, both on the socket.
+/// `maintain`: who is asked what is posted to `/node/maintenance`, `http`: to `/http/`, `api`: to `/api/`, all on the
+/// socket.
 ///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
@@ -110,6 +116,7 @@ pub fn serve<S>(
     status: S,
     maintain: Maintain,
     http: Option<HttpHandle>,
+    api: Option<AdminDoor>,
 ) -> Result<(), AdminFault>
 where
     S: Fn() -> Status + Clone + 'static,
@@ -117,11 +124,11 @@ where
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        let operator = Operator { asks: Some((maintain, http)) };
+        let operator = Operator { asks: Some((maintain, http)), api };
         spawn_local(accept(Door::Unix(listener, file), status.clone(), operator));
     }
     if let Some(listener) = tcp {
-        spawn_local(accept(Door::Tcp(listener), status, Operator { asks: None }));
+        spawn_local(accept(Door::Tcp(listener), status, Operator { asks: None, api: None }));
     }
     Ok(())
 }
@@ -143,6 +150,7 @@ enum Door {
 #[derive(Clone)]
 struct Operator {
     asks: Option<(Maintain, Option<HttpHandle>)>,
+    api: Option<AdminDoor>,
 }
 
 /// Answers what is asked of maintenance mode.
@@ -157,11 +165,13 @@ where
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (status, operator) = (status.clone(), operator.clone());
         let accepted = match &door {
-            Door::Unix(listener, _) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
-            }
+            Door::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                drop(spawn_local(converse(stream, permit, status, operator, uid)));
+            }),
             Door::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
+                let talk = |(stream, _)| drop(spawn_local(converse(stream, permit, status, operator, None)));
+                listener.accept().await.map(talk)
             }
         };
         if let Err(error) = accepted {
@@ -177,6 +187,7 @@ async fn converse<S>(
     _permit: OwnedSemaphorePermit,
     status: S,
     operator: Operator,
+    uid: Option<u32>,
 ) where
     S: Fn() -> Status,
 {
@@ -185,7 +196,11 @@ async fn converse<S>(
         let (status, operator, patience) = (&status, &operator, &patience);
         async move {
             let path = request.uri().path().to_owned();
-            Ok::<_, Infallible>(match (&operator.asks, path.strip_prefix("/http/")) {
+            if let Some(door) = operator.api.as_ref().filter(|_| path.starts_with("/api/")) {
+                patience.set(if path == STREAM { OPERATOR_STREAM_MAX } else { OPERATE_MAX });
+                return Ok(administer(request, door, uid).await);
+            }
+            Ok::<_, Infallible>(whole(match (&operator.asks, path.strip_prefix("/http/")) {
                 (Some((_, http)), Some(path)) => {
                     patience.set(OPERATE_MAX);
                     operate(request, path, http.as_ref()).await
@@ -195,7 +210,7 @@ async fn converse<S>(
                     Err(refused) => *refused,
                 },
                 (Some(_) | None, _) => answer(&request, status),
-            })
+            }))
         }
     });
     let conversation = http1::Builder::new()
@@ -217,6 +232,20 @@ async fn converse<S>(
         }
     }
     tracing::debug!("a conversation with an operator's program took too long");
+}
+
+/// What is asked of the administrator's side goes there whole.
+async fn administer(request: Request<Incoming>, door: &AdminDoor, uid: Option<u32>) -> Response<AdminBody> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, ADMIN_BODY_BYTES_MAX).collect().await else {
+        return whole(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off"));
+    };
+    let answer = door.pass(Request::from_parts(head, body.to_bytes()), uid).await;
+    answer.unwrap_or_else(|| whole(refusal(StatusCode::SERVICE_UNAVAILABLE, "the administrator's side has ended")))
+}
+
+fn whole(response: Response<Full<Bytes>>) -> Response<AdminBody> {
+    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
 }
 
 /// What is posted goes to the HTTP side as it is.

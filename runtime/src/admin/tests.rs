@@ -35,7 +35,7 @@ fn while_served<T: Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        serve(unix, tcp, status, nobody(), None).unwrap();
+        serve(unix, tcp, status, nobody(), None, None).unwrap();
         tokio::task::spawn_blocking(ask).await.unwrap()
     })
 }
@@ -108,7 +108,7 @@ fn the_http_side_is_asked_on_the_socket_and_nowhere_else() {
     let http = HttpHandle::start(part, teller).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        serve(Some(&path), Some(tcp), status, nobody(), Some(http)).unwrap();
+        serve(Some(&path), Some(tcp), status, nobody(), Some(http), None).unwrap();
         let asked = tokio::task::spawn_blocking(move || {
             let question = serde_json::json!({ "user": "a" });
             let (code, body) = post(&at, "http/same", &question).unwrap();
@@ -194,8 +194,9 @@ fn a_socket_of_one_who_is_gone_is_replaced_and_one_in_use_is_not() {
     let at = path.clone();
     while_served(Some(&path), None, move || {
         let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let fault =
-            LocalSet::new().block_on(&second, async { serve(Some(&at), None, status, nobody(), None) }).unwrap_err();
+        let fault = LocalSet::new()
+            .block_on(&second, async { serve(Some(&at), None, status, nobody(), None, None) })
+            .unwrap_err();
         assert!(matches!(fault, AdminFault::InUse { .. }), "{fault}");
         // The one in use was not harmed.
         assert_eq!(fetch(&at.display().to_string(), "/livez").unwrap().0, 200);
@@ -234,8 +235,9 @@ fn a_replaced_socket_file_is_left_to_its_new_owner() {
 fn the_network_is_not_served() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = StdTcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    let fault =
-        LocalSet::new().block_on(&runtime, async { serve(None, Some(listener), status, nobody(), None) }).unwrap_err();
+    let fault = LocalSet::new()
+        .block_on(&runtime, async { serve(None, Some(listener), status, nobody(), None, None) })
+        .unwrap_err();
     assert!(matches!(fault, AdminFault::NotLoopback { .. }), "{fault}");
 }
 
@@ -251,7 +253,7 @@ fn the_status_is_read_anew_for_each_question() {
             counter.set(counter.get() + 1);
             Status { role: "edge", calls: Gauge { current: counter.get(), peak: 9 }, ..Status::default() }
         };
-        serve(Some(&path), None, count, nobody(), None).unwrap();
+        serve(Some(&path), None, count, nobody(), None, None).unwrap();
         for turn in 1..=3_u64 {
             let target = path.display().to_string();
             let (_, body) = tokio::task::spawn_blocking(move || fetch(&target, "/status")).await.unwrap().unwrap();
