@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
 use edgeway_model::Role;
+use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -38,7 +40,7 @@ use crate::operate::MakeAdmin;
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
-use crate::{admin, link, maintenance, notify, operate};
+use crate::{admin, certificates, link, maintenance, notify, operate};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
@@ -292,12 +294,31 @@ pub fn run_edge<N: Observable + 'static>(
         let listener = link::listen(Rc::clone(reactor), tcp, door)?;
         keep(listener);
         look_after(&trust, reactor, media, http.as_ref());
+        let shown = Arc::clone(&certificates);
+        reactor.attach_certificates(Box::new(move || seen(CertificateUse::Clients, &shown.leaves())));
+        attach_own(reactor, &trust);
         spawn_local(offer_media(trust, media.clone(), http.clone()));
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
         Ok(http)
     })
+}
+
+/// What an operator sees of some certificates.
+fn seen(used_for: CertificateUse, leaves: &[CertificateDer<'static>]) -> Vec<CertificateStatus> {
+    leaves.iter().filter_map(|leaf| certificates::read(used_for, leaf)).collect()
+}
+
+/// The certificate of the links, and the authority behind it.
+fn attach_own<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, trust: &Rc<Trust>) {
+    let trust = Rc::clone(trust);
+    reactor.attach_certificates(Box::new(move || {
+        let Some(identity) = trust.identity() else { return Vec::new() };
+        let link = certificates::read(CertificateUse::Link, identity.certificate());
+        link.into_iter().chain(certificates::read(CertificateUse::Authority, identity.authority())).collect()
+    }));
+    spawn_local(certificates::watch(Rc::clone(reactor)));
 }
 
 fn bind_all(setting: &'static str, all: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, ListenFault> {
@@ -397,6 +418,10 @@ pub fn run_core<N: Observable + 'static>(
             reactor.attach_chat();
         }
         look_after(&trust, reactor, media, http.as_ref());
+        attach_own(reactor, &trust);
+        if let Some(own) = tls.own {
+            reactor.attach_certificates(Box::new(move || seen(CertificateUse::Inside, &own.leaves())));
+        }
         let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), trust);
         let look_again = Rc::new(tokio::sync::Notify::new());
         spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
@@ -414,7 +439,7 @@ fn inside_tls(settings: &CoreSettings, may_dial: bool) -> Result<InsideTls, Serv
         Ok(tls) => Ok(tls),
         Err(fault) if settings.sip.tls == CoreTlsSettings::unset() && !settings.sip.registrars.iter().any(must) => {
             tracing::warn!("no TLS towards registrars: {fault}");
-            Ok(InsideTls { client: None, server: None })
+            Ok(InsideTls { client: None, server: None, own: None })
         }
         Err(fault) => Err(ServiceFault::Configuration(fault.to_string())),
     }
@@ -455,14 +480,13 @@ fn run<N: Observable + 'static>(
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let asked_desk = Rc::clone(&desk);
-        let maintain = Rc::new(move |question: &serde_json::Value| asked_desk.ask(question));
         let (operator, questions) = operate::port();
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());
         spawn_local(switchboard.run(questions));
+        let port = operator.clone();
         let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
-        let api = administered.as_ref().map(|side| side.door.clone());
-        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone(), api)
+        let asked = admin::Operator { port, api: administered.as_ref().map(|side| side.door.clone()) };
+        admin::serve(control.as_deref(), metrics, move || status.status(), asked)
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
