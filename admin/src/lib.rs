@@ -16,3 +16,6 @@ pub mod store;
 pub mod views;
 
 pub use listener::{Ingredients, make};
+
+#[cfg(test)]
+mod scratch;

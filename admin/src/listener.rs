@@ -110,7 +110,6 @@ async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc
 }
 
 /// All that is served, by either way.
-#[must_use]
 pub fn router(office: &Arc<Office>) -> Router {
     api::surrounded(office, api::router(office))
 }

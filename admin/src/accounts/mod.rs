@@ -1,5 +1,6 @@
 //! Who may administer: accounts, sessions of browsers, tokens of programs.
 
 mod role;
+pub mod rows;
 
-pub use role::Role;
+pub use rows::Role;

@@ -1,19 +1,6 @@
-//! What somebody may do.
+//! Roles by name.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-/// What somebody may do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Looks at everything but secrets.
-    ReadOnly,
-    /// Also: maintenance mode, ending calls and chats, asking servers again, traces.
-    Operator,
-    /// Also: the configuration, accounts and tokens, certificates, revocations.
-    Administrator,
-}
+use super::Role;
 
 impl Role {
     /// All of them, the least first.

@@ -21,7 +21,6 @@ use self::routes::{Needs, Route};
 use crate::office::Office;
 
 /// The routes of the table, each with its check of the role.
-#[must_use]
 pub fn router(office: &Arc<Office>) -> Router {
     let mut router = Router::new();
     for route in routes::all() {

@@ -68,8 +68,11 @@ pub enum Kind {
     Flag,
 }
 
+/// Makes one.
+pub type Shape = fn() -> Shaped;
+
 /// Name, schema and the schemas it refers to.
-pub type Shape = fn() -> (String, RefOr<Schema>, Vec<(String, RefOr<Schema>)>);
+pub type Shaped = (String, RefOr<Schema>, Vec<(String, RefOr<Schema>)>);
 
 /// What must be sent.
 #[derive(Clone, Copy)]
@@ -94,7 +97,7 @@ pub enum Answer {
 }
 
 /// The shape of a type.
-fn shape<T: ToSchema>() -> (String, RefOr<Schema>, Vec<(String, RefOr<Schema>)>) {
+fn shape<T: ToSchema>() -> Shaped {
     let mut others = Vec::new();
     T::schemas(&mut others);
     (T::name().into_owned(), T::schema(), others)
