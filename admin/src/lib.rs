@@ -12,6 +12,7 @@ mod certificate;
 pub mod limits;
 pub mod listener;
 pub mod office;
+pub mod pages;
 pub mod store;
 pub mod views;
 

@@ -110,7 +110,10 @@ mod tests {
         for own in [&APP_STYLE, &APP_SCRIPT, &ICON] {
             let text = std::str::from_utf8(own.bytes).expect("text");
             let foreign: Vec<_> = text.match_indices("//").map(|(at, _)| &text[at.saturating_sub(6)..at]).collect();
-            assert!(!foreign.iter().any(|before| before.ends_with("http:") && !text.contains("www.w3.org")), "{foreign:?}");
+            assert!(
+                !foreign.iter().any(|before| before.ends_with("http:") && !text.contains("www.w3.org")),
+                "{foreign:?}"
+            );
             assert!(!text.contains("https://"), "{}", own.href);
         }
     }

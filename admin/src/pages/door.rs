@@ -15,11 +15,7 @@ pub(crate) struct Operator;
 
 impl Viewer {
     pub(crate) fn of(actor: &Actor) -> Self {
-        Self {
-            name: actor.name.clone(),
-            operates: actor.may(Role::Operator),
-            csrf: actor.csrf().to_owned(),
-        }
+        Self { name: actor.name.clone(), operates: actor.may(Role::Operator), csrf: actor.csrf().to_owned() }
     }
 }
 

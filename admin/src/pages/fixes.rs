@@ -26,9 +26,17 @@ const fn fix(path: &'static str, key: &'static str) -> Option<Fix> {
 pub(crate) fn of_alarm(id: &str) -> Option<Fix> {
     match id {
         "maintenance_mode" => fix(MAINTENANCE, "fix.maintenance"),
-        "server_drift" | "server_unreachable" | "server_refused" | "discovery_failed" | "servers_not_kept"
-        | "tls_verify_off" | "password_file_open" | "chat_server_down" | "user_home_unknown"
-        | "authority_troubled" | "authority_unavailable" => fix(SERVERS, "fix.servers"),
+        "server_drift"
+        | "server_unreachable"
+        | "server_refused"
+        | "discovery_failed"
+        | "servers_not_kept"
+        | "tls_verify_off"
+        | "password_file_open"
+        | "chat_server_down"
+        | "user_home_unknown"
+        | "authority_troubled"
+        | "authority_unavailable" => fix(SERVERS, "fix.servers"),
         "allow_list_full" => fix(ALLOW_LIST, "fix.allow_list"),
         "users_file" => fix(CONFIGURATION, "fix.configuration"),
         _ if id.starts_with("certificate") => fix(CERTIFICATES, "fix.certificates"),
@@ -60,8 +68,6 @@ pub(crate) fn of_note(note: &str) -> Option<Fix> {
 
 /// For a state of a part of a service.
 pub(crate) fn of_part(state: &str) -> Option<Fix> {
-    (state.starts_with("Draining") || state.contains("Maintenance mode")).then_some(Fix {
-        path: MAINTENANCE,
-        key: "fix.maintenance",
-    })
+    (state.starts_with("Draining") || state.contains("Maintenance mode"))
+        .then_some(Fix { path: MAINTENANCE, key: "fix.maintenance" })
 }

@@ -151,7 +151,9 @@ fn picture(messages: &[Message]) -> Picture {
     let place = |name: &str| names.iter().position(|known| *known == name).map(x);
     let mut arrows = Vec::new();
     for message in messages {
-        let Some((from, to)) = place(&message.from).zip(place(&message.to)).filter(|(from, to)| from != to) else { continue };
+        let Some((from, to)) = place(&message.from).zip(place(&message.to)).filter(|(from, to)| from != to) else {
+            continue;
+        };
         let y = HEAD_HEIGHT + (arrows.len() + 1) * ROW_HEIGHT;
         arrows.push(Arrow {
             from,
@@ -165,12 +167,7 @@ fn picture(messages: &[Message]) -> Picture {
     }
     let lanes: Vec<_> =
         names.iter().enumerate().map(|(lane, name)| Lane { x: x(lane), name: cut(name, LANE_LETTERS) }).collect();
-    Picture {
-        width: names.len() * LANE_WIDTH,
-        height: HEAD_HEIGHT + (arrows.len() + 1) * ROW_HEIGHT,
-        lanes,
-        arrows,
-    }
+    Picture { width: names.len() * LANE_WIDTH, height: HEAD_HEIGHT + (arrows.len() + 1) * ROW_HEIGHT, lanes, arrows }
 }
 
 fn cut(text: &str, letters: usize) -> String {

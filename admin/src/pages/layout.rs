@@ -158,11 +158,9 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 pub(crate) fn query(query: Option<&str>, name: &str) -> Option<String> {
     let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(known, _)| *known == name)?;
-    let mut text = percent_decoded(value);
-    if text.len() > SEARCH_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(SEARCH_BYTES_MAX));
-    }
-    Some(text)
+    let text = percent_decoded(value);
+    let fits = |(at, char): &(usize, char)| at + char.len_utf8() <= SEARCH_BYTES_MAX;
+    Some(text.char_indices().take_while(fits).map(|(_, char)| char).collect())
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -172,7 +170,8 @@ fn percent_decoded(text: &str) -> String {
         match byte {
             b'+' => bytes.push(b' '),
             b'%' => {
-                let hex = [rest.next(), rest.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
+                let hex =
+                    [rest.next(), rest.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
                 if let [Some(high), Some(low)] = hex {
                     bytes.extend(u8::try_from(high * 16 + low));
                 }
@@ -366,7 +365,9 @@ mod tests {
         for good in ["/", "/status/overview", "/status/calls?user=a%20b&node=core1"] {
             assert!(is_local(good), "{good}");
         }
-        for bad in ["", "status", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nb", "/a b", "/\t/e"] {
+        for bad in
+            ["", "status", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nb", "/a b", "/\t/e"]
+        {
             assert!(!is_local(bad), "{bad}");
         }
         assert!(!is_local(&format!("/{}", "a".repeat(BACK_BYTES_MAX))));

@@ -79,7 +79,14 @@ pub(crate) async fn parts<T: DeserializeOwned>(
             Ok(answer) => {
                 let next = next(&answer, name, cursor).map(|next| href(f, search, &status.node, &next));
                 let total = answer.get("total").and_then(Value::as_u64);
-                Part { node: status.node.clone(), is_core: status.is_core(), rows: read(answer, name), total, next, silent: None }
+                Part {
+                    node: status.node.clone(),
+                    is_core: status.is_core(),
+                    rows: read(answer, name),
+                    total,
+                    next,
+                    silent: None,
+                }
             }
             Err(refusal) => Part {
                 node: status.node.clone(),

@@ -112,6 +112,8 @@ impl HttpBody for Ticking {
         if self.ends.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
-        self.ticks.poll_tick(context).map(|_| Some(Ok(BodyFrame::data(Bytes::from_static(b"event: look\ndata: 1\n\n")))))
+        self.ticks
+            .poll_tick(context)
+            .map(|_| Some(Ok(BodyFrame::data(Bytes::from_static(b"event: look\ndata: 1\n\n")))))
     }
 }

@@ -1,10 +1,10 @@
 //! *Status > Overview*: how much goes on, on each node and in all.
 
 use askama::Template;
+use axum::Json;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
-use axum::Json;
 
 use super::alarms::{AlarmRow, rows as alarm_rows};
 use super::layout::{Frame, OVERVIEW, Wish};

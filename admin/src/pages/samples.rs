@@ -134,7 +134,10 @@ mod tests {
     fn an_hour_is_kept_and_nothing_is_counted_twice() {
         let samples = Samples::default();
         for at in 0..SAMPLES_MAX as u64 + 5 {
-            samples.take(&[node("core1", "core", at), node("core2", "core", 1), node("edge1", "edge", at + 1)], at * 10_000);
+            samples.take(
+                &[node("core1", "core", at), node("core2", "core", 1), node("edge1", "edge", at + 1)],
+                at * 10_000,
+            );
         }
         let all = samples.series(Series::Calls, None);
         assert_eq!((all.len(), all[0]), (SAMPLES_MAX, (50, 6.0)));

@@ -104,10 +104,8 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
         .collect();
     let node = wish.node.clone();
     let f = Frame::new(wish, SERVICES, viewer, &look.nodes);
-    let nodes: Vec<_> = look
-        .chosen(node.as_deref())
-        .map(|status| shown(&f, status, servers.get(&status.node)))
-        .collect();
+    let nodes: Vec<_> =
+        look.chosen(node.as_deref()).map(|status| shown(&f, status, servers.get(&status.node))).collect();
     let say = announced(&f, &look, node.as_deref());
     let silent = look.silent.iter().map(|(node, why)| (node.clone(), f.said(why))).collect();
     page(&Services { updated: Moment::of_ms(look.at_ms), nodes, silent, say, f })
@@ -140,12 +138,8 @@ fn shown(f: &Frame, status: &Status, servers: Option<&Servers>) -> Node {
 
 fn row(f: &Frame, service: &Service) -> Row {
     let link = |fix: Option<fixes::Fix>| fix.map(|fix| FixLink::of(f, fix));
-    let mut lines: Vec<_> = service
-        .parts
-        .iter()
-        .filter(|part| part.name != SIP)
-        .map(|part| line(f, &part.name, &part.state))
-        .collect();
+    let mut lines: Vec<_> =
+        service.parts.iter().filter(|part| part.name != SIP).map(|part| line(f, &part.name, &part.state)).collect();
     // As in the figure: why something is not configured stands in its line, what is wrong in lines of its own.
     let mut bracket = None;
     let notes = service.notes.iter().map(|note| (f.said(note), link(fixes::of_note(note))));

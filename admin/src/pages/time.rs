@@ -92,7 +92,10 @@ mod tests {
     #[test]
     fn lengths_have_two_units_and_sizes_one() {
         let of = |seconds| length(Language::English.words(), seconds);
-        assert_eq!([of(5), of(65), of(3 * 3600 + 59), of(2 * 86_400 + 3600)], ["5 s", "1 min 5 s", "3 h 0 min", "2 d 1 h"]);
+        assert_eq!(
+            [of(5), of(65), of(3 * 3600 + 59), of(2 * 86_400 + 3600)],
+            ["5 s", "1 min 5 s", "3 h 0 min", "2 d 1 h"]
+        );
         assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(300 << 20)], ["0 B", "1,023 B", "1.5 KiB", "300 MiB"]);
     }
 }

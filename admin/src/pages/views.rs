@@ -30,10 +30,7 @@ pub(crate) struct Gauge {
 impl Gauge {
     /// Of two nodes. Their peaks were not at one time: the sum is a bound.
     pub(crate) const fn and(self, other: Self) -> Self {
-        Self {
-            current: self.current.saturating_add(other.current),
-            peak: self.peak.saturating_add(other.peak),
-        }
+        Self { current: self.current.saturating_add(other.current), peak: self.peak.saturating_add(other.peak) }
     }
 }
 

@@ -76,7 +76,8 @@ impl Language {
 /// Ranges of an `Accept-Language` header that are looked at. Browsers send fewer.
 const ACCEPTED_RANGES_MAX: usize = 16;
 
-static ENGLISH: LazyLock<Words> = LazyLock::new(|| Words::read(Language::English, include_str!("../../catalogues/en.toml")));
+static ENGLISH: LazyLock<Words> =
+    LazyLock::new(|| Words::read(Language::English, include_str!("../../catalogues/en.toml")));
 static JAPANESE: LazyLock<Words> =
     LazyLock::new(|| Words::read(Language::Japanese, include_str!("../../catalogues/ja.toml")));
 
@@ -145,7 +146,6 @@ impl Words {
             values.iter().map(|(name, value)| (*name, value as &dyn Display)).collect();
         Said { text: self.fill(key, &values), is_foreign: false }
     }
-
 
     /// Which keys there are.
     pub fn keys(&self) -> impl Iterator<Item = &str> {

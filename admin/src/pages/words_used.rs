@@ -17,7 +17,8 @@ fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 fn literals(text: &str) -> BTreeSet<&str> {
     let is_key = |literal: &&str| {
         literal.split_once('.').is_some_and(|(section, name)| {
-            let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_word =
+                |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             is_word(section) && is_word(name)
         })
     };
@@ -88,7 +89,17 @@ fn no_template_speaks_for_itself() {
 fn no_template_has_scripts_or_styles_of_its_own() {
     for (file, text) in files("templates", ".html") {
         let lower = text.to_lowercase();
-        for bad in [" style=", " onclick=", " onload=", " onerror=", " onsubmit=", "javascript:", "<style", "<script>", "|safe"] {
+        for bad in [
+            " style=",
+            " onclick=",
+            " onload=",
+            " onerror=",
+            " onsubmit=",
+            "javascript:",
+            "<style",
+            "<script>",
+            "|safe",
+        ] {
             assert!(!lower.contains(bad), "{file} has {bad}");
         }
         let open = lower.matches("<script ").count();
