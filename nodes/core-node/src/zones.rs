@@ -6,6 +6,7 @@
 
 use edgeway_model::FlowId;
 use edgeway_model::sign_in::Deployment;
+use edgeway_model::zones::Challenge;
 use edgeway_policy::deployments::Served;
 use edgeway_sip::Message;
 use edgeway_sip::uri::Uri;
@@ -16,6 +17,11 @@ impl CoreNode {
     /// All domains, of all deployments.
     pub(crate) fn domains(&self) -> Vec<String> {
         self.zones.all().iter().flat_map(Served::domains).cloned().collect()
+    }
+
+    /// Whether the users of some deployment may show access tokens.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        self.zones.all().iter().any(|served| matches!(served.challenge, Challenge::Core { bearer: true, .. }))
     }
 
     /// The deployment a client's request belongs to. `None`: to none that there is.

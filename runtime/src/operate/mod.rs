@@ -3,6 +3,7 @@
 //! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
 //! answers are given on the reactor's thread, which never waits for anybody.
 
+mod door;
 mod switchboard;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 
@@ -108,7 +110,7 @@ pub struct Prepared {
 
 /// What the reactor's thread is asked for.
 #[derive(Debug)]
-pub(crate) enum Work {
+pub enum Work {
     /// A question.
     Ask(Question, oneshot::Sender<Result<Value, Refusal>>),
     /// Get ready for these settings; each line of a refusal is one reason.
@@ -124,10 +126,11 @@ pub(crate) enum Work {
 pub struct OperatorPort(mpsc::Sender<Work>);
 
 /// The other end.
-pub(crate) type Asked = mpsc::Receiver<Work>;
+pub type Asked = mpsc::Receiver<Work>;
 
 /// A port, and what hears it.
-pub(crate) fn port() -> (OperatorPort, Asked) {
+#[must_use]
+pub fn port() -> (OperatorPort, Asked) {
     let (port, asked) = mpsc::channel(OPERATOR_QUESTIONS_MAX);
     (OperatorPort(port), asked)
 }
@@ -174,7 +177,3 @@ impl OperatorPort {
 fn ended() -> Refusal {
     Refusal::unavailable("the service has ended")
 }
-
-/// What makes the administrator's side of a core: it is given a port, runs on threads of its own, and ends when what it
-/// returns is dropped.
-pub type MakeAdmin = Box<dyn FnOnce(OperatorPort) -> Result<Box<dyn std::any::Any>, String>>;
