@@ -63,10 +63,7 @@ pub fn boot(file: &Path) -> Result<Booted, BootFault> {
 ///
 /// # Errors
 /// As there.
-pub fn boot_with(
-    file: &Path,
-    open: impl FnOnce(&Path) -> Result<Arc<dyn Store>, String>,
-) -> Result<Booted, BootFault> {
+pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>, String>) -> Result<Booted, BootFault> {
     let origin = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| BootFault(format!("cannot read {origin}: {error}")))?;
     let (local, written) = document::split(&text, &origin).map_err(|problems| BootFault(problems.to_string()))?;
@@ -219,12 +216,7 @@ impl Boot {
     }
 
     /// What was changed in the file since it was last read is a change like any other.
-    fn imported(
-        &mut self,
-        store: &dyn Store,
-        head: u64,
-        document: Document,
-    ) -> Result<(u64, Document), Unusable> {
+    fn imported(&mut self, store: &dyn Store, head: u64, document: Document) -> Result<(u64, Document), Unusable> {
         let text = self.written.to_toml();
         let Some(record) = store.record(Kind::Imported, &self.node)? else {
             // A configuration that was brought here: it holds, and later edits of the file are changes of it.

@@ -70,8 +70,8 @@ fn read(file: &std::path::Path) -> Result<Read, ConfigurationFault> {
     let origin = file.display().to_string();
     let text = std::fs::read_to_string(file)
         .map_err(|error| ConfigurationFault::Unavailable(format!("cannot read {origin}: {error}")))?;
-    let (local, written) = document::split(&text, &origin)
-        .map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))?;
+    let (local, written) =
+        document::split(&text, &origin).map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))?;
     match written.secrets().iter().find(|(_, secret)| !secret.is_sealed()) {
         Some((path, _)) => {
             let remedy = "Put it into a file and name that in `password_file`.";

@@ -13,7 +13,10 @@ const NAME: &str = "last-good.toml";
 
 /// Writes it, whole or not at all. That it could not be written is said and no more: the store has what counts.
 pub(super) fn write(state_dir: &Path, document: &Document, node: &str, revision: u64) {
-    let text = format!("# Written by edgeway-core {node}: revision {revision}. Edits here are lost.\n\n{}", document.to_toml());
+    let text = format!(
+        "# Written by edgeway-core {node}: revision {revision}. Edits here are lost.\n\n{}",
+        document.to_toml()
+    );
     if let Err(error) = replace(state_dir, &text) {
         tracing::warn!(%error, "the last good copy of the configuration could not be written");
     }

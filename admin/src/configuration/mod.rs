@@ -321,9 +321,7 @@ impl ConfigurationDesk {
 }
 
 /// What was begun is finished, whoever stops listening.
-async fn finished<T>(
-    task: tokio::task::JoinHandle<Result<T, ConfigurationFault>>,
-) -> Result<T, ConfigurationFault> {
+async fn finished<T>(task: tokio::task::JoinHandle<Result<T, ConfigurationFault>>) -> Result<T, ConfigurationFault> {
     task.await.unwrap_or_else(|_| Err(ended()))
 }
 
@@ -500,7 +498,9 @@ impl Inner {
         self.tell(Told::Configuration { revision, source: now.source.as_str() }).await;
         match &now.waiting {
             Some(Waiting { revision, back_to, .. }) => {
-                let cause = format!("Revision {revision} of the configuration waits: without a confirmation revision {back_to} comes back.");
+                let cause = format!(
+                    "Revision {revision} of the configuration waits: without a confirmation revision {back_to} comes back."
+                );
                 let action = "Confirm it (`edgeway config confirm`) or roll it back.";
                 self.alarm(ALARM_WAITING, Severity::Warning, cause, action).await;
             }

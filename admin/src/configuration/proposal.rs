@@ -82,7 +82,8 @@ fn changed(orders: &[ChangeOrder], now: &Document) -> Result<Document, Configura
             let after = content(&path, &order.value)?;
             Ok(Change { before: document.at(&path), path, after })
         });
-        match change.and_then(|change| document::apply(&[change], &document).map_err(|_| "there is no such entry".into()))
+        match change
+            .and_then(|change| document::apply(&[change], &document).map_err(|_| "there is no such entry".into()))
         {
             Ok(changed) => document = changed,
             Err(reason) => problems.push(problem(order.path.chars().take(200).collect(), reason, "")),
