@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod configuration;
 pub mod store;
+pub mod support;
 
 #[cfg(test)]
 mod scratch;
