@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use edgeway_model::world::Observable;
+use edgeway_model::world::{ConfigurationStatus, Observable};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{Asked, Question, Refusal, Work};
+use super::{Asked, Question, Refusal, Told, Work};
 use crate::admin;
 use crate::http::HttpHandle;
 use crate::maintenance::Desk;
@@ -36,6 +36,12 @@ impl<N: Observable + 'static> Switchboard<N> {
                 }
                 Work::Apply(answer) => drop(answer.send(Err(Refusal::invalid("nothing was prepared")))),
                 Work::Abort => {}
+                Work::Tell(Told::Configuration { revision, source }) => {
+                    let source = Some(source.to_owned());
+                    self.reactor.set_configuration(ConfigurationStatus { revision, source });
+                }
+                Work::Tell(Told::Alarm(alarm)) => self.reactor.raise_alarm(alarm),
+                Work::Tell(Told::AlarmOver { id, about }) => self.reactor.end_alarm(id, &about),
             }
         }
     }
