@@ -13,6 +13,7 @@ pub mod limits;
 pub mod listener;
 pub mod office;
 pub mod store;
+pub mod support;
 pub mod views;
 
 pub use listener::{Ingredients, make};
