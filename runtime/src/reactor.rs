@@ -20,7 +20,7 @@ use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
-    FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
+    Configurable, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
@@ -285,19 +285,33 @@ impl<N: Node + 'static> Reactor<N> {
             self.deferred.borrow_mut().push_back(input);
             return;
         }
+        self.turn(|node, now| node.handle(input, now));
+    }
+
+    /// The node has these settings from now on. Not to be called while it turns: settings come from outside.
+    pub(crate) fn configure<S>(self: &Rc<Self>, settings: &S)
+    where
+        N: Configurable<S>,
+    {
+        debug_assert!(!self.turning.get(), "settings come between two turns");
+        self.turning.set(true);
+        self.turn(|node, now| node.configure(settings, now));
+    }
+
+    /// One turn of the crank, and one for each fact that arose meanwhile.
+    fn turn(self: &Rc<Self>, first: impl FnOnce(&mut N, Moment)) {
         // A panic is a bug of ours and is logged as one; it ends the task it happened in, not the turns of
         // everybody else.
         let turn = Turn(&self.turning);
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let now = self.clock.now();
-            self.node.borrow_mut().handle(input, now);
+        first(&mut self.node.borrow_mut(), self.clock.now());
+        loop {
             loop {
                 let output = self.node.borrow_mut().poll();
                 let Some(output) = output else { break };
                 self.carry_out(output);
             }
-            next = self.deferred.borrow_mut().pop_front();
+            let Some(input) = self.deferred.borrow_mut().pop_front() else { break };
+            self.node.borrow_mut().handle(input, self.clock.now());
         }
         drop(turn);
         self.arm();
@@ -378,9 +392,14 @@ impl<N: Node + 'static> Reactor<N> {
         });
     }
 
-    /// The HTTP thread carries chat, too.
-    pub fn attach_chat(&self) {
-        self.chat.set(true);
+    /// Whether the HTTP thread carries chat, too.
+    pub fn attach_chat(&self, is_on: bool) {
+        self.chat.set(is_on);
+    }
+
+    /// Whether there is a link with this node.
+    pub(crate) fn is_linked(&self, node: &NodeId) -> bool {
+        self.links.borrow().values().any(|entry| entry.peer == *node)
     }
 
     /// The HTTP thread is gone, and HTTPS with it.
