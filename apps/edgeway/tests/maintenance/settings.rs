@@ -66,6 +66,9 @@ async fn ten_changes_end_nothing_and_hold_at_once() {
         assert_eq!(fleet.wrong_password("zoe").await.status, 401);
     }
     assert_eq!(fleet.wrong_password("zoe").await.status, 429, "three in a period");
+    text = replaced(&text, "maximum_authorizations_per_period = 3", "maximum_authorizations_per_period = 1000");
+    assert_eq!(core.apply(&text).await, [""; 0]);
+    assert_eq!(fleet.wrong_password("zoe").await.status, 401, "what was counted is judged anew");
     let servers = core.port().ask(None, "servers", serde_json::Value::Null).await.expect("servers").to_string();
     assert!(servers.contains("unity1.lab.example"), "{servers}");
     wait("the new name server is asked", || fleet.another_dns_was_asked()).await;
