@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod alarm;
+pub mod certificates;
 pub mod chat;
 pub mod dns;
 pub mod ids;

@@ -8,6 +8,7 @@
 pub mod admin;
 mod alarms;
 mod attempts;
+pub mod certificates;
 pub mod chat;
 pub mod clock;
 mod datagram;
@@ -28,6 +29,7 @@ pub mod operate;
 pub mod outbox;
 pub mod pki;
 pub mod reactor;
+mod resources;
 pub mod service;
 pub mod services;
 mod strangers;

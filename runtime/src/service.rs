@@ -7,7 +7,7 @@ mod diallers;
 mod live;
 mod watch;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
 use edgeway_model::Role;
+use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Configurable, Observable, Status, Transport};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -42,7 +44,7 @@ use crate::operate::{Live, MakeAdmin};
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
-use crate::{admin, link, maintenance, notify, operate};
+use crate::{admin, certificates, link, maintenance, notify, operate};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
@@ -296,12 +298,31 @@ pub fn run_edge<N: Observable + 'static>(
         let listener = link::listen(Rc::clone(reactor), tcp, door)?;
         keep(listener);
         look_after(&trust, reactor, media, http.as_ref());
+        let shown = Arc::clone(&certificates);
+        reactor.attach_certificates(Box::new(move || seen(CertificateUse::Clients, &shown.leaves())));
+        attach_own(reactor, &trust);
         spawn_local(offer_media(trust, media.clone(), http.clone()));
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
         Ok((http, None))
     })
+}
+
+/// What an operator sees of some certificates.
+fn seen(used_for: CertificateUse, leaves: &[CertificateDer<'static>]) -> Vec<CertificateStatus> {
+    leaves.iter().filter_map(|leaf| certificates::read(used_for, leaf)).collect()
+}
+
+/// The certificate of the links, and the authority behind it.
+fn attach_own<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, trust: &Rc<Trust>) {
+    let trust = Rc::clone(trust);
+    reactor.attach_certificates(Box::new(move || {
+        let Some(identity) = trust.identity() else { return Vec::new() };
+        let link = certificates::read(CertificateUse::Link, identity.certificate());
+        link.into_iter().chain(certificates::read(CertificateUse::Authority, identity.authority())).collect()
+    }));
+    spawn_local(certificates::watch(Rc::clone(reactor)));
 }
 
 fn bind_all(setting: &'static str, all: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, ListenFault> {
@@ -399,12 +420,18 @@ pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
         let http = inside.map(|make| start_http(reactor, Part::Inside(make))).transpose()?;
         reactor.attach_chat(http.is_some() && live::chats(settings));
         look_after(&trust, reactor, media, http.as_ref());
+        attach_own(reactor, &trust);
+        let own = Rc::new(RefCell::new(tls.own));
+        let shown = Rc::clone(&own);
+        let leaves = move || shown.borrow().as_ref().map(|own| own.leaves()).unwrap_or_default();
+        reactor.attach_certificates(Box::new(move || seen(CertificateUse::Inside, &leaves())));
         let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), Rc::clone(&trust));
         let look_again = Rc::new(tokio::sync::Notify::new());
         let edges = Rc::new(CoreEdges::new(settings, edges));
         spawn_local(follow_edges(diallers, Rc::clone(&edges), Rc::clone(&look_again)));
         watch_state(Rc::clone(&look_again));
-        let parts = LiveParts { media: media.clone(), http: http.clone(), edges, look_again, trust, offered, drain };
+        let parts =
+            LiveParts { media: media.clone(), http: http.clone(), edges, look_again, trust, offered, own, drain };
         let live = LiveCore::new(Rc::clone(reactor), settings, parts);
         spawn_local(Rc::clone(&live).watch_files());
         Ok((http, Some(live as Rc<dyn Live>)))
@@ -424,7 +451,7 @@ fn inside_tls(settings: &CoreSettings) -> Result<InsideTls, ServiceFault> {
         Ok(tls) => Ok(tls),
         Err(fault) if settings.sip.tls == CoreTlsSettings::unset() && !settings.sip.registrars.iter().any(must) => {
             tracing::warn!("no TLS towards registrars: {fault}");
-            Ok(InsideTls { client: None, server: None })
+            Ok(InsideTls { client: None, server: None, own: None })
         }
         Err(fault) => Err(ServiceFault::Configuration(fault.to_string())),
     }
@@ -465,11 +492,9 @@ fn run<N: Observable + 'static>(
         let (http, live) = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let asked_desk = Rc::clone(&desk);
-        let maintain = Rc::new(move |question: &serde_json::Value| asked_desk.ask(question));
-        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
-            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (operator, questions) = operate::port();
+        admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
+            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone(), live);
         spawn_local(switchboard.run(questions));
         let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;

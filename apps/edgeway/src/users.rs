@@ -8,6 +8,7 @@ use edgeway_model::sign_in::{Deployment, UserName};
 use serde_json::{Value, json};
 
 use crate::commands::{Failure, ask, core_settings, finish};
+use crate::output::say;
 use crate::users_file::{self, FileCommand};
 
 /// Users who sign in, and the users file.
@@ -48,7 +49,7 @@ pub(crate) fn run(command: &UsersCommand) -> ExitCode {
 
 fn revoke(who: &Who) -> Result<(), Failure> {
     ask_about(who, "users/revoke")?;
-    println!("{}: tokens issued until now hold no longer, and nothing of the user is cached", who.user);
+    say!("{}: tokens issued until now hold no longer, and nothing of the user is cached", who.user);
     Ok(())
 }
 
@@ -56,7 +57,7 @@ fn purge(who: &Who) -> Result<(), Failure> {
     let answer = ask_about(who, "users/purge")?;
     let was_there = answer.get("purged").and_then(Value::as_bool).unwrap_or_default();
     let text = if was_there { "nothing of the user is cached any more" } else { "nothing of the user was cached" };
-    println!("{}: {text} at this core", who.user);
+    say!("{}: {text} at this core", who.user);
     Ok(())
 }
 

@@ -55,7 +55,7 @@ use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{Gauge, Observable, Status, Transport};
+use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
@@ -462,20 +462,13 @@ impl Observable for CoreNode {
             role: "core",
             registrations: self.bindings.gauge(),
             calls: self.calls.gauge,
-            chats: Gauge::default(),
             connections: self.streams.gauge(),
-            services: Vec::new(),
-            provisioning: 0,
-            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
-            handshakes: Vec::new(),
-            media_packets: (0, 0),
-            alarms: Vec::new(),
-            http: Vec::new(),
+            ..Status::default()
         }
     }
 }

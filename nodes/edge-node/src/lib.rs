@@ -351,20 +351,12 @@ impl Observable for EdgeNode {
             role: "edge",
             registrations: self.bindings.gauge(),
             calls: self.counts.calls,
-            chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
-            services: Vec::new(),
-            provisioning: 0,
-            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
-            registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
-            handshakes: Vec::new(),
-            media_packets: (0, 0),
-            alarms: Vec::new(),
-            http: Vec::new(),
+            ..Status::default()
         }
     }
 }

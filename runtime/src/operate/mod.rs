@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
+use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,6 +52,33 @@ pub enum RefusalKind {
     Unavailable,
 }
 
+impl RefusalKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::NotFound, Self::Invalid, Self::Conflict, Self::Unavailable];
+
+    /// As it is said to programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Invalid => "invalid",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status of an answer over HTTP.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
 impl Refusal {
     /// There is no such thing.
     pub fn not_found(why: impl Into<String>) -> Self {
@@ -60,6 +88,11 @@ impl Refusal {
     /// The question is wrong.
     pub fn invalid(why: impl Into<String>) -> Self {
         Self { kind: RefusalKind::Invalid, why: why.into() }
+    }
+
+    /// Something else was done meanwhile.
+    pub fn conflict(why: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Conflict, why: why.into() }
     }
 
     /// Not now.

@@ -26,6 +26,7 @@ use crate::media::MediaHandle;
 use crate::operate::{Live, Prepared};
 use crate::pki::Trust;
 use crate::reactor::Reactor;
+use crate::tls::CertificateStore;
 
 /// What of a core can be told other settings, besides its node.
 pub(super) struct LiveParts {
@@ -37,6 +38,8 @@ pub(super) struct LiveParts {
     pub(super) trust: Rc<Trust>,
     /// Shown by the TLS listeners inside, where there are some.
     pub(super) offered: Option<Offered>,
+    /// The certificate shown inside, for the operator's list.
+    pub(super) own: Rc<RefCell<Option<Arc<CertificateStore>>>>,
     pub(super) drain: Rc<Cell<Duration>>,
 }
 
@@ -91,12 +94,13 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
         }
     }
 
-    async fn swap(&self) -> bool {
-        let Some(Ready { settings, tls, .. }) = self.prepared.take() else { return false };
+    /// `None`: nothing was prepared. Else the names of the certificate that is shown inside.
+    async fn swap(&self) -> Option<Vec<String>> {
+        let Ready { settings, tls, .. } = self.prepared.take()?;
         if let Some(http) = &self.parts.http
             && !http.apply().await.unwrap_or(false)
         {
-            return false;
+            return None;
         }
         self.reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
@@ -105,6 +109,8 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
         if let (Some(offered), Some(server)) = (&self.parts.offered, tls.server) {
             offered.replace(server);
         }
+        let names = tls.own.as_ref().map(|own| own.names()).unwrap_or_default();
+        self.parts.own.replace(tls.own);
         crate::log::set_level(settings.log.level.as_str());
         self.parts.drain.set(settings.drain_timeout);
         self.parts.trust.set_validity(settings.link.certificate_lifetime);
@@ -114,7 +120,7 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
         self.reactor.attach_chat(self.parts.http.is_some() && chats(&settings));
         self.reactor.configure(&*settings);
         self.in_force.replace(settings);
-        true
+        Some(names)
     }
 
     /// The files that the settings name are taken when they have changed and then stayed as they are for a moment, or at
@@ -160,17 +166,12 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
 
     async fn read_again(&self) {
         let settings = Arc::clone(&self.in_force.borrow());
-        let notice = match self.ready(Arc::clone(&settings)).await {
-            Ok(()) if self.swap().await => {
-                let files = settings.sip.tls.certificate.as_ref().map(std::slice::from_ref).unwrap_or_default();
-                let store = crate::tls::CertificateStore::load(files);
+        let notice = match self.ready(settings).await {
+            Ok(()) => {
+                let names = self.swap().await.unwrap_or_default();
                 tracing::info!("the files that the settings name were read again");
-                store
-                    .ok()
-                    .filter(|_| !files.is_empty())
-                    .map(|store| Notice::CertificatesReloaded { names: store.names() })
+                (!names.is_empty()).then_some(Notice::CertificatesReloaded { names })
             }
-            Ok(()) => None,
             Err(why) => Some(Notice::CertificatesRejected { why: why.join("; ") }),
         };
         if let Some(notice) = notice {
@@ -192,7 +193,7 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> Live for LiveCore<N> 
     fn apply(self: Rc<Self>) -> LocalFuture<'static, bool> {
         Box::pin(async move {
             let _one_at_a_time = self.turn.lock().await;
-            self.swap().await
+            self.swap().await.is_some()
         })
     }
 
