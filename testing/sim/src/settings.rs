@@ -1,7 +1,6 @@
 //! Settings that change at any moment: nothing that is under way may notice.
 
 use edgeway_core_node::{Settings, StandbyKeepalive};
-use edgeway_media::sdp::Protection;
 
 use crate::chance::Chance;
 use crate::host::AnyNode;
@@ -19,8 +18,8 @@ impl World {
         change(&mut settings, paths, &mut self.chance);
         let name = self.slots[core].name.clone();
         self.trace(format_args!(
-            "{name} has other settings: Path {}, OPTIONS every {:?}, {:?} inside",
-            settings.path_headers, settings.options_every, settings.inside_offer
+            "{name} has other settings: Path {}, OPTIONS every {:?}",
+            settings.path_headers, settings.options_every
         ));
         self.slots[core].settings = Some(settings.clone());
         self.turn(core, |node, now| {
@@ -37,7 +36,7 @@ fn change(settings: &mut Settings, paths: bool, chance: &mut Chance) {
     settings.options_every = chance.millis(1_000, 20_000);
     settings.answer_within = chance.millis(28_000, 32_000);
     settings.media_timeout = chance.percent(80).then(|| chance.millis(10_000, 60_000));
-    settings.inside_offer = [Protection::Plain, Protection::Optional][chance.below(2)];
+    // What the inside is offered stays plain: a key that goes inside is what the check of descriptions looks for.
     settings.standby_keepalive = [StandbyKeepalive::Answered, StandbyKeepalive::Relayed][chance.below(2)];
     if let Some(other) = settings.zones.deployments.last_mut() {
         match other.domains.iter().position(|domain| domain == MORE) {
