@@ -23,6 +23,7 @@ pub use edgeway_policy::credentials::Now;
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
+use edgeway_runtime::clock::rfc3339;
 use edgeway_runtime::http::{HttpFact, Teller};
 use edgeway_sip::{bearer, digest};
 use tokio::sync::watch;
@@ -140,6 +141,7 @@ pub struct Desk {
     lifetime_ms: Cell<u64>,
     keys: RefCell<Keys>,
     rate: RefCell<Rate>,
+    limit: Cell<RateSettings>,
     credentials: RefCell<Credentials>,
     places: RefCell<BTreeMap<Deployment, Rc<Place>>>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
@@ -156,14 +158,15 @@ impl Desk {
         teller: Teller,
     ) -> Self {
         let interval = settings.credentials_refresh_interval;
-        let rate = Rate::new(rate_settings(settings));
+        let limit = rate_settings(settings);
         teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
         Self {
             clocks,
             teller,
             lifetime_ms: Cell::new(millis(interval)),
             keys: RefCell::new(keys),
-            rate: RefCell::new(rate),
+            rate: RefCell::new(Rate::new(limit)),
+            limit: Cell::new(limit),
             credentials: RefCell::new(Credentials::new(interval)),
             places: RefCell::new(by_deployment(places)),
             under_way: RefCell::default(),
@@ -186,7 +189,8 @@ impl Desk {
         is_same: impl Fn(&Deployment) -> bool,
     ) {
         let interval = settings.credentials_refresh_interval;
-        self.rate.borrow_mut().set(rate_settings(settings));
+        self.limit.set(rate_settings(settings));
+        self.rate.borrow_mut().set(self.limit.get());
         self.credentials.borrow_mut().set_interval(interval, self.now());
         self.lifetime_ms.set(millis(interval));
         let mut places: Vec<Place> = places.into_iter().collect();
@@ -208,6 +212,14 @@ impl Desk {
 
     fn place(&self, deployment: &Deployment) -> Option<Rc<Place>> {
         self.places.borrow().get(deployment).cloned()
+    }
+
+    /// Why a sign-in is refused unread, in words: the limit, and from when on the next one passes.
+    pub(crate) fn too_often(&self, retry_after: Duration) -> String {
+        let RateSettings { attempts, period, .. } = self.limit.get();
+        let next = rfc3339(self.now().unix_ms.saturating_add(millis(retry_after)));
+        let (next, period) = (next.get(11..19).unwrap_or_default(), period.as_secs());
+        format!("sign-in {} within {period} s, limit {attempts}, next try {next} UTC", attempts.saturating_add(1))
     }
 
     /// Whether users of a deployment can sign in here at all.
