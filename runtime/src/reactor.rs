@@ -5,6 +5,8 @@
 //! connection then writes once per turn. Whoever holds an `Rc<Reactor<N>>` may call
 //! [`Reactor::input`]; facts that arise while commands are carried out wait until the node is drained.
 
+mod bounds;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +19,6 @@ use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::attempt::Attempt;
 use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
-use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
@@ -29,6 +30,7 @@ use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, spawn_local};
 
+pub use self::bounds::ReactorLimits;
 use crate::alarms::Alarms;
 use crate::certificates;
 use crate::clock::{Clock, unix_ms};
@@ -47,33 +49,6 @@ use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
 use crate::trace::{self, Journal};
-
-/// What one node takes on at once.
-#[derive(Clone, Copy, Debug)]
-pub struct ReactorLimits {
-    /// Flows held at once; more are closed as soon as they are accepted.
-    pub flows_max: usize,
-    /// TLS handshakes one address may have in progress.
-    pub handshakes_per_address_max: usize,
-    /// How long a TLS handshake may take.
-    pub handshake_max: Duration,
-    /// Threads that shake hands; at least one is started.
-    pub handshake_threads: usize,
-    /// Bytes queued towards one flow before it is closed as too slow.
-    pub flow_queue_bytes_max: usize,
-}
-
-impl Default for ReactorLimits {
-    fn default() -> Self {
-        Self {
-            flows_max: FLOWS_MAX,
-            handshakes_per_address_max: STRANGER_FLOWS_PER_ADDRESS_MAX,
-            handshake_max: TLS_HANDSHAKE_MAX,
-            handshake_threads: 1,
-            flow_queue_bytes_max: FLOW_QUEUE_BYTES_MAX,
-        }
-    }
-}
 
 /// A SIP message on its way past the reactor, for a ladder.
 #[derive(Clone, Debug)]
