@@ -28,20 +28,21 @@ use tower::ServiceExt as _;
 
 use crate::api::{self, Peer};
 use crate::certificate::Shown;
+use crate::configuration::{ConfigurationDesk, Parts};
 use crate::limits::{
     CERTIFICATE_LOOK, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, END_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_MAX,
     LISTEN_AGAIN, STALLED_MAX, STREAMS_MAX,
 };
 use crate::office::{Office, Settled};
 use crate::pages;
-use crate::store::Store;
+use crate::store::MemoryStore;
 
 /// What the administrator's side is made of.
 pub struct Ingredients {
     /// The core's settings.
     pub settings: Arc<CoreSettings>,
-    /// Where revisions, accounts and the rest are kept.
-    pub store: Arc<dyn Store>,
+    /// The configuration, and where it is kept.
+    pub parts: Parts,
     /// Told the address of the listener once it stands.
     pub announce: Option<std::sync::mpsc::Sender<SocketAddr>>,
 }
@@ -91,8 +92,13 @@ impl Drop for Running {
 }
 
 async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc::Receiver<Forwarded>) {
-    let Ingredients { settings, store, announce } = ingredients;
-    let office = Office::new(port, store, Settled::of(&settings));
+    let Ingredients { settings, parts, announce } = ingredients;
+    // Without a store the core carries calls all the same, and an alarm says so; who may administer it is then not known.
+    let store = parts.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+    let desk = ConfigurationDesk::new(parts, port.clone());
+    let watched = desk.clone();
+    tokio::spawn(async move { watched.watch().await });
+    let office = Office::new(port, store, desk, Settled::of(&settings));
     office.open().await;
     let router = router(&office);
     if let Some(at) = settings.admin.listen {

@@ -11,11 +11,26 @@ use crate::accounts::Role;
 use crate::api::Actor;
 
 /// Somebody who may do what takes the role of an operator.
-pub(crate) struct Operator;
+pub(crate) struct Operator {
+    pub(crate) viewer: Viewer,
+}
+
+/// Somebody who may do what takes the role of an administrator.
+pub(crate) struct Administrator {
+    pub(crate) viewer: Viewer,
+    /// As revisions name them.
+    pub(crate) author: String,
+    pub(crate) csrf: String,
+}
 
 impl Viewer {
     pub(crate) fn of(actor: &Actor) -> Self {
-        Self { name: actor.name.clone(), operates: actor.may(Role::Operator), csrf: actor.csrf().to_owned() }
+        Self {
+            name: actor.name.clone(),
+            operates: actor.may(Role::Operator),
+            administers: actor.may(Role::Administrator),
+            csrf: actor.csrf().to_owned(),
+        }
     }
 }
 
@@ -33,7 +48,20 @@ impl FromRequestParts<Pages> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
         let viewer = Viewer::from_request_parts(parts, pages).await?;
-        if viewer.operates { Ok(Self) } else { Err(not_permitted(parts)) }
+        if viewer.operates { Ok(Self { viewer }) } else { Err(not_permitted(parts)) }
+    }
+}
+
+impl FromRequestParts<Pages> for Administrator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
+        let viewer = Viewer::from_request_parts(parts, pages).await?;
+        if !viewer.administers {
+            return Err(not_permitted(parts));
+        }
+        let author = parts.extensions.get::<Actor>().map(|actor| actor.author.clone()).unwrap_or_default();
+        Ok(Self { csrf: viewer.csrf.clone(), viewer, author })
     }
 }
 

@@ -9,14 +9,12 @@ pub(crate) struct Fix {
     pub(crate) key: &'static str,
 }
 
-/// The pages of other sections that put things right. A path that is no page yet leads to the page that says by which
-/// command it is done.
-pub(crate) const CONFIGURATION: &str = "/configuration/unified-communications";
-pub(crate) const SERVERS: &str = "/configuration/servers";
-pub(crate) const ALLOW_LIST: &str = "/configuration/allow-list";
-pub(crate) const MAINTENANCE: &str = "/maintenance/maintenance-mode";
-pub(crate) const CERTIFICATES: &str = "/maintenance/certificates";
-pub(crate) const HISTORY: &str = "/configuration/history";
+pub(crate) const CONFIGURATION: &str = layout::CONFIGURATION.path;
+pub(crate) const SERVERS: &str = layout::SERVERS.path;
+pub(crate) const ALLOW_LIST: &str = layout::ALLOW_LIST.path;
+pub(crate) const MAINTENANCE: &str = layout::MAINTENANCE.path;
+pub(crate) const CERTIFICATES: &str = layout::CERTIFICATES.path;
+pub(crate) const HISTORY: &str = layout::HISTORY.path;
 
 const fn fix(path: &'static str, key: &'static str) -> Option<Fix> {
     Some(Fix { path, key })

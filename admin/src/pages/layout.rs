@@ -58,9 +58,35 @@ pub(crate) const EVENTS: Entry = entry(Section::Status, "/status/events", "menu.
 pub(crate) const REFUSED: Entry = entry(Section::Status, "/status/refused", "menu.refused");
 pub(crate) const LADDER: Entry = entry(Section::Status, "/status/ladder", "menu.ladder");
 
+pub(crate) const CONFIGURATION: Entry =
+    entry(Section::Configuration, "/configuration/unified-communications", "menu.unified_communications");
+pub(crate) const SERVERS: Entry = entry(Section::Configuration, "/configuration/servers", "menu.servers");
+pub(crate) const ALLOW_LIST: Entry = entry(Section::Configuration, "/configuration/allow-list", "fix.allow_list");
+pub(crate) const DOCUMENT: Entry = entry(Section::Configuration, "/configuration/document", "document.title");
+pub(crate) const HISTORY: Entry = entry(Section::Configuration, "/configuration/history", "fix.history");
+pub(crate) const MAINTENANCE: Entry = entry(Section::Maintenance, "/maintenance/maintenance-mode", "fix.maintenance");
+pub(crate) const CERTIFICATES: Entry = entry(Section::Maintenance, "/maintenance/certificates", "fix.certificates");
+
 /// The menu, in its order. A page that is added here is found by people, and by the tests that look at every page.
-pub(crate) const MENU: &[Entry] =
-    &[OVERVIEW, SERVICES, REGISTRATIONS, CALLS, CHATS, NODES, ALARMS, EVENTS, REFUSED, LADDER];
+pub(crate) const MENU: &[Entry] = &[
+    OVERVIEW,
+    SERVICES,
+    REGISTRATIONS,
+    CALLS,
+    CHATS,
+    NODES,
+    ALARMS,
+    EVENTS,
+    REFUSED,
+    LADDER,
+    CONFIGURATION,
+    SERVERS,
+    ALLOW_LIST,
+    DOCUMENT,
+    HISTORY,
+    MAINTENANCE,
+    CERTIFICATES,
+];
 
 /// Light or dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +132,8 @@ pub(crate) struct Viewer {
     pub(crate) name: String,
     /// May end calls and chats, and so on.
     pub(crate) operates: bool,
+    /// May change the configuration.
+    pub(crate) administers: bool,
     /// Bound to the session: a form without it does nothing.
     pub(crate) csrf: String,
 }
@@ -240,8 +268,8 @@ impl Frame {
         self.words().with(key, name, value)
     }
 
-    pub(crate) fn count(&self, key: &str, n: &u64) -> String {
-        self.words().count(key, *n)
+    pub(crate) fn count(&self, key: &str, n: impl std::borrow::Borrow<u64>) -> String {
+        self.words().count(key, *n.borrow())
     }
 
     pub(crate) fn said(&self, text: &str) -> Said {

@@ -37,3 +37,9 @@ pub const LADDER_MESSAGES_MAX: usize = 400;
 
 /// Longest path a preference leads back to, bytes.
 pub const BACK_BYTES_MAX: usize = 1024;
+
+/// Revisions on one page.
+pub const HISTORY_ROWS: usize = 50;
+
+/// Minutes a deadline of maintenance mode may be away: a week.
+pub const WITHIN_MINUTES_MAX: u64 = 7 * 24 * 60;

@@ -55,6 +55,11 @@ impl Shared {
         look
     }
 
+    /// The next look asks anew: something was ordered.
+    pub(crate) async fn forget_look(&self) {
+        *self.looked.0.lock().await = None;
+    }
+
     async fn look_again(&self) -> Look {
         let all = self.office.nodes().await;
         let mut look = Look { at_ms: self.office.now_ms(), ..Look::default() };

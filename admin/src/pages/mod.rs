@@ -5,24 +5,31 @@
 //! from elsewhere. Who may see and do what is the door's business ([`api`](crate::api)); a page merely does not show what
 //! its reader may not do.
 
+mod advanced;
 mod alarms;
+mod allow_list;
 mod assets;
 mod calls;
+mod certificates;
 mod chats;
 mod door;
 mod events;
 mod fixes;
+mod history;
 mod ladder;
 mod layout;
 pub mod limits;
 mod lists;
 mod live;
+mod maintenance;
 mod nodes;
 mod overview;
+mod plan;
 mod preferences;
 mod refused;
 mod registrations;
 mod samples;
+mod servers;
 mod services;
 mod sign_in;
 mod state;
@@ -37,14 +44,13 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use self::door::Operator;
-use self::layout::{Frame, Viewer, Wish};
+use self::layout::{Frame, Viewer};
 use self::live::Looked;
 use self::samples::Samples;
 pub use self::words::{Language, Said, Words};
@@ -77,11 +83,7 @@ pub fn router(office: &Arc<Office>) -> Router {
         Shared { office: Arc::clone(office), looked: Looked::default(), samples: Samples::default(), watchers };
     let pages = Pages(Arc::new(shared));
     tokio::spawn(live::keep_sampling(Arc::downgrade(&pages.0)));
-    let mut router = Router::new();
-    for (path, _) in BY_COMMAND {
-        router = router.route(path, get(by_command));
-    }
-    router
+    Router::new()
         .route("/", get(|| async { Redirect::to(layout::OVERVIEW.path) }))
         .route("/assets/{name}", get(assets::serve))
         .route("/preferences", get(preferences::set))
@@ -101,6 +103,24 @@ pub fn router(office: &Arc<Office>) -> Router {
         .route(layout::EVENTS.path, get(events::show))
         .route(layout::REFUSED.path, get(refused::show))
         .route(layout::LADDER.path, get(ladder::show))
+        .route(layout::CONFIGURATION.path, get(advanced::show).post(advanced::change))
+        .route("/configuration/unified-communications/domains", post(advanced::domains))
+        .route("/configuration/unified-communications/deployments", post(advanced::add_deployment))
+        .route("/configuration/apply", post(plan::apply))
+        .route(layout::SERVERS.path, get(servers::show).post(servers::add))
+        .route("/configuration/servers/refresh", post(servers::refresh))
+        .route("/configuration/servers/remove", post(servers::remove))
+        .route(layout::ALLOW_LIST.path, get(allow_list::show))
+        .route("/configuration/allow-list/export", get(allow_list::export))
+        .route(layout::DOCUMENT.path, get(history::document).post(history::propose))
+        .route("/configuration/document/export", get(history::export))
+        .route(layout::HISTORY.path, get(history::show))
+        .route("/configuration/history/rollback", post(history::roll_back))
+        .route("/configuration/history/confirm", post(history::confirm))
+        .route(layout::MAINTENANCE.path, get(maintenance::show))
+        .route("/maintenance/maintenance-mode/start", post(maintenance::start))
+        .route("/maintenance/maintenance-mode/cancel", post(maintenance::cancel))
+        .route(layout::CERTIFICATES.path, get(certificates::show))
         .with_state(pages)
 }
 
@@ -112,23 +132,6 @@ pub(crate) struct Message {
     text: String,
     /// To be typed.
     command: &'static str,
-}
-
-/// What has no page yet, with the command that does it. A page that comes takes its line away.
-const BY_COMMAND: &[(&str, &str)] = &[
-    (fixes::CONFIGURATION, "edgeway config show"),
-    (fixes::SERVERS, "edgeway servers list"),
-    (fixes::ALLOW_LIST, "edgeway allow-list show"),
-    (fixes::HISTORY, "edgeway config history"),
-    (fixes::MAINTENANCE, "edgeway maintenance status"),
-    (fixes::CERTIFICATES, "edgeway certificates list"),
-];
-
-async fn by_command(_viewer: Viewer, parts: Parts) -> Response {
-    let f = Frame::outside(Wish::of(&parts), "message.by_command_title");
-    let found = BY_COMMAND.iter().find(|(path, _)| *path == parts.uri.path());
-    let text = f.say("message.by_command").to_owned();
-    page(&Message { text, command: found.map_or("", |(_, command)| *command), f })
 }
 
 /// A template as an answer. What it holds depends on who asked and how.

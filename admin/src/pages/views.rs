@@ -130,6 +130,21 @@ pub(crate) struct Alarm {
     pub(crate) node: String,
 }
 
+/// A certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Certificate {
+    #[serde(rename = "use", deserialize_with = "text")]
+    pub(crate) used_for: String,
+    #[serde(deserialize_with = "rows")]
+    pub(crate) names: Vec<String>,
+    #[serde(deserialize_with = "text")]
+    pub(crate) issuer: String,
+    pub(crate) not_after_unix: u64,
+    #[serde(deserialize_with = "text")]
+    pub(crate) fingerprint: String,
+}
+
 /// How far maintenance mode is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -148,6 +163,13 @@ pub(crate) struct Remaining {
     pub(crate) chats: u64,
     pub(crate) requests: u64,
     pub(crate) registrations: u64,
+}
+
+impl Remaining {
+    /// All kinds together.
+    pub(crate) const fn all(self) -> u64 {
+        self.calls.saturating_add(self.chats).saturating_add(self.requests).saturating_add(self.registrations)
+    }
 }
 
 /// The `status` of a node.
@@ -179,6 +201,8 @@ pub(crate) struct Status {
     pub(crate) started_ms: Option<u64>,
     pub(crate) now_ms: Option<u64>,
     pub(crate) maintenance: Option<Maintenance>,
+    #[serde(deserialize_with = "rows")]
+    pub(crate) certificates: Vec<Certificate>,
 }
 
 impl Status {

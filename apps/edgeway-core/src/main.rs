@@ -33,36 +33,19 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
-    let settings = settings(arguments)?;
+    let booted = edgeway_admin::configuration::boot(&arguments.config)
+        .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+    let settings = booted.settings;
     edgeway_runtime::log::start(settings.log.level.as_str(), settings.log.format);
     let (stop, stopped) = service::stop();
     service::stop_at_signals(stop)?;
     let random = Random::from_seed(service::seed()?);
     let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
-    let admin =
-        edgeway_admin::make(Ingredients { settings: settings.clone().into(), store: store(&settings), announce: None });
+    let ingredients = Ingredients { settings: settings.clone().into(), parts: booted.parts, announce: None };
     let hooks = Hooks {
         inside: Some(edgeway_connectors::inside::make(settings.clone())),
-        admin: Some(admin),
+        admin: Some(edgeway_admin::make(ingredients)),
         ..Hooks::default()
     };
     service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
-}
-
-/// Without a store the core carries calls all the same; who may administer it is then not known.
-fn store(settings: &CoreSettings) -> Arc<dyn Store> {
-    match SqliteStore::open(Path::new(&settings.state_dir)) {
-        Ok(store) => Arc::new(store),
-        Err(fault) => {
-            tracing::error!("nobody can sign in to administer this core, and nothing is kept: {fault}");
-            Arc::new(MemoryStore::new())
-        }
-    }
-}
-
-fn settings(arguments: &Arguments) -> Result<CoreSettings, ServiceFault> {
-    let origin = arguments.config.display().to_string();
-    let text = std::fs::read_to_string(&arguments.config)
-        .map_err(|error| ServiceFault::Configuration(format!("cannot read {origin}: {error}")))?;
-    parse_core(&text, &origin).map_err(|problems| ServiceFault::Configuration(problems.to_string()))
 }

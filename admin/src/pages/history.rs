@@ -1,0 +1,167 @@
+//! *Configuration > History*: every revision, what it changed, and the way back. And the whole of it as a text.
+
+use askama::Template;
+use axum::extract::{Form, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::calls::outcome;
+use super::door::{Administrator, Operator};
+use super::layout::{DOCUMENT, Frame, HISTORY, Wish, query};
+use super::limits::HISTORY_ROWS;
+use super::time::Moment;
+use super::{Pages, Viewer, page, plan};
+use crate::configuration::{By, ChangeView};
+
+#[derive(Template)]
+#[template(path = "history.html")]
+struct History {
+    f: Frame,
+    administers: bool,
+    operates: bool,
+    csrf: String,
+    revision: u64,
+    source: &'static str,
+    rows: Vec<Row>,
+    next: Option<u64>,
+    /// A revision that goes back by itself, and when.
+    waiting: Option<(u64, Moment)>,
+    restart: Vec<String>,
+    outcome: Option<&'static str>,
+    done: Option<u64>,
+    /// What one of them changed.
+    looked_at: Option<(u64, Vec<ChangeView>)>,
+    fault: Option<super::words::Said>,
+}
+
+struct Row {
+    revision: u64,
+    author: String,
+    at: Moment,
+    comment: String,
+}
+
+/// `GET /configuration/history`.
+pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
+    let look = pages.look().await;
+    let (administers, operates, csrf) = (viewer.administers, viewer.operates, viewer.csrf.clone());
+    let f = Frame::new(Wish::of(&parts), HISTORY, viewer, &look.nodes);
+    let number = |name: &str| query(parts.uri.query(), name).and_then(|text| text.parse::<u64>().ok());
+    let desk = &pages.office.desk;
+    let current = desk.current();
+    let (heads, mut fault) = match desk.history(number("before"), HISTORY_ROWS).await {
+        Ok(heads) => (heads, None),
+        Err(why) => (Vec::new(), Some(f.said(&why.to_string()))),
+    };
+    let looked_at = match number("revision").filter(|revision| *revision > 0) {
+        Some(revision) if revision > 1 => match desk.difference(revision - 1, revision).await {
+            Ok(difference) => Some((revision, difference.changes)),
+            Err(why) => {
+                fault = Some(f.said(&why.to_string()));
+                None
+            }
+        },
+        Some(_) | None => None,
+    };
+    let next = heads.last().map(|head| head.revision).filter(|last| *last > 1 && heads.len() == HISTORY_ROWS);
+    let row = |head: crate::configuration::RevisionView| Row {
+        revision: head.revision,
+        author: head.author,
+        at: Moment::of_ms(head.at_ms),
+        comment: head.comment,
+    };
+    page(&History {
+        administers,
+        operates,
+        csrf,
+        revision: current.revision,
+        source: match current.source.as_str() {
+            "store" => "history.store",
+            "last-good" => "history.last_good",
+            _ => "history.file",
+        },
+        rows: heads.into_iter().map(row).collect(),
+        next,
+        waiting: current.waiting.map(|waiting| (waiting.revision, Moment::of_ms(waiting.until_ms))),
+        restart: current.restart,
+        outcome: outcome(parts.uri.query(), "history.confirmed", "history.failed"),
+        done: number("done"),
+        looked_at,
+        fault,
+        f,
+    })
+}
+
+/// Which one.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Which {
+    revision: u64,
+}
+
+/// `POST /configuration/history/rollback`.
+pub(crate) async fn roll_back(State(pages): State<Pages>, who: Administrator, Form(which): Form<Which>) -> Response {
+    let by = By { author: who.author, comment: String::new() };
+    match pages.office.desk.rollback(which.revision, by).await {
+        Ok(done) => Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response(),
+        Err(fault) => failed(&fault.to_string()),
+    }
+}
+
+/// `POST /configuration/history/confirm`.
+pub(crate) async fn confirm(State(pages): State<Pages>, _operator: Operator, Form(which): Form<Which>) -> Response {
+    match pages.office.desk.confirm(which.revision).await {
+        Ok(_) => Redirect::to(&format!("{}?outcome=done", HISTORY.path)).into_response(),
+        Err(fault) => failed(&fault.to_string()),
+    }
+}
+
+fn failed(why: &str) -> Response {
+    tracing::info!(why, "the configuration was not changed");
+    Redirect::to(&format!("{}?outcome=failed", HISTORY.path)).into_response()
+}
+
+#[derive(Template)]
+#[template(path = "document.html")]
+struct Document {
+    f: Frame,
+    administers: bool,
+    csrf: String,
+    revision: u64,
+    text: String,
+}
+
+/// `GET /configuration/document`: the shared settings as TOML.
+pub(crate) async fn document(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
+    let look = pages.look().await;
+    let (administers, csrf) = (viewer.administers, viewer.csrf.clone());
+    let f = Frame::new(Wish::of(&parts), DOCUMENT, viewer, &look.nodes);
+    let current = pages.office.desk.current();
+    page(&Document { administers, csrf, revision: current.revision, text: current.document, f })
+}
+
+/// A text.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Text {
+    document: String,
+}
+
+/// `POST /configuration/document`: what another text would do.
+pub(crate) async fn propose(
+    State(pages): State<Pages>,
+    who: Administrator,
+    parts: Parts,
+    Form(text): Form<Text>,
+) -> Response {
+    plan::preview_document(&pages, &parts, who, DOCUMENT, text.document).await
+}
+
+/// `GET /configuration/document/export`: the same as a file.
+pub(crate) async fn export(State(pages): State<Pages>, _viewer: Viewer) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/toml; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"edgeway-configuration.toml\""),
+    ];
+    (StatusCode::OK, headers, pages.office.desk.export(false)).into_response()
+}

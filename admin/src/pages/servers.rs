@@ -1,0 +1,242 @@
+//! *Configuration > Servers*: the UC servers, what is known of them, discovering and refreshing them.
+
+use askama::Template;
+use axum::extract::{Form, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::door::{Administrator, Operator};
+use super::layout::{Frame, SERVERS, Wish};
+use super::state::Badge;
+use super::time::Moment;
+use super::words::Said;
+use super::{Pages, Viewer, page, page_with, plan};
+use crate::configuration::ChangeOrder;
+
+#[derive(Template)]
+#[template(path = "servers.html")]
+struct Servers {
+    f: Frame,
+    updated: Moment,
+    operates: bool,
+    administers: bool,
+    csrf: String,
+    rows: Vec<Row>,
+    fault: Option<Said>,
+}
+
+struct Row {
+    product: Said,
+    publisher: String,
+    deployment: String,
+    state: Badge,
+    reason: Option<Said>,
+    action: Option<Said>,
+    version: String,
+    nodes: Vec<String>,
+    mixed: Option<bool>,
+    seen: Option<Moment>,
+    drift: Vec<Drift>,
+}
+
+struct Drift {
+    text: String,
+    meaning: String,
+}
+
+fn text(value: Option<&Value>) -> String {
+    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn row(f: &Frame, server: &Value) -> Row {
+    let said = |name: &str| server.get(name).and_then(Value::as_str).map(|text| f.said(text));
+    let cluster = server.get("cluster").filter(|cluster| !cluster.is_null());
+    let nodes = cluster.and_then(|cluster| cluster.get("nodes")).and_then(Value::as_array);
+    let drift = server.get("drift").and_then(Value::as_array).into_iter().flatten();
+    let product = text(server.get("product"));
+    Row {
+        product: f.said(&product),
+        publisher: text(server.get("publisher")),
+        deployment: text(server.get("deployment")),
+        state: f.badge(&text(server.get("state"))),
+        reason: said("reason"),
+        action: said("action"),
+        version: text(cluster.and_then(|cluster| cluster.get("version"))),
+        nodes: nodes.into_iter().flatten().map(|node| text(node.get("name"))).collect(),
+        mixed: cluster.and_then(|cluster| cluster.get("mixed_mode")).and_then(Value::as_bool),
+        seen: server.get("last_seen_ms").and_then(Value::as_u64).map(Moment::of_ms),
+        drift: drift.map(|one| Drift { text: text(one.get("text")), meaning: text(one.get("meaning")) }).collect(),
+    }
+}
+
+/// `GET /configuration/servers`.
+pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
+    let look = pages.look().await;
+    let (operates, administers, csrf) = (viewer.operates, viewer.administers, viewer.csrf.clone());
+    let f = Frame::new(Wish::of(&parts), SERVERS, viewer, &look.nodes);
+    let (rows, fault) = match pages.office.ask(None, "servers", Value::Null).await {
+        Ok(answer) => {
+            let servers = answer.get("servers").and_then(Value::as_array);
+            (servers.into_iter().flatten().map(|server| row(&f, server)).collect(), None)
+        }
+        Err(refusal) => (Vec::new(), Some(f.said(&refusal.why))),
+    };
+    let updated = Moment::of_ms(pages.office.now_ms());
+    page(&Servers { updated, operates, administers, csrf, rows, fault, f })
+}
+
+#[derive(Template)]
+#[template(path = "refresh.html")]
+struct Refresh {
+    f: Frame,
+    csrf: String,
+    /// Nothing was changed: this is what would be.
+    is_preview: bool,
+    discovers: bool,
+    name: String,
+    changes: Vec<Change>,
+    servers: Vec<Read>,
+    took_ms: u64,
+    fault: Option<Said>,
+}
+
+struct Change {
+    publisher: String,
+    text: String,
+    meaning: String,
+}
+
+/// What came of reading one of them.
+struct Read {
+    publisher: String,
+    state: Badge,
+    error: Option<Said>,
+    action: Option<Said>,
+}
+
+/// Which, and whether to do it or to show it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wanted {
+    /// The publisher; nothing: all.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    discover: Option<String>,
+    #[serde(default)]
+    preview: Option<String>,
+}
+
+/// `POST /configuration/servers/refresh`: reads the servers anew, shows what has changed, and takes it where that is
+/// asked for.
+pub(crate) async fn refresh(
+    State(pages): State<Pages>,
+    operator: Operator,
+    parts: Parts,
+    Form(wanted): Form<Wanted>,
+) -> Response {
+    let look = pages.look().await;
+    let csrf = operator.viewer.csrf.clone();
+    let f = Frame::new(Wish::of(&parts), SERVERS, operator.viewer, &look.nodes);
+    let (is_preview, discovers) = (wanted.preview.is_some(), wanted.discover.is_some());
+    let name = wanted.name.trim();
+    let mut question = json!({ "dry_run": is_preview });
+    if !name.is_empty() {
+        question["name"] = name.into();
+    }
+    let path = if discovers { "servers/discover" } else { "servers/refresh" };
+    let (status, answer, fault) = match pages.office.order(None, path, question).await {
+        Ok(answer) => (StatusCode::OK, answer, None),
+        Err(refusal) => (StatusCode::UNPROCESSABLE_ENTITY, Value::Null, Some(f.said(&refusal.why))),
+    };
+    let list = |name: &str| answer.get(name).and_then(Value::as_array).into_iter().flatten();
+    let change = |one: &Value| Change {
+        publisher: text(one.get("publisher")),
+        text: text(one.get("text")),
+        meaning: text(one.get("meaning")),
+    };
+    let read = |one: &Value| {
+        let ok = one.get("ok").and_then(Value::as_bool).unwrap_or(false);
+        let said = |name: &str| one.get(name).and_then(Value::as_str).map(|text| f.said(text));
+        Read {
+            publisher: text(one.get("publisher")),
+            state: f.badge(if ok { "Active" } else { "Failed" }),
+            error: said("error"),
+            action: said("action"),
+        }
+    };
+    let shown = Refresh {
+        csrf,
+        is_preview,
+        discovers,
+        name: name.to_owned(),
+        changes: list("changes").map(change).collect(),
+        servers: list("servers").map(read).collect(),
+        took_ms: answer.get("took_ms").and_then(Value::as_u64).unwrap_or(0),
+        fault,
+        f,
+    };
+    page_with(status, &shown)
+}
+
+/// A server that is to be asked from now on.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Added {
+    product: String,
+    address: String,
+    user: String,
+    password: String,
+    #[serde(default)]
+    deployment: String,
+    /// A file of certificates that may sign the server's.
+    #[serde(default)]
+    ca: String,
+}
+
+/// `POST /configuration/servers`. It is done at once and not shown first: a form must not carry a password back and forth.
+pub(crate) async fn add(
+    State(pages): State<Pages>,
+    who: Administrator,
+    parts: Parts,
+    Form(added): Form<Added>,
+) -> Response {
+    let list = match added.product.as_str() {
+        "unified_cm" | "im_and_presence" | "unity" => added.product.as_str(),
+        _ => return StatusCode::BAD_REQUEST.into_response(),
+    };
+    let address = added.address.trim().to_ascii_lowercase();
+    let mut value = json!({ "user": added.user.trim(), "password": added.password });
+    for (key, text) in [("deployment", &added.deployment), ("ca", &added.ca)] {
+        if !text.trim().is_empty() {
+            value[key] = text.trim().into();
+        }
+    }
+    let change = ChangeOrder { path: format!("{list}[{}]", json!(address)), value };
+    plan::apply_now(&pages, &parts, who, vec![change], SERVERS.path).await
+}
+
+/// Which one.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Removed {
+    product: String,
+    publisher: String,
+}
+
+/// `POST /configuration/servers/remove`.
+pub(crate) async fn remove(
+    State(pages): State<Pages>,
+    who: Administrator,
+    parts: Parts,
+    Form(removed): Form<Removed>,
+) -> Response {
+    let list = match removed.product.as_str() {
+        "Unified CM" | "unified_cm" => "unified_cm",
+        "IM and Presence" | "im_and_presence" => "im_and_presence",
+        "Unity Connection" | "unity" => "unity",
+        _ => return StatusCode::BAD_REQUEST.into_response(),
+    };
+    let change = ChangeOrder { path: format!("{list}[{}]", json!(removed.publisher)), value: Value::Null };
+    plan::preview_changes(&pages, &parts, who, SERVERS, vec![change]).await
+}
