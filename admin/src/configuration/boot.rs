@@ -75,7 +75,7 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
     let judge = Judge::new(local, Arc::new(Seal::of(&state_dir)));
     let mut boot = Boot { text, origin, written, node, state_dir, judge, alarms: Vec::new() };
     let (store, found) = match open(&boot.state_dir) {
-        Ok(store) => match boot.from_store(store.as_ref()) {
+        Ok(store) => match boot.with_store(store.as_ref()) {
             Ok(found) => (Some(store), found),
             Err(Unusable::File(why)) => return Err(BootFault(why)),
             Err(Unusable::Store(why)) => {
@@ -141,7 +141,7 @@ impl From<StoreFault> for Unusable {
 }
 
 impl Boot {
-    fn from_store(&mut self, store: &dyn Store) -> Result<Found, Unusable> {
+    fn with_store(&mut self, store: &dyn Store) -> Result<Found, Unusable> {
         let Some(head) = store.head()? else { return self.first(store) };
         let head = self.rolled_back(store, head)?;
         let newest = head.head.number;

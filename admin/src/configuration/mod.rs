@@ -391,7 +391,11 @@ impl Inner {
         also.extend(now.waiting.iter().map(|old| (Kind::Confirmation, old.key(), None)));
         also.extend(waiting.iter().map(|new| (Kind::Confirmation, new.key(), Some(new.json()))));
         let By { author, mut comment } = by;
-        comment.truncate(comment.floor_char_boundary(COMMENT_BYTES_MAX));
+        let mut end = comment.len().min(COMMENT_BYTES_MAX);
+        while !comment.is_char_boundary(end) {
+            end -= 1;
+        }
+        comment.truncate(end);
         let new = NewRevision { author, at_ms: now_ms(), comment, document: document.to_toml() };
         let committed = self
             .stored(move |store| {
