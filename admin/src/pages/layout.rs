@@ -268,8 +268,8 @@ impl Frame {
         self.words().with(key, name, value)
     }
 
-    pub(crate) fn count(&self, key: &str, n: impl std::borrow::Borrow<u64>) -> String {
-        self.words().count(key, *n.borrow())
+    pub(crate) fn count(&self, key: &str, n: &u64) -> String {
+        self.words().count(key, *n)
     }
 
     pub(crate) fn said(&self, text: &str) -> Said {

@@ -15,6 +15,9 @@ use super::words::Said;
 use super::{Pages, page_with};
 use crate::configuration::{By, ChangeOrder, ConfigurationFault, ProblemView, Proposal, StepView};
 
+/// Times within which a change can be asked to be confirmed, minutes.
+const CONFIRM_MINUTES: [u64; 3] = [2, 5, 15];
+
 #[derive(Template)]
 #[template(path = "plan.html")]
 struct Plan {

@@ -1,13 +1,10 @@
 //! `edgeway-core`: the service inside. Dials out to every edge and talks to the registrars.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use edgeway_admin::Ingredients;
-use edgeway_admin::store::{MemoryStore, SqliteStore, Store};
-use edgeway_config::{CoreSettings, parse_core};
 use edgeway_core_node::{CoreNode, Settings};
 use edgeway_model::{Moment, Random};
 use edgeway_runtime::service::{self, CoreKeys, Hooks, ServiceFault};
