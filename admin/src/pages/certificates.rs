@@ -55,7 +55,7 @@ fn row(f: &Frame, node: &str, certificate: &Certificate, now_ms: u64) -> Row {
             "authority" => "certificates.authority",
             "inside" => "certificates.inside",
             "admin" => "certificates.admin",
-            _ => "certificates.other",
+            _ => "certificates.elsewhere",
         },
         names: certificate.names.clone(),
         issuer: certificate.issuer.clone(),

@@ -16,6 +16,10 @@ use super::words::Said;
 use super::{Pages, Viewer, page, page_with, plan};
 use crate::configuration::ChangeOrder;
 
+/// The lists of the configuration, and the products in them.
+const PRODUCTS: [(&str, &str); 3] =
+    [("unified_cm", "Unified CM"), ("im_and_presence", "IM and Presence"), ("unity", "Unity Connection")];
+
 #[derive(Template)]
 #[template(path = "servers.html")]
 struct Servers {
@@ -30,6 +34,8 @@ struct Servers {
 
 struct Row {
     product: Said,
+    /// As the node names it.
+    product_key: String,
     publisher: String,
     deployment: String,
     state: Badge,
@@ -59,6 +65,7 @@ fn row(f: &Frame, server: &Value) -> Row {
     let product = text(server.get("product"));
     Row {
         product: f.said(&product),
+        product_key: product,
         publisher: text(server.get("publisher")),
         deployment: text(server.get("deployment")),
         state: f.badge(&text(server.get("state"))),
@@ -202,9 +209,8 @@ pub(crate) async fn add(
     parts: Parts,
     Form(added): Form<Added>,
 ) -> Response {
-    let list = match added.product.as_str() {
-        "unified_cm" | "im_and_presence" | "unity" => added.product.as_str(),
-        _ => return StatusCode::BAD_REQUEST.into_response(),
+    let Some((list, _)) = PRODUCTS.iter().find(|(list, _)| *list == added.product) else {
+        return StatusCode::BAD_REQUEST.into_response();
     };
     let address = added.address.trim().to_ascii_lowercase();
     let mut value = json!({ "user": added.user.trim(), "password": added.password });
@@ -231,11 +237,9 @@ pub(crate) async fn remove(
     parts: Parts,
     Form(removed): Form<Removed>,
 ) -> Response {
-    let list = match removed.product.as_str() {
-        "Unified CM" | "unified_cm" => "unified_cm",
-        "IM and Presence" | "im_and_presence" => "im_and_presence",
-        "Unity Connection" | "unity" => "unity",
-        _ => return StatusCode::BAD_REQUEST.into_response(),
+    let Some((list, _)) = PRODUCTS.iter().find(|(list, name)| [*list, *name].contains(&removed.product.as_str()))
+    else {
+        return StatusCode::BAD_REQUEST.into_response();
     };
     let change = ChangeOrder { path: format!("{list}[{}]", json!(removed.publisher)), value: Value::Null };
     plan::preview_changes(&pages, &parts, who, SERVERS, vec![change]).await
