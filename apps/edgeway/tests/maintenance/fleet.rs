@@ -23,7 +23,7 @@ use edgeway_lab_servers::xmpp::{ChatClient, ChatConfig, XmppConfig, XmppNode, Xm
 use edgeway_lab_servers::{Observer, Phone, PhoneConfig, PhoneTransport};
 use edgeway_model::world::Status;
 use edgeway_model::{Moment, NodeId, Random};
-use edgeway_runtime::operate::{AdminDoor, Administration, OperatorPort};
+use edgeway_runtime::operate::{AdminDoor, Administration, OperatorPort, Prepared};
 use edgeway_runtime::pki::{Authority, EdgeBook, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, StatusPort, Stop};
 
