@@ -13,6 +13,7 @@ use edgeway_runtime::operate::{OperatorPort, Refusal};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
+use crate::configuration::ConfigurationDesk;
 use crate::limits::{CURSOR_BYTES_MAX, NODE_ANSWER_MAX, NODE_ORDER_MAX, NODES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::store::{Store, StoreFault};
 use crate::views::{Everywhere, NodeView, NodesView, Page, Silent, Wanted};
@@ -44,6 +45,8 @@ pub struct Office {
     pub port: OperatorPort,
     /// Revisions, accounts, audit.
     pub store: Arc<dyn Store>,
+    /// Where the configuration is changed.
+    pub desk: ConfigurationDesk,
     /// What holds for as long as the service runs.
     pub settled: Settled,
 }
@@ -51,8 +54,8 @@ pub struct Office {
 impl Office {
     /// An office.
     #[must_use]
-    pub fn new(port: OperatorPort, store: Arc<dyn Store>, settled: Settled) -> Arc<Self> {
-        Arc::new(Self { port, store, settled })
+    pub fn new(port: OperatorPort, store: Arc<dyn Store>, desk: ConfigurationDesk, settled: Settled) -> Arc<Self> {
+        Arc::new(Self { port, store, desk, settled })
     }
 
     /// What is done once, when the service starts.
