@@ -94,6 +94,9 @@ impl World {
         let mut at_cores = 0;
         for (index, expected) in at_edge.into_iter().enumerate() {
             let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
+            if self.slots[index].ordered.since.is_some() {
+                self.check_drained(index, "after the calm");
+            }
             let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.slots.len() - 1 };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {

@@ -23,6 +23,7 @@ mod early;
 mod forker;
 mod host;
 mod links;
+mod maintenance;
 mod media;
 mod phone;
 mod registrar;
@@ -60,6 +61,8 @@ const CHAOS: Duration = Duration::from_secs(90);
 /// How long the calm may take to mend everything: a registration's and a lost call's lifetime, and
 /// the longest wait for an answer.
 const CALM: Duration = Duration::from_secs(190);
+/// How long a node that serves again may take to tell the others.
+const RESTORED: Duration = Duration::from_secs(2);
 /// One call for everybody.
 const CALLS: Duration = Duration::from_secs(30);
 /// Until the last transaction is forgotten.
@@ -82,11 +85,15 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, verbose: bool) -> Report {
     world.calm();
     world.run_until(end + Duration::from_secs(15));
     world.calling = false;
+    world.some_stay_out_of_service();
     end = end + CALM;
     world.run_until(end);
     if world.failure.is_none() {
         world.check_registered();
     }
+    world.all_back_in_service();
+    end = end + RESTORED;
+    world.run_until(end);
     let calls = world.call_everybody();
     end = end + CALLS;
     world.run_until(end);

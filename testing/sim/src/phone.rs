@@ -56,6 +56,8 @@ pub(crate) enum Act {
     SendTo(SocketAddr, Transport, Bytes),
     /// Reset a connection.
     Close(FlowId),
+    /// Was refused in the words of maintenance mode.
+    HeardMaintenance { within_dialog: bool, registers: bool },
     /// Something that must never happen has happened.
     Violation(String),
 }
@@ -584,11 +586,19 @@ impl Phone {
                 return;
             }
         }
+        let maintained = status == 503 && self.is_outside() && says_maintenance(response);
+        if maintained {
+            // A dialog's requests name both sides.
+            let asked = self.clients.get(&branch).and_then(|client| Message::parse(client.bytes.clone()).ok());
+            let within_dialog = asked.is_some_and(|asked| asked.to_tag().is_some());
+            let registers = method == "REGISTER" && self.wanted;
+            self.acts.push(Act::HeardMaintenance { within_dialog, registers });
+        }
         // A re-INVITE that a BYE has overtaken may be left unanswered.
         let of_call = self.clients.get(&branch).and_then(|client| client.call.as_ref());
         let overtaken = matches!(method.as_str(), "INVITE" | "UPDATE" | "PRACK" | "REFER" | "NOTIFY");
         let stands = of_call.is_none_or(|call| !overtaken || self.calls.contains_key(call));
-        if self.nothing_fails && stands && matches!(status, 408 | 430 | 500 | 503) {
+        if self.nothing_fails && stands && !maintained && matches!(status, 408 | 430 | 500 | 503) {
             self.violation(format!("{method} got {status}, though nothing was away for long"));
         }
         self.unset(&Timer::Deadline(branch.clone()));
@@ -640,6 +650,8 @@ impl Phone {
                 let expires = if self.wanted { EXPIRES } else { 0 };
                 self.register(expires, now);
             }
+            // Where nothing may fail only cores go out of service, and never all of them.
+            503 if says_maintenance(response) && self.wanted && !self.nothing_fails => self.reset(now),
             _ => {
                 self.registered = false;
                 let at = now + self.chance.millis(1_000, 4_000);
@@ -652,6 +664,11 @@ impl Phone {
     pub(crate) fn has_pending(&self) -> bool {
         self.clients.values().any(|client| client.status.is_none())
     }
+}
+
+/// Whether a node out of service refuses: then another edge is to be tried.
+fn says_maintenance(response: &Message) -> bool {
+    response.values(Name::Warning).any(|warning| warning.starts_with(b"382 "))
 }
 
 /// What tells a transaction: its branch, and CANCEL apart from its INVITE.

@@ -22,6 +22,7 @@ use crate::chance::Chance;
 use crate::conns::Conn;
 use crate::host::{AnyNode, Hosted, Sabotage};
 use crate::links::SimLink;
+use crate::maintenance::Ordered;
 use crate::media::{Effect, MediaModel};
 use crate::phone::{self, Phone, Place};
 use crate::registrar::{self, Habits, Registrar};
@@ -109,6 +110,14 @@ pub(crate) enum Happening {
         life: u32,
         zones: Arc<Zones>,
     },
+    /// The operator has done what there was to do.
+    BackInService {
+        node: usize,
+    },
+    /// The deadline of a node out of service has passed.
+    Overdue {
+        node: usize,
+    },
     Chaos,
     Call,
     Stranger,
@@ -127,6 +136,7 @@ pub(crate) struct Slot {
     tick_at: Option<Moment>,
     ticks: (u64, u32),
     clock_ahead_ms: u64,
+    pub(crate) ordered: Ordered,
 }
 
 /// A fleet, its phones and everything between them.
@@ -274,6 +284,7 @@ impl World {
                 tick_at: None,
                 ticks: (0, 0),
                 clock_ahead_ms,
+                ordered: Ordered::default(),
             });
         }
         let mut world = Self {
@@ -448,6 +459,8 @@ impl World {
                     self.feed(node, Input::Zones(zones));
                 }
             }
+            Happening::BackInService { node } => self.back_in_service(node),
+            Happening::Overdue { node } => self.check_overdue(node),
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
             Happening::Stranger => self.stranger(),
@@ -502,6 +515,7 @@ impl World {
         let life = slot.life;
         let name = slot.name.clone();
         self.trace(format_args!("{name} starts"));
+        self.maintained_again(index);
         self.schedule(Duration::ZERO, Happening::Wall { node: index, life });
         if !self.slots[index].is_edge {
             self.schedule(Duration::from_secs(1), Happening::Reports { node: index, life });
@@ -717,6 +731,9 @@ impl World {
                 phone::Act::Send(flow, bytes) => self.send_conn(Actor::Phone(index), flow, bytes),
                 phone::Act::SendTo(to, transport, bytes) => self.send_inside(index, to, transport, bytes),
                 phone::Act::Close(flow) => self.close_conn(Actor::Phone(index), flow, true),
+                phone::Act::HeardMaintenance { within_dialog, registers } => {
+                    self.heard_maintenance(index, within_dialog, registers);
+                }
                 phone::Act::Violation(what) => self.fail(what),
             }
         }
