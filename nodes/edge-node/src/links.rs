@@ -470,9 +470,14 @@ impl EdgeNode {
         by_name.or_else(by_address).cloned()
     }
 
+    /// Where inside a core is reached, as it says of itself: `host:port`.
+    pub(crate) fn contact_of(&self, core: &NodeId) -> Option<&str> {
+        self.cores.get(core).map(|core| core.hello.contact.as_str())
+    }
+
     /// The Route that leads to a core, in the form the field's clients are used to and only ever echo.
     pub(crate) fn core_route(&self, core: &NodeId) -> Option<String> {
-        let (host, _) = self.cores.get(core)?.hello.contact.rsplit_once(':')?;
+        let (host, _) = self.contact_of(core)?.rsplit_once(':')?;
         Some(routing::client_route(host, core.as_str()))
     }
 

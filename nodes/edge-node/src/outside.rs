@@ -138,6 +138,7 @@ impl EdgeNode {
         self.route_if(
             id,
             |edge, request, own| request.to_tag().is_none() || own.core.as_ref().is_none_or(|core| edge.is_up(core)),
+            None,
             now,
         );
     }
@@ -145,11 +146,22 @@ impl EdgeNode {
     /// The core that holds the dialog did not come back in time: another may still carry a BYE to the
     /// other party. Returns whether one was found.
     pub(crate) fn route_anywhere(&mut self, id: TransactionId, now: Moment) -> bool {
-        self.route_if(id, |_, _, _| true, now);
+        self.route_if(id, |_, _, _| true, None, now);
         self.proxy.downstream(id).is_some()
     }
 
-    fn route_if(&mut self, id: TransactionId, may: impl FnOnce(&Self, &Message, &OwnRoutes) -> bool, now: Moment) {
+    /// Sends a client's request to another core than the one that refused it.
+    pub(crate) fn route_past(&mut self, id: TransactionId, core: &NodeId, now: Moment) {
+        self.route_if(id, |_, _, _| true, Some(core), now);
+    }
+
+    fn route_if(
+        &mut self,
+        id: TransactionId,
+        may: impl FnOnce(&Self, &Message, &OwnRoutes) -> bool,
+        past: Option<&NodeId>,
+        now: Moment,
+    ) {
         let (Some(request), Some(Hop::Flow(flow))) =
             (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
         else {
@@ -163,6 +175,7 @@ impl EdgeNode {
         let up: Vec<_> = self.candidates();
         let candidates: Vec<_> = up
             .iter()
+            .filter(|(core, ..)| Some(core) != past)
             .map(|(core, registrations, draining)| Candidate {
                 core,
                 registrations: *registrations,
