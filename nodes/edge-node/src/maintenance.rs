@@ -127,10 +127,10 @@ impl EdgeNode {
 
     pub(crate) fn maintenance_deadline(&self) -> Option<Deadline> {
         let at = self.maintenance?.deadline?;
-        (!self.flows.is_empty()).then_some(Deadline { at, why: "maintenance deadline" })
+        (!self.flows.is_empty() || self.has_relays()).then_some(Deadline { at, why: "maintenance deadline" })
     }
 
-    /// Past the operator's deadline: clients are sent away, some at a time so that they do not all come to another
+    /// Past the operator's deadline: calls end here, and clients are sent away, some at a time so that they do not all come to another
     /// edge at once.
     pub(crate) fn end_overdue(&mut self, now: Moment) {
         let Some(maintenance) = &mut self.maintenance else { return };
@@ -138,6 +138,7 @@ impl EdgeNode {
             return;
         }
         maintenance.deadline = Some(now + MAINTENANCE_CLOSE_EVERY);
+        self.end_relays();
         let mut flows: Vec<_> = self.flows.keys().copied().collect();
         flows.sort_unstable();
         for flow in flows.into_iter().take(MAINTENANCE_CLOSES) {

@@ -586,7 +586,7 @@ impl Phone {
                 return;
             }
         }
-        let maintained = status == 503 && self.is_outside() && says_maintenance(response);
+        let maintained = status == 503 && says_maintenance(response);
         if maintained {
             // A dialog's requests name both sides.
             let asked = self.clients.get(&branch).and_then(|client| Message::parse(client.bytes.clone()).ok());
