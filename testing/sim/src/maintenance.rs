@@ -146,6 +146,14 @@ impl World {
         self.schedule(after, Happening::ComeBack { phone });
     }
 
+    /// Who has gone comes back, once it has been let go.
+    pub(crate) fn come_back(&mut self, phone: usize) {
+        if self.phones[phone].has_pending() {
+            return self.schedule(Duration::from_secs(1), Happening::ComeBack { phone });
+        }
+        self.with_phone(phone, Phone::come_back);
+    }
+
     pub(crate) fn back_in_service(&mut self, node: usize) {
         let now = self.now;
         let ordered = &mut self.slots[node].ordered;

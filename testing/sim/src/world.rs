@@ -471,7 +471,7 @@ impl World {
             }
             Happening::BackInService { node } => self.back_in_service(node),
             Happening::Overdue { node } => self.check_overdue(node),
-            Happening::ComeBack { phone } => self.with_phone(phone, Phone::come_back),
+            Happening::ComeBack { phone } => self.come_back(phone),
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
             Happening::Stranger => self.stranger(),
