@@ -19,10 +19,19 @@ pub enum MaintenanceOrder {
 }
 
 /// Maintenance mode, as it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaintenanceStatus {
     /// How long ago it began.
     pub lasted: Duration,
     /// How long until what is still there is ended.
     pub left: Option<Duration>,
+    /// How long until calls and registrations have ended, as far as can be told from those that were here before;
+    /// `None`: nothing is known that would tell.
+    pub sip_left: Option<Duration>,
+    /// When it was ordered, Unix milliseconds (told by the runtime).
+    pub since_ms: u64,
+    /// When what is still there is ended, Unix milliseconds (told by the runtime).
+    pub deadline_ms: Option<u64>,
+    /// Whether it outlives a restart (told by the runtime).
+    pub kept: bool,
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::alarm::Alarm;
+use crate::certificates::CertificateStatus;
 use crate::dns::{DnsAnswer, DnsQuery};
 use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
@@ -36,6 +37,13 @@ pub trait Node {
     fn poll(&mut self) -> Option<Output>;
     /// When the node next wants a [`Input::Tick`]. Must be O(1).
     fn next_deadline(&self) -> Option<Deadline>;
+}
+
+/// A node whose settings can be changed while it runs.
+pub trait Configurable<S>: Node {
+    /// From now on these settings hold. Ends no call and no registration; what a node cannot change while it runs stays
+    /// as it is. Drain [`Node::poll`] afterwards, as after [`Node::handle`].
+    fn configure(&mut self, settings: &S, now: Moment);
 }
 
 /// A node an operator can look at.
@@ -333,9 +341,43 @@ pub struct Status {
     pub media_packets: (u64, u64),
     /// Alarms that stand (counted by the runtime).
     pub alarms: Vec<Alarm>,
+    /// Its certificates (told by the runtime).
+    pub certificates: Vec<CertificateStatus>,
     /// What HTTP and sign-in have counted since start, by name (counted by the runtime): requests by lane and
     /// outcome, tokens, checks at authorities.
     pub http: Vec<(&'static str, u64)>,
+    /// What the process uses (told by the runtime).
+    pub resources: Resources,
+    /// When the service started, Unix milliseconds (told by the runtime).
+    pub started_ms: u64,
+    /// When this was said, Unix milliseconds (told by the runtime).
+    pub now_ms: u64,
+    /// Which settings hold (told by the runtime).
+    pub configuration: ConfigurationStatus,
+}
+
+/// What a process uses of its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Of one processor, in thousandths, over the last second or more; beyond 1000 where several are used.
+    pub cpu_permille: u64,
+    /// Processor time since start.
+    pub cpu: Duration,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// Files and sockets open.
+    pub files: u64,
+    /// How many it may open.
+    pub files_max: u64,
+}
+
+/// Which settings hold at a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigurationStatus {
+    /// The number of their revision; `None` where there are no revisions.
+    pub revision: Option<u64>,
+    /// Where they come from; `None` until that is known.
+    pub source: Option<String>,
 }
 
 /// A count and its peak since start.

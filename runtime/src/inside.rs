@@ -43,6 +43,8 @@ pub struct InsideTls {
     pub client: Option<Arc<ClientConfig>>,
     /// For connections to us; `None` without a listener.
     pub server: Option<Arc<ServerConfig>>,
+    /// What we show, where there is anything.
+    pub own: Option<Arc<CertificateStore>>,
 }
 
 /// Why TLS inside cannot be set up, for the operator.
@@ -78,11 +80,12 @@ impl InsideTls {
         listens: bool,
     ) -> Result<Self, InsideTlsFault> {
         let client = roots.as_ref().map(|roots| client(Arc::clone(roots), own.as_deref())).transpose()?;
+        let shown = own.clone();
         let server = match (own, listens) {
             (Some(own), true) => Some(server(own, roots.filter(|_| verifies))?),
             (Some(_) | None, _) => None,
         };
-        Ok(Self { client, server })
+        Ok(Self { client, server, own: shown })
     }
 }
 

@@ -105,11 +105,23 @@ pub const ADMIN_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long `edgeway status` waits for a node, from dialling to the last byte.
 pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);
 
-/// Largest question posted to the HTTP side of a node, bytes: a list of servers, or a rule.
+/// Largest question an operator asks a node, bytes: a list of servers, or a rule.
 pub const OPERATE_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long such a question may take: discovery of a cluster of twenty nodes, some of them silent.
 pub const OPERATE_MAX: Duration = Duration::from_secs(120);
+
+/// Questions of operators that may wait for the reactor; further ones wait where they come from.
+pub const OPERATOR_QUESTIONS_MAX: usize = 64;
+
+/// How often a process looks at what it uses of its machine, at most: each look reads some files of `/proc`.
+pub const RESOURCES_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a node looks whether a certificate of its own ends soon.
+pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Names of one certificate that are shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 32;
 
 /// Series of metrics one node may show: what a small Prometheus takes from many nodes without thought.
 pub const METRIC_SERIES_MAX: usize = 2_000;

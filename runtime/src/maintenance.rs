@@ -51,6 +51,7 @@ impl<N: Observable + 'static> Desk<N> {
         self.ordered.set(Some(ordered));
         let within = ordered.until_ms.map(|until_ms| Duration::from_millis(until_ms.saturating_sub(unix_ms())));
         self.reactor.maintain(MaintenanceOrder::Begin { within });
+        self.reactor.keep_maintenance(ordered.kept);
     }
 
     /// What is asked: `{"on": true, "within_s": 600, "keep": true}` begins it, with a deadline and so that it outlives
@@ -135,28 +136,85 @@ fn millis(span: Duration) -> u64 {
 
 /// How it stands.
 pub(crate) fn report(status: &Status) -> Value {
-    let drained = status.maintenance.is_some() && remaining(status) == 0;
     json!({
         "node": status.node,
         "on": status.maintenance.is_some(),
+        "kept": status.maintenance.is_some_and(|one| one.kept),
         "lasted_s": status.maintenance.map(|one| one.lasted.as_secs()),
         "left_s": status.maintenance.and_then(|one| one.left).map(|left| left.as_secs()),
-        "drained": drained,
-        "remaining": {
-            "calls": status.calls.current,
-            "registrations": status.registrations.current,
-            "chats": status.chats.current,
-            "requests": status.proxied + status.provisioning,
-        },
+        "estimate_s": estimate(status).map(|left| left.as_secs()),
+        "drained": is_drained(status),
+        "remaining": remaining(status),
     })
 }
 
-/// How much is still served, of all kinds.
-fn remaining(status: &Status) -> u64 {
-    under_way(status) + status.registrations.current
+/// What is still served, by kind.
+pub(crate) fn remaining(status: &Status) -> Value {
+    json!({
+        "calls": status.calls.current,
+        "registrations": status.registrations.current,
+        "chats": status.chats.current,
+        "requests": status.proxied + status.provisioning,
+    })
 }
 
-/// The same without registrations: what somebody would notice the end of.
+/// Whether maintenance mode is on and nothing is served any more.
+pub(crate) fn is_drained(status: &Status) -> bool {
+    status.maintenance.is_some() && under_way(status) + status.registrations.current == 0
+}
+
+/// How long until the node is drained: by its deadline at the latest. `None` while nothing tells: a chat goes on for as
+/// long as its client wants, and so may a call that has outlasted all others.
+pub(crate) fn estimate(status: &Status) -> Option<Duration> {
+    let maintenance = status.maintenance?;
+    if is_drained(status) {
+        return Some(Duration::ZERO);
+    }
+    let sip = status.calls.current + status.registrations.current;
+    let known = status.chats.current == 0 && (sip > 0 || status.proxied + status.provisioning == 0);
+    let expected = maintenance.sip_left.filter(|_| known);
+    match (expected, maintenance.left) {
+        (Some(expected), Some(left)) => Some(expected.min(left)),
+        (expected, left) => expected.or(left),
+    }
+}
+
+/// Whatever somebody would notice the end of.
 pub(crate) fn under_way(status: &Status) -> u64 {
     status.calls.current + status.chats.current + status.proxied + status.provisioning
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeway_model::maintenance::MaintenanceStatus;
+    use edgeway_model::world::Gauge;
+
+    use super::*;
+
+    #[test]
+    fn the_estimate_is_what_is_known_and_nothing_else() {
+        let gauge = |current| Gauge { current, peak: 9 };
+        let seconds = |status: &Status| estimate(status).map(|left| left.as_secs());
+        let mut status = Status { calls: gauge(2), ..Status::default() };
+        assert_eq!(seconds(&status), None, "a node in service drains not");
+        let mut maintenance = MaintenanceStatus { sip_left: Some(Duration::from_secs(90)), ..Default::default() };
+        status.maintenance = Some(maintenance);
+        assert_eq!(seconds(&status), Some(90));
+        status.chats = gauge(1);
+        assert_eq!(seconds(&status), None, "nobody knows how long a chat goes on");
+        maintenance.left = Some(Duration::from_secs(600));
+        status.maintenance = Some(maintenance);
+        assert_eq!(seconds(&status), Some(600), "but at the deadline it ends");
+        status.chats = gauge(0);
+        assert_eq!(seconds(&status), Some(90));
+        maintenance.left = Some(Duration::from_secs(30));
+        status.maintenance = Some(maintenance);
+        assert_eq!(seconds(&status), Some(30));
+        (status.calls, status.proxied) = (gauge(0), 1);
+        maintenance.left = None;
+        status.maintenance = Some(maintenance);
+        assert_eq!(seconds(&status), None, "a download may take its time");
+        status.proxied = 0;
+        assert_eq!(seconds(&status), Some(0));
+    }
 }

@@ -4,6 +4,7 @@
 //! The names are a promise to dashboards: `docs/manual/metrics.md` lists them, and a test holds the
 //! page and [`FAMILIES`] together.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Severity;
@@ -117,10 +118,27 @@ const XMPP: Family = counter(
     &["what"],
     "What chat has counted: streams, sign-ins by outcome, streams that were ended and why, IM servers that failed.",
 );
+const CERT_EXPIRY: Family = gauge(
+    "edgeway_cert_expiry_timestamp_seconds",
+    &["use", "name"],
+    "When a certificate of this node ends, Unix time; `name` is the first it holds for.",
+);
+const CPU: Family =
+    counter("edgeway_process_cpu_seconds_total", &[], "Processor time of the process, in user mode and in the kernel.");
+const MEMORY: Family = gauge("edgeway_process_resident_memory_bytes", &[], "Resident memory of the process.");
+const FILES: Family = gauge("edgeway_process_open_fds", &[], "Files and sockets the process has open.");
+const FILES_MAX: Family = gauge("edgeway_process_max_fds", &[], "Files and sockets the process may have open.");
+const STARTED: Family =
+    gauge("edgeway_process_start_time_seconds", &[], "When the service started, seconds since 1970-01-01 UTC.");
+const CONFIGURATION: Family = gauge(
+    "edgeway_config_generation",
+    &[],
+    "The revision of the settings that hold; absent where there are no revisions.",
+);
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 26] = [
+pub const FAMILIES: [Family; 33] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -147,6 +165,13 @@ pub const FAMILIES: [Family; 26] = [
     HTTP,
     XMPP,
     ALARMS,
+    CERT_EXPIRY,
+    CONFIGURATION,
+    STARTED,
+    CPU,
+    MEMORY,
+    FILES,
+    FILES_MAX,
 ];
 
 /// The text of `/metrics`.
@@ -198,6 +223,20 @@ pub fn render(status: &Status) -> String {
     let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
     let severities = [Severity::Warning, Severity::Error, Severity::Critical];
     page.family(ALARMS, severities.map(|severity| ([severity.as_str()], standing(severity))));
+    // Two certificates of one name (an RSA and an ECDSA one, say) are one series: what ends first counts.
+    let mut ends = BTreeMap::new();
+    for one in &status.certificates {
+        let name = one.names.first().map_or("", String::as_str);
+        let end = ends.entry([one.used_for.as_str(), name]).or_insert(one.not_after_unix);
+        *end = one.not_after_unix.min(*end);
+    }
+    page.family(CERT_EXPIRY, ends);
+    page.family(CONFIGURATION, status.configuration.revision.map(|revision| ([], revision)));
+    page.family(STARTED, [([], status.started_ms as f64 / 1e3)]);
+    page.family(CPU, [([], status.resources.cpu.as_secs_f64())]);
+    page.family(MEMORY, [([], status.resources.memory_bytes)]);
+    page.family(FILES, [([], status.resources.files)]);
+    page.family(FILES_MAX, [([], status.resources.files_max)]);
     page.0
 }
 
@@ -242,7 +281,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use edgeway_model::world::Gauge;
+    use edgeway_model::world::{ConfigurationStatus, Gauge, Resources};
 
     use super::*;
     use crate::limits::METRIC_SERIES_MAX;
@@ -280,6 +319,15 @@ mod tests {
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
             http: vec![("chat_signed_in", 9), ("https_answered_2xx", 12)],
+            resources: Resources {
+                cpu: Duration::from_millis(1_250),
+                memory_bytes: 4_096,
+                files: 33,
+                files_max: 1_024,
+                ..Resources::default()
+            },
+            started_ms: 1_795_543_200_500,
+            configuration: ConfigurationStatus { revision: Some(7), source: None },
             ..Status::default()
         }
     }
@@ -317,6 +365,12 @@ mod tests {
             "edgeway_http_total{what=\"https_answered_2xx\"} 12",
             "edgeway_xmpp_total{what=\"chat_signed_in\"} 9",
             "edgeway_alarms{severity=\"critical\"} 0",
+            "edgeway_config_generation 7",
+            "edgeway_process_start_time_seconds 1795543200.5",
+            "edgeway_process_cpu_seconds_total 1.25",
+            "edgeway_process_resident_memory_bytes 4096",
+            "edgeway_process_open_fds 33",
+            "edgeway_process_max_fds 1024",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::attempt::Attempt;
+use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::maintenance::MaintenanceOrder;
@@ -28,6 +30,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::alarms::Alarms;
+use crate::certificates;
 use crate::clock::{Clock, unix_ms};
 use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
@@ -40,8 +43,10 @@ use crate::media::{MediaFact, MediaHandle};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
+use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
+use crate::trace::{self, Journal};
 
 /// What one node takes on at once.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +91,14 @@ pub type NoticeSink = Box<dyn Fn(&Notice)>;
 /// Called with each SIP message, on the node's thread.
 pub type TapSink = Box<dyn Fn(Tap)>;
 
+/// Maintenance mode, as far as the node is not told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ordered {
+    since_ms: u64,
+    deadline_ms: Option<u64>,
+    kept: bool,
+}
+
 struct FlowEntry {
     outbox: Rc<Outbox>,
     peer: SocketAddr,
@@ -112,11 +125,19 @@ pub struct Reactor<N> {
     chats: RefCell<Gauge>,
     /// Waits for the deadline of maintenance mode.
     ends_all: RefCell<Option<JoinHandle<()>>>,
+    /// Maintenance mode as it was ordered.
+    ordered: Cell<Option<Ordered>>,
     /// Whether this node is set up for chat.
     chat: Cell<bool>,
+    meter: Meter,
+    /// When it started, Unix milliseconds.
+    started_ms: u64,
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
+    /// What became of attempts.
+    journal: Arc<Journal>,
     alarms: RefCell<Alarms>,
+    certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
     http_over: Notify,
     resolver: RefCell<Resolver>,
@@ -144,6 +165,7 @@ impl<N: Observable + 'static> Reactor<N> {
             status.media_packets = media.totals();
         }
         status.alarms = self.alarms.borrow().list();
+        status.certificates = self.certificates();
         status.http = self.http_counts.read();
         status.chats = *self.chats.borrow();
         status.provisioning = self.http_counts.served(Purpose::Provisioning);
@@ -151,6 +173,11 @@ impl<N: Observable + 'static> Reactor<N> {
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
+        if let (Some(told), Some(ordered)) = (&mut status.maintenance, self.ordered.get()) {
+            (told.since_ms, told.deadline_ms, told.kept) = (ordered.since_ms, ordered.deadline_ms, ordered.kept);
+        }
+        status.resources = self.meter.read();
+        (status.started_ms, status.now_ms) = (self.started_ms, unix_ms());
         let runs = services::Runs { https: self.http.borrow().is_some(), chat: self.chat.get() };
         status.services = services::of(&status, runs);
         status
@@ -180,9 +207,14 @@ impl<N: Node + 'static> Reactor<N> {
             http: RefCell::default(),
             chats: RefCell::default(),
             ends_all: RefCell::default(),
+            ordered: Cell::default(),
+            meter: Meter::default(),
+            started_ms: unix_ms(),
             chat: Cell::new(false),
             http_counts: Arc::default(),
+            journal: Arc::default(),
             alarms: RefCell::default(),
+            certificates: RefCell::default(),
             http_over: Notify::new(),
             resolver: RefCell::default(),
             questions: Semaphore::new(DNS_QUESTIONS_MAX),
@@ -342,6 +374,18 @@ impl<N: Node + 'static> Reactor<N> {
         Arc::clone(&self.http_counts)
     }
 
+    /// What became of attempts here.
+    #[must_use]
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// Who answers questions about attempts and traces.
+    #[must_use]
+    pub fn trace(&self) -> trace::Desk {
+        trace::Desk::new(self.journal())
+    }
+
     /// The HTTP thread hears what the node says about sign-in from now on.
     pub fn attach_http(&self, http: HttpHandle) {
         *self.http.borrow_mut() = Some(http);
@@ -350,7 +394,17 @@ impl<N: Node + 'static> Reactor<N> {
     /// Takes the node out of service, or back.
     pub fn maintain(self: &Rc<Self>, order: MaintenanceOrder) {
         self.input(Input::Maintenance(order));
-        let on = matches!(order, MaintenanceOrder::Begin { .. });
+        let ordered = match order {
+            MaintenanceOrder::Begin { within } => {
+                let now = unix_ms();
+                let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+                let before = self.ordered.get().unwrap_or(Ordered { since_ms: now, ..Ordered::default() });
+                Some(Ordered { deadline_ms: within.map(|within| now.saturating_add(millis(within))), ..before })
+            }
+            MaintenanceOrder::Cancel => None,
+        };
+        self.ordered.set(ordered);
+        let on = ordered.is_some();
         if let Some(http) = &*self.http.borrow() {
             http.maintain(on);
         }
@@ -376,6 +430,28 @@ impl<N: Node + 'static> Reactor<N> {
             since_ms: crate::clock::unix_ms(),
             node: None,
         });
+    }
+
+    /// Whether maintenance mode, which is on, outlives a restart.
+    pub(crate) fn keep_maintenance(&self, kept: bool) {
+        self.ordered.set(self.ordered.get().map(|ordered| Ordered { kept, ..ordered }));
+    }
+
+    /// Certificates that an operator sees and is warned of in time.
+    pub(crate) fn attach_certificates(&self, source: certificates::Source) {
+        self.certificates.borrow_mut().push(source);
+    }
+
+    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
+        self.certificates.borrow().iter().flat_map(|source| source()).collect()
+    }
+
+    pub(crate) fn raise_alarm(&self, alarm: Alarm) {
+        self.alarms.borrow_mut().raise(alarm);
+    }
+
+    pub(crate) fn end_alarm(&self, id: &'static str, about: &str) {
+        self.alarms.borrow_mut().end(id, about);
     }
 
     /// The HTTP thread carries chat, too.
@@ -616,6 +692,9 @@ impl<N: Node + 'static> Reactor<N> {
 
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
+        if let Notice::Attempt(attempt) = notice {
+            self.journal.record(Attempt::clone(attempt));
+        }
         for sink in &*self.notices.borrow() {
             sink(notice);
         }

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
-use edgeway_model::Role;
+use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -34,10 +36,11 @@ use crate::inside::InsideTls;
 use crate::limits::{CLOSE_MAX, IDLE_POLL};
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
+use crate::operate::MakeAdmin;
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
-use crate::{admin, link, maintenance, notify};
+use crate::{admin, certificates, link, maintenance, notify, operate};
 
 /// Media facts that may wait for the reactor.
 const FACTS_MAX: usize = 4_096;
@@ -159,6 +162,8 @@ pub struct Hooks {
     /// Core: makes what answers the requests of clients over HTTPS. Without it there is no such service, and no
     /// edge is dialled for it.
     pub inside: Option<MakeInside>,
+    /// Makes the administrator's side: API and pages.
+    pub admin: Option<MakeAdmin>,
 }
 
 /// Where an edge's identity and certificates come from.
@@ -289,12 +294,31 @@ pub fn run_edge<N: Observable + 'static>(
         let listener = link::listen(Rc::clone(reactor), tcp, door)?;
         keep(listener);
         look_after(&trust, reactor, media, http.as_ref());
+        let shown = Arc::clone(&certificates);
+        reactor.attach_certificates(Box::new(move || seen(CertificateUse::Clients, &shown.leaves())));
+        attach_own(reactor, &trust);
         spawn_local(offer_media(trust, media.clone(), http.clone()));
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
         Ok(http)
     })
+}
+
+/// What an operator sees of some certificates.
+fn seen(used_for: CertificateUse, leaves: &[CertificateDer<'static>]) -> Vec<CertificateStatus> {
+    leaves.iter().filter_map(|leaf| certificates::read(used_for, leaf)).collect()
+}
+
+/// The certificate of the links, and the authority behind it.
+fn attach_own<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, trust: &Rc<Trust>) {
+    let trust = Rc::clone(trust);
+    reactor.attach_certificates(Box::new(move || {
+        let Some(identity) = trust.identity() else { return Vec::new() };
+        let link = certificates::read(CertificateUse::Link, identity.certificate());
+        link.into_iter().chain(certificates::read(CertificateUse::Authority, identity.authority())).collect()
+    }));
+    spawn_local(certificates::watch(Rc::clone(reactor)));
 }
 
 fn bind_all(setting: &'static str, all: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, ListenFault> {
@@ -311,6 +335,7 @@ fn https_config(sip: &ServerConfig) -> Arc<ServerConfig> {
 /// Starts the HTTP thread, and lets it and the node hear each other.
 fn start_http<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, part: Part) -> Result<HttpHandle, ServiceFault> {
     let (teller, facts) = Teller::counting(reactor.http_counts());
+    let teller = teller.recording(reactor.journal());
     let http = HttpHandle::start(part, teller).map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     reactor.attach_http(http.clone());
     spawn_local(Rc::clone(reactor).run_http(facts));
@@ -394,6 +419,10 @@ pub fn run_core<N: Observable + 'static>(
             reactor.attach_chat();
         }
         look_after(&trust, reactor, media, http.as_ref());
+        attach_own(reactor, &trust);
+        if let Some(own) = tls.own {
+            reactor.attach_certificates(Box::new(move || seen(CertificateUse::Inside, &own.leaves())));
+        }
         let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), trust);
         let look_again = Rc::new(tokio::sync::Notify::new());
         spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
@@ -411,7 +440,7 @@ fn inside_tls(settings: &CoreSettings, may_dial: bool) -> Result<InsideTls, Serv
         Ok(tls) => Ok(tls),
         Err(fault) if settings.sip.tls == CoreTlsSettings::unset() && !settings.sip.registrars.iter().any(must) => {
             tracing::warn!("no TLS towards registrars: {fault}");
-            Ok(InsideTls { client: None, server: None })
+            Ok(InsideTls { client: None, server: None, own: None })
         }
         Err(fault) => Err(ServiceFault::Configuration(fault.to_string())),
     }
@@ -451,10 +480,17 @@ fn run<N: Observable + 'static>(
         spawn_local(Rc::clone(&reactor).run_media(facts));
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
+        let own = status.status();
+        if let Some(name) = NodeId::new(&own.node) {
+            reactor.journal().belongs_to(name, if own.role == "edge" { Role::Edge } else { Role::Core });
+        }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let maintain = Rc::new(move |question: &serde_json::Value| desk.ask(question));
-        admin::serve(control.as_deref(), metrics, move || status.status(), maintain, http.clone())
+        let (operator, questions) = operate::port();
+        admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
+        let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());
+        spawn_local(switchboard.run(questions));
+        let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
         spawn_local(async move {
@@ -473,6 +509,7 @@ fn run<N: Observable + 'static>(
             () = reactor.http_over() => Err(ServiceFault::HttpEnded),
         };
         notify::stopping();
+        drop(administered);
         let http_gone = async {
             if let Some(http) = http {
                 let _ = tokio::time::timeout(CLOSE_MAX + DRAIN_MAX, http.shut_down()).await;

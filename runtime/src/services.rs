@@ -160,7 +160,7 @@ mod tests {
         assert!(shown(&status).iter().all(|part| part.ends_with(": Active")));
         status.maintenance = Some(edgeway_model::maintenance::MaintenanceStatus {
             lasted: std::time::Duration::from_secs(5),
-            left: None,
+            ..Default::default()
         });
         (status.calls, status.chats, status.proxied) = (gauge(2), gauge(3), 1);
         assert_eq!(

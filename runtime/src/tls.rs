@@ -120,6 +120,12 @@ impl CertificateStore {
         names
     }
 
+    /// The certificates themselves, each once, the first first.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<CertificateDer<'static>> {
+        self.table().leaves.clone()
+    }
+
     fn of(table: Table) -> Self {
         Self { current: RwLock::new(Arc::new(table)) }
     }
@@ -149,6 +155,8 @@ impl fmt::Debug for CertificateStore {
 /// Certificates by name. Where two carry the same name, the earlier has it.
 struct Table {
     default: Arc<CertifiedKey>,
+    /// Of each chain the first, in the order of the settings.
+    leaves: Vec<CertificateDer<'static>>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
@@ -182,6 +190,7 @@ impl Table {
     /// `certified` holds at least one.
     fn new(certified: Vec<Certified>) -> Self {
         let (mut exact, mut wildcard, mut service) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let leaves = certified.iter().filter_map(|one| one.key.cert.first().cloned()).collect();
         let default = Arc::clone(&certified.first().expect("the callers have at least one").key);
         for Certified { key, names, .. } in certified {
             for name in names {
@@ -193,7 +202,7 @@ impl Table {
                 table.entry(name).or_insert_with(|| Arc::clone(&key));
             }
         }
-        Self { default, exact, wildcard, service }
+        Self { default, leaves, exact, wildcard, service }
     }
 
     fn named(&self, asked: &str) -> Option<&Arc<CertifiedKey>> {

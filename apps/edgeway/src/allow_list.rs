@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Format;
 use crate::commands::{Failure, ask, finish, read};
+use crate::output::{say, show};
 
 /// Methods of rules that name none: the default of `http.default_methods`.
 const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
@@ -96,7 +97,7 @@ pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
 
 fn check(file: &Path, deployments: &[String]) -> Result<(), Failure> {
     let rules = rules_of(file, &known(deployments)?)?;
-    println!("{}: {} good rules", file.display(), rules.len());
+    say!("{}: {} good rules", file.display(), rules.len());
     Ok(())
 }
 
@@ -115,8 +116,8 @@ fn test(
     let cases = read_cases(&read(tests)?, &deployments).map_err(|problems| all_of(tests, &problems))?;
     let outcomes = run_cases(&list, &cases, Holder { user: user.as_ref(), devices });
     match output {
-        Format::Table => print!("{}", table(&outcomes)),
-        Format::Json => println!("{}", Value::Array(outcomes.iter().map(as_json).collect())),
+        Format::Table => show!("{}", table(&outcomes)),
+        Format::Json => say!("{}", Value::Array(outcomes.iter().map(as_json).collect())),
     }
     Ok(outcomes.iter().all(Outcome::is_expected))
 }
@@ -143,9 +144,9 @@ fn show(config: &Path, output: RulesFormat) -> Result<(), Failure> {
     let answer = ask(config, "allow-list", &Value::Null)?;
     let rules = answer.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     match output {
-        RulesFormat::Json => println!("{answer:#}"),
-        RulesFormat::Table => print!("{}", rules_table(rules)),
-        RulesFormat::Csv => print!("{}", write_rules(&read_shown(rules)?)),
+        RulesFormat::Json => say!("{answer:#}"),
+        RulesFormat::Table => show!("{}", rules_table(rules)),
+        RulesFormat::Csv => show!("{}", write_rules(&read_shown(rules)?)),
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `edgeway chats`: who chats through a node, and ending one.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,7 +9,8 @@ use edgeway_runtime::clock::unix_ms;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, ask_node, finish};
+use crate::commands::{At, Failure, finish};
+use crate::output::{say, show};
 
 /// Pages of a list that are asked for: more sessions than this many pages hold no node has.
 const PAGES_MAX: usize = 64;
@@ -31,15 +31,12 @@ enum ChatsCommand {
     #[command(after_help = "Examples:\n  edgeway chats list --user alice\n  edgeway chats list --edge edge1 -o json")]
     List(List),
     /// Ends one chat session, at once. Its client may come back.
-    #[command(
-        after_help = "Examples:\n  edgeway chats disconnect 17\n  edgeway chats disconnect 17 --config /etc/edgeway/edge.toml"
-    )]
+    #[command(after_help = "Examples:\n  edgeway chats disconnect 17\n  edgeway chats disconnect 17 --node edge1")]
     Disconnect {
         /// Its number, as `edgeway chats list` shows it at the same node.
         id: u64,
-        /// The node's settings file; without it, the core of this machine, or else its edge.
-        #[arg(long)]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        at: At,
     },
 }
 
@@ -51,9 +48,8 @@ struct List {
     /// Those through one edge only. At a core.
     #[arg(long)]
     edge: Option<String>,
-    /// The node's settings file; without it, the core of this machine, or else its edge.
-    #[arg(long)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -64,7 +60,7 @@ pub(crate) fn run(chats: &Chats) -> ExitCode {
     finish(match &chats.command {
         None => list(&chats.list),
         Some(ChatsCommand::List(wish)) => list(wish),
-        Some(ChatsCommand::Disconnect { id, config }) => disconnect(*id, config.as_deref()),
+        Some(ChatsCommand::Disconnect { id, at }) => disconnect(*id, at),
     })
 }
 
@@ -74,8 +70,8 @@ fn list(wish: &List) -> Result<(), Failure> {
         chats.retain(|chat| chat.get("edge").and_then(Value::as_str) == Some(edge));
     }
     match wish.output {
-        Format::Json => println!("{:#}", json!({ "chats": chats, "more": more })),
-        Format::Table => print!("{}", table(role, &chats, unix_ms())),
+        Format::Json => say!("{:#}", json!({ "chats": chats, "more": more })),
+        Format::Table => show!("{}", table(role, &chats, unix_ms())),
     }
     if more > 0 {
         eprintln!("and {more} more");
@@ -85,18 +81,20 @@ fn list(wish: &List) -> Result<(), Failure> {
 
 /// All pages, and how many there would have been besides.
 fn collect(wish: &List) -> Result<(Role, Vec<Value>, u64), Failure> {
+    let role = wish.at.role()?;
+    let usage = |why: &str| Err(Failure(2, why.to_owned()));
+    match (role, &wish.user, &wish.edge) {
+        (Role::Edge, Some(_), _) => return usage("an edge does not know whose chats it carries: ask a core"),
+        (Role::Edge, _, Some(_)) => return usage("an edge knows its own chats only: ask a core"),
+        (Role::Edge | Role::Core, ..) => {}
+    }
     let mut chats = Vec::new();
     let mut question = json!({});
     if let Some(user) = &wish.user {
         question["user"] = json!(user);
     }
     for _ in 0..PAGES_MAX {
-        let (role, answer) =
-            ask_node(wish.config.as_deref(), "http/chats", &|role| match (role, &wish.user, &wish.edge) {
-                (Role::Edge, Some(_), _) => Err("an edge does not know whose chats it carries: ask a core".to_owned()),
-                (Role::Edge, _, Some(_)) => Err("an edge knows its own chats only: ask a core".to_owned()),
-                (Role::Edge | Role::Core, ..) => Ok(question.clone()),
-            })?;
+        let answer = wish.at.ask("chats", &question)?;
         let page = answer.get("chats").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         chats.extend(page.iter().cloned());
         let more = answer.get("more").and_then(Value::as_u64).unwrap_or_default();
@@ -117,12 +115,12 @@ const fn key(role: Role) -> &'static str {
     }
 }
 
-fn disconnect(id: u64, config: Option<&Path>) -> Result<(), Failure> {
-    let (_, answer) = ask_node(config, "http/chats/disconnect", &|_| Ok(json!({ "id": id })))?;
+fn disconnect(id: u64, at: &At) -> Result<(), Failure> {
+    let answer = at.ask("chats/disconnect", &json!({ "id": id }))?;
     if answer.get("disconnected") != Some(&Value::Bool(true)) {
         return Err(Failure::new(format!("there is no chat {id} here: `edgeway chats` lists them")));
     }
-    println!("chat {id} is ended");
+    say!("chat {id} is ended");
     Ok(())
 }
 

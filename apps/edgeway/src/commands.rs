@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
 use edgeway_model::{NodeId, Role};
 use edgeway_runtime::admin;
 use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Token, unix_now};
+use serde_json::Value;
+
+use crate::output::{say, show};
 
 /// sysexits: bad configuration.
 const BAD_CONFIGURATION: u8 = 78;
@@ -101,40 +104,87 @@ fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     }
 }
 
-/// Asks the HTTP side of the core whose settings file this is.
-pub(crate) fn ask(config: &Path, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-    ask_at(&core_settings(config)?.control_socket, &format!("http/{path}"), question)
+/// Which node a command is about.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct At {
+    /// The settings file of a node on this machine; without it, its core, or else its edge.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Another node, by its name: an edge or a core that the core of this machine is linked with.
+    #[arg(long, value_parser = node_named)]
+    pub(crate) node: Option<NodeId>,
 }
 
-/// Asks the node whose settings file this is, for `http/…` or `node/…`; without one, the core of this machine, or else
-/// its edge. What is asked may depend on which it is, and may be nothing that it could be asked.
-pub(crate) fn ask_node(
-    config: Option<&Path>,
-    path: &str,
-    question: &dyn Fn(Role) -> Result<serde_json::Value, String>,
-) -> Result<(Role, serde_json::Value), Failure> {
-    let (role, socket) = match config {
-        Some(config) => {
+/// For clap.
+pub(crate) fn node_named(text: &str) -> Result<NodeId, String> {
+    NodeId::new(text).ok_or_else(|| "no node is named like that: use 1 to 63 of a-z, 0-9 and -".to_owned())
+}
+
+impl At {
+    /// The socket of the node on this machine, and which kind of node it is.
+    fn socket(&self) -> Result<(Role, String), Failure> {
+        if let Some(config) = &self.config {
             let settings = any_settings(config)?;
-            (settings.role(), settings.control_socket().to_owned())
+            return Ok((settings.role(), settings.control_socket().to_owned()));
         }
-        None => USUAL_SOCKETS
-            .iter()
-            .find(|(_, socket)| Path::new(socket).exists())
-            .map(|(role, socket)| (*role, (*socket).to_owned()))
-            .ok_or_else(nothing_runs)?,
-    };
-    let question = question(role).map_err(|why| Failure(2, why))?;
-    Ok((role, ask_at(&socket, path, &question)?))
+        let usual = USUAL_SOCKETS.iter().find(|(_, socket)| Path::new(socket).exists());
+        usual.map(|(role, socket)| (*role, (*socket).to_owned())).ok_or_else(nothing_runs)
+    }
+
+    /// Asks the node.
+    pub(crate) fn ask(&self, path: &str, question: &Value) -> Result<Value, Failure> {
+        ask_at(&self.socket()?.1, self.node.as_ref(), path, question)
+    }
+
+    /// Asks the node and, unless one is named, those linked with it; whoever does not answer is named on standard error.
+    pub(crate) fn ask_everywhere(&self, path: &str, question: &Value) -> Result<Vec<Value>, Failure> {
+        let (_, socket) = self.socket()?;
+        let mut answers = vec![ask_at(&socket, self.node.as_ref(), path, question)?];
+        if self.node.is_some() {
+            return Ok(answers);
+        }
+        for peer in linked(&ask_at(&socket, None, "status", &Value::Null)?) {
+            match ask_at(&socket, Some(&peer), path, question) {
+                Ok(answer) => answers.push(answer),
+                Err(failure) => eprintln!("{peer} does not say: {}", failure.1),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Which kind of node it is.
+    pub(crate) fn role(&self) -> Result<Role, Failure> {
+        let (role, socket) = self.socket()?;
+        if self.node.is_none() {
+            return Ok(role);
+        }
+        let status = ask_at(&socket, self.node.as_ref(), "status", &Value::Null)?;
+        let is_edge = status.get("role").and_then(Value::as_str) == Some("edge");
+        Ok(if is_edge { Role::Edge } else { Role::Core })
+    }
 }
 
-fn ask_at(socket: &str, path: &str, question: &serde_json::Value) -> Result<serde_json::Value, Failure> {
-    let (code, body) =
-        admin::post(socket, path, question).map_err(|fault| Failure(fault.exit_code(), fault.to_string()))?;
-    let answer: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
+/// The nodes a node is linked with now, out of its status.
+fn linked(status: &Value) -> Vec<NodeId> {
+    let links = status.get("links").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let up = links.iter().filter(|link| link.get("state").and_then(Value::as_str) == Some("up"));
+    up.filter_map(|link| NodeId::new(link.get("peer")?.as_str()?)).collect()
+}
+
+/// Asks the core whose settings file this is.
+pub(crate) fn ask(config: &Path, path: &str, question: &Value) -> Result<Value, Failure> {
+    ask_at(&core_settings(config)?.control_socket, None, path, question)
+}
+
+fn ask_at(socket: &str, node: Option<&NodeId>, path: &str, question: &Value) -> Result<Value, Failure> {
+    let (code, body) = admin::ask(socket, node, path, question).map_err(|fault| Failure::fetching(&fault))?;
+    let answer: Value = serde_json::from_str(&body).map_err(Failure::new)?;
     match code {
         200 => Ok(answer),
-        _ => Err(Failure::new(answer.get("error").and_then(serde_json::Value::as_str).unwrap_or(&body))),
+        _ => {
+            let why = answer.get("error").and_then(Value::as_str).unwrap_or(&body);
+            Err(Failure::new(admin::printable(why)))
+        }
     }
 }
 
@@ -144,8 +194,8 @@ pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     for file in files {
         let file = file.as_ref();
         match any_settings(file) {
-            Ok(AnySettings::Edge(settings)) => println!("{}: a good edge ({})", file.display(), settings.node),
-            Ok(AnySettings::Core(settings)) => println!("{}: a good core ({})", file.display(), settings.node),
+            Ok(AnySettings::Edge(settings)) => say!("{}: a good edge ({})", file.display(), settings.node),
+            Ok(AnySettings::Core(settings)) => say!("{}: a good core ({})", file.display(), settings.node),
             Err(failure) => worst = finish(Err(failure)),
         }
     }
@@ -157,13 +207,27 @@ fn nothing_runs() -> Failure {
 }
 
 /// `edgeway status`
-pub(crate) fn status(config: Option<&Path>, json: bool) -> ExitCode {
-    finish(print_status(config, json))
+pub(crate) fn status(at: &At, json: bool) -> ExitCode {
+    finish(print_status(at, json))
 }
 
-fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
-    let sockets = match config {
+fn print_status(at: &At, json: bool) -> Result<(), Failure> {
+    for status in statuses(at)? {
+        if json {
+            say!("{status:#}");
+        } else {
+            show!("{}", admin::table(&status));
+        }
+    }
+    Ok(())
+}
+
+/// What a node says of itself; without one named, the edge and the core of this machine.
+pub(crate) fn statuses(at: &At) -> Result<Vec<Value>, Failure> {
+    let sockets = match &at.config {
         Some(path) => vec![any_settings(path)?.control_socket().to_owned()],
+        // Another node is asked through the core.
+        None if at.node.is_some() => vec![at.socket()?.1],
         None => {
             let sockets = USUAL_SOCKETS.iter().rev().map(|(_, socket)| *socket);
             sockets.filter(|socket| Path::new(socket).exists()).map(str::to_owned).collect()
@@ -172,19 +236,7 @@ fn print_status(config: Option<&Path>, json: bool) -> Result<(), Failure> {
     if sockets.is_empty() {
         return Err(nothing_runs());
     }
-    for socket in sockets {
-        let (code, body) = admin::fetch(&socket, "/status").map_err(|fault| Failure::fetching(&fault))?;
-        if code != 200 {
-            return Err(Failure::new(format!("{socket} answers {code}: {body}")));
-        }
-        if json {
-            println!("{body}");
-        } else {
-            let status: serde_json::Value = serde_json::from_str(&body).map_err(Failure::new)?;
-            print!("{}", admin::table(&status));
-        }
-    }
-    Ok(())
+    sockets.iter().map(|socket| ask_at(socket, at.node.as_ref(), "status", &Value::Null)).collect()
 }
 
 /// `edgeway edge invite`
@@ -223,7 +275,7 @@ fn print_token(state_dir: &Path, address: &str, minutes: u16, service: &str) -> 
     let invites = Invites::in_state(state_dir);
     let token = invites.create(address, state.key(), validity, unix_now()).map_err(Failure::new)?;
     eprintln!("Good once, for {minutes} minutes, while {service} runs. On the core: edgeway core join");
-    println!("{}", token.reveal());
+    say!("{}", token.reveal());
     Ok(())
 }
 
@@ -247,7 +299,7 @@ fn do_join(config: &Path, token_file: Option<&Path>) -> Result<(), Failure> {
     if joined.authority_created {
         eprintln!("A certificate authority was made in {}: keep a copy of it safe.", settings.state_dir);
     }
-    println!("joined {} at {}", joined.edge.node, joined.edge.address);
+    say!("joined {} at {}", joined.edge.node, joined.edge.address);
     Ok(())
 }
 
@@ -283,7 +335,7 @@ fn do_forget(node: &str, config: &Path) -> Result<(), Failure> {
         return Err(Failure::new(format!("{node} was not joined from here")));
     }
     book.store(state_dir).map_err(Failure::new)?;
-    println!("{node} is dialled no more; its certificate stays good: `edgeway pki revoke {node}` ends that, too");
+    say!("{node} is dialled no more; its certificate stays good: `edgeway pki revoke {node}` ends that, too");
     Ok(())
 }
 
@@ -308,7 +360,7 @@ fn do_revoke(node: &str, config: &Path) -> Result<(), Failure> {
     if revoked == 0 && !known {
         return Err(Failure::new(format!("no certificate of {node} is known here, and it was not joined from here")));
     }
-    println!("{node}: {revoked} certificate(s) revoked; running nodes hear of it over their links");
+    say!("{node}: {revoked} certificate(s) revoked; running nodes hear of it over their links");
     Ok(())
 }
 
@@ -335,6 +387,6 @@ fn do_issue(node: &str, config: &Path, out: &Path) -> Result<(), Failure> {
     let settings = core_settings(config)?;
     let node = node_name(node)?;
     authority(&settings)?.issue_to(&node, Role::Core, out).map_err(Failure::new)?;
-    println!("{}: copy it into the state directory of {node}", pki::identity::identity_path(out).display());
+    say!("{}: copy it into the state directory of {node}", pki::identity::identity_path(out).display());
     Ok(())
 }

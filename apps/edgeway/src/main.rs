@@ -3,21 +3,27 @@
 //! `edgeway <noun> <verb>`. Data goes to standard output, messages to standard error. Exit codes: 0 ok,
 //! 1 failed or findings, 2 usage, 3 not running, 78 bad configuration.
 
+mod alarms;
 mod allow_list;
+mod certificates;
 mod chats;
 mod commands;
 mod lab;
 mod maintenance;
 mod nodes;
+mod output;
 mod servers;
 mod terminal;
 mod users;
 mod users_file;
+mod why;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Operates an Edgeway edge or core, or shows a whole system at work on this machine.
 #[derive(Debug, Parser)]
@@ -36,21 +42,36 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// What a running node counts and whom it is connected to.
-    #[command(after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json")]
+    #[command(
+        after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json\n  edgeway status --node edge1"
+    )]
     Status {
-        /// The node's settings file; without it, the edge or core of this machine.
-        #[arg(long)]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        at: commands::At,
         /// How to print it.
         #[arg(long, short, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
+    /// What is wrong at a node, why, and what to do.
+    #[command(after_help = "Examples:\n  edgeway alarms\n  edgeway alarms --config ./core.toml -o json")]
+    Alarms(alarms::Alarms),
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
     /// Who chats through a node.
     #[command(after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats disconnect 17")]
     Chats(chats::Chats),
+    /// What a node shows to clients, other nodes and servers inside, and until when it holds.
+    #[command(after_help = "Examples:\n  edgeway certificates\n  edgeway certificates --config ./edge.toml -o json")]
+    Certificates(certificates::Certificates),
+    /// Prints what completes this program's commands at a shell's prompt.
+    #[command(
+        after_help = "Examples:\n  edgeway completions bash > /etc/bash_completion.d/edgeway\n  edgeway completions fish > ~/.config/fish/completions/edgeway.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
@@ -182,7 +203,10 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Lab(args) => lab::run(&args, nodes::start),
         Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
-        Command::Status { config, output } => commands::status(config.as_deref(), matches!(output, Format::Json)),
+        Command::Status { at, output } => commands::status(&at, matches!(output, Format::Json)),
+        Command::Alarms(command) => alarms::run(&command),
+        Command::Certificates(command) => certificates::run(&command),
+        Command::Completions { shell } => complete(shell),
         Command::AllowList(command) => allow_list::run(&command),
         Command::Chats(command) => chats::run(&command),
         Command::Maintenance(command) => maintenance::run(&command),
@@ -198,5 +222,46 @@ fn main() -> ExitCode {
         Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
         Command::Servers(command) => servers::run(&command),
         Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
+    }
+}
+
+/// `edgeway completions`. Made first and written at once, so that a reader who leaves early is no panic.
+fn complete(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "edgeway", &mut script);
+    commands::finish(std::io::stdout().write_all(&script).map_err(commands::Failure::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_completed_in_every_shell() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "edgeway", &mut script);
+            let script = String::from_utf8(script).expect("text");
+            for command in Arguments::command().get_subcommands() {
+                assert!(script.contains(command.get_name()), "{shell} does not know {}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_explained_with_examples() {
+        fn look(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} says nothing of itself");
+            let verbs: Vec<_> = command.get_subcommands().filter(|one| one.get_name() != "help").collect();
+            if verbs.is_empty() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let examples = help.split("Examples:").nth(1).unwrap_or_default();
+                assert!(examples.matches("  edgeway").count() >= 2, "{path} has no two examples");
+            }
+            verbs.iter().for_each(|verb| look(verb, &path));
+        }
+        look(&Arguments::command(), "");
+        Arguments::command().debug_assert();
     }
 }

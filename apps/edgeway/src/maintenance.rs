@@ -1,15 +1,18 @@
 //! `edgeway maintenance`: takes a node out of service without hurting anybody, and back.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use edgeway_runtime::admin::cell;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, ask_node, finish};
+use crate::commands::{At, Failure, finish};
+use crate::output::say;
 
+/// What a node is asked.
+const PATH: &str = "maintenance";
 /// How often a watched drain is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,7 +22,7 @@ pub(crate) enum MaintenanceCommand {
     /// Begins nothing new from now on: calls, chats and transfers that exist go on, registrations move to other nodes as
     /// they are refreshed.
     #[command(
-        after_help = "Examples:\n  edgeway maintenance start --watch\n  edgeway maintenance start --within 2h --keep\n  edgeway maintenance start --config /etc/edgeway/edge.toml"
+        after_help = "Examples:\n  edgeway maintenance start --watch\n  edgeway maintenance start --within 2h --keep\n  edgeway maintenance start --node edge1"
     )]
     Start {
         /// End what is still there after this long: 90s, 30m, 2h. Without it everything goes on for as long as it wants.
@@ -35,7 +38,7 @@ pub(crate) enum MaintenanceCommand {
         #[arg(long)]
         watch: bool,
         #[command(flatten)]
-        node: Node,
+        at: At,
     },
     /// How far it is.
     #[command(after_help = "Examples:\n  edgeway maintenance status --watch\n  edgeway maintenance status -o json")]
@@ -47,29 +50,20 @@ pub(crate) enum MaintenanceCommand {
         #[arg(long, short, value_enum, default_value_t = Format::Table)]
         output: Format,
         #[command(flatten)]
-        node: Node,
+        at: At,
     },
     /// Serves again, at once.
-    #[command(
-        after_help = "Examples:\n  edgeway maintenance cancel\n  edgeway maintenance cancel --config /etc/edgeway/edge.toml"
-    )]
+    #[command(after_help = "Examples:\n  edgeway maintenance cancel\n  edgeway maintenance cancel --node edge1")]
     Cancel {
         #[command(flatten)]
-        node: Node,
+        at: At,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Node {
-    /// The node's settings file; without it, the core of this machine, or else its edge.
-    #[arg(long)]
-    config: Option<PathBuf>,
 }
 
 /// Runs one of them.
 pub(crate) fn run(command: &MaintenanceCommand) -> ExitCode {
     finish(match command {
-        MaintenanceCommand::Start { within, no_deadline, keep, watch, node } => {
+        MaintenanceCommand::Start { within, no_deadline, keep, watch, at } => {
             // What is not said stays as it is.
             let mut question = json!({ "on": true });
             if let Some(within) = within {
@@ -81,17 +75,15 @@ pub(crate) fn run(command: &MaintenanceCommand) -> ExitCode {
             if *keep {
                 question["keep"] = json!(true);
             }
-            show(node.config.as_deref(), &question, *watch, Format::Table)
+            follow(at, &question, *watch, Format::Table)
         }
-        MaintenanceCommand::Status { watch, output, node } => show(node.config.as_deref(), &json!({}), *watch, *output),
-        MaintenanceCommand::Cancel { node } => {
-            show(node.config.as_deref(), &json!({ "on": false }), false, Format::Table)
-        }
+        MaintenanceCommand::Status { watch, output, at } => follow(at, &json!({}), *watch, *output),
+        MaintenanceCommand::Cancel { at } => follow(at, &json!({ "on": false }), false, Format::Table),
     })
 }
 
-fn show(config: Option<&Path>, question: &Value, watch: bool, output: Format) -> Result<(), Failure> {
-    let mut answer = ask(config, question)?;
+fn follow(at: &At, question: &Value, watch: bool, output: Format) -> Result<(), Failure> {
+    let mut answer = at.ask(PATH, question)?;
     let mut shown = String::new();
     loop {
         let line = match output {
@@ -99,7 +91,7 @@ fn show(config: Option<&Path>, question: &Value, watch: bool, output: Format) ->
             Format::Table => line(&answer),
         };
         if line != shown {
-            println!("{line}");
+            say!("{line}");
             shown = line;
         }
         let is = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or_default();
@@ -107,17 +99,13 @@ fn show(config: Option<&Path>, question: &Value, watch: bool, output: Format) ->
             return Ok(());
         }
         std::thread::sleep(LOOK_EVERY);
-        answer = ask(config, &json!({}))?;
+        answer = at.ask(PATH, &json!({}))?;
     }
-}
-
-fn ask(config: Option<&Path>, question: &Value) -> Result<Value, Failure> {
-    ask_node(config, "node/maintenance", &|_| Ok(question.clone())).map(|(_, answer)| answer)
 }
 
 /// How it stands, in a line.
 fn line(answer: &Value) -> String {
-    let node = answer.get("node").and_then(Value::as_str).unwrap_or("the node");
+    let node = cell(answer.get("node"));
     let is = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or_default();
     if !is("on") {
         return format!("{node}: in service");
@@ -137,7 +125,9 @@ fn line(answer: &Value) -> String {
     let deadline = answer.get("left_s").and_then(Value::as_u64);
     let deadline =
         deadline.map(|seconds| format!("; what is left then ends in {}", words(seconds))).unwrap_or_default();
-    format!("{node}: draining: {}{deadline}", left.join(", "))
+    let expected = answer.get("estimate_s").and_then(Value::as_u64).filter(|_| deadline.is_empty());
+    let expected = expected.map(|seconds| format!("; perhaps {} more", words(seconds))).unwrap_or_default();
+    format!("{node}: draining: {}{deadline}{expected}", left.join(", "))
 }
 
 fn words(seconds: u64) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Format;
 use crate::commands::{Failure, ask, core_settings, finish};
+use crate::output::{say, show};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServersCommand {
@@ -87,8 +88,8 @@ fn check_name(config: &Path, name: &str) -> Result<(), Failure> {
 fn list(at: &At) -> Result<(), Failure> {
     let answer = ask(&at.config, "servers", &Value::Null)?;
     match at.output {
-        Format::Json => println!("{answer:#}"),
-        Format::Table => print!("{}", servers_table(&answer)),
+        Format::Json => say!("{answer:#}"),
+        Format::Table => show!("{}", servers_table(&answer)),
     }
     Ok(())
 }
@@ -99,8 +100,8 @@ fn learn(path: &str, name: Option<&str>, dry_run: bool, at: &At) -> Result<bool,
     }
     let answer = ask(&at.config, path, &json!({"name": name, "dry_run": dry_run}))?;
     match at.output {
-        Format::Json => println!("{answer:#}"),
-        Format::Table => print!("{}", changes_table(&answer)),
+        Format::Json => say!("{answer:#}"),
+        Format::Table => show!("{}", changes_table(&answer)),
     }
     Ok(answer.get("ok") == Some(&Value::Bool(true)))
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::Format;
 use crate::commands::Failure;
+use crate::output::say;
 use crate::terminal;
 
 /// The users file: who may sign in where there is neither a call manager nor a directory.
@@ -39,7 +40,9 @@ pub(crate) enum FileCommand {
         password: Password,
     },
     /// Takes a user out.
-    #[command(after_help = "Examples:\n  edgeway users remove alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users remove alice --file /etc/edgeway/users\n  edgeway users remove bob --file ./users"
+    )]
     Remove {
         /// The user's name.
         user: String,
@@ -47,7 +50,9 @@ pub(crate) enum FileCommand {
         place: Place,
     },
     /// Lists the users; reports every problem of the file.
-    #[command(after_help = "Examples:\n  edgeway users list --file /etc/edgeway/users --output json")]
+    #[command(
+        after_help = "Examples:\n  edgeway users list --file /etc/edgeway/users --output json\n  edgeway users list --file ./users"
+    )]
     List {
         #[command(flatten)]
         place: Place,
@@ -56,7 +61,9 @@ pub(crate) enum FileCommand {
         output: Format,
     },
     /// Gives a user another password.
-    #[command(after_help = "Examples:\n  edgeway users passwd alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users passwd alice --file /etc/edgeway/users\n  edgeway users passwd bob --file ./users --password-file ./bob.password"
+    )]
     Passwd {
         /// The user's name.
         user: String,
@@ -66,7 +73,9 @@ pub(crate) enum FileCommand {
         password: Password,
     },
     /// Refuses a user, whatever the password, until `unlock`. Who is signed in stays so: `revoke` ends that.
-    #[command(after_help = "Examples:\n  edgeway users lock alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users lock alice --file /etc/edgeway/users\n  edgeway users lock bob --file ./users"
+    )]
     Lock {
         /// The user's name.
         user: String,
@@ -74,7 +83,9 @@ pub(crate) enum FileCommand {
         place: Place,
     },
     /// Takes a user's password again.
-    #[command(after_help = "Examples:\n  edgeway users unlock alice --file /etc/edgeway/users")]
+    #[command(
+        after_help = "Examples:\n  edgeway users unlock alice --file /etc/edgeway/users\n  edgeway users unlock bob --file ./users"
+    )]
     Unlock {
         /// The user's name.
         user: String,
@@ -126,7 +137,7 @@ fn add(user: &str, place: &Place, numbers: &[String], devices: &[String], passwo
             failure(&fault)
         }
     })?;
-    println!("{}: {user} added", place.file.display());
+    say!("{}: {user} added", place.file.display());
     if made {
         eprintln!("The file was made: it must be readable by the user edgeway-core runs as (chown).");
     }
@@ -141,13 +152,13 @@ fn passwd(user: &str, place: &Place, password: &Password) -> Result<(), Failure>
     }
     let hash = new_hash(password)?;
     change(&place.file, &name, Change::Password { hash: &hash }).map_err(|fault| failure(&fault))?;
-    println!("{}: {user} has another password", place.file.display());
+    say!("{}: {user} has another password", place.file.display());
     Ok(())
 }
 
 fn changed(user: &str, place: &Place, wish: Change<'_>, done: &str) -> Result<(), Failure> {
     change(&place.file, &user_name(user)?, wish).map_err(|fault| failure(&fault))?;
-    println!("{}: {user} {done}", place.file.display());
+    say!("{}: {user} {done}", place.file.display());
     Ok(())
 }
 
@@ -165,14 +176,14 @@ fn list(file: &Path, output: Format) -> Result<(), Failure> {
                     json!({"user": user.as_str(), "locked": entry.locked, "numbers": entry.numbers, "devices": entry.devices})
                 })
                 .collect();
-            println!("{}", json!(users));
+            say!("{}", json!(users));
         }
         Format::Table => {
-            println!("{:<32} {:<8} {:<24} devices", "user", "state", "numbers");
+            say!("{:<32} {:<8} {:<24} devices", "user", "state", "numbers");
             for (user, entry) in &users.by_name {
                 let state = if entry.locked { "locked" } else { "open" };
                 let (numbers, devices) = (entry.numbers.join(","), entry.devices.join(","));
-                println!("{:<32} {state:<8} {numbers:<24} {devices}", user.as_str());
+                say!("{:<32} {state:<8} {numbers:<24} {devices}", user.as_str());
             }
         }
     }

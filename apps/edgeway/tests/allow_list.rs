@@ -123,7 +123,7 @@ fn rules_in_force_are_shown_as_a_table_json_or_a_file() {
         let core = core(&socket, status, body);
         let outcome = run(&["show", "--output", output, "--config"], &[&settings]);
         let asked = core.join().expect("one question");
-        assert!(asked.starts_with("POST /http/allow-list HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.starts_with("POST /ask/allow-list HTTP/1.1\r\n"), "{asked}");
         outcome
     };
     let body = r#"{"rules":[

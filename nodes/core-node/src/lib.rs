@@ -35,6 +35,7 @@ mod links;
 mod maintenance;
 mod nonces;
 mod outward;
+mod refusals;
 mod registrars;
 mod sign_in;
 mod streams;
@@ -52,13 +53,13 @@ use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{Gauge, Observable, Status, Transport};
+use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
+use edgeway_sip::Message;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
-use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;
@@ -346,14 +347,6 @@ impl CoreNode {
         }
     }
 
-    /// Answers a transaction ourselves.
-    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
-        let Some(request) = self.proxy.request(id).cloned() else { return };
-        let bytes = self.response(&request, status, reason, warning);
-        self.attempts.remove(&id);
-        self.respond(id, status, bytes, now);
-    }
-
     /// Sends a response of our own upstream.
     fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
         let bytes = match self.proxy.upstream(id).cloned() {
@@ -361,19 +354,6 @@ impl CoreNode {
             None => bytes,
         };
         self.proxy.respond(id, status, bytes, now);
-    }
-
-    fn response(&mut self, request: &Message, status: u16, reason: &str, warning: Option<(u16, &str)>) -> Bytes {
-        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
-        if let Some((code, text)) = warning {
-            response = response.warning(code, &self.agent(), text);
-        }
-        if status == 503 {
-            // Jittered, so that a crowd does not come back at one moment.
-            let seconds = 5 + self.random.below(10);
-            response = response.header(Name::RetryAfter, &seconds.to_string());
-        }
-        response.build()
     }
 
     fn handle_media(&mut self, event: MediaEvent, now: Moment) {
@@ -453,20 +433,13 @@ impl Observable for CoreNode {
             role: "core",
             registrations: self.bindings.gauge(),
             calls: self.calls.gauge,
-            chats: Gauge::default(),
             connections: self.streams.gauge(),
-            services: Vec::new(),
-            provisioning: 0,
-            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
-            handshakes: Vec::new(),
-            media_packets: (0, 0),
-            alarms: Vec::new(),
-            http: Vec::new(),
+            ..Status::default()
         }
     }
 }

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod attempts;
 mod flows;
 mod inside;
 pub mod limits;
@@ -256,23 +257,6 @@ impl EdgeNode {
         self.answer(id, status, reason, Some((code, text)), now);
     }
 
-    /// Answers a transaction ourselves.
-    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
-        let Some(request) = self.proxy.request(id) else { return };
-        let agent = self.agent();
-        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
-        if let Some((code, text)) = warning {
-            response = response.warning(code, &agent, text);
-        }
-        if status == 503 {
-            // Jittered, so that a crowd does not come back at one moment.
-            let seconds = 5 + self.random.below(10);
-            response = response.header(edgeway_sip::Name::RetryAfter, &seconds.to_string());
-        }
-        let bytes = response.build();
-        self.respond(id, status, bytes, now);
-    }
-
     /// Sends a response of our own upstream.
     fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
         let bytes = match self.proxy.upstream(id) {
@@ -351,20 +335,12 @@ impl Observable for EdgeNode {
             role: "edge",
             registrations: self.bindings.gauge(),
             calls: self.counts.calls,
-            chats: edgeway_model::world::Gauge::default(),
             connections: self.counts.connections,
-            services: Vec::new(),
-            provisioning: 0,
-            proxied: 0,
             maintenance: self.maintenance_status(),
             links: self.links.status(),
-            registrars: Vec::new(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
-            handshakes: Vec::new(),
-            media_packets: (0, 0),
-            alarms: Vec::new(),
-            http: Vec::new(),
+            ..Status::default()
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use edgeway_model::NodeId;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ADMIN_FETCH_MAX, OPERATE_MAX};
@@ -83,16 +84,22 @@ pub fn fetch(target: &str, path: &str) -> Result<(u16, String), FetchFault> {
     exchange(target, &request, ADMIN_FETCH_MAX)
 }
 
-/// Asks the node at `target` (the path of its socket) for `path`: `node/maintenance`, or `http/…`; returns the HTTP
-/// status and the body, both ways JSON. 200 is an answer, 422 a refusal with `error` in it. Blocks for at most
-/// [`OPERATE_MAX`].
+/// Asks the node at `target` (the path of its socket), or the one it is linked with as `node`, what an
+/// [`OperatorPort`](crate::operate::OperatorPort) may be asked; returns the HTTP status and the body, both ways JSON.
+/// 200 is an answer, anything else a refusal with `error` in it. Blocks for at most [`OPERATE_MAX`].
 ///
 /// # Errors
 /// [`FetchFault`], which also knows the exit code.
-pub fn post(target: &str, path: &str, question: &serde_json::Value) -> Result<(u16, String), FetchFault> {
+pub fn ask(
+    target: &str,
+    node: Option<&NodeId>,
+    path: &str,
+    question: &serde_json::Value,
+) -> Result<(u16, String), FetchFault> {
     let body = question.to_string();
+    let node = node.map(|node| format!("?node={node}")).unwrap_or_default();
     let request = format!(
-        "POST /{path} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST /ask/{path}{node} HTTP/1.1\r\nHost: edgeway\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );

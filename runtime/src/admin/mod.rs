@@ -6,8 +6,7 @@
 //! | `/status` | the node's status, JSON (`edgeway status`) |
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
-//! | `POST /node/maintenance` | maintenance mode, JSON both ways; on the socket only |
-//! | `POST /http/…` | what the HTTP side of a core is asked to do, JSON both ways; on the socket only |
+//! | `POST /ask/<path>[?node=NAME]` | what an [`OperatorPort`] is asked, JSON both ways; on the socket only |
 //!
 //! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
 //! mode (0660) and owner. It does not serve the network: a listener that is not on loopback is refused.
@@ -20,11 +19,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_model::NodeId;
 use edgeway_model::world::Status;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
 use http::{Method, Request, Response, StatusCode};
@@ -38,15 +37,15 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
-pub use self::client::{FetchFault, fetch, post};
-pub use self::report::{cell, grid, json, table};
+pub use self::client::{FetchFault, ask, fetch};
+pub use self::report::{cell, grid, json, printable, table};
 use self::socket::SocketFile;
-use crate::http::HttpHandle;
 use crate::limits::{
     ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX, OPERATE_BODY_BYTES_MAX,
     OPERATE_MAX,
 };
 use crate::metrics;
+use crate::operate::OperatorPort;
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -98,7 +97,7 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
-/// `maintain`: who is asked what is posted to `/node/maintenance`, `http`: to `/http/`, both on the socket.
+/// `port`: who is asked what is posted to `/ask/` on the socket.
 ///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
@@ -108,8 +107,7 @@ pub fn serve<S>(
     unix: Option<&Path>,
     tcp: Option<std::net::TcpListener>,
     status: S,
-    maintain: Maintain,
-    http: Option<HttpHandle>,
+    port: OperatorPort,
 ) -> Result<(), AdminFault>
 where
     S: Fn() -> Status + Clone + 'static,
@@ -117,11 +115,10 @@ where
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        let operator = Operator { asks: Some((maintain, http)) };
-        spawn_local(accept(Door::Unix(listener, file), status.clone(), operator));
+        spawn_local(accept(Door::Unix(listener, file), status.clone(), Some(port)));
     }
     if let Some(listener) = tcp {
-        spawn_local(accept(Door::Tcp(listener), status, Operator { asks: None }));
+        spawn_local(accept(Door::Tcp(listener), status, None));
     }
     Ok(())
 }
@@ -139,16 +136,7 @@ enum Door {
     Tcp(TcpListener),
 }
 
-/// What may be asked besides the status.
-#[derive(Clone)]
-struct Operator {
-    asks: Option<(Maintain, Option<HttpHandle>)>,
-}
-
-/// Answers what is asked of maintenance mode.
-pub type Maintain = Rc<dyn Fn(&serde_json::Value) -> Result<serde_json::Value, String>>;
-
-async fn accept<S>(door: Door, status: S, operator: Operator)
+async fn accept<S>(door: Door, status: S, operator: Option<OperatorPort>)
 where
     S: Fn() -> Status + Clone + 'static,
 {
@@ -176,7 +164,7 @@ async fn converse<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     _permit: OwnedSemaphorePermit,
     status: S,
-    operator: Operator,
+    operator: Option<OperatorPort>,
 ) where
     S: Fn() -> Status,
 {
@@ -184,16 +172,12 @@ async fn converse<S>(
     let service = service_fn(|request: Request<Incoming>| {
         let (status, operator, patience) = (&status, &operator, &patience);
         async move {
-            let path = request.uri().path().to_owned();
-            Ok::<_, Infallible>(match (&operator.asks, path.strip_prefix("/http/")) {
-                (Some((_, http)), Some(path)) => {
+            let path = request.uri().path().strip_prefix("/ask/").map(str::to_owned);
+            Ok::<_, Infallible>(match (operator, path) {
+                (Some(port), Some(path)) => {
                     patience.set(OPERATE_MAX);
-                    operate(request, path, http.as_ref()).await
+                    put(request, &path, port).await
                 }
-                (Some((maintain, _)), None) if path == "/node/maintenance" => match question(request).await {
-                    Ok(question) => told(maintain(&question)),
-                    Err(refused) => *refused,
-                },
                 (Some(_) | None, _) => answer(&request, status),
             })
         }
@@ -207,7 +191,7 @@ async fn converse<S>(
         .serve_connection(TokioIo::new(stream), service);
     let mut conversation = std::pin::pin!(conversation);
     let mut spent = Duration::ZERO;
-    // What is asked of the HTTP side may take longer, and that is known only once it is asked.
+    // What a node is asked may take longer, and that is known only once it is asked.
     while spent < patience.get() {
         let wait = patience.get() - spent;
         match tokio::time::timeout(wait, &mut conversation).await {
@@ -219,18 +203,20 @@ async fn converse<S>(
     tracing::debug!("a conversation with an operator's program took too long");
 }
 
-/// What is posted goes to the HTTP side as it is.
-async fn operate(request: Request<Incoming>, path: &str, http: Option<&HttpHandle>) -> Response<Full<Bytes>> {
+/// Puts a question to a node: this one, or the one that the query names.
+async fn put(request: Request<Incoming>, path: &str, port: &OperatorPort) -> Response<Full<Bytes>> {
+    let node = match request.uri().query().map(|query| query.strip_prefix("node=").and_then(NodeId::new)) {
+        None => None,
+        Some(Some(node)) => Some(node),
+        Some(None) => return refusal(StatusCode::BAD_REQUEST, "after ? comes node=NAME, and nothing else"),
+    };
     let question = match question(request).await {
         Ok(question) => question,
         Err(refused) => return *refused,
     };
-    let Some(http) = http else {
-        return refusal(StatusCode::NOT_FOUND, "this node has no HTTP side that could be asked");
-    };
-    match http.operate(path.to_owned(), question).await {
-        Ok(outcome) => told(outcome),
-        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the HTTP side has ended"),
+    match port.ask(node.as_ref(), path, question).await {
+        Ok(answer) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
+        Err(refused) => refusal(refused.kind.status(), &refused.why),
     }
 }
 
@@ -243,15 +229,11 @@ async fn question(request: Request<Incoming>) -> Result<serde_json::Value, Box<R
     }
     let body = Limited::new(request.into_body(), OPERATE_BODY_BYTES_MAX).collect().await;
     let body = body.map_err(|_| refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off"))?;
-    serde_json::from_slice(&body.to_bytes())
-        .map_err(|_| Box::new(refusal(StatusCode::BAD_REQUEST, "the question is no JSON")))
-}
-
-fn told(outcome: Result<serde_json::Value, String>) -> Response<Full<Bytes>> {
-    match outcome {
-        Ok(answer) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
-        Err(why) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    let body = body.to_bytes();
+    if body.is_empty() {
+        return Ok(serde_json::Value::Null);
     }
+    serde_json::from_slice(&body).map_err(|_| Box::new(refusal(StatusCode::BAD_REQUEST, "the question is no JSON")))
 }
 
 fn refusal(code: StatusCode, why: &str) -> Response<Full<Bytes>> {

@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 
 use edgeway_model::alarm::Alarm;
+use edgeway_model::certificates::CertificateStatus;
+use edgeway_model::maintenance::MaintenanceStatus;
 use edgeway_model::services::{ServicePart, ServiceStatus};
-use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Status, Transport};
+use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Resources, Status, Transport};
 use serde_json::{Map, Value, json};
 
 use crate::chat::CHAT_COUNTERS;
@@ -34,6 +36,33 @@ pub fn json(status: &Status) -> Value {
         "http": http.into_iter().collect::<Map<_, _>>(),
         "chat": chat.into_iter().collect::<Map<_, _>>(),
         "alarms": status.alarms.iter().map(alarm).collect::<Vec<_>>(),
+        "maintenance": status.maintenance.map(|one| maintenance(status, one)),
+        "resources": resources(status.resources),
+        "configuration": { "revision": status.configuration.revision, "source": status.configuration.source },
+        "started_ms": status.started_ms,
+        "now_ms": status.now_ms,
+        "certificates": status.certificates.iter().map(certificate).collect::<Vec<_>>(),
+    })
+}
+
+fn maintenance(status: &Status, one: MaintenanceStatus) -> Value {
+    json!({
+        "since_ms": one.since_ms,
+        "deadline_ms": one.deadline_ms,
+        "kept": one.kept,
+        "drained": crate::maintenance::is_drained(status),
+        "remaining": crate::maintenance::remaining(status),
+        "estimate_s": crate::maintenance::estimate(status).map(|left| left.as_secs()),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no process uses 2^53 thousandths of a processor")]
+fn resources(resources: Resources) -> Value {
+    json!({
+        "cpu_percent": resources.cpu_permille as f64 / 10.0,
+        "memory_bytes": resources.memory_bytes,
+        "files": resources.files,
+        "files_max": resources.files_max,
     })
 }
 
@@ -81,6 +110,17 @@ fn alarm(alarm: &Alarm) -> Value {
     })
 }
 
+fn certificate(certificate: &CertificateStatus) -> Value {
+    json!({
+        "use": certificate.used_for.as_str(),
+        "names": certificate.names,
+        "issuer": certificate.issuer,
+        "not_before_unix": certificate.not_before_unix,
+        "not_after_unix": certificate.not_after_unix,
+        "fingerprint": certificate.fingerprint,
+    })
+}
+
 fn registrar(registrar: &RegistrarStatus) -> Value {
     let state = if registrar.alive { "alive" } else { "failed" };
     json!({
@@ -111,6 +151,7 @@ pub fn table(status: &Value) -> String {
         cell(status.get("version"))
     );
     alarms(&mut out, status);
+    maintenance_line(&mut out, status);
     grid(&mut out, &["", "current", "peak"], &gauge_rows(status), &[1, 2]);
     let services = service_rows(status);
     if !services.is_empty() {
@@ -164,6 +205,18 @@ fn alarms(out: &mut String, status: &Value) {
         let _ = writeln!(out, "alarm: {} {} ({}){at}", of("severity"), of("id"), of("about"));
         let _ = writeln!(out, "  {}\n  {}\n", of("cause"), of("action"));
     }
+}
+
+/// Nothing while the node serves.
+fn maintenance_line(out: &mut String, status: &Value) {
+    let Some(maintenance) = status.get("maintenance").filter(|one| one.is_object()) else { return };
+    if maintenance.get("drained") == Some(&Value::Bool(true)) {
+        let _ = writeln!(out, "maintenance mode: drained, nothing is served any more\n");
+        return;
+    }
+    let left = |kind: &str| cell(maintenance.pointer(&format!("/remaining/{kind}")));
+    let kinds = ["calls", "chats", "registrations", "requests"].map(|kind| format!("{} {kind}", left(kind)));
+    let _ = writeln!(out, "maintenance mode: draining, left are {}\n", kinds.join(", "));
 }
 
 fn gauge_rows(status: &Value) -> Vec<Vec<String>> {
@@ -231,7 +284,8 @@ pub fn cell(value: Option<&Value>) -> String {
 }
 
 /// A terminal obeys control characters; an answer must not command it.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }
 
@@ -418,6 +472,32 @@ outward            99
             "\nhttp and sign-in    count\nhttps_answered_2xx      4\n\nchat            count\nchat_signed_in      3\n";
         assert!(text.ends_with(end), "{text}");
         assert_eq!((&value["http"]["chat_signed_in"], &value["chat"]["chat_signed_in"]), (&Value::Null, &json!(3)));
+    }
+
+    #[test]
+    fn maintenance_mode_is_said_with_what_is_left() {
+        let mut status = Status {
+            maintenance: Some(MaintenanceStatus { since_ms: 5, kept: true, ..MaintenanceStatus::default() }),
+            now_ms: 9,
+            resources: Resources { cpu_permille: 125, memory_bytes: 7, files: 3, files_max: 9, ..Resources::default() },
+            ..core()
+        };
+        let value = json(&status);
+        let remaining = json!({ "calls": 3, "chats": 2, "registrations": 12, "requests": 0 });
+        let expected = json!({
+            "since_ms": 5, "deadline_ms": null, "kept": true, "drained": false, "remaining": remaining, "estimate_s": null,
+        });
+        assert_eq!((&value["maintenance"], &value["now_ms"]), (&expected, &json!(9)));
+        assert_eq!(value["resources"], json!({ "cpu_percent": 12.5, "memory_bytes": 7, "files": 3, "files_max": 9 }));
+        assert_eq!(value["configuration"], json!({ "revision": null, "source": null }));
+        assert!(
+            table(&value).contains(
+                "\n\nmaintenance mode: draining, left are 3 calls, 2 chats, 12 registrations, 0 requests\n\n"
+            )
+        );
+        let none = Gauge::default();
+        (status.calls, status.chats, status.registrations) = (none, none, none);
+        assert!(table(&json(&status)).contains("\n\nmaintenance mode: drained, nothing is served any more\n\n"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ADMIN_FETCH_MAX};
+use crate::operate::{self, Refusal, RefusalKind, Work};
 use crate::pki::tests::Scratch;
 
 fn status() -> Status {
@@ -35,7 +36,7 @@ fn while_served<T: Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        serve(unix, tcp, status, nobody(), None).unwrap();
+        serve(unix, tcp, status, nobody()).unwrap();
         tokio::task::spawn_blocking(ask).await.unwrap()
     })
 }
@@ -53,9 +54,9 @@ fn raw(path: &Path, request: &str) -> String {
     answer
 }
 
-/// Nobody keeps maintenance mode.
-fn nobody() -> Maintain {
-    std::rc::Rc::new(|_| Err("there is none".to_owned()))
+/// Nobody answers.
+fn nobody() -> OperatorPort {
+    operate::port().0
 }
 
 #[test]
@@ -75,56 +76,71 @@ fn the_same_is_told_on_both_doors() {
     });
 }
 
-/// An HTTP side that gives the question back, but on `no`.
-struct Echo;
-
-impl crate::http::Inside for Echo {
-    fn serve(
-        self: Rc<Self>,
-        _edge: edgeway_model::NodeId,
-        _request: Request<crate::http::Body>,
-    ) -> crate::http::LocalFuture<'static, Response<crate::http::Body>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn told(&self, _fact: edgeway_model::sign_in::SignInFact) {}
-
-    fn operate(
-        self: Rc<Self>,
-        path: String,
-        question: serde_json::Value,
-    ) -> crate::http::LocalFuture<'static, Result<serde_json::Value, String>> {
-        Box::pin(async move { if path == "no" { Err("not this".to_owned()) } else { Ok(question) } })
+/// Gives the question back, and who was asked; but on a path that is the name of a refusal.
+async fn echo(mut asked: operate::Asked) {
+    while let Some(Work::Ask(question, answer)) = asked.recv().await {
+        let refused = RefusalKind::ALL.into_iter().find(|kind| kind.word() == question.path);
+        let node = question.node.as_ref().map(|node| node.as_str().to_owned());
+        let echo = serde_json::json!({ "node": node, "path": question.path, "body": question.body });
+        let _ = answer.send(match refused {
+            Some(kind) => Err(Refusal { kind, why: "not this".to_owned() }),
+            None => Ok(echo),
+        });
     }
 }
 
 #[test]
-fn the_http_side_is_asked_on_the_socket_and_nowhere_else() {
+fn a_node_is_asked_on_the_socket_and_nowhere_else() {
     let scratch = Scratch::new("admin-operate");
     let (path, tcp) = (socket_in(&scratch), on_loopback());
     let (at, url) = (path.display().to_string(), format!("http://{}", tcp.local_addr().unwrap()));
-    let (teller, _facts) = crate::http::Teller::new();
-    let part = crate::http::Part::Inside(Box::new(|_| Ok(Rc::new(Echo) as Rc<dyn crate::http::Inside>)));
-    let http = HttpHandle::start(part, teller).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        serve(Some(&path), Some(tcp), status, nobody(), Some(http)).unwrap();
+        let (port, questions) = operate::port();
+        spawn_local(echo(questions));
+        serve(Some(&path), Some(tcp), status, port).unwrap();
         let asked = tokio::task::spawn_blocking(move || {
             let question = serde_json::json!({ "user": "a" });
-            let (code, body) = post(&at, "http/same", &question).unwrap();
-            assert_eq!((code, serde_json::from_str(&body).unwrap()), (200, question.clone()));
-            let (code, body) = post(&at, "http/no", &question).unwrap();
-            assert_eq!((code, body.trim()), (422, r#"{"error":"not this"}"#));
-            assert_eq!(fetch(&at, "/http/same").unwrap().0, 405);
-            assert_eq!(post(&url, "http/same", &question).unwrap().0, 404, "the loopback address only tells");
+            let edge = NodeId::new("edge1").unwrap();
+            for (node, name) in [(None, serde_json::Value::Null), (Some(&edge), "edge1".into())] {
+                let (code, body) = ask(&at, node, "a/b", &question).unwrap();
+                let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+                let expected = serde_json::json!({ "node": name, "path": "a/b", "body": question });
+                assert_eq!((code, answer), (200, expected));
+            }
+            let codes: Vec<_> = RefusalKind::ALL.map(|kind| ask(&at, None, kind.word(), &question).unwrap()).into();
+            let why = "{\"error\":\"not this\"}\n".to_owned();
+            assert_eq!(codes, [404, 422, 409, 503].map(|code| (code, why.clone())));
+            assert_eq!(fetch(&at, "/ask/same").unwrap().0, 405);
+            assert_eq!(ask(&url, None, "same", &question).unwrap().0, 404, "the loopback address only tells");
             let long = serde_json::Value::from("x".repeat(OPERATE_BODY_BYTES_MAX));
-            assert_eq!(post(&at, "http/same", &long).unwrap().0, 413);
-            assert!(
-                raw(Path::new(&at), "POST /http/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{")
-                    .starts_with("HTTP/1.1 400 ")
-            );
+            assert_eq!(ask(&at, None, "same", &long).unwrap().0, 413);
+            let raw = |target: &str, body: &str| {
+                let length = body.len();
+                raw(
+                    Path::new(&at),
+                    &format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"),
+                )
+            };
+            assert!(raw("/ask/x", "{").starts_with("HTTP/1.1 400 "));
+            assert!(raw("/ask/x?node=EDGE_1", "{}").starts_with("HTTP/1.1 400 "));
+            assert!(raw("/ask/x?edge=edge1", "{}").starts_with("HTTP/1.1 400 "));
+            let empty = raw("/ask/x", "");
+            assert!(empty.starts_with("HTTP/1.1 200 ") && empty.contains("\"body\": null"), "{empty}");
+            assert!(raw("/node/maintenance", "{}").starts_with("HTTP/1.1 404 "));
         });
         asked.await.unwrap();
+    });
+}
+
+#[test]
+fn a_service_that_has_ended_says_so() {
+    let scratch = Scratch::new("admin-ended");
+    let path = socket_in(&scratch);
+    let at = path.display().to_string();
+    while_served(Some(&path), None, move || {
+        let (code, body) = ask(&at, None, "status", &serde_json::Value::Null).unwrap();
+        assert!(code == 503 && body.contains("the service has ended"), "{code} {body}");
     });
 }
 
@@ -194,8 +210,7 @@ fn a_socket_of_one_who_is_gone_is_replaced_and_one_in_use_is_not() {
     let at = path.clone();
     while_served(Some(&path), None, move || {
         let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let fault =
-            LocalSet::new().block_on(&second, async { serve(Some(&at), None, status, nobody(), None) }).unwrap_err();
+        let fault = LocalSet::new().block_on(&second, async { serve(Some(&at), None, status, nobody()) }).unwrap_err();
         assert!(matches!(fault, AdminFault::InUse { .. }), "{fault}");
         // The one in use was not harmed.
         assert_eq!(fetch(&at.display().to_string(), "/livez").unwrap().0, 200);
@@ -235,7 +250,7 @@ fn the_network_is_not_served() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = StdTcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let fault =
-        LocalSet::new().block_on(&runtime, async { serve(None, Some(listener), status, nobody(), None) }).unwrap_err();
+        LocalSet::new().block_on(&runtime, async { serve(None, Some(listener), status, nobody()) }).unwrap_err();
     assert!(matches!(fault, AdminFault::NotLoopback { .. }), "{fault}");
 }
 
@@ -251,7 +266,7 @@ fn the_status_is_read_anew_for_each_question() {
             counter.set(counter.get() + 1);
             Status { role: "edge", calls: Gauge { current: counter.get(), peak: 9 }, ..Status::default() }
         };
-        serve(Some(&path), None, count, nobody(), None).unwrap();
+        serve(Some(&path), None, count, nobody()).unwrap();
         for turn in 1..=3_u64 {
             let target = path.display().to_string();
             let (_, body) = tokio::task::spawn_blocking(move || fetch(&target, "/status")).await.unwrap().unwrap();

@@ -205,6 +205,7 @@ pub(crate) fn called(notice: &Notice) -> &str {
         | Notice::Resolution { .. }
         | Notice::Maintenance { .. }
         | Notice::ChatOffence { .. }
+        | Notice::Attempt(_)
         | Notice::Dropped { .. } => "",
     }
 }

@@ -51,6 +51,7 @@ impl Service {
                     message: None,
                     ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
                     inside: None,
+                    admin: None,
                 };
                 if let Err(fault) = serve(hooks, stopped) {
                     let _ = ready.send(Err(fault));

@@ -1,0 +1,180 @@
+//! What an operator asks of a node, by whatever door: a path and JSON, answered with JSON.
+//!
+//! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
+//! answers are given on the reactor's thread, which never waits for anybody.
+
+mod switchboard;
+
+use std::sync::Arc;
+
+use edgeway_config::CoreSettings;
+use edgeway_model::NodeId;
+use http::StatusCode;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use self::switchboard::Switchboard;
+use crate::limits::OPERATOR_QUESTIONS_MAX;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who is asked; `None`: this node.
+    pub node: Option<NodeId>,
+    /// What: `status`, `maintenance`, `registrations`, …
+    pub path: String,
+    /// The particulars.
+    pub body: Value,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// Of which kind.
+    pub kind: RefusalKind,
+    /// In the operator's words; no secrets.
+    pub why: String,
+}
+
+/// Of which kind a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// There is no such thing.
+    NotFound,
+    /// The question is not understood, or asks for what cannot be.
+    Invalid,
+    /// It stands against something that was done meanwhile.
+    Conflict,
+    /// It cannot be answered now.
+    Unavailable,
+}
+
+impl RefusalKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::NotFound, Self::Invalid, Self::Conflict, Self::Unavailable];
+
+    /// As it is said to programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Invalid => "invalid",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status of an answer over HTTP.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl Refusal {
+    /// There is no such thing.
+    pub fn not_found(why: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::NotFound, why: why.into() }
+    }
+
+    /// The question is wrong.
+    pub fn invalid(why: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Invalid, why: why.into() }
+    }
+
+    /// Something else was done meanwhile.
+    pub fn conflict(why: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Conflict, why: why.into() }
+    }
+
+    /// Not now.
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Unavailable, why: why.into() }
+    }
+}
+
+/// What new settings would do, found out before anything is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Settings that hold only after a restart of the service, by path.
+    pub restart: Vec<String>,
+}
+
+/// What the reactor's thread is asked for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A question.
+    Ask(Question, oneshot::Sender<Result<Value, Refusal>>),
+    /// Get ready for these settings; each line of a refusal is one reason.
+    Prepare(Arc<CoreSettings>, oneshot::Sender<Result<Prepared, Vec<String>>>),
+    /// Use what was prepared last.
+    Apply(oneshot::Sender<Result<(), Refusal>>),
+    /// Forget what was prepared.
+    Abort,
+}
+
+/// Asks a node, from any thread.
+#[derive(Clone, Debug)]
+pub struct OperatorPort(mpsc::Sender<Work>);
+
+/// The other end.
+pub(crate) type Asked = mpsc::Receiver<Work>;
+
+/// A port, and what hears it.
+pub(crate) fn port() -> (OperatorPort, Asked) {
+    let (port, asked) = mpsc::channel(OPERATOR_QUESTIONS_MAX);
+    (OperatorPort(port), asked)
+}
+
+impl OperatorPort {
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn ask(&self, node: Option<&NodeId>, path: &str, body: Value) -> Result<Value, Refusal> {
+        let question = Question { node: node.cloned(), path: path.to_owned(), body };
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Work::Ask(question, answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// Gets ready for new settings and changes nothing; what was prepared before is forgotten.
+    ///
+    /// # Errors
+    /// All reasons why they cannot be used.
+    pub async fn prepare(&self, settings: Arc<CoreSettings>) -> Result<Prepared, Vec<String>> {
+        let ended = |()| vec![ended().why];
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Work::Prepare(settings, answer)).await.map_err(|_| ended(()))?;
+        answered.await.map_err(|_| ended(()))?
+    }
+
+    /// Uses what was prepared: from its answer on the new settings hold, and nothing that was under way has ended.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was prepared.
+    pub async fn apply(&self) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Work::Apply(answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// Forgets what was prepared.
+    pub async fn abort(&self) {
+        let _ = self.0.send(Work::Abort).await;
+    }
+}
+
+fn ended() -> Refusal {
+    Refusal::unavailable("the service has ended")
+}
+
+/// What makes the administrator's side of a core: it is given a port, runs on threads of its own, and ends when what it
+/// returns is dropped.
+pub type MakeAdmin = Box<dyn FnOnce(OperatorPort) -> Result<Box<dyn std::any::Any>, String>>;

@@ -1,0 +1,71 @@
+//! Who answers what: the node, the desk of maintenance mode, the HTTP thread.
+
+use std::rc::Rc;
+
+use edgeway_model::world::Observable;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use super::{Asked, Question, Refusal, Work};
+use crate::admin;
+use crate::http::HttpHandle;
+use crate::maintenance::Desk;
+use crate::reactor::Reactor;
+
+/// On the reactor's thread.
+pub(crate) struct Switchboard<N: Observable + 'static> {
+    reactor: Rc<Reactor<N>>,
+    maintenance: Rc<Desk<N>>,
+    http: Option<HttpHandle>,
+}
+
+impl<N: Observable + 'static> Switchboard<N> {
+    pub(crate) fn new(reactor: Rc<Reactor<N>>, maintenance: Rc<Desk<N>>, http: Option<HttpHandle>) -> Rc<Self> {
+        Rc::new(Self { reactor, maintenance, http })
+    }
+
+    /// Answers until nobody can ask any more.
+    pub(crate) async fn run(self: Rc<Self>, mut asked: Asked) {
+        while let Some(work) = asked.recv().await {
+            match work {
+                Work::Ask(question, answer) => Rc::clone(&self).ask(question, answer),
+                Work::Prepare(settings, answer) => {
+                    tracing::debug!(node = %settings.node, "new settings");
+                    drop(answer.send(Err(vec!["settings cannot be changed while this node runs".to_owned()])));
+                }
+                Work::Apply(answer) => drop(answer.send(Err(Refusal::invalid("nothing was prepared")))),
+                Work::Abort => {}
+            }
+        }
+    }
+
+    fn ask(self: Rc<Self>, question: Question, answer: oneshot::Sender<Result<Value, Refusal>>) {
+        spawn_local(async move {
+            let _ = answer.send(self.answer(question).await);
+        });
+    }
+
+    pub(crate) async fn answer(&self, question: Question) -> Result<Value, Refusal> {
+        let own = self.reactor.status().node;
+        if let Some(node) = question.node.filter(|node| node.as_str() != own) {
+            return Err(Refusal::unavailable(format!("{node} cannot be asked from here")));
+        }
+        match question.path.as_str() {
+            "status" => Ok(admin::json(&self.reactor.status())),
+            path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => {
+                self.reactor.trace().ask(path, &question.body)
+            }
+            "maintenance" => self.maintenance.ask(&question.body).map_err(Refusal::invalid),
+            _ => {
+                let Some(http) = &self.http else {
+                    return Err(Refusal::not_found(format!("there is no {}", question.path)));
+                };
+                match http.operate(question.path, question.body).await {
+                    Ok(outcome) => outcome.map_err(Refusal::invalid),
+                    Err(_) => Err(Refusal::unavailable("the HTTP side has ended")),
+                }
+            }
+        }
+    }
+}
