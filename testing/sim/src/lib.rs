@@ -27,6 +27,7 @@ mod maintenance;
 mod media;
 mod phone;
 mod registrar;
+mod settings;
 mod sign_in;
 mod transfer;
 mod version1;
