@@ -597,12 +597,17 @@ impl World {
 
     /// One turn of the crank: a fact in, everything out, one write per flow and link, the next tick.
     pub(crate) fn feed(&mut self, index: usize, input: Input) {
-        self.turn(index, |node, now| node.handle(input, now));
+        let told = matches!(input, Input::Link { .. });
+        self.turn_if(told, index, |node, now| node.handle(input, now));
     }
 
     pub(crate) fn turn(&mut self, index: usize, act: impl FnOnce(&mut Hosted, Moment)) {
+        self.turn_if(false, index, act);
+    }
+
+    /// `told`: another node has said something over a link.
+    fn turn_if(&mut self, told: bool, index: usize, act: impl FnOnce(&mut Hosted, Moment)) {
         let now = self.now;
-        let told = matches!(input, Input::Link { .. });
         let Some(node) = self.slots[index].node.as_mut() else { return };
         act(node, now);
         let outputs: Vec<_> = std::iter::from_fn(|| node.poll()).collect();
