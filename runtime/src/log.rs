@@ -70,6 +70,11 @@ pub fn notice(notice: &Notice) {
         Notice::ChatOffence { client, offence, .. } => {
             debug!(event = "chat.offence", client = %client.reveal(), kind = offence.label(), "{notice}");
         }
+        Notice::Attempt(attempt) => {
+            let (reason, code) = (attempt.reason.id(), attempt.code.map(|code| code.to_string()));
+            let (code, trace) = (code.as_deref().unwrap_or_default(), attempt.trace.as_str());
+            debug!(event = "attempt", kind = attempt.kind.label(), reason, code, trace, "{notice}");
+        }
         Notice::Dropped { reason, .. } => debug!(event = "request.refused", reason = reason.label(), "{notice}"),
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::attempt::Attempt;
 use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
@@ -45,6 +46,7 @@ use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
+use crate::trace::{self, Journal};
 
 /// What one node takes on at once.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +134,8 @@ pub struct Reactor<N> {
     started_ms: u64,
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
+    /// What became of attempts.
+    journal: Arc<Journal>,
     alarms: RefCell<Alarms>,
     certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
@@ -208,6 +212,7 @@ impl<N: Node + 'static> Reactor<N> {
             started_ms: unix_ms(),
             chat: Cell::new(false),
             http_counts: Arc::default(),
+            journal: Arc::default(),
             alarms: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
@@ -367,6 +372,18 @@ impl<N: Node + 'static> Reactor<N> {
     /// What the HTTP thread counts adds up here.
     pub(crate) fn http_counts(&self) -> Arc<Counts> {
         Arc::clone(&self.http_counts)
+    }
+
+    /// What became of attempts here.
+    #[must_use]
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// Who answers questions about attempts and traces.
+    #[must_use]
+    pub fn trace(&self) -> trace::Desk {
+        trace::Desk::new(self.journal())
     }
 
     /// The HTTP thread hears what the node says about sign-in from now on.
@@ -675,6 +692,9 @@ impl<N: Node + 'static> Reactor<N> {
 
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
+        if let Notice::Attempt(attempt) = notice {
+            self.journal.record(Attempt::clone(attempt));
+        }
         for sink in &*self.notices.borrow() {
             sink(notice);
         }

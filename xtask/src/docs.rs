@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src", "Sockets and threads"),
     ("runtime/src/link", "Link connections"),
     ("runtime/src/pki", "Identities and pairing"),
+    ("runtime/src/trace", "Attempts and traces"),
     ("runtime/src/media", "Media threads"),
     ("runtime/src/http", "HTTP"),
     ("runtime/src/chat", "Chat"),

@@ -19,7 +19,7 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Our own: the node does not run.
 const NOT_RUNNING: u8 = 3;
 /// Where nodes listen whose files say nothing else.
-const USUAL_SOCKETS: [(Role, &str); 2] =
+pub(crate) const USUAL_SOCKETS: [(Role, &str); 2] =
     [(Role::Core, "/run/edgeway/core.sock"), (Role::Edge, "/run/edgeway/edge.sock")];
 /// A token is one short line; more is no token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -52,20 +52,20 @@ pub(crate) fn finish(outcome: Result<(), Failure>) -> ExitCode {
 }
 
 /// One of the two kinds of settings file.
-enum AnySettings {
+pub(crate) enum AnySettings {
     Edge(Box<EdgeSettings>),
     Core(Box<CoreSettings>),
 }
 
 impl AnySettings {
-    const fn role(&self) -> Role {
+    pub(crate) const fn role(&self) -> Role {
         match self {
             Self::Edge(_) => Role::Edge,
             Self::Core(_) => Role::Core,
         }
     }
 
-    fn control_socket(&self) -> &str {
+    pub(crate) fn control_socket(&self) -> &str {
         match self {
             Self::Edge(settings) => &settings.control_socket,
             Self::Core(settings) => &settings.control_socket,
@@ -87,7 +87,7 @@ pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
 }
 
 /// Reads a file as whichever kind it is: only a core has registrars and domains.
-fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
+pub(crate) fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     let text = read(path)?;
     let origin = path.display().to_string();
     let (edge, core) = (parse_edge(&text, &origin), parse_core(&text, &origin));
@@ -136,6 +136,22 @@ impl At {
         ask_at(&self.socket()?.1, self.node.as_ref(), path, question)
     }
 
+    /// Asks the node and, unless one is named, those linked with it; whoever does not answer is named on standard error.
+    pub(crate) fn ask_everywhere(&self, path: &str, question: &Value) -> Result<Vec<Value>, Failure> {
+        let (_, socket) = self.socket()?;
+        let mut answers = vec![ask_at(&socket, self.node.as_ref(), path, question)?];
+        if self.node.is_some() {
+            return Ok(answers);
+        }
+        for peer in linked(&ask_at(&socket, None, "status", &Value::Null)?) {
+            match ask_at(&socket, Some(&peer), path, question) {
+                Ok(answer) => answers.push(answer),
+                Err(failure) => eprintln!("{peer} does not say: {}", failure.1),
+            }
+        }
+        Ok(answers)
+    }
+
     /// Which kind of node it is.
     pub(crate) fn role(&self) -> Result<Role, Failure> {
         let (role, socket) = self.socket()?;
@@ -148,12 +164,19 @@ impl At {
     }
 }
 
+/// The nodes a node is linked with now, out of its status.
+fn linked(status: &Value) -> Vec<NodeId> {
+    let links = status.get("links").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let up = links.iter().filter(|link| link.get("state").and_then(Value::as_str) == Some("up"));
+    up.filter_map(|link| NodeId::new(link.get("peer")?.as_str()?)).collect()
+}
+
 /// Asks the core whose settings file this is.
 pub(crate) fn ask(config: &Path, path: &str, question: &Value) -> Result<Value, Failure> {
     ask_at(&core_settings(config)?.control_socket, None, path, question)
 }
 
-fn ask_at(socket: &str, node: Option<&NodeId>, path: &str, question: &Value) -> Result<Value, Failure> {
+pub(crate) fn ask_at(socket: &str, node: Option<&NodeId>, path: &str, question: &Value) -> Result<Value, Failure> {
     let (code, body) = admin::ask(socket, node, path, question).map_err(|fault| Failure::fetching(&fault))?;
     let answer: Value = serde_json::from_str(&body).map_err(Failure::new)?;
     match code {
@@ -179,7 +202,7 @@ pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     worst
 }
 
-fn nothing_runs() -> Failure {
+pub(crate) fn nothing_runs() -> Failure {
     Failure(NOT_RUNNING, "no edge and no core runs on this machine; name its file with --config".into())
 }
 

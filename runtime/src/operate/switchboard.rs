@@ -53,6 +53,9 @@ impl<N: Observable + 'static> Switchboard<N> {
         }
         match question.path.as_str() {
             "status" => Ok(admin::json(&self.reactor.status())),
+            path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => {
+                self.reactor.trace().ask(path, &question.body)
+            }
             "maintenance" => self.maintenance.ask(&question.body).map_err(Refusal::invalid),
             _ => {
                 let Some(http) = &self.http else {
