@@ -104,7 +104,7 @@ fn kill_often() -> String {
     let started = Instant::now();
     let kills = number_of("EDGEWAY_KILLS").map_or(KILLS, |kills| u32::try_from(kills).unwrap_or(KILLS));
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = number_of("EDGEWAY_SEED").unwrap_or_else(|| clock.as_secs());
+    let seed = number_of("EDGEWAY_SEED").unwrap_or(clock.as_secs());
     println!("seed {seed}");
     let mut random = Random(seed | 1);
     let mut seen = Seen::default();
