@@ -459,7 +459,7 @@ mod tests {
             hash: String::new(),
             created_ms: 0,
             last_used_ms: None,
-            expires_ms: (number % 2 == 0).then_some(5),
+            expires_ms: number.is_multiple_of(2).then_some(5),
         };
         let many = crate::store::limits::TOKENS_MAX;
         for number in 0..many {
