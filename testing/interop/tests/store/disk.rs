@@ -46,7 +46,7 @@ impl Disk {
     }
 
     /// Takes a broken one away and puts it back; its journal is replayed.
-    pub(crate) fn again(&mut self) -> Result<()> {
+    pub(crate) fn again(&self) -> Result<()> {
         run("umount", &[text(&self.at)?])?;
         self.mount()
     }

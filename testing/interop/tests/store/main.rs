@@ -125,7 +125,7 @@ fn where_the_disk_becomes_read_only_saving_fails_and_reading_goes_on() -> Result
     if !wanted()? {
         return Ok(());
     }
-    let mut disk = Disk::ext4("breaks", 16 << 20)?;
+    let disk = Disk::ext4("breaks", 16 << 20)?;
     let store = SqliteStore::open(disk.path())?;
     for number in 1..=20 {
         commit(&store, number)?;
@@ -170,7 +170,7 @@ fn what_was_acknowledged_outlives_a_disk_that_stops() -> Result<()> {
     if !wanted()? {
         return Ok(());
     }
-    let mut disk = Disk::ext4("stops", 64 << 20)?;
+    let disk = Disk::ext4("stops", 64 << 20)?;
     let acknowledged = AtomicU64::new(0);
     // What was acknowledged before the cut, and what was begun at most.
     let (mut safe, mut begun) = (0, 0);
