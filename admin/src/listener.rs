@@ -35,14 +35,16 @@ use crate::limits::{
 };
 use crate::office::{Office, Settled};
 use crate::pages;
-use crate::store::MemoryStore;
+use crate::store::Store;
 
 /// What the administrator's side is made of.
 pub struct Ingredients {
     /// The core's settings.
     pub settings: Arc<CoreSettings>,
-    /// The configuration, and where it is kept.
-    pub parts: Parts,
+    /// Where revisions, accounts and the rest are kept.
+    pub store: Arc<dyn Store>,
+    /// The configuration, as it was found at the start.
+    pub configuration: Parts,
     /// Told the address of the listener once it stands.
     pub announce: Option<std::sync::mpsc::Sender<SocketAddr>>,
 }
@@ -92,14 +94,11 @@ impl Drop for Running {
 }
 
 async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc::Receiver<Forwarded>) {
-    let Ingredients { settings, parts, announce } = ingredients;
-    // Without a store the core carries calls all the same, and an alarm says so; who may administer it is then not known.
-    let store = parts.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new()));
-    let desk = ConfigurationDesk::new(parts, port.clone());
-    let watched = desk.clone();
-    tokio::spawn(async move { watched.watch().await });
-    let office = Office::new(port, store, desk, Settled::of(&settings));
+    let Ingredients { settings, store, configuration, announce } = ingredients;
+    let desk = ConfigurationDesk::new(configuration, port.clone());
+    let office = Office::new(port, store, desk.clone(), Settled::of(&settings));
     office.open().await;
+    tokio::spawn(async move { desk.watch().await });
     let router = router(&office);
     if let Some(at) = settings.admin.listen {
         tokio::spawn(keep_listening(at, settings, router.clone(), announce));

@@ -45,7 +45,7 @@ pub struct Office {
     pub port: OperatorPort,
     /// Revisions, accounts, audit.
     pub store: Arc<dyn Store>,
-    /// Changes the configuration.
+    /// Where the configuration is changed.
     pub desk: ConfigurationDesk,
     /// What holds for as long as the service runs.
     pub settled: Settled,

@@ -1,6 +1,7 @@
 //! The REST API, `/api/v1`: one table of routes, from which the router, the description and the test of roles are made.
 
 mod actor;
+pub mod configuration;
 mod door;
 pub mod nodes;
 mod problem;

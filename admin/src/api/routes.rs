@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, delete, get, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::nodes;
+use super::{configuration, nodes};
 use crate::accounts::Role;
+use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
 use crate::office::Office;
 use crate::views::{NodesView, Page};
 
@@ -125,6 +126,22 @@ impl Route {
         self
     }
 
+    /// It must say what it has read.
+    const fn matched(mut self) -> Self {
+        self.if_match = true;
+        self
+    }
+
+    const fn refused(mut self, codes: &'static [&'static str]) -> Self {
+        self.refusals = codes;
+        self
+    }
+
+    const fn gives_text(mut self, kind: &'static str) -> Self {
+        self.answer = Answer::Text(kind);
+        self
+    }
+
     const fn gives<T: ToSchema>(mut self) -> Self {
         self.answer = Answer::Json(shape::<T>);
         self
@@ -133,10 +150,11 @@ impl Route {
 
 const READ: Needs = Needs::Role(Role::ReadOnly);
 const OPERATE: Needs = Needs::Role(Role::Operator);
+const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter()
+    NODES.iter().chain(CONFIGURATION)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
@@ -192,4 +210,66 @@ const NODES: &[Route] = &[
     Route::new("DELETE", "/api/v1/maintenance/{node}", OPERATE, "Ends maintenance mode", || {
         delete(nodes::end_maintenance)
     }),
+];
+
+const fn number(name: &'static str, doc: &'static str) -> Parameter {
+    Parameter { name, kind: Kind::Number(0, i64::MAX as u64), doc }
+}
+
+const CONFIGURATION: &[Route] = &[
+    Route::new("GET", "/api/v1/configuration", READ, "The configuration that holds", || get(configuration::current))
+        .gives::<CurrentView>(),
+    Route::new("PUT", "/api/v1/configuration", ADMINISTER, "Changes the configuration", || put(configuration::put))
+        .takes::<configuration::ConfigurationOrder>()
+        .gives::<CommitView>()
+        .matched()
+        .refused(&["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/plan", ADMINISTER, "What a change would do", || {
+        post(configuration::plan)
+    })
+    .takes::<configuration::ConfigurationOrder>()
+    .gives::<PlanView>()
+    .refused(&["invalid", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions", READ, "The history, newest first", || {
+        get(configuration::revisions)
+    })
+    .query(&[number("before", "Only revisions before this one."), LIMIT])
+    .gives::<configuration::RevisionsView>()
+    .refused(&["unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions/{number}", READ, "One revision with its text", || {
+        get(configuration::revision)
+    })
+    .gives::<DocumentView>()
+    .refused(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/diff", READ, "What makes one revision of another", || {
+        get(configuration::difference)
+    })
+    .query(&[number("from", "The one."), number("to", "The other.")])
+    .gives::<DifferenceView>()
+    .refused(&["not_found", "unavailable"]),
+    Route::new(
+        "POST",
+        "/api/v1/configuration/rollback",
+        ADMINISTER,
+        "A new revision with the text of an old one",
+        || post(configuration::rollback),
+    )
+    .takes::<configuration::RollbackOrder>()
+    .gives::<CommitView>()
+    .refused(&["not_found", "invalid", "conflict", "changed_meanwhile", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/confirm", OPERATE, "A revision that waits stays", || {
+        post(configuration::confirm)
+    })
+    .takes::<configuration::ConfirmOrder>()
+    .gives::<CurrentView>()
+    .refused(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/origins", READ, "What each setting is, and where it is written", || {
+        get(configuration::origins)
+    })
+    .gives::<configuration::OriginsView>(),
+    Route::new("GET", "/api/v1/configuration/export", READ, "The whole configuration as a text to apply again", || {
+        get(configuration::export)
+    })
+    .query(&[Parameter { name: "secrets", kind: Kind::Flag, doc: "With what is sealed; for administrators." }])
+    .gives_text("application/toml"),
 ];

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use edgeway_admin::Ingredients;
+use edgeway_admin::configuration::{self, Booted, Parts};
+use edgeway_admin::store::{MemoryStore, Store};
 use edgeway_core_node::{CoreNode, Settings};
 use edgeway_model::{Moment, Random};
 use edgeway_runtime::service::{self, CoreKeys, Hooks, ServiceFault};
@@ -30,19 +33,31 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
-    let booted = edgeway_admin::configuration::boot(&arguments.config)
-        .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
-    let settings = booted.settings;
+    let booted = configuration::boot(&arguments.config);
+    let Booted { settings, parts } = booted.map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     edgeway_runtime::log::start(settings.log.level.as_str(), settings.log.format);
     let (stop, stopped) = service::stop();
     service::stop_at_signals(stop)?;
     let random = Random::from_seed(service::seed()?);
     let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
-    let ingredients = Ingredients { settings: settings.clone().into(), parts: booted.parts, announce: None };
+    let admin = edgeway_admin::make(Ingredients {
+        settings: settings.clone().into(),
+        store: store(&parts),
+        configuration: parts,
+        announce: None,
+    });
     let hooks = Hooks {
         inside: Some(edgeway_connectors::inside::make(settings.clone())),
-        admin: Some(edgeway_admin::make(ingredients)),
+        admin: Some(admin),
         ..Hooks::default()
     };
     service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
+}
+
+/// Without a store the core carries calls all the same; who may administer it is then not known. An alarm says why.
+fn store(parts: &Parts) -> Arc<dyn Store> {
+    parts.store.clone().unwrap_or_else(|| {
+        tracing::error!("nobody can sign in to administer this core, and nothing is kept: its store cannot be used");
+        Arc::new(MemoryStore::new())
+    })
 }
