@@ -14,6 +14,7 @@ pub mod listener;
 pub mod office;
 pub mod pages;
 pub mod store;
+pub mod support;
 pub mod views;
 
 pub use listener::{Ingredients, make};

@@ -4,6 +4,7 @@
 //! answers are given on the reactor's thread, which never waits for anybody.
 
 mod door;
+mod live;
 mod switchboard;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
+pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 
