@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod api;
 mod certificate;
+pub mod configuration;
 pub mod limits;
 pub mod listener;
 pub mod office;

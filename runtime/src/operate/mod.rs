@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
+use edgeway_model::alarm::Alarm;
 use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -121,6 +122,29 @@ pub enum Work {
     Apply(oneshot::Sender<Result<(), Refusal>>),
     /// Forget what was prepared.
     Abort,
+    /// Something to show.
+    Tell(Told),
+}
+
+/// What the administrator's side tells the node, for its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Which configuration holds, and where it comes from.
+    Configuration {
+        /// Its revision, where there are revisions.
+        revision: Option<u64>,
+        /// `store`, `last-good` or `file`.
+        source: &'static str,
+    },
+    /// An alarm stands.
+    Alarm(Alarm),
+    /// An alarm is over, if it stood.
+    AlarmOver {
+        /// Which kind.
+        id: &'static str,
+        /// What it was about.
+        about: String,
+    },
 }
 
 /// Asks a node, from any thread.
@@ -173,6 +197,11 @@ impl OperatorPort {
     /// Forgets what was prepared.
     pub async fn abort(&self) {
         let _ = self.0.send(Work::Abort).await;
+    }
+
+    /// Tells the node something to show.
+    pub async fn tell(&self, told: Told) {
+        let _ = self.0.send(Work::Tell(told)).await;
     }
 }
 
