@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::accounts::AccountsDesk;
 use crate::api::Followers;
+use crate::configuration::ConfigurationDesk;
 use crate::limits::{CURSOR_BYTES_MAX, NODE_ANSWER_MAX, NODE_ORDER_MAX, NODES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::store::{Store, StoreFault};
 use crate::views::{Everywhere, NodeView, NodesView, Page, Silent, Wanted};
@@ -49,6 +50,8 @@ pub struct Office {
     pub port: OperatorPort,
     /// Revisions, accounts, audit.
     pub store: Arc<dyn Store>,
+    /// Where the configuration is changed.
+    pub desk: ConfigurationDesk,
     /// What holds for as long as the service runs.
     pub settled: Settled,
     /// Who may sign in, and who has.
@@ -61,15 +64,21 @@ pub struct Office {
 impl Office {
     /// An office.
     #[must_use]
-    pub fn new(port: OperatorPort, store: Arc<dyn Store>, settled: Settled) -> Arc<Self> {
-        Self::with_clock(port, store, settled, Arc::new(unix_ms))
+    pub fn new(port: OperatorPort, store: Arc<dyn Store>, desk: ConfigurationDesk, settled: Settled) -> Arc<Self> {
+        Self::with_clock(port, store, desk, settled, Arc::new(unix_ms))
     }
 
     /// An office with a clock of its own, for tests.
     #[must_use]
-    pub fn with_clock(port: OperatorPort, store: Arc<dyn Store>, settled: Settled, now: Now) -> Arc<Self> {
+    pub fn with_clock(
+        port: OperatorPort,
+        store: Arc<dyn Store>,
+        desk: ConfigurationDesk,
+        settled: Settled,
+        now: Now,
+    ) -> Arc<Self> {
         let accounts = AccountsDesk::new(Arc::clone(&store), settled.state_dir.clone(), Arc::clone(&now));
-        Arc::new(Self { port, store, settled, accounts, followers: Followers::new(), now })
+        Arc::new(Self { port, store, desk, settled, accounts, followers: Followers::new(), now })
     }
 
     /// What is done once, when the service starts.

@@ -3,6 +3,7 @@
 pub mod accounts;
 mod actor;
 pub mod audit;
+pub mod configuration;
 mod door;
 pub mod nodes;
 pub mod openapi;

@@ -117,13 +117,6 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
             operation["requestBody"] =
                 json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         }
-        Some(Body::JsonOr(shape, other)) => {
-            let schema = reference(shape, schemas);
-            operation["requestBody"] = json!({ "required": true, "content": {
-                "application/json": { "schema": schema },
-                other: { "schema": { "type": "string" } },
-            } });
-        }
     }
     operation
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{accounts, audit, nodes, servers, session, stream};
+use super::{accounts, audit, configuration, nodes, servers, session, stream};
 use crate::accounts::Role;
+use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
 use crate::office::Office;
 use crate::views::{NodesView, Page};
 
@@ -85,8 +86,6 @@ pub type Shaped = (String, RefOr<Schema>, Vec<(String, RefOr<Schema>)>);
 pub enum Body {
     /// JSON of this shape.
     Json(Shape),
-    /// JSON of this shape, or text of this media type.
-    JsonOr(Shape, &'static str),
 }
 
 /// What comes back.
@@ -133,11 +132,6 @@ impl Route {
         self
     }
 
-    const fn takes_or<T: ToSchema>(mut self, kind: &'static str) -> Self {
-        self.body = Some(Body::JsonOr(shape::<T>, kind));
-        self
-    }
-
     const fn gives<T: ToSchema>(mut self) -> Self {
         self.answer = Answer::Json(shape::<T>);
         self
@@ -180,7 +174,7 @@ const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter().chain(SERVERS).chain(WHO)
+    NODES.iter().chain(CONFIGURATION).chain(SERVERS).chain(WHO)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
@@ -400,3 +394,74 @@ async fn meaning(axum::extract::Path(name): axum::extract::Path<String>) -> Resu
     });
     Ok(axum::Json(meaning))
 }
+
+const fn needed(name: &'static str, doc: &'static str) -> Parameter {
+    Parameter { required: true, ..number(name, doc) }
+}
+
+const fn number(name: &'static str, doc: &'static str) -> Parameter {
+    Parameter { name, kind: Kind::Number(0, i64::MAX as u64), doc, required: false }
+}
+
+const CONFIGURATION: &[Route] = &[
+    Route::new("GET", "/api/v1/configuration", READ, "The configuration that holds", || get(configuration::current))
+        .gives::<CurrentView>(),
+    Route::new("PUT", "/api/v1/configuration", ADMINISTER, "Changes the configuration", || put(configuration::put))
+        .takes::<configuration::ConfigurationOrder>()
+        .gives::<CommitView>()
+        .if_match()
+        .refuses(&["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/plan", ADMINISTER, "What a change would do", || {
+        post(configuration::plan)
+    })
+    .takes::<configuration::ConfigurationOrder>()
+    .gives::<PlanView>()
+    .refuses(&["invalid", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions", READ, "The history, newest first", || {
+        get(configuration::revisions)
+    })
+    .query(&[number("before", "Only revisions before this one."), LIMIT])
+    .gives::<configuration::RevisionsView>()
+    .refuses(&["unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions/{number}", READ, "One revision with its text", || {
+        get(configuration::revision)
+    })
+    .gives::<DocumentView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/diff", READ, "What makes one revision of another", || {
+        get(configuration::difference)
+    })
+    .query(&[needed("from", "The one."), needed("to", "The other.")])
+    .gives::<DifferenceView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new(
+        "POST",
+        "/api/v1/configuration/rollback",
+        ADMINISTER,
+        "A new revision with the text of an old one",
+        || post(configuration::rollback),
+    )
+    .takes::<configuration::RollbackOrder>()
+    .gives::<CommitView>()
+    .refuses(&["not_found", "invalid", "conflict", "changed_meanwhile", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/confirm", OPERATE, "A revision that waits stays", || {
+        post(configuration::confirm)
+    })
+    .takes::<configuration::ConfirmOrder>()
+    .gives::<CurrentView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/origins", READ, "What each setting is, and where it is written", || {
+        get(configuration::origins)
+    })
+    .gives::<configuration::OriginsView>(),
+    Route::new("GET", "/api/v1/configuration/export", READ, "The whole configuration as a text to apply again", || {
+        get(configuration::export)
+    })
+    .query(&[Parameter {
+        name: "secrets",
+        kind: Kind::Flag,
+        doc: "With what is sealed; for administrators.",
+        required: false,
+    }])
+    .tells("application/toml"),
+];
