@@ -17,6 +17,7 @@ use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
+use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
@@ -37,8 +38,9 @@ use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
 use crate::http::{Counts, HttpFact, HttpHandle, Purpose};
 use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
-use crate::link::{CallerHello, LinkHost};
+use crate::link::{Asks, CallerHello, LinkHost};
 use crate::media::{MediaFact, MediaHandle};
+use crate::operate::{Events, OperatorPort};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
@@ -105,6 +107,7 @@ struct FlowEntry {
 struct LinkEntry {
     peer: NodeId,
     outbox: Rc<Outbox>,
+    asks: Option<Rc<Asks>>,
 }
 
 /// One node and everything it is connected to.
@@ -133,6 +136,9 @@ pub struct Reactor<N> {
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
     alarms: RefCell<Alarms>,
+    /// What has happened lately.
+    events: Rc<Events>,
+    operator: RefCell<Option<OperatorPort>>,
     certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
     http_over: Notify,
@@ -180,6 +186,25 @@ impl<N: Observable + 'static> Reactor<N> {
     }
 }
 
+impl<N: Observable + 'static> Reactor<N> {
+    pub(crate) fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow> {
+        self.node.borrow().registration_page(wish)
+    }
+
+    pub(crate) fn call_page(&self, wish: &Wish) -> Page<CallRow> {
+        self.node.borrow().call_page(wish)
+    }
+
+    /// The clock of the node.
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+}
+
 impl<N: Node + 'static> Reactor<N> {
     /// A reactor around a node, with the product's limits; nothing runs before [`Self::run`].
     #[must_use]
@@ -190,6 +215,7 @@ impl<N: Node + 'static> Reactor<N> {
     /// As [`Self::new`], with limits of its own.
     #[must_use]
     pub fn with_limits(node: N, clock: Clock, limits: ReactorLimits) -> Rc<Self> {
+        let events = Rc::<Events>::default();
         Rc::new(Self {
             node: RefCell::new(node),
             clock,
@@ -208,7 +234,9 @@ impl<N: Node + 'static> Reactor<N> {
             started_ms: unix_ms(),
             chat: Cell::new(false),
             http_counts: Arc::default(),
-            alarms: RefCell::default(),
+            alarms: RefCell::new(Alarms::telling(Rc::clone(&events))),
+            events,
+            operator: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
             resolver: RefCell::default(),
@@ -367,6 +395,18 @@ impl<N: Node + 'static> Reactor<N> {
     /// What the HTTP thread counts adds up here.
     pub(crate) fn http_counts(&self) -> Arc<Counts> {
         Arc::clone(&self.http_counts)
+    }
+
+    /// Who answers what linked nodes ask.
+    pub(crate) fn attach_operator(&self, operator: OperatorPort) {
+        *self.operator.borrow_mut() = Some(operator);
+    }
+
+    /// How a linked node is asked: over its newest link.
+    pub(crate) fn asks_of(&self, node: &NodeId) -> Option<Rc<Asks>> {
+        let links = self.links.borrow();
+        let newest = links.iter().filter(|(_, entry)| entry.peer == *node).max_by_key(|(link, _)| **link);
+        newest.and_then(|(_, entry)| entry.asks.clone())
     }
 
     /// The HTTP thread hears what the node says about sign-in from now on.
@@ -675,6 +715,7 @@ impl<N: Node + 'static> Reactor<N> {
 
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
+        self.events.note(notice);
         for sink in &*self.notices.borrow() {
             sink(notice);
         }
@@ -713,12 +754,22 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     }
 
     fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
-        self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
+        self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox, asks: None });
         self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
         let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
         if path.is_open() {
             self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });
         }
+    }
+
+    fn link_asks(&self, link: LinkId, asks: Rc<Asks>) {
+        if let Some(entry) = self.links.borrow_mut().get_mut(&link) {
+            entry.asks = Some(asks);
+        }
+    }
+
+    fn operator(&self) -> Option<OperatorPort> {
+        self.operator.borrow().clone()
     }
 
     fn link_received(&self, link: LinkId, bytes: Bytes) {

@@ -477,10 +477,11 @@ fn run<N: Observable + 'static>(
         reactor.attach_media(media.clone());
         spawn_local(Rc::clone(&reactor).run());
         spawn_local(Rc::clone(&reactor).run_media(facts));
+        let (operator, questions) = operate::port();
+        reactor.attach_operator(operator.clone());
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let (operator, questions) = operate::port();
         admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());

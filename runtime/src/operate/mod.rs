@@ -3,6 +3,8 @@
 //! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
 //! answers are given on the reactor's thread, which never waits for anybody.
 
+mod events;
+mod lists;
 mod switchboard;
 
 use std::sync::Arc;
@@ -10,9 +12,11 @@ use std::sync::Arc;
 use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::events::Events;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 
@@ -96,6 +100,17 @@ impl Refusal {
     /// Not now.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self { kind: RefusalKind::Unavailable, why: why.into() }
+    }
+}
+
+/// The particulars of a question; nothing at all says as much as nothing in particular.
+fn read<T: DeserializeOwned + Default>(body: &Value) -> Result<T, Refusal> {
+    match body {
+        Value::Null => Ok(T::default()),
+        body @ Value::Object(_) => T::deserialize(body).map_err(|error| Refusal::invalid(error.to_string())),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Refusal::invalid("a question is an object"))
+        }
     }
 }
 
