@@ -6,4 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod store;
+
+#[cfg(test)]
+mod scratch;

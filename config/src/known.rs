@@ -1,9 +1,13 @@
 //! Every setting there is: the manual's source, and what "did you mean" chooses from.
 
+mod change;
 mod sign_in;
 mod xmpp;
 
 use std::fmt;
+
+pub(crate) use self::change::identity_of;
+pub use self::change::{Impact, Scope};
 
 /// Which of the two services a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub struct Setting {
     /// A good value, in TOML.
     pub example: &'static str,
     /// What a change of it takes.
-    pub impact: &'static str,
+    pub impact: Impact,
     /// What it does.
     pub doc: &'static str,
 }
@@ -74,6 +78,11 @@ pub(crate) fn find(role: Role, path: &str) -> Option<&'static Setting> {
 
 pub(crate) fn is_table(role: Role, path: &str) -> bool {
     of(role).any(|setting| setting.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The list of tables of the core that is called `name`.
+pub(crate) fn list_of_tables(name: &str) -> Option<&'static str> {
+    LISTS_OF_TABLES.into_iter().find(|list| *list == name && is_table(Role::Core, list))
 }
 
 pub(crate) fn is_list_of_tables(role: Role, path: &str) -> bool {
@@ -104,14 +113,14 @@ const LISTS_OF_TABLES: [&str; 8] = [
     "xmpp_server",
 ];
 
-const RESTART: &str = "restart";
+const RESTART: Impact = Impact::Restart("restart");
 
 const NODE: Setting = Setting {
     path: "node",
     preset: Preset::Required,
     unit: "1 to 63 of a-z, 0-9, -",
     example: "\"edge1\"",
-    impact: "restart, and the nodes must be paired again",
+    impact: Impact::Restart("restart, and the nodes must be paired again"),
     doc: "Name of this node, unique in the deployment. Its certificate for the link carries it, and so do logs.",
 };
 
@@ -171,7 +180,7 @@ const DSCP_AUDIO: Setting = Setting {
     preset: Preset::Toml("46"),
     unit: "DSCP, 0 to 63",
     example: "46",
-    impact: "restart; calls end",
+    impact: Impact::Restart("restart; calls end"),
     doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
 };
 
@@ -180,7 +189,7 @@ const DSCP_VIDEO: Setting = Setting {
     preset: Preset::Toml("34"),
     unit: "DSCP, 0 to 63",
     example: "34",
-    impact: "restart; calls end",
+    impact: Impact::Restart("restart; calls end"),
     doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
 };
 
@@ -205,7 +214,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Toml("[\"0.0.0.0:5061\"]"),
         unit: "list of addresses with port (TCP)",
         example: "[\"0.0.0.0:5061\", \"[::]:5061\"]",
-        impact: "restart; every client connects again",
+        impact: Impact::Restart("restart; every client connects again"),
         doc: "Where clients are accepted: SIP over TLS 1.2 or 1.3.",
     },
     Setting {
@@ -213,7 +222,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Required,
         unit: "host name or IP address",
         example: "\"edge.example.com\"",
-        impact: "restart; every client must register again",
+        impact: Impact::Restart("restart; every client must register again"),
         doc: "The name clients connect to. It stands in the Path and Record-Route headers the edge adds, so it must \
               lead to this edge from the internet.",
     },
@@ -222,7 +231,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Derived("port of the first `sip.listen`"),
         unit: "port",
         example: "5061",
-        impact: "restart; every client must register again",
+        impact: Impact::Restart("restart; every client must register again"),
         doc: "The port clients connect to, where a port mapping makes it differ from the one listened on.",
     },
     Setting {
@@ -273,7 +282,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Toml("[\"0.0.0.0:8443\"]"),
         unit: "list of addresses with port (TCP), or off",
         example: "[\"0.0.0.0:8443\"]",
-        impact: "restart; downloads under way end",
+        impact: Impact::Restart("restart; downloads under way end"),
         doc: "Where clients sign in and fetch their settings: HTTPS, HTTP/1.1 and HTTP/2, with the certificates of \
               `sip`. `\"off\"` where no client does.",
     },
@@ -282,7 +291,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Derived("port of the first `https.listen`"),
         unit: "port",
         example: "8443",
-        impact: "restart; clients learn it at their next sign-in",
+        impact: Impact::Restart("restart; clients learn it at their next sign-in"),
         doc: "The port clients connect to, where a port mapping makes it differ from the one listened on. SRV records \
               `_collab-edge._tls` name it.",
     },
@@ -291,7 +300,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Toml("\"0.0.0.0:7001\""),
         unit: "address with port (TCP and UDP)",
         example: "\"0.0.0.0:7001\"",
-        impact: "restart; calls go on when the cores are back",
+        impact: Impact::Restart("restart; calls go on when the cores are back"),
         doc: "Where cores dial this edge: TCP for signalling, UDP for media.",
     },
     Setting {
@@ -299,7 +308,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Derived("`link.listen` if that names an address"),
         unit: "host with port",
         example: "\"192.0.2.10:7001\"",
-        impact: "restart; invites made before keep the old one",
+        impact: Impact::Restart("restart; invites made before keep the old one"),
         doc: "Where cores reach `link.listen`. `edgeway edge invite` writes it into the invite.",
     },
     Setting {
@@ -307,7 +316,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Derived("address of the first `sip.listen`"),
         unit: "IP address",
         example: "\"192.0.2.10\"",
-        impact: "restart; calls end",
+        impact: Impact::Restart("restart; calls end"),
         doc: "Address the client-side media ports are bound on.",
     },
     Setting {
@@ -315,7 +324,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Derived("`media.address`; required where that is 0.0.0.0 or ::"),
         unit: "IP address",
         example: "\"198.51.100.10\"",
-        impact: "restart; calls end",
+        impact: Impact::Restart("restart; calls end"),
         doc: "Address clients are told to send media to. Behind a NAT it is the outer one.",
     },
     Setting {
@@ -323,7 +332,7 @@ const EDGE: &[Setting] = &[
         preset: Preset::Toml("\"36000-59999\""),
         unit: "range of ports (UDP), 1024 and above",
         example: "\"36000-59999\"",
-        impact: "restart; calls end",
+        impact: Impact::Restart("restart; calls end"),
         doc: MEDIA_PORTS_DOC,
     },
     DSCP_AUDIO,
@@ -377,7 +386,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("[\"0.0.0.0:5060\"]"),
         unit: "list of addresses with port (TCP and UDP)",
         example: "[\"10.0.0.4:5060\"]",
-        impact: "restart; registrations come back with the clients' next refresh",
+        impact: Impact::Restart("restart; registrations come back with the clients' next refresh"),
         doc: "Where registrars and phones inside reach this core.",
     },
     Setting {
@@ -385,7 +394,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("the first `sip.listen`; required where that is 0.0.0.0 or ::"),
         unit: "host with port",
         example: "\"10.0.0.4:5060\"",
-        impact: "restart; every client must register again",
+        impact: Impact::Restart("restart; every client must register again"),
         doc: "How the inside reaches this core. It stands in Via, Path and Record-Route.",
     },
     Setting {
@@ -393,7 +402,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("true"),
         unit: "true or false",
         example: "false",
-        impact: "restart; every client must register again",
+        impact: Impact::Restart("restart; every client must register again"),
         doc: "SIP Path headers. On: REGISTER goes inside with a Path header (RFC 3327), and the registrar must keep \
               it. Off: the core writes its own address into Contact, for registrars that do not know Path.",
     },
@@ -414,7 +423,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("none: TLS is only dialled"),
         unit: "list of addresses with port (TCP)",
         example: "[\"10.0.0.4:5061\"]",
-        impact: "restart; registrations come back with the clients' next refresh",
+        impact: Impact::Restart("restart; registrations come back with the clients' next refresh"),
         doc: "Where registrars reach this core by TLS. Path, Record-Route and Via towards TLS registrars carry the \
               port of the first; without one they carry 5061, and the registrar must use the connection we dialled \
               (RFC 5923).",
@@ -504,7 +513,7 @@ const CORE: &[Setting] = &[
         ),
         unit: "IP address",
         example: "\"10.0.0.4\"",
-        impact: "restart; calls end",
+        impact: Impact::Restart("restart; calls end"),
         doc: "Address the inside media ports are bound on, and that phones inside are told to send media to.",
     },
     Setting {
@@ -512,7 +521,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"36000-59999\""),
         unit: "range of ports (UDP), 1024 and above",
         example: "\"36000-59999\"",
-        impact: "restart; calls end",
+        impact: Impact::Restart("restart; calls end"),
         doc: MEDIA_PORTS_DOC,
     },
     DSCP_AUDIO,
@@ -550,7 +559,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("other cores cannot dial this one"),
         unit: "address with port (TCP)",
         example: "\"10.0.0.4:7002\"",
-        impact: "restart; other cores dial again",
+        impact: Impact::Restart("restart; other cores dial again"),
         doc: "Where other cores dial this one, by custom port 7002. Needed on the core that runs `edgeway core invite`, \
               and on one of any two cores that are to be linked. Never to be reached from the DMZ.",
     },
@@ -559,7 +568,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("`link.listen` if that names an address"),
         unit: "host with port",
         example: "\"10.0.0.4:7002\"",
-        impact: "restart; invites made before keep the old one",
+        impact: Impact::Restart("restart; invites made before keep the old one"),
         doc: "Where other cores reach `link.listen`. `edgeway core invite` writes it into the invite.",
     },
     Setting {
@@ -584,7 +593,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"365d\""),
         unit: "duration, 20 s to 3650 d",
         example: "\"90d\"",
-        impact: "restart; from the next certificate on",
+        impact: Impact::Restart("restart; from the next certificate on"),
         doc: "How long the certificates hold that this core signs for nodes, where it holds the authority. They are \
               renewed over the links when two thirds of it are over; a node that is away for longer than the last \
               third must be paired again.",

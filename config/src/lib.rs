@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod core_file;
+pub mod document;
 mod edge_file;
 pub mod fuzzing;
 pub mod known;
@@ -29,7 +30,7 @@ mod xmpp_file;
 
 pub use core_file::parse_core;
 pub use edge_file::parse_edge;
-pub use known::{Preset, Role, Setting};
+pub use known::{Impact, Preset, Role, Scope, Setting};
 pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
@@ -39,8 +40,8 @@ pub use settings::{
 };
 
 pub use sign_in::{
-    AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, SignInSettings,
-    UcServerSettings, UcSettings,
+    AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, PasswordSettings,
+    SignInSettings, UcServerSettings, UcSettings,
 };
 pub use xmpp::{EdgeXmppSettings, XmppServerSettings};
 

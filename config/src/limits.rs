@@ -72,3 +72,12 @@ pub const LOOK_EVERY_MIN: Duration = Duration::from_secs(10);
 
 /// Longest time between two looks.
 pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(86_400);
+
+/// Longest text of one value, bytes: that of the longest kind, a file name.
+pub const VALUE_BYTES_MAX: usize = PATH_BYTES_MAX;
+
+/// Longest secret of a setting, bytes, plain or sealed: passwords of application users are below 128.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+
+/// Longest name of a place in a document, bytes: a setting's name and the longest host, escaped.
+pub const DOCUMENT_PATH_BYTES_MAX: usize = 8_192;

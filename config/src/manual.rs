@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::known::{self, Preset, Role, Setting};
+use crate::known::{self, Preset, Role, Scope, Setting};
 
 /// `docs/manual/settings.md`, whole.
 #[must_use]
@@ -11,9 +11,14 @@ pub fn manual_page() -> String {
     for role in [Role::Edge, Role::Core] {
         let service = format!("edgeway-{role}");
         // Writing into a String cannot fail.
-        let _ = write!(page, "\n## {service}\n\n{TABLE_HEAD}");
+        let _ = write!(page, "\n## {service}\n\n{}", if role == Role::Core { CORE_TABLE_HEAD } else { TABLE_HEAD });
         for setting in known::of(role) {
-            let _ = writeln!(page, "{}", row(setting));
+            let _ = write!(page, "{}", row(setting));
+            page.push_str(match (role, setting.scope()) {
+                (Role::Edge, _) => "\n",
+                (Role::Core, Scope::Shared) => " shared |\n",
+                (Role::Core, Scope::Local) => " node |\n",
+            });
         }
     }
     page
@@ -26,7 +31,7 @@ fn row(setting: &Setting) -> String {
         Preset::Toml(value) => format!("`{value}`"),
         Preset::Derived(words) => (*words).to_owned(),
     };
-    format!("| `{path}` | {preset} | {unit} | {doc} | {impact} |")
+    format!("| `{path}` | {preset} | {unit} | {doc} | {} |", impact.words())
 }
 
 const HEAD: &str = "\
@@ -41,9 +46,17 @@ reports every problem at once and changes nothing.
 A name with dots stands in a table: `sip.listen` is `listen` under `[sip]`. A list may be written as a single value if
 it has one entry. A duration is a whole number with a unit, `ms`, `s`, `m` or `h`, in quotes. An IPv6 address with a
 port stands in brackets.
+
+What a core's table calls *shared* is the configuration of all cores, kept with its revisions; what it calls *node* is
+written in that node's file and nowhere else ([configuration](configuration.md)).
 ";
 
 const TABLE_HEAD: &str = "\
 | setting | default | value | what it does | a change takes |
 |---|---|---|---|---|
+";
+
+const CORE_TABLE_HEAD: &str = "\
+| setting | default | value | what it does | a change takes | kept |
+|---|---|---|---|---|---|
 ";

@@ -212,6 +212,30 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// The whole document.
+    pub(crate) fn table(&self) -> &DeTable<'t> {
+        self.document.get_ref()
+    }
+
+    /// The line that byte `offset` is in.
+    pub(crate) fn line_of_byte(&self, offset: usize) -> usize {
+        self.lines.of(offset)
+    }
+
+    /// The line of what a problem's path names: a setting, an entry of a list, or the table it would stand in.
+    pub(crate) fn line_at(&self, path: &str) -> Option<usize> {
+        if let Some((_, line)) = self.look_up(path) {
+            return Some(line);
+        }
+        let (list, rest) = path.rsplit_once('[')?;
+        let (index, key) = rest.split_once(']')?;
+        match self.line_of_entry(list, index.parse().ok()?) {
+            Some(line) => Some(line),
+            None if key.is_empty() => self.look_up(list).map(|(_, line)| line),
+            None => None,
+        }
+    }
+
     /// How many tables the list of tables at `path` has; each is read as `path[0].key` and so on.
     pub(crate) fn entries(&mut self, path: &str) -> usize {
         let Some((DeValue::Array(entries), line)) = self.look_up(path) else { return 0 };

@@ -12,7 +12,10 @@ use edgeway_model::NodeId;
 use edgeway_model::world::Transport;
 use edgeway_model::zones::{Challenge, DeploymentZones, Zone};
 
-use crate::sign_in::{DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, SignInSettings, UcSettings};
+use crate::document::Hidden;
+use crate::sign_in::{
+    DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, PasswordSettings, SignInSettings, UcSettings,
+};
 use crate::xmpp::{EdgeXmppSettings, XmppServerSettings};
 
 /// Everything an edge is told.
@@ -84,6 +87,18 @@ pub struct CoreSettings {
 }
 
 impl CoreSettings {
+    /// Opens what is sealed. `open` is given each sealed text; what it has nothing for stays sealed.
+    pub fn open_secrets(&mut self, mut open: impl FnMut(&Hidden) -> Option<Hidden>) {
+        let UcSettings { unified_cm, im_and_presence, unity, .. } = &mut self.uc;
+        for server in unified_cm.iter_mut().chain(im_and_presence).chain(unity) {
+            if let PasswordSettings::Sealed(sealed) = &server.password
+                && let Some(opened) = open(sealed)
+            {
+                server.password = PasswordSettings::Open(opened);
+            }
+        }
+    }
+
     /// The deployments with the registrars an operator wrote down, before anything is discovered, and who asks
     /// their users to prove themselves: this core does where there is a Unified CM, which takes its word; any
     /// other registrar does it itself.

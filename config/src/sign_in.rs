@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use edgeway_model::sign_in::Deployment;
 
+use crate::document::Hidden;
 use crate::settings::{HostPort, Registrar};
 
 /// The edge's HTTPS side. It shows the certificates of the SIP side: one name, one certificate.
@@ -90,12 +91,34 @@ pub struct UcServerSettings {
     pub deployment: Deployment,
     /// The application user.
     pub user: String,
-    /// File with that user's password.
-    pub password_file: String,
+    /// That user's password.
+    pub password: PasswordSettings,
     /// Whether its certificate is checked; `false` raises an alarm that stays. Default `true`.
     pub tls_verify: bool,
     /// PEM file with the certificates that may sign those of the server. Default: the system's.
     pub ca: Option<String>,
+}
+
+/// Where the password of an application user is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordSettings {
+    /// In a file, which is read whenever the password is used.
+    File(String),
+    /// Here, sealed: it cannot be used before [`CoreSettings::open_secrets`](crate::CoreSettings::open_secrets).
+    Sealed(Hidden),
+    /// Here, opened.
+    Open(Hidden),
+}
+
+impl PasswordSettings {
+    /// What an operator knows it by; no secret.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::File(path) => path,
+            Self::Sealed(_) | Self::Open(_) => "password",
+        }
+    }
 }
 
 /// The UC servers of a core.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use edgeway_model::sign_in::Deployment;
 
 use crate::core_file;
+use crate::document::Hidden;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{HostPort, Registrar};
 use crate::sign_in::{
-    AuthoritySettings, DeploymentSettings, HttpProxySettings, LdapSettings, SignInSettings, UcServerSettings,
-    UcSettings,
+    AuthoritySettings, DeploymentSettings, HttpProxySettings, LdapSettings, PasswordSettings, SignInSettings,
+    UcServerSettings, UcSettings,
 };
 use crate::values::{self, AuthorityKind};
 
@@ -159,7 +160,7 @@ fn servers(
         let address = reader.required(&path("address"), values::host_maybe_port);
         let deployment = reader.read(&path("deployment"), values::deployment).or(Deployment::default_one());
         let user = reader.required(&path("user"), values::user);
-        let password_file = reader.required(&path("password_file"), values::path);
+        let password = password(reader, &path);
         let tls_verify = reader.read(&path("tls_verify"), values::boolean).or(true);
         let ca = reader.read(&path("ca"), values::path).good();
         if deployments.is_some_and(|all| all.iter().all(|one| one.name != deployment)) {
@@ -175,11 +176,30 @@ fn servers(
             reader.complain(&path("address"), line, complaint);
             continue;
         }
-        if let (Some(address), Some(user), Some(password_file)) = (address, user, password_file) {
-            all.push(UcServerSettings { address, deployment, user, password_file, tls_verify, ca });
+        if let (Some(address), Some(user), Some(password)) = (address, user, password) {
+            all.push(UcServerSettings { address, deployment, user, password, tls_verify, ca });
         }
     }
     (all.len() == wanted).then_some(all)
+}
+
+/// A password is in a file or sealed, and not both.
+fn password(reader: &mut Reader<'_>, path: &dyn Fn(&str) -> String) -> Option<PasswordSettings> {
+    let sealed = reader.read(&path("password"), values::sealed);
+    let file = reader.read(&path("password_file"), values::path);
+    match (&sealed, &file) {
+        (Found::Absent, Found::Absent) => {
+            reader.missing(&path("password_file"));
+            None
+        }
+        (Found::Absent, _) => file.good().map(PasswordSettings::File),
+        (_, Found::Absent) => sealed.good().map(|sealed| PasswordSettings::Sealed(Hidden::new(sealed))),
+        (Found::Wrong | Found::Value(..), Found::Wrong | Found::Value(..)) => {
+            let complaint = Complaint::new("stands beside `password_file`", "Keep one of the two.");
+            reader.complain(&path("password"), sealed.line().or(file.line()), complaint);
+            None
+        }
+    }
 }
 
 /// The HTTP proxy.

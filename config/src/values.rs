@@ -9,11 +9,12 @@ use edgeway_model::sign_in::{Deployment, USER_BYTES_MAX};
 use edgeway_model::world::Transport;
 use toml::de::DeValue;
 
+use crate::document::SEALED_PREFIX;
 use crate::limits::{
     AUTHORIZATIONS_MAX, CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, CREDENTIALS_INTERVAL_MAX,
     CREDENTIALS_INTERVAL_MIN, DRAIN_TIMEOUT_MAX, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN,
     OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, RATE_PERIOD_MAX, RATE_PERIOD_MIN, REQUEST_TIMEOUT_MAX,
-    REQUEST_TIMEOUT_MIN, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
+    REQUEST_TIMEOUT_MIN, SECRET_BYTES_MAX, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
 };
 use crate::reader::Complaint;
 use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
@@ -423,6 +424,24 @@ pub(crate) fn user(value: &DeValue<'_>) -> Parsed<String> {
         return Err(Complaint::new(reason, "Use 1 to 128 characters without a colon."));
     }
     Ok(name.to_owned())
+}
+
+/// A secret as it may stand in a text: sealed. What else stands there is not shown.
+pub(crate) fn sealed(value: &DeValue<'_>) -> Parsed<String> {
+    let text = text(value, "a sealed text")?;
+    let rest = text.strip_prefix(SEALED_PREFIX);
+    if text.len() > SECRET_BYTES_MAX || !rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_base64)) {
+        return Err(Complaint::new(
+            "is a secret in plain text",
+            "Put it into a file that only the service's user can read and name that in `password_file`, or set it with \
+             `edgeway config apply` or on the pages, which seal it.",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+const fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/' | b'=' | b'.' | b':')
 }
 
 pub(crate) fn bind_dn(value: &DeValue<'_>) -> Parsed<String> {

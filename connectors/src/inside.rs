@@ -10,6 +10,7 @@ use edgeway_config::settings::CoreSettings;
 use edgeway_config::sign_in::AuthoritySettings;
 use edgeway_http_proxy::carried;
 use edgeway_http_proxy::lane::{Lane, Scheme};
+use edgeway_model::attempt::Reason;
 use edgeway_model::chat::ChatOpening;
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
 use edgeway_model::zones::{Challenge, DeploymentZones};
@@ -33,14 +34,15 @@ use crate::chat::{self, Chat};
 use crate::discovery::Discovery;
 use crate::proxy::limits::RETRY_AFTER_BUSY;
 use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target};
-use crate::sign_in::answers;
+use crate::sign_in::answers::{self, because};
+use crate::sign_in::asked::Asked;
 use crate::sign_in::counters as count;
 use crate::sign_in::desk::{Desk, Now, Place};
 use crate::sign_in::kept::Kept;
 use crate::sign_in::keys::Keys;
 use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
 use crate::sign_in::services::{Services, srv_by};
-use crate::sign_in::small::{Small, signed};
+use crate::sign_in::small::{Small, signed, too_many};
 use crate::sign_in::who::{self, Shown};
 use crate::trusts::Trusts;
 use crate::under_way::UnderWay;
@@ -171,6 +173,12 @@ impl CoreInside {
             trusts.follow(&self.discovery.current().snapshot(), &self.clients);
         }
         let (head, body) = request.into_parts();
+        let asked = Asked::read(&edge, &head);
+        let response = self.answer_unrecorded(edge, head, body).await;
+        asked.record(&self.desk, &self.teller, response)
+    }
+
+    async fn answer_unrecorded(&self, edge: NodeId, head: Parts, body: Body) -> Response<Body> {
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         match Lane::parse(path) {
             Ok(Lane::Small { domain, verb, query }) => self.small.serve(&edge, &domain, verb, &query, &head).await,
@@ -178,7 +186,7 @@ impl CoreInside {
                 let there = There { https: scheme == Scheme::Https, host, port, path };
                 self.descriptor(edge, &domain, there, head, body).await
             }
-            Err(_) => answers::plain(StatusCode::NOT_FOUND),
+            Err(_) => because(answers::plain(StatusCode::NOT_FOUND), Reason::NoSuchPlace, ""),
         }
     }
 
@@ -223,17 +231,21 @@ impl CoreInside {
             Err(denial) => {
                 tracing::debug!(%denial, host = there.host, port = there.port, "not on the HTTP server allow list");
                 self.count(if denial == Denial::NotOwn { count::NOT_SELF } else { count::NOT_ALLOWED });
-                return answers::forbidden();
+                let detail = format!("{}:{}: {denial}", there.host, there.port);
+                return because(answers::forbidden(), Reason::NotAllowed, detail);
             }
         };
-        let Some(proxy) = self.proxies.get(&subject.deployment) else { return answers::forbidden() };
+        let Some(proxy) = self.proxies.get(&subject.deployment) else {
+            return because(answers::forbidden(), Reason::NoSuchDomain, "nothing is carried for this deployment");
+        };
         let Some(entered) = self.under_way.enter(&subject) else {
             self.count(count::USER_BUSY);
-            return answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
+            let later = answers::later(StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER_BUSY);
+            return because(later, Reason::UserBusy, "");
         };
         let rider = match shown.ride(&self.desk, &subject) {
             Ok(rider) => rider,
-            Err(retry_after) => return answers::later(StatusCode::TOO_MANY_REQUESTS, retry_after),
+            Err(retry_after) => return too_many(retry_after),
         };
         who::rebuild(&mut head.headers);
         let facts = ClientFacts { edge, address: shown.address, request: request_id(&head.headers) };
@@ -254,18 +266,21 @@ impl CoreInside {
         let Some(claims) = &shown.token else {
             if shown.foreign && shown.authorization.is_none() {
                 // Somebody's, but of another deployment: nothing of this one is theirs.
-                return Err(Box::new(answers::forbidden()));
+                let detail = "a token of another deployment";
+                return Err(Box::new(because(answers::forbidden(), Reason::Identity, detail)));
             }
             return Ok(signed(shown.sign_in(&self.desk, deployment).await)?.subject.clone());
         };
         // What we cannot read a server inside may: it would be credentials of anybody.
         if shown.malformed {
-            return Err(Box::new(answers::plain(StatusCode::BAD_REQUEST)));
+            let detail = "credentials that cannot be read, beside a token";
+            return Err(Box::new(because(answers::plain(StatusCode::BAD_REQUEST), Reason::Malformed, detail)));
         }
         // What goes to the server inside is of the same user, or somebody lends a token.
         if !shown.may_be_of(&claims.subject.user, domain) {
             self.count(count::NOT_SELF);
-            return Err(Box::new(answers::forbidden()));
+            let detail = "credentials of one user beside the token of another";
+            return Err(Box::new(because(answers::forbidden(), Reason::Identity, detail)));
         }
         shown.acquaint(&self.desk, &claims.subject).await;
         Ok(claims.subject.clone())

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod alarm;
+pub mod attempt;
 pub mod certificates;
 pub mod chat;
 pub mod dns;

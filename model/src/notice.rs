@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::attempt::Attempt;
 use crate::chat::ChatOffence;
 use crate::media::MediaPath;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
@@ -233,6 +234,8 @@ pub enum Notice {
         /// The cause in words; holds no secret, no identity and nothing it sent.
         detail: &'static str,
     },
+    /// What became of an attempt to register, to call, and so on: for "why was this refused?".
+    Attempt(Box<Attempt>),
     /// Something was refused or dropped.
     Dropped {
         /// Why, as counted.
@@ -271,6 +274,7 @@ impl Notice {
             Self::Resolution { fault: Some(_), .. } => "registrar.name_lost",
             Self::Maintenance { .. } => "maintenance",
             Self::ChatOffence { .. } => "chat.offence",
+            Self::Attempt(_) => "attempt",
             Self::Dropped { .. } => "request.refused",
         }
     }
@@ -303,6 +307,7 @@ impl Notice {
             | Self::CallAnswered { .. }
             | Self::CallEnded { .. }
             | Self::ChatOffence { .. }
+            | Self::Attempt(_)
             | Self::Dropped { .. } => Level::Debug,
         }
     }
@@ -332,6 +337,7 @@ impl Notice {
             | Self::Registrar { .. }
             | Self::Resolution { .. }
             | Self::Maintenance { .. }
+            | Self::Attempt(_)
             | Self::Dropped { .. } => None,
         }
     }
@@ -418,6 +424,13 @@ impl fmt::Display for Notice {
             }
             Self::ChatOffence { client, edge: None, offence, detail } => {
                 write!(f, "chat client {client} ({}): {detail}", offence.label())
+            }
+            Self::Attempt(attempt) => {
+                write!(f, "{}: {}", attempt.kind.label(), attempt.reason.words())?;
+                if let Some(code) = attempt.code {
+                    write!(f, " ({code})")?;
+                }
+                if attempt.detail.is_empty() { Ok(()) } else { write!(f, ", {}", attempt.detail) }
             }
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),
         }

@@ -36,3 +36,4 @@ mod strangers;
 pub mod sys;
 pub mod tls;
 mod tls_layer;
+pub mod trace;

@@ -71,6 +71,11 @@ pub fn notice(notice: &Notice) {
         Notice::ChatOffence { client, offence, .. } => {
             debug!(event = id, client = %client.reveal(), kind = offence.label(), "{notice}");
         }
+        Notice::Attempt(attempt) => {
+            let (reason, code) = (attempt.reason.id(), attempt.code.map(|code| code.to_string()));
+            let (code, trace) = (code.as_deref().unwrap_or_default(), attempt.trace.as_str());
+            debug!(event = id, kind = attempt.kind.label(), reason, code, trace, "{notice}");
+        }
         Notice::Dropped { reason, .. } => debug!(event = id, reason = reason.label(), "{notice}"),
     }
 }

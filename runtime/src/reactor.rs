@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::attempt::Attempt;
 use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
@@ -47,6 +48,7 @@ use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
+use crate::trace::{self, Journal};
 
 /// What one node takes on at once.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +137,8 @@ pub struct Reactor<N> {
     started_ms: u64,
     /// What the HTTP thread counts.
     http_counts: Arc<Counts>,
+    /// What became of attempts.
+    journal: Arc<Journal>,
     alarms: RefCell<Alarms>,
     /// What has happened lately.
     events: Rc<Events>,
@@ -237,6 +241,7 @@ impl<N: Node + 'static> Reactor<N> {
             alarms: RefCell::new(Alarms::telling(Rc::clone(&events))),
             events,
             operator: RefCell::default(),
+            journal: Arc::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
             resolver: RefCell::default(),
@@ -407,6 +412,18 @@ impl<N: Node + 'static> Reactor<N> {
         let links = self.links.borrow();
         let newest = links.iter().filter(|(_, entry)| entry.peer == *node).max_by_key(|(link, _)| **link);
         newest.and_then(|(_, entry)| entry.asks.clone())
+    }
+
+    /// What became of attempts here.
+    #[must_use]
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// Who answers questions about attempts and traces.
+    #[must_use]
+    pub fn trace(&self) -> trace::Desk {
+        trace::Desk::new(self.journal())
     }
 
     /// The HTTP thread hears what the node says about sign-in from now on.
@@ -715,7 +732,12 @@ impl<N: Node + 'static> Reactor<N> {
 
     fn tell(&self, notice: &Notice) {
         crate::log::notice(notice);
-        self.events.note(notice);
+        if let Notice::Attempt(attempt) = notice {
+            self.journal.record(Attempt::clone(attempt));
+        } else {
+            // Attempts have a list of their own.
+            self.events.note(notice);
+        }
         for sink in &*self.notices.borrow() {
             sink(notice);
         }

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
-use edgeway_model::Role;
 use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -335,6 +335,7 @@ fn https_config(sip: &ServerConfig) -> Arc<ServerConfig> {
 /// Starts the HTTP thread, and lets it and the node hear each other.
 fn start_http<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, part: Part) -> Result<HttpHandle, ServiceFault> {
     let (teller, facts) = Teller::counting(reactor.http_counts());
+    let teller = teller.recording(reactor.journal());
     let http = HttpHandle::start(part, teller).map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     reactor.attach_http(http.clone());
     spawn_local(Rc::clone(reactor).run_http(facts));
@@ -481,6 +482,10 @@ fn run<N: Observable + 'static>(
         reactor.attach_operator(operator.clone());
         let http = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
+        let own = status.status();
+        if let Some(name) = NodeId::new(&own.node) {
+            reactor.journal().belongs_to(name, if own.role == "edge" { Role::Edge } else { Role::Core });
+        }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;

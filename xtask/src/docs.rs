@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src", "Sockets and threads"),
     ("runtime/src/link", "Link connections"),
     ("runtime/src/pki", "Identities and pairing"),
+    ("runtime/src/trace", "Attempts and traces"),
     ("runtime/src/media", "Media threads"),
     ("runtime/src/http", "HTTP"),
     ("runtime/src/chat", "Chat"),
@@ -32,6 +33,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
     ("connectors/src/sign_in", "Sign-in at the core"),
+    ("admin/src/store", "The store of revisions"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),
 ];

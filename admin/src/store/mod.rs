@@ -1,7 +1,19 @@
 //! Where the configuration is kept, with its history, and the few records of who may administer it.
 //!
 //! One interface, several back ends. What each must do is what the conformance suite asks of it: a commit that was
-//! acknowledged is there after whatever happens next, one that was not is there whole or not at all.
+//! acknowledged is there after whatever happens next, one that was not is there whole or not at all. What a store does
+//! not know: what a document means, who may write it, and what a secret in it says ([`seal`]).
+
+pub mod conformance;
+mod fitting;
+pub mod limits;
+mod memory;
+pub mod seal;
+mod sqlite;
+mod thinning;
+
+pub use memory::MemoryStore;
+pub use sqlite::{FILE_NAME, OpenFault, SqliteStore};
 
 /// One revision of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +55,14 @@ pub struct NewRevision {
 pub enum Kind {
     /// An administrator, by name.
     Account,
-    /// A token of the API, by the hash of its secret.
+    /// A token of the API, by its id.
     Token,
     /// A session of a browser, by the hash of its cookie.
     Session,
     /// The code for the first sign-in, hashed.
     FirstCode,
-    /// A revision that waits for its confirmation.
+    /// A revision that waits for its confirmation, by the number, in decimal, of the revision that comes back without
+    /// it: that one is never thinned out while the record is there.
     Confirmation,
     /// The shared settings that were last read from a node's file, by node.
     Imported,
@@ -64,6 +77,17 @@ pub struct Record {
     pub value: String,
     /// Changes with each write; for writing only what nobody else has changed since.
     pub version: u64,
+}
+
+/// A record that is written or removed together with a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its key.
+    pub key: &'a str,
+    /// What it will hold, whatever there is; `None` removes it, if it is there.
+    pub value: Option<&'a str>,
 }
 
 /// One line of the audit log.
@@ -115,28 +139,30 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreFault`].
     fn revision(&self, number: u64) -> Result<Option<Revision>, StoreFault>;
-    /// Revisions older than `before` (or the newest), newest first.
+    /// Revisions older than `before` (or the newest), newest first; at most [`limits::PAGE_MAX`] of them.
     ///
     /// # Errors
     /// [`StoreFault`].
     fn history(&self, before: Option<u64>, limit: usize) -> Result<Vec<RevisionHead>, StoreFault>;
-    /// Appends a revision if the head is still `expected` (0: there is none). Durable when it returns.
+    /// Appends a revision, with the number after `expected`, if the head is still `expected` (0: there is none), and does
+    /// to records what belongs to it: all of it or nothing. Durable when it returns. Old revisions are thinned out to
+    /// [`limits::REVISIONS_MAX`].
     ///
     /// # Errors
     /// [`StoreFault::Conflict`] and all others; nothing has changed then.
-    fn commit(&self, expected: u64, new: NewRevision) -> Result<RevisionHead, StoreFault>;
+    fn commit(&self, expected: u64, new: NewRevision, also: &[Write<'_>]) -> Result<RevisionHead, StoreFault>;
     /// One record.
     ///
     /// # Errors
     /// [`StoreFault`].
     fn record(&self, kind: Kind, key: &str) -> Result<Option<Record>, StoreFault>;
-    /// Records of a kind after a key, in order.
+    /// Records of a kind after a key, in the order of the keys' bytes; at most [`limits::PAGE_MAX`] of them.
     ///
     /// # Errors
     /// [`StoreFault`].
     fn records(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<Record>, StoreFault>;
     /// Writes a record: `expected` is the version it had (0: none was there), `None`: whatever there is. Answers its
-    /// new version. Durable when it returns.
+    /// new version, which no record of this store has had before, not even one that was removed. Durable when it returns.
     ///
     /// # Errors
     /// [`StoreFault`].
@@ -146,12 +172,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreFault`].
     fn remove(&self, kind: Kind, key: &str) -> Result<bool, StoreFault>;
-    /// Appends to the audit log, of which the oldest lines go when it is full.
+    /// Appends to the audit log, of which the oldest lines go when it is full. A field that is too long is cut, since a
+    /// line that is missing tells less. The line's own number is not looked at.
     ///
     /// # Errors
     /// [`StoreFault`].
     fn audit(&self, line: &AuditLine) -> Result<(), StoreFault>;
-    /// Audit lines older than `before` (or the newest), newest first.
+    /// Audit lines older than `before` (or the newest), newest first; at most [`limits::PAGE_MAX`] of them.
     ///
     /// # Errors
     /// [`StoreFault`].

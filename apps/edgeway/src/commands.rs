@@ -136,6 +136,22 @@ impl At {
         ask_at(&self.socket()?.1, self.node.as_ref(), path, question)
     }
 
+    /// Asks the node and, unless one is named, those linked with it; whoever does not answer is named on standard error.
+    pub(crate) fn ask_everywhere(&self, path: &str, question: &Value) -> Result<Vec<Value>, Failure> {
+        let (_, socket) = self.socket()?;
+        let mut answers = vec![ask_at(&socket, self.node.as_ref(), path, question)?];
+        if self.node.is_some() {
+            return Ok(answers);
+        }
+        for peer in linked(&ask_at(&socket, None, "status", &Value::Null)?) {
+            match ask_at(&socket, Some(&peer), path, question) {
+                Ok(answer) => answers.push(answer),
+                Err(failure) => eprintln!("{peer} does not say: {}", failure.1),
+            }
+        }
+        Ok(answers)
+    }
+
     /// Which kind of node it is.
     pub(crate) fn role(&self) -> Result<Role, Failure> {
         let (role, socket) = self.socket()?;
@@ -146,6 +162,13 @@ impl At {
         let is_edge = status.get("role").and_then(Value::as_str) == Some("edge");
         Ok(if is_edge { Role::Edge } else { Role::Core })
     }
+}
+
+/// The nodes a node is linked with now, out of its status.
+fn linked(status: &Value) -> Vec<NodeId> {
+    let links = status.get("links").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let up = links.iter().filter(|link| link.get("state").and_then(Value::as_str) == Some("up"));
+    up.filter_map(|link| NodeId::new(link.get("peer")?.as_str()?)).collect()
 }
 
 /// Asks the core whose settings file this is.

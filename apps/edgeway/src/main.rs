@@ -17,6 +17,7 @@ mod servers;
 mod terminal;
 mod users;
 mod users_file;
+mod why;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::commands::{Failure, ask, core_settings, finish};
 use crate::output::say;
 use crate::users_file::{self, FileCommand};
+use crate::why;
 
 /// Users who sign in, and the users file.
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,10 @@ pub(crate) enum UsersCommand {
     /// Forgets a user's cached credentials at this core: the next sign-in asks whoever checks them. Tokens stay good.
     #[command(after_help = "Examples:\n  edgeway users purge alice\n  edgeway users purge alice --deployment staging")]
     Purge(Who),
+    /// Why somebody was refused: the last attempts to sign in, to register, to call, with the reason in words. By the
+    /// code that the client was shown, or by the user.
+    #[command(after_help = "Examples:\n  edgeway users why EW-7K2F\n  edgeway users why --user sato -o json")]
+    Why(why::Why),
     #[command(flatten)]
     File(FileCommand),
 }
@@ -43,6 +48,7 @@ pub(crate) fn run(command: &UsersCommand) -> ExitCode {
     finish(match command {
         UsersCommand::Revoke(who) => revoke(who),
         UsersCommand::Purge(who) => purge(who),
+        UsersCommand::Why(asked) => why::run(asked),
         UsersCommand::File(command) => users_file::run(command),
     })
 }

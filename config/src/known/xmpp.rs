@@ -1,6 +1,6 @@
 //! The settings of chat, of both services.
 
-use super::{Preset, RESTART, Setting};
+use super::{Impact, Preset, RESTART, Setting};
 
 /// The edge's, in the order of the manual.
 pub(super) const EDGE: &[Setting] = &[
@@ -9,7 +9,7 @@ pub(super) const EDGE: &[Setting] = &[
         preset: Preset::Toml("[\"0.0.0.0:5222\"]"),
         unit: "list of addresses with port (TCP), or off",
         example: "[\"0.0.0.0:5222\"]",
-        impact: "restart; chats end and are resumed where client and server can",
+        impact: Impact::Restart("restart; chats end and are resumed where client and server can"),
         doc: "Where clients chat: XMPP with mandatory STARTTLS (RFC 6120), with the certificates of `sip`. `\"off\"` where no client does.",
     },
     Setting {
@@ -17,7 +17,7 @@ pub(super) const EDGE: &[Setting] = &[
         preset: Preset::Derived("none: there is STARTTLS only"),
         unit: "list of addresses with port (TCP)",
         example: "[\"0.0.0.0:5223\"]",
-        impact: "restart; chats end and are resumed where client and server can",
+        impact: Impact::Restart("restart; chats end and are resumed where client and server can"),
         doc: "Where clients chat with TLS from the first byte (XEP-0368, ALPN `xmpp-client`). SRV records `_xmpps-client._tcp` name its port.",
     },
     Setting {
@@ -25,7 +25,7 @@ pub(super) const EDGE: &[Setting] = &[
         preset: Preset::Derived("port of the first `xmpp.listen`"),
         unit: "port",
         example: "5222",
-        impact: "restart; clients learn it at their next sign-in",
+        impact: Impact::Restart("restart; clients learn it at their next sign-in"),
         doc: "The port clients connect to for `xmpp.listen`, where a port mapping makes it differ from the one listened on. Clients are told it when they sign in (`xmppEdgeServer`).",
     },
 ];

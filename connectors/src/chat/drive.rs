@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use edgeway_model::attempt::Reason;
 use edgeway_model::chat::{ChatEnd, ChatOffence};
 use edgeway_model::{Moment, Pii};
 use edgeway_policy::rate::Source;
@@ -17,13 +18,13 @@ use edgeway_xmpp::{Condition, StreamFault};
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Chat;
 use super::counters as count;
 use super::limits::{CLIENT_PIECES_PER_WRITE, PIECES_PER_TURN, READY_WITHIN};
 use super::server::Server;
 use super::sessions::{Entered, Full, Order};
 use super::upstream::{Event, Upstream};
 use super::who::Who;
+use super::{Chat, attempt};
 
 /// The stream of one client, driven.
 pub(super) struct Drive {
@@ -293,6 +294,15 @@ impl Drive {
                     self.stream.sign_in_refused();
                 }
                 self.chat.offence(&entry.edge, &entry.opening, offence, detail);
+                let reason = match offence {
+                    ChatOffence::SignIn => Some(Reason::WrongCredentials),
+                    ChatOffence::Protocol => Some(Reason::ChatRules),
+                    // Told already, with its code.
+                    ChatOffence::Abuse => None,
+                };
+                if let Some(reason) = reason {
+                    self.attempted(reason, detail);
+                }
             }
             Action::SignedIn { server, mechanism, .. } => return self.signed_in(server, mechanism),
             Action::End(how) => return Some(how),
@@ -316,9 +326,13 @@ impl Drive {
         self.chat.count(count::SERVER_FAILED);
         // It has answered, and the next one may know the domain.
         if why == Down::HostUnknown {
+            self.attempted(Reason::NoChatServer, "the server does not know the domain");
             return tracing::debug!(event = "chat.server", server = %server, %domain, "an IM server does not serve a domain of its deployment");
         }
         let why = told.filter(|_| why == Down::Gone).unwrap_or_else(|| why.to_string());
+        if !self.entered.entry().is_signed_in() {
+            self.attempted(Reason::NoChatServer, &format!("{server}: {why}"));
+        }
         if certain {
             self.chat.health.failed(server, domain, &why);
         } else {
@@ -326,11 +340,22 @@ impl Drive {
         }
     }
 
+    /// Something has become of the attempt that the client is told by the server, or by nobody.
+    fn attempted(&self, reason: Reason, detail: &str) {
+        let (entry, user) = (self.entered.entry(), self.who.as_ref().and_then(Who::counted));
+        self.chat.teller.attempted(attempt(&entry.edge, &entry.opening, user, reason, detail));
+    }
+
     fn ask_rate(&mut self, user: Option<&Pii<String>>) {
         let (entry, now) = (self.entered.entry(), self.chat.now());
         let who = Who::claimed(&entry.deployment, user.map(|user| user.reveal().as_str()));
         let verdict = match self.chat.admit(&who, entry.opening.client.ip()) {
             Ok(()) => Verdict::Pass { homes: self.homes(&who) },
+            Err(Verdict::Refused { retry_after, .. }) => {
+                let detail = self.chat.desk.too_often(retry_after);
+                let told = attempt(&entry.edge, &entry.opening, who.counted(), Reason::SignInLimit, &detail);
+                Verdict::Refused { retry_after, code: self.chat.teller.refused(told) }
+            }
             Err(verdict) => verdict,
         };
         if matches!(verdict, Verdict::Refused { .. }) {
@@ -366,6 +391,7 @@ impl Drive {
         }
         self.at_home(server);
         self.chat.count(count::SIGNED_IN);
+        self.attempted(Reason::Accepted, "");
         self.stream.signed_in();
         None
     }

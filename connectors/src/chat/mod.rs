@@ -43,6 +43,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use edgeway_config::settings::CoreSettings;
+use edgeway_model::attempt::{Attempt, Kind, Reason};
 use edgeway_model::chat::{ChatEnd, ChatOffence, ChatOpening};
 use edgeway_model::notice::Notice;
 use edgeway_model::sign_in::{Deployment, Subject};
@@ -52,6 +53,7 @@ use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::Clock;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
+use edgeway_runtime::trace;
 use edgeway_xmpp::router::{Beginning, Candidate, Router, Verdict, normal_domain, turned_away};
 use edgeway_xmpp::sasl::Mechanism;
 use edgeway_xmpp::{Condition, StreamFault};
@@ -153,20 +155,18 @@ impl Chat {
         opening.domain = normal_domain(&opening.domain);
         let domain = opening.domain.as_str();
         let Some(deployment) = self.deployments.get(domain).cloned() else {
-            return self.turn_away(&stream, domain, Condition::HostUnknown, "The domain is not served here.");
+            let fault = StreamFault::new(Condition::HostUnknown, "The domain is not served here.");
+            return self.turn_away(&edge, &opening, &stream, fault, Reason::NoSuchDomain);
         };
         if self.maintained.get() {
             self.count(count::MAINTENANCE);
-            return self.turn_away(&stream, domain, Condition::SystemShutdown, "System in Maintenance Mode");
+            let fault = StreamFault::new(Condition::SystemShutdown, "System in Maintenance Mode");
+            return self.turn_away(&edge, &opening, &stream, fault, Reason::Maintenance);
         }
-        let Ok(entered) = self.sessions.enter(edge, &opening, deployment) else {
+        let Ok(entered) = self.sessions.enter(edge.clone(), &opening, deployment) else {
             self.count(count::FULL);
-            return self.turn_away(
-                &stream,
-                domain,
-                Condition::ResourceConstraint,
-                "Too many streams are here already.",
-            );
+            let fault = StreamFault::new(Condition::ResourceConstraint, "Too many streams are here already.");
+            return self.turn_away(&edge, &opening, &stream, fault, Reason::Overloaded);
         };
         let entry = entered.entry();
         let key = entry.opening.client.ip().to_canonical().to_string();
@@ -199,8 +199,9 @@ impl Chat {
     }
 
     /// Says why, in a stream of ours, and ends it.
-    fn turn_away(&self, stream: &ChatStream, domain: &str, condition: Condition, text: &'static str) {
-        stream.send(turned_away(domain, self.stream_id(), StreamFault::new(condition, text)));
+    fn turn_away(&self, edge: &NodeId, opening: &ChatOpening, stream: &ChatStream, fault: StreamFault, reason: Reason) {
+        let code = self.teller.refused(attempt(edge, opening, None, reason, fault.text));
+        stream.send(turned_away(&opening.domain, self.stream_id(), fault.coded(code)));
         stream.end(ChatEnd::Closed);
     }
 
@@ -218,7 +219,7 @@ impl Chat {
             Some(counted) => self.desk.supplied(counted, Source::at(address)),
             None => self.nameless.supplied(address, self.now()),
         };
-        counted.map_err(|retry_after| Verdict::Refused { retry_after })?;
+        counted.map_err(|retry_after| Verdict::Refused { retry_after, code: None })?;
         if matches!(who, Who::Nobody) { Err(Verdict::Wrong) } else { Ok(()) }
     }
 
@@ -257,5 +258,19 @@ impl Chat {
 
     fn instant(&self, at: Moment) -> Instant {
         Instant::from_std(self.clock.instant(at))
+    }
+}
+
+/// What a client has attempted, and what became of it.
+fn attempt(edge: &NodeId, opening: &ChatOpening, user: Option<&Subject>, reason: Reason, detail: &str) -> Attempt {
+    Attempt {
+        kind: Kind::Chat,
+        reason,
+        user: user.map(|user| Pii::new(user.user.as_str().to_owned())),
+        client: Some(Pii::new(opening.client.ip().to_canonical())),
+        edge: Some(edge.clone()),
+        code: None,
+        detail: detail.to_owned(),
+        trace: trace::of_chat(opening.number),
     }
 }

@@ -116,9 +116,11 @@ impl AskFault {
             Self::Tls(_) => {
                 "give it a certificate that names the configured address, and name the authority that signed it in `ca`"
             }
-            Self::Credentials => "check `user` and the file `password_file`, and whether the account is locked",
+            Self::Credentials => "check `user` and its password, and whether the account is locked",
             Self::Role => "give the application user the role Standard AXL API Access (Unity: remote administrator)",
-            Self::Password(_) => "put the password, and nothing else, into a file that only Edgeway's user can read",
+            Self::Password(_) => {
+                "put the password, and nothing else, into a file that only Edgeway's user can read, or set it anew"
+            }
             Self::Status { .. } | Self::Fault { .. } | Self::Unreadable { .. } => {
                 "see that its AXL (Unity: REST) service runs and that the address is that of the publisher"
             }

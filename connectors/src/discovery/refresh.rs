@@ -136,17 +136,12 @@ impl Discovery {
             }
             self.note_drift(server, &state);
             if state.password_open {
-                let cause = format!("{} can be read by others", server.settings.password_file);
+                let file = server.settings.password.name();
+                let cause = format!("{file} can be read by others");
                 let action = "chmod 600 it, and have it belong to Edgeway's user";
-                self.alarms.raise(
-                    ALARM_PASSWORD_OPEN,
-                    &server.settings.password_file,
-                    Severity::Warning,
-                    cause,
-                    action,
-                );
+                self.alarms.raise(ALARM_PASSWORD_OPEN, file, Severity::Warning, cause, action);
             } else {
-                self.alarms.over(ALARM_PASSWORD_OPEN, &server.settings.password_file);
+                self.alarms.over(ALARM_PASSWORD_OPEN, server.settings.password.name());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 
-use edgeway_config::sign_in::UcServerSettings;
+use edgeway_config::sign_in::{PasswordSettings, UcServerSettings};
 use edgeway_policy::discovery::{Cluster, Product, What};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -81,7 +81,14 @@ impl Server {
 
     /// The password is read when it is used: a new one holds at once, and none is kept.
     fn credentials(&self) -> Result<Credentials, AskFault> {
-        let path = &self.settings.password_file;
+        let of = |password: Zeroizing<String>| Credentials { user: self.settings.user.clone(), password };
+        let path = match &self.settings.password {
+            PasswordSettings::File(path) => path,
+            PasswordSettings::Open(password) => return Ok(of(Zeroizing::new(password.expose().to_owned()))),
+            PasswordSettings::Sealed(_) => {
+                return Err(AskFault::Password("it is sealed, and the key it was sealed with is not here".to_owned()));
+            }
+        };
         let fault = |why: String| AskFault::Password(format!("{path}: {why}"));
         let file = File::open(path).map_err(|error| fault(error.to_string()))?;
         let mode = file.metadata().map_err(|error| fault(error.to_string()))?.mode();
@@ -100,6 +107,6 @@ impl Server {
         if password.chars().any(char::is_control) {
             return Err(fault("it holds more than one line".to_owned()));
         }
-        Ok(Credentials { user: self.settings.user.clone(), password: Zeroizing::new(password.to_owned()) })
+        Ok(of(Zeroizing::new(password.to_owned())))
     }
 }

@@ -337,3 +337,48 @@ fn a_core_does_not_start_with_files_it_cannot_trust() {
         assert!(fault(&settings).contains("rules.csv"));
     });
 }
+
+/// Who is refused is told a code, and an operator finds the attempt by it, with the reason in words.
+#[test]
+fn a_refusal_is_found_by_the_code_the_client_was_told() {
+    run(async {
+        let scratch = Scratch::new("inside-why");
+        let journal = std::sync::Arc::new(edgeway_runtime::trace::Journal::default());
+        let server = "127.0.0.1:1".parse().unwrap();
+        let teller = Teller::new().0.recording(std::sync::Arc::clone(&journal));
+        let inside = CoreInside::new(&settings(scratch.path(), server), teller).unwrap();
+        let desk = edgeway_runtime::trace::Desk::new(journal);
+        let why = |fields: &HeaderMap| {
+            let code = fields.get("x-edgeway-code").expect("a code").to_str().unwrap().to_owned();
+            let found = desk.ask("attempts", &serde_json::json!({ "code": code })).unwrap();
+            assert_eq!(found["total"], 1, "{code}");
+            found["attempts"][0].clone()
+        };
+        let path = "/ZXhhbXBsZS5jb20/get_edge_config";
+        let (status, fields, _) = get(&inside, path, &[]).await;
+        assert_eq!((status, fields.get("x-edgeway-code")), (401, None), "the first challenge is no refusal");
+        let (status, fields, _) = get(&inside, path, &[("authorization", ALICE)]).await;
+        assert_eq!((status, fields.get("x-edgeway-code")), (200, None));
+        // The limit is 8 sign-ins in 300 s: the first was good.
+        for _ in 0..7 {
+            let (status, fields, _) = get(&inside, path, &[("authorization", ALICE_OTHER)]).await;
+            assert_eq!(status, 401);
+            let found = why(&fields);
+            assert_eq!((found["user"].as_str(), found["reason"].as_str()), (Some("alice"), Some("wrong_credentials")));
+            assert_eq!((found["client"].as_str(), found["edge"].as_str()), (Some("192.0.2.1"), Some("edge1")));
+            assert_eq!((found["kind"].as_str(), found["trace"].as_str()), (Some("sign_in"), Some("00000000000000ff")));
+        }
+        let (status, fields, _) = get(&inside, path, &[("authorization", ALICE_OTHER)]).await;
+        assert_eq!(status, 429);
+        let found = why(&fields);
+        let detail = found["detail"].as_str().unwrap();
+        assert!(detail.starts_with("sign-in 9 within 300 s, limit 8, next try "), "{detail}");
+        assert_eq!(found["reason"], "sign_in_limit");
+        let (status, fields, _) = get(&inside, "/ZXhhbXBsZS5vcmc/get_edge_config", &[("authorization", BOB)]).await;
+        assert_eq!((status, why(&fields)["reason"].as_str()), (403, Some("no_such_domain")));
+        let all = desk.ask("attempts", &serde_json::json!({ "user": "ALI" })).unwrap();
+        assert_eq!((all["total"].as_u64(), all["attempts"][0]["reason"].as_str()), (Some(9), Some("sign_in_limit")));
+        let text = all.to_string();
+        assert!(!text.contains("other") && !text.contains("Basic"), "no secret: {text}");
+    });
+}

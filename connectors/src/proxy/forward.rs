@@ -11,6 +11,7 @@ use edgeway_http_proxy::cookie::{Rest, sets_session, without_session};
 use edgeway_http_proxy::head::{self, check_response};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
 use edgeway_model::NodeId;
+use edgeway_model::attempt::Reason;
 use edgeway_runtime::http::Body;
 use edgeway_runtime::pki::tls::provider;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, RETRY_AFTER, SET_COOKIE, VIA};
@@ -21,6 +22,7 @@ use http_body_util::{BodyExt as _, Empty};
 
 use super::client::{ClientFault, HttpClient, Target, Within};
 use super::limits::TRACKING_ID_BYTES_MAX;
+use crate::sign_in::answers::because;
 
 const CLIENT_IP: HeaderName = HeaderName::from_static("client-ip");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -204,11 +206,11 @@ fn answer_of(fault: &ClientFault) -> Response<Body> {
         ClientFault::CouldNotConnect(_) | ClientFault::Tls(_) | ClientFault::Broken(_) | ClientFault::TooLarge => {
             unreachable_answer()
         }
-        ClientFault::Resting { after } => retry(*after),
-        ClientFault::Busy => retry(Duration::from_secs(1)),
-        ClientFault::Timeout(_) => answer(StatusCode::GATEWAY_TIMEOUT),
-        ClientFault::Request(_) => answer(StatusCode::BAD_REQUEST),
-        ClientFault::RequestTooLarge => answer(StatusCode::PAYLOAD_TOO_LARGE),
+        ClientFault::Resting { after } => retry(*after, Reason::NextHop),
+        ClientFault::Busy => retry(Duration::from_secs(1), Reason::Overloaded),
+        ClientFault::Timeout(_) => because(answer(StatusCode::GATEWAY_TIMEOUT), Reason::TimedOut, ""),
+        ClientFault::Request(_) => because(answer(StatusCode::BAD_REQUEST), Reason::Malformed, ""),
+        ClientFault::RequestTooLarge => because(answer(StatusCode::PAYLOAD_TOO_LARGE), Reason::TooLarge, ""),
     }
 }
 
@@ -216,13 +218,13 @@ fn answer_of(fault: &ClientFault) -> Response<Body> {
 fn unreachable_answer() -> Response<Body> {
     let mut response = answer(StatusCode::BAD_GATEWAY);
     response.headers_mut().insert(REASON, HeaderValue::from_static("Next Hop Connection Failed"));
-    response
+    because(response, Reason::NextHop, "")
 }
 
-fn retry(after: Duration) -> Response<Body> {
+fn retry(after: Duration, reason: Reason) -> Response<Body> {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + 1));
-    response
+    because(response, reason, "")
 }
 
 fn answer(status: StatusCode) -> Response<Body> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_http_proxy::carried;
 use edgeway_http_proxy::edge_config::CONTENT_TYPE as XML;
+use edgeway_model::attempt::Reason;
 use edgeway_runtime::http::{Body, BodyFault};
 use http::header::{
     AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, SERVER, WWW_AUTHENTICATE,
@@ -23,6 +24,20 @@ const EDGE: HeaderValue = HeaderValue::from_static("CE_E");
 const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"Cisco-Edge\"");
 const OFFENCE: HeaderName = HeaderName::from_static(carried::OFFENCE);
 const CLOSE: HeaderName = HeaderName::from_static(carried::CLOSE);
+
+/// Why an answer is a refusal of ours: goes with it until it is told to the operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Why {
+    pub(crate) reason: Reason,
+    /// More words, with numbers; no secret and no identity.
+    pub(crate) detail: String,
+}
+
+/// The same answer, with the reason for it.
+pub(crate) fn because(mut response: Response<Body>, reason: Reason, detail: impl Into<String>) -> Response<Body> {
+    response.extensions_mut().insert(Why { reason, detail: detail.into() });
+    response
+}
 
 /// A document.
 pub(super) fn xml(text: String) -> Response<Body> {

@@ -23,6 +23,7 @@ pub use edgeway_policy::credentials::Now;
 use edgeway_policy::credentials::{Credentials, Found, Remembered, Verifier};
 use edgeway_policy::rate::{Decision, Rate, RateSettings, Source};
 use edgeway_policy::token::{Claims, Refusal};
+use edgeway_runtime::clock::rfc3339;
 use edgeway_runtime::http::{HttpFact, Teller};
 use edgeway_sip::{bearer, digest};
 use tokio::sync::watch;
@@ -140,6 +141,7 @@ pub struct Desk {
     lifetime_ms: u64,
     keys: RefCell<Keys>,
     rate: RefCell<Rate>,
+    limit: RateSettings,
     credentials: RefCell<Credentials>,
     places: BTreeMap<Deployment, Place>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
@@ -156,18 +158,19 @@ impl Desk {
         teller: Teller,
     ) -> Self {
         let interval = settings.credentials_refresh_interval;
-        let rate = Rate::new(RateSettings {
+        let limit = RateSettings {
             attempts: settings.maximum_authorizations_per_period,
             period: settings.rate_control_period,
             remember: interval,
-        });
+        };
         teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
         Self {
             clocks,
             teller,
             lifetime_ms: millis(interval),
             keys: RefCell::new(keys),
-            rate: RefCell::new(rate),
+            rate: RefCell::new(Rate::new(limit)),
+            limit,
             credentials: RefCell::new(Credentials::new(interval)),
             places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
             under_way: RefCell::default(),
@@ -179,6 +182,14 @@ impl Desk {
     #[must_use]
     pub fn now(&self) -> Now {
         (self.clocks)()
+    }
+
+    /// Why a sign-in is refused unread, in words: the limit, and from when on the next one passes.
+    pub(crate) fn too_often(&self, retry_after: Duration) -> String {
+        let RateSettings { attempts, period, .. } = self.limit;
+        let next = rfc3339(self.now().unix_ms.saturating_add(millis(retry_after)));
+        let (next, period) = (next.get(11..19).unwrap_or_default(), period.as_secs());
+        format!("sign-in {} within {period} s, limit {attempts}, next try {next} UTC", attempts.saturating_add(1))
     }
 
     /// Whether users of a deployment can sign in here at all.

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `asked.rs` | who asked and what became of it, for the operator |
 //! | `authority.rs` | whoever says whether credentials are right |
 //! | `away.rs` | one that does not answer is left in peace |
 //! | `desk.rs` | rate control, cache, one question at a time, tokens |
@@ -15,6 +16,7 @@
 //! | `counters.rs` | what is counted |
 
 pub(crate) mod answers;
+pub(crate) mod asked;
 pub mod authority;
 mod away;
 pub mod counters;

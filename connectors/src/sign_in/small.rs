@@ -10,19 +10,21 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgeway_config::sign_in::DeploymentSettings;
 use edgeway_http_proxy::cookie::{cookie_domain, set_cookie};
 use edgeway_http_proxy::edge_config::{EdgeConfig, Server, sso_xml};
 use edgeway_http_proxy::{Verb, query};
 use edgeway_model::NodeId;
+use edgeway_model::attempt::Reason;
 use edgeway_model::sign_in::{CoreContact, Deployment, EdgeContact, Session, SignInFact};
 use edgeway_runtime::http::Body;
 use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::answers;
+use super::answers::{self, because};
 use super::counters as count;
 use super::desk::{Desk, IssueFault, Outcome};
 use super::limits::{CONTACTS_MAX, RETRY_AFTER_UNAVAILABLE};
@@ -58,7 +60,7 @@ impl Small {
         let found = self.domains.get(domain).filter(|deployment| self.desk.serves(deployment));
         found.ok_or_else(|| {
             self.desk.count(count::FOREIGN_DOMAIN);
-            Box::new(answers::forbidden())
+            Box::new(because(answers::forbidden(), Reason::NoSuchDomain, ""))
         })
     }
 
@@ -91,7 +93,7 @@ impl Small {
                 // The same for everybody, whether or not there is such a user: nothing is asked inside, and nobody
                 // learns who exists. True would send a client into a flow this core does not have.
                 Ok(_) => answers::xml(sso_xml(false)),
-                Err(_) => answers::plain(StatusCode::BAD_REQUEST),
+                Err(_) => because(answers::plain(StatusCode::BAD_REQUEST), Reason::Malformed, "no e-mail address"),
             },
             Verb::AccessToken => answers::oauth_error("unsupported_grant_type"),
             Verb::Authorize => answers::plain(StatusCode::NOT_FOUND),
@@ -106,7 +108,9 @@ impl Small {
         query: &str,
         head: &Parts,
     ) -> Response<Body> {
-        let Ok(asked) = query::service_names(query) else { return answers::plain(StatusCode::BAD_REQUEST) };
+        let Ok(asked) = query::service_names(query) else {
+            return because(answers::plain(StatusCode::BAD_REQUEST), Reason::Malformed, "no list of service names");
+        };
         let mut shown = Shown::read(&self.desk, deployment, &head.headers);
         let (session, renew) = match self.admit(deployment, &mut shown).await {
             Ok(admitted) => admitted,
@@ -130,7 +134,8 @@ impl Small {
                     } else {
                         tracing::error!(%why, "no session token can be made");
                     }
-                    return answers::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_UNAVAILABLE);
+                    let later = answers::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_UNAVAILABLE);
+                    return because(later, Reason::AuthorityUnreachable, "no session could be made");
                 }
             }
         }
@@ -215,15 +220,22 @@ enum NoCookie {
 pub(crate) fn signed(outcome: Option<Outcome>) -> Result<Arc<Session>, Box<Response<Body>>> {
     match outcome {
         Some(Outcome::Good(session)) => Ok(session),
+        // The first challenge is no refusal.
         None => Err(Box::new(answers::unauthorized(false))),
-        Some(Outcome::Refused) => Err(Box::new(answers::unauthorized(true))),
+        Some(Outcome::Refused) => {
+            Err(Box::new(because(answers::unauthorized(true), Reason::WrongCredentials, "the authority refused them")))
+        }
         Some(Outcome::Unavailable) => {
-            Err(Box::new(answers::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_UNAVAILABLE)))
+            let later = answers::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_UNAVAILABLE);
+            Err(Box::new(because(later, Reason::AuthorityUnreachable, "nobody who could check them answers")))
         }
-        Some(Outcome::TooMany { retry_after }) => {
-            Err(Box::new(answers::later(StatusCode::TOO_MANY_REQUESTS, retry_after)))
-        }
+        Some(Outcome::TooMany { retry_after }) => Err(Box::new(too_many(retry_after))),
     }
+}
+
+/// 429: the user's credentials were supplied too often.
+pub(crate) fn too_many(retry_after: Duration) -> Response<Body> {
+    because(answers::later(StatusCode::TOO_MANY_REQUESTS, retry_after), Reason::SignInLimit, "")
 }
 
 #[cfg(test)]

@@ -114,6 +114,8 @@ enum Standing {
         realm: String,
         stale: bool,
         bearer: Bearer,
+        /// What is wrong with the credentials, where some were shown.
+        wrong: Option<&'static str>,
     },
     /// 403.
     Refused(&'static str),
@@ -143,6 +145,8 @@ enum Bearer {
     Invalid,
 }
 
+const WRONG: &str = "wrong credentials, or not signed in";
+const NOT_SIGNED_IN: &str = "the sign-in has ended";
 const SHUT: &str = "too many wrong passwords";
 const OTHERS: Standing = Standing::Refused("this connection is another user's");
 const NOT_REGISTERED: Standing = Standing::Refused("From is not registered on this connection");
@@ -166,7 +170,7 @@ impl CoreNode {
     pub(crate) fn admit(&mut self, id: TransactionId, flow: FlowId, request: &Message, now: Moment) -> bool {
         match self.standing(flow, request, now) {
             Standing::Good => true,
-            Standing::Challenged { realm, stale, bearer } => {
+            Standing::Challenged { realm, stale, bearer, wrong } => {
                 let token = (bearer != Bearer::Off).then(|| bearer::challenge(&realm, bearer == Bearer::Invalid));
                 let nonce = self.nonces.mint(flow, &mut self.random, now);
                 let challenge =
@@ -177,6 +181,10 @@ impl CoreNode {
                 let mut response = response.header(Name::WwwAuthenticate, &challenge.to_value());
                 if let Some(token) = token {
                     response = response.header(Name::WwwAuthenticate, &token);
+                }
+                // The first challenge of all is no refusal.
+                if let (Some(why), Some(from)) = (wrong, self.proxy.upstream(id).cloned()) {
+                    response = self.refused(response, request, &from, 401, Some((399, why)));
                 }
                 self.respond(id, 401, response.build(), now);
                 false
@@ -190,7 +198,8 @@ impl CoreNode {
                 self.dropped(DropReason::Identity, SHUT);
                 let response = request.respond(403, "Forbidden");
                 let response = response.to_tag(&format!("ew{:x}", self.random.next_u64()));
-                let response = response.warning(399, &self.agent(), SHUT);
+                let Some(from) = self.proxy.upstream(id).cloned() else { return false };
+                let response = self.refused(response, request, &from, 403, Some((399, SHUT)));
                 let bytes = response.header(Name::RetryAfter, &seconds.to_string()).build();
                 self.respond(id, 403, bytes, now);
                 false
@@ -273,14 +282,20 @@ impl CoreNode {
             Some(credentials) if known.is_some() && UserName::new(&credentials.username) != known => return OTHERS,
             Some(credentials) => match self.verified(flow, request, &deployment, &credentials, now) {
                 Ok(user) => user,
-                Err(Unproven::Wrong { stale }) => return Standing::Challenged { realm, stale, bearer },
+                Err(Unproven::Wrong { stale }) => {
+                    let wrong = (!stale).then_some(WRONG);
+                    return Standing::Challenged { realm, stale, bearer, wrong };
+                }
                 Err(Unproven::Shut(seconds)) => return Standing::Shut(seconds),
             },
             None => match (self.shown(request, &deployment, bearer, now), &known) {
                 (Some(Some(user)), _) => user,
-                (Some(None), _) => return Standing::Challenged { realm, stale: false, bearer: Bearer::Invalid },
+                (Some(None), _) => {
+                    let (bearer, wrong) = (Bearer::Invalid, Some(WRONG));
+                    return Standing::Challenged { realm, stale: false, bearer, wrong };
+                }
                 (None, Some(user)) => user.clone(),
-                (None, None) => return Standing::Challenged { realm, stale: false, bearer },
+                (None, None) => return Standing::Challenged { realm, stale: false, bearer, wrong: None },
             },
         };
         if known.is_some_and(|known| known != user) {
@@ -290,7 +305,7 @@ impl CoreNode {
         let Some(session) = self.sign_ins.session(&subject, now).cloned() else {
             // Whoever signs in next proves it here anew.
             self.identities.disprove(flow);
-            return Standing::Challenged { realm, stale: false, bearer };
+            return Standing::Challenged { realm, stale: false, bearer, wrong: Some(NOT_SIGNED_IN) };
         };
         self.identities.prove(flow, deployment.clone(), Some(user));
         let is_own = |uri: &str| self.is_own_address(&deployment, &session, uri);

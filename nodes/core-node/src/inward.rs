@@ -57,6 +57,7 @@ impl CoreNode {
 
     fn request_from_edge(&mut self, edge: &NodeId, (flow, address): (FlowId, IpAddr), request: &Message, now: Moment) {
         self.count_request(request);
+        let from = &Hop::Client { edge: edge.clone(), flow };
         if let Err(refusal) = check_request(request) {
             self.dropped(DropReason::Malformed, refusal.warning);
             if let Some(reply) = refusal.respond(request, "ew", &self.agent()) {
@@ -68,7 +69,7 @@ impl CoreNode {
         if names.into_iter().flatten().any(|name| name.len() > DIALOG_NAME_BYTES_MAX) {
             self.dropped(DropReason::Malformed, "a Call-ID or tag of an unreasonable length");
             if request.method() != Some("ACK") {
-                let response = self.response(request, 400, "Bad Request", Some((399, "Call-ID or tag too long")));
+                let response = self.response(request, from, 400, "Bad Request", Some((399, "Call-ID or tag too long")));
                 self.send_edge(edge, response);
             }
             return;
@@ -78,21 +79,21 @@ impl CoreNode {
         if self.is_of_another(edge, flow, request) {
             self.dropped(DropReason::NoRelay, "a request within a dialog of another edge");
             if request.method() != Some("ACK") {
-                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                let response = self.response(request, from, 481, "Call/Transaction Does Not Exist", None);
                 self.send_edge(edge, response);
             }
             return;
         }
-        match self.proxy.receive_request(request, Hop::Client { edge: edge.clone(), flow }, now) {
+        match self.proxy.receive_request(request, from.clone(), now) {
             Received::Absorbed => {}
             Received::Acknowledgement => self.acknowledge_inward(edge, flow, request, now),
             Received::StrayCancel => {
-                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                let response = self.response(request, from, 481, "Call/Transaction Does Not Exist", None);
                 self.send_edge(edge, response);
             }
             Received::Full => {
                 self.dropped(DropReason::Overload, "the bound on SIP transactions is reached");
-                let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
+                let response = self.response(request, from, 503, "Service Unavailable", Some((399, "overloaded")));
                 self.send_edge(edge, response);
             }
             Received::New(id) => {

@@ -37,6 +37,7 @@ mod lists;
 mod maintenance;
 mod nonces;
 mod outward;
+mod refusals;
 mod registrars;
 mod sign_in;
 mod streams;
@@ -59,9 +60,9 @@ use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
+use edgeway_sip::Message;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
-use edgeway_sip::{Message, Name};
 
 use crate::calls::Calls;
 use crate::dialogs::Dialogs;
@@ -349,14 +350,6 @@ impl CoreNode {
         }
     }
 
-    /// Answers a transaction ourselves.
-    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
-        let Some(request) = self.proxy.request(id).cloned() else { return };
-        let bytes = self.response(&request, status, reason, warning);
-        self.attempts.remove(&id);
-        self.respond(id, status, bytes, now);
-    }
-
     /// Sends a response of our own upstream.
     fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Moment) {
         let bytes = match self.proxy.upstream(id).cloned() {
@@ -364,19 +357,6 @@ impl CoreNode {
             None => bytes,
         };
         self.proxy.respond(id, status, bytes, now);
-    }
-
-    fn response(&mut self, request: &Message, status: u16, reason: &str, warning: Option<(u16, &str)>) -> Bytes {
-        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
-        if let Some((code, text)) = warning {
-            response = response.warning(code, &self.agent(), text);
-        }
-        if status == 503 {
-            // Jittered, so that a crowd does not come back at one moment.
-            let seconds = 5 + self.random.below(10);
-            response = response.header(Name::RetryAfter, &seconds.to_string());
-        }
-        response.build()
     }
 
     fn handle_media(&mut self, event: MediaEvent, now: Moment) {

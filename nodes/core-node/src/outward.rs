@@ -68,12 +68,13 @@ impl CoreNode {
             Received::Absorbed => {}
             Received::Acknowledgement => self.acknowledge_outward(request),
             Received::StrayCancel => {
-                let response = self.response(request, 481, "Call/Transaction Does Not Exist", None);
+                let response = self.response(request, &hop, 481, "Call/Transaction Does Not Exist", None);
                 self.send_hop(&hop, response);
             }
             Received::Full => {
                 self.dropped(DropReason::Overload, "the bound on SIP transactions is reached");
-                let response = self.response(request, 503, "Service Unavailable", Some((399, "overloaded")));
+                let warning = Some((399, "overloaded"));
+                let response = self.response(request, &hop, 503, "Service Unavailable", warning);
                 self.send_hop(&hop, response);
             }
             Received::New(id) if self.refuse_from_inside(id, request, now) => {}
@@ -278,6 +279,7 @@ impl CoreNode {
         }
         if status >= 200 {
             self.attempts.remove(&matched.id);
+            self.answered_inside(&matched.request, &matched.upstream, response);
         }
         self.proxy.respond(matched.id, status, bytes, now);
     }

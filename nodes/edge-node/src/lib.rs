@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod attempts;
 mod flows;
 mod inside;
 pub mod limits;
@@ -261,23 +262,6 @@ impl EdgeNode {
             Event::Unroutable(id) => (id, 503, "Service Unavailable", 399, "no core is connected"),
         };
         self.answer(id, status, reason, Some((code, text)), now);
-    }
-
-    /// Answers a transaction ourselves.
-    fn answer(&mut self, id: TransactionId, status: u16, reason: &str, warning: Option<(u16, &str)>, now: Moment) {
-        let Some(request) = self.proxy.request(id) else { return };
-        let agent = self.agent();
-        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
-        if let Some((code, text)) = warning {
-            response = response.warning(code, &agent, text);
-        }
-        if status == 503 {
-            // Jittered, so that a crowd does not come back at one moment.
-            let seconds = 5 + self.random.below(10);
-            response = response.header(edgeway_sip::Name::RetryAfter, &seconds.to_string());
-        }
-        let bytes = response.build();
-        self.respond(id, status, bytes, now);
     }
 
     /// Sends a response of our own upstream.

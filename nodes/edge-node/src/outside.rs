@@ -311,12 +311,8 @@ impl EdgeNode {
 
     /// A reply without a transaction.
     pub(crate) fn reply(&mut self, flow: FlowId, request: &Message, status: u16, reason: &str, text: Option<&str>) {
-        let agent = self.agent();
-        let mut response = request.respond(status, reason).to_tag(&format!("ew{:x}", self.random.next_u64()));
-        if let Some(text) = text {
-            response = response.warning(399, &agent, text);
-        }
-        let bytes = response.build();
+        let warning = text.map(|text| (399, text));
+        let bytes = self.answer_to(request, &Hop::Flow(flow), status, reason, warning);
         let bytes = self.stamped(flow, bytes);
         self.send_flow(flow, bytes);
     }

@@ -1,4 +1,4 @@
-//! Headers that edge and core add to what they carry for clients over the link. None of them ever
+//! Headers that edge and core add to what they carry for clients over the link. None of them but [`CODE`] ever
 //! reaches a client or a UC server, and none is believed that a client sent: every name with
 //! [`PREFIX`] is removed at the edge, both ways.
 
@@ -15,3 +15,5 @@ pub const REASON: &str = "edgeway-reason";
 pub const OFFENCE: &str = "edgeway-offence";
 /// Core to edge: the client's HTTP/1.1 connection ends with this answer.
 pub const CLOSE: &str = "edgeway-close";
+/// To the client: what a refusal of ours is found by (`EW-7K2F`). The one name of ours that clients see.
+pub const CODE: &str = "x-edgeway-code";

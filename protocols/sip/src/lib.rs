@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attempt;
 pub mod bearer;
 pub mod bindings;
 pub mod digest;

@@ -1,5 +1,7 @@
 //! Stream errors (RFC 6120 §4.9).
 
+use edgeway_model::attempt::Code;
+
 use crate::ns;
 
 /// Why a stream ends (RFC 6120 §4.9.3), as far as we say it.
@@ -75,21 +77,51 @@ pub struct StreamFault {
     pub condition: Condition,
     /// In ours: for a person, without anything the other side sent. Needs no escaping.
     pub text: &'static str,
+    /// What the refusal is found by; said behind the text.
+    pub code: Option<Code>,
 }
 
 impl StreamFault {
     /// With both.
     #[must_use]
     pub const fn new(condition: Condition, text: &'static str) -> Self {
-        Self { condition, text }
+        Self { condition, text, code: None }
+    }
+
+    /// The same, with a code that the client is told.
+    #[must_use]
+    pub const fn coded(self, code: Option<Code>) -> Self {
+        Self { code, ..self }
     }
 
     /// The error and the end of the stream, to be sent within a stream whose header has been sent.
     #[must_use]
     pub fn to_xml(self) -> String {
-        let (name, errors, text) = (self.condition.name(), ns::STREAM_ERRORS, self.text);
+        let (name, errors) = (self.condition.name(), ns::STREAM_ERRORS);
+        let text = with_code(self.text, self.code);
         format!(
             "<stream:error><{name} xmlns='{errors}'/><text xmlns='{errors}' xml:lang='en'>{text}</text></stream:error></stream:stream>"
         )
+    }
+}
+
+/// A text for a person, and behind it the code that a refusal is found by.
+pub(crate) fn with_code(text: &str, code: Option<Code>) -> String {
+    match code {
+        Some(code) => format!("{text} ({code})"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_stands_behind_the_text() {
+        let fault = StreamFault::new(Condition::HostUnknown, "Not here.");
+        assert!(fault.to_xml().contains(">Not here.</text>"));
+        let code = Code::parse("EW-7K2F");
+        assert!(fault.coded(code).to_xml().contains(">Not here. (EW-7K2F)</text>"));
     }
 }

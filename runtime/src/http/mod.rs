@@ -29,6 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeway_model::NodeId;
 use edgeway_model::alarm::Alarm;
+use edgeway_model::attempt::{Attempt, Code};
 use edgeway_model::chat::ChatOpening;
 use edgeway_model::notice::Notice;
 use edgeway_model::sign_in::SignInFact;
@@ -37,6 +38,7 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::chat::ChatStream;
+use crate::trace::Journal;
 
 pub use counts::{Counts, Purpose, Serving};
 pub use handle::{FrontConfig, HttpFault, HttpHandle, Part};
@@ -128,6 +130,7 @@ pub enum HttpFact {
 pub struct Teller {
     facts: tokio::sync::mpsc::UnboundedSender<HttpFact>,
     counts: Option<Arc<Counts>>,
+    journal: Option<Arc<Journal>>,
 }
 
 impl Teller {
@@ -135,7 +138,7 @@ impl Teller {
     #[must_use]
     pub fn new() -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
         let (facts, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self { facts, counts: None }, receiver)
+        (Self { facts, counts: None, journal: None }, receiver)
     }
 
     /// As [`Self::new`], but what is counted is added up in `counts` and wakes nobody.
@@ -143,6 +146,25 @@ impl Teller {
     pub fn counting(counts: Arc<Counts>) -> (Self, tokio::sync::mpsc::UnboundedReceiver<HttpFact>) {
         let (teller, receiver) = Self::new();
         (Self { counts: Some(counts), ..teller }, receiver)
+    }
+
+    /// As it is, but what becomes of attempts is written down there.
+    #[must_use]
+    pub fn recording(self, journal: Arc<Journal>) -> Self {
+        Self { journal: Some(journal), ..self }
+    }
+
+    /// An attempt was refused here: what the client is to be told to find it by, where somebody writes it down.
+    #[must_use]
+    pub fn refused(&self, attempt: Attempt) -> Option<Code> {
+        self.journal.as_ref().and_then(|journal| journal.refuse(attempt))
+    }
+
+    /// Something has become of an attempt that the client is told nothing of by us.
+    pub fn attempted(&self, attempt: Attempt) {
+        if let Some(journal) = &self.journal {
+            journal.record(attempt);
+        }
     }
 
     /// Counts a request for as long as it is served, where somebody counts.

@@ -81,6 +81,9 @@ impl<N: Observable + 'static> Switchboard<N> {
                 let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
                 Ok(json!({ "links": links }))
             }
+            path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => {
+                self.reactor.trace().ask(path, &question.body)
+            }
             "maintenance" => self.maintenance.ask(&question.body).map_err(Refusal::invalid),
             _ => {
                 let Some(http) = &self.http else {

@@ -37,7 +37,7 @@ pub use identity::{Identity, NodeKey, NodeState, Role, node_of, server_name};
 pub use invites::Invites;
 pub use pairing::{CoreJoined, JoinDesk, JoinError, Joined, TokenSourceError, join as join_edge, read_token};
 pub use shared_secret::shared_secret;
-pub use store::{read_private, replace};
+pub use store::{create, read_private, replace};
 pub use tls::explain;
 pub use token::{Token, TokenError};
 pub use trust::{Trust, TrustedLink};

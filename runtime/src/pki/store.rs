@@ -45,7 +45,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
 
 /// Writes a file of mode 0600 unless one is there already; says whether it did. Exactly one of
 /// several racing callers gets `true`.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<bool, PkiError> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<bool, PkiError> {
     let temporary = write_temporary(path, bytes)?;
     let linked = fs::hard_link(&temporary, path);
     let _ = fs::remove_file(&temporary);

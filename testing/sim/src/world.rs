@@ -778,6 +778,7 @@ fn called(notice: &Notice) -> &str {
         | Notice::Resolution { .. }
         | Notice::Maintenance { .. }
         | Notice::ChatOffence { .. }
+        | Notice::Attempt(_)
         | Notice::Dropped { .. } => "",
     }
 }

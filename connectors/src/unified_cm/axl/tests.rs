@@ -136,7 +136,7 @@ fn settings(host: &str, port: u16) -> UcServerSettings {
         address: HostPort { host: host.into(), port },
         deployment: Deployment::default_one(),
         user: "axl".into(),
-        password_file: String::new(),
+        password: edgeway_config::PasswordSettings::File(String::new()),
         tls_verify: true,
         ca: None,
     }

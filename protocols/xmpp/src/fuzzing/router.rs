@@ -161,7 +161,7 @@ impl World {
             }
             b'r' if self.asking => {
                 self.asking = false;
-                self.tell(Input::Verdict(Verdict::Refused { retry_after: Duration::from_secs(1) }));
+                self.tell(Input::Verdict(Verdict::Refused { retry_after: Duration::from_secs(1), code: None }));
             }
             b'x' if self.asking => {
                 self.asking = false;

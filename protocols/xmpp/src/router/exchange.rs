@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgeway_model::Pii;
+use edgeway_model::attempt::Code;
 use edgeway_model::chat::{ChatEnd, ChatOffence};
 
 use crate::condition::StreamFault;
@@ -77,6 +78,8 @@ pub enum Verdict {
     Refused {
         /// When to come back.
         retry_after: Duration,
+        /// What the refusal is found by.
+        code: Option<Code>,
     },
 }
 

@@ -12,7 +12,7 @@ use super::reader::Item;
 use super::relay::Relay;
 use super::server::{StreamEnd, stream_error};
 use super::{Phase, Router};
-use crate::condition::{Condition, StreamFault};
+use crate::condition::{Condition, StreamFault, with_code};
 use crate::element::Element;
 use crate::limits::{CHALLENGES_MAX, SASL_ANSWER_WITHIN, SIGN_IN_TRIES_MAX};
 use crate::ns;
@@ -135,9 +135,9 @@ impl Router {
                 self.actions.push_back(Action::Offence(ChatOffence::SignIn, fault.condition()));
                 self.fail(fault, None);
             }
-            Verdict::Refused { retry_after } => {
+            Verdict::Refused { retry_after, code } => {
                 self.actions.push_back(Action::Offence(ChatOffence::Abuse, "credentials were supplied too often"));
-                self.fail(SaslFault::TemporaryAuthFailure, Some(&again_in(retry_after)));
+                self.fail(SaslFault::TemporaryAuthFailure, Some(&with_code(&again_in(retry_after), code)));
             }
             Verdict::Pass { homes } => {
                 if let Phase::Asking(shown) = std::mem::replace(&mut self.phase, Phase::Ended) {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use edgeway_model::attempt::Reason;
 use edgeway_model::chat::ChatOffence;
 use edgeway_xmpp::door::{Door, Opening, Wish};
 use edgeway_xmpp::{Condition, StreamFault};
@@ -132,6 +133,9 @@ impl ClientTask {
             Wish::Part(words) => self.part(&words),
             Wish::Refuse(fault, words) => {
                 self.offended(fault);
+                // They end with the fault, which is said again with its code.
+                let head = words.strip_suffix(&fault.to_xml()).unwrap_or_default();
+                let words = format!("{head}{}", self.front.refused_with(&self.vitals, fault).to_xml());
                 self.part(&words)
             }
         }
@@ -151,13 +155,13 @@ impl ClientTask {
     fn open(&mut self, opening: Opening) -> Poll<Next> {
         let Phase::Door(door) = &mut self.phase else { return Poll::Ready(Next::Phase) };
         if !self.front.may_open(&self.vitals, self.front.now()) {
-            let words = door.refuse(TOO_MANY);
+            let words = door.refuse(self.front.refused_as(&self.vitals, TOO_MANY, Reason::AddressLimit));
             return self.part(&words);
         }
         let Some((core, stream)) = self.front.choose(&self.vitals, &opening) else {
             self.front.turned_away(&self.vitals);
             self.front.count("chat_no_core");
-            let words = door.refuse(NO_CORE);
+            let words = door.refuse(self.front.refused_as(&self.vitals, NO_CORE, Reason::NoCore));
             return self.part(&words);
         };
         self.front.count("chat_stream");
@@ -216,7 +220,7 @@ impl ClientTask {
         self.offended(fault);
         let Phase::Carried(carried) = &mut self.phase else { return Poll::Ready(Next::Gone) };
         // In the middle of an element there is no place for them.
-        let words = carried.last_words(fault).unwrap_or_default();
+        let words = carried.last_words(self.front.refused_with(&self.vitals, fault)).unwrap_or_default();
         self.part(&words)
     }
 

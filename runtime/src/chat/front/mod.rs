@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use edgeway_model::NodeId;
+use edgeway_model::attempt::{Attempt, Kind as Attempted, Reason};
 use edgeway_model::chat::{ChatOffence, ChatOpening};
 use edgeway_model::notice::Notice;
 use edgeway_model::pii::Pii;
@@ -53,6 +54,7 @@ use crate::flow;
 use crate::handshake::{HandshakeCounters, pause};
 use crate::http::{HttpFact, Teller};
 use crate::strangers::{Admitted, Strangers};
+use crate::trace;
 
 /// ALPN of chat (XEP-0368 §5).
 const ALPN: &[u8] = b"xmpp-client";
@@ -375,6 +377,44 @@ impl ChatFront {
             let detail = "It opens more streams than it may.";
             self.teller.tell(HttpFact::Notice(Notice::ChatOffence { client, edge: None, offence, detail }));
         }
+    }
+
+    /// A stream is refused here: the fault with the code that the client is told.
+    fn refused_as(&self, vitals: &Vitals, fault: StreamFault, reason: Reason) -> StreamFault {
+        fault.coded(self.teller.refused(Attempt {
+            kind: Attempted::Chat,
+            reason,
+            user: None,
+            client: Some(Pii::new(vitals.client.ip().to_canonical())),
+            edge: None,
+            code: None,
+            detail: fault.text.to_owned(),
+            trace: trace::of_chat(vitals.number),
+        }))
+    }
+
+    /// The same, where the fault says why.
+    fn refused_with(&self, vitals: &Vitals, fault: StreamFault) -> StreamFault {
+        let reason = match fault.condition {
+            Condition::SystemShutdown => Reason::Maintenance,
+            Condition::HostUnknown => Reason::NoSuchDomain,
+            Condition::ConnectionTimeout => Reason::TimedOut,
+            Condition::BadFormat
+            | Condition::BadNamespacePrefix
+            | Condition::InternalServerError
+            | Condition::InvalidNamespace
+            | Condition::NotAuthorized
+            | Condition::NotWellFormed
+            | Condition::PolicyViolation
+            | Condition::RemoteConnectionFailed
+            | Condition::Reset
+            | Condition::ResourceConstraint
+            | Condition::RestrictedXml
+            | Condition::UnsupportedEncoding
+            | Condition::UnsupportedFeature
+            | Condition::UnsupportedVersion => Reason::ChatRules,
+        };
+        self.refused_as(vitals, fault, reason)
     }
 
     /// A client is gone.

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use edgeway_model::attempt::Code;
 use h2::RecvStream;
-use http::header::{AGE, CONNECTION, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
+use http::header::{AGE, CONNECTION, HeaderName, RETRY_AFTER, SERVER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -20,6 +21,8 @@ use super::vitals::{Answering, Moving};
 
 /// Who answers, where the edge does.
 const EDGE: HeaderValue = HeaderValue::from_static("CE_E");
+/// What a refusal is found by.
+const CODE: HeaderName = HeaderName::from_static(edgeway_http_proxy::carried::CODE);
 /// The realm clients know.
 const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"Cisco-Edge\"");
 
@@ -105,6 +108,14 @@ pub(super) fn plain(status: StatusCode) -> Response<FrontBody> {
     let mut response = Response::new(FrontBody::Empty);
     *response.status_mut() = status;
     response.headers_mut().insert(SERVER, EDGE);
+    response
+}
+
+/// Says what the help desk finds a refusal by.
+pub(super) fn with_code(mut response: Response<FrontBody>, code: Option<Code>) -> Response<FrontBody> {
+    if let Some(value) = code.and_then(|code| HeaderValue::try_from(code.to_string()).ok()) {
+        response.headers_mut().insert(CODE, value);
+    }
     response
 }
 

@@ -71,6 +71,7 @@ use crate::flow;
 use crate::handshake::{HandshakeCounters, pause};
 use crate::link::calm::Calm;
 use crate::strangers::{Admitted, Strangers, key_of};
+use crate::trace::tls_failed;
 
 /// The front of one edge.
 pub(super) struct Front {
@@ -220,6 +221,7 @@ impl Front {
                     Ok(Ok(stream)) => front.serve(stream, peer, connection).await,
                     Ok(Err(error)) => {
                         front.count("https_handshake_failed");
+                        front.teller.attempted(tls_failed(peer.ip(), error.to_string()));
                         tracing::debug!(%error, %peer, "a TLS handshake failed");
                     }
                     Err(_) => front.count("https_handshake_timed_out"),

@@ -1,6 +1,7 @@
 //! One request: where it goes, whether it may, and what of it is carried.
 
 use std::future::{Future as _, poll_fn};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -12,6 +13,8 @@ use edgeway_http_proxy::cookie::session_cookies;
 use edgeway_http_proxy::head::{self, RequestLine, check_request};
 use edgeway_http_proxy::hygiene::{ConnectionOptions, passes_inward, passes_outward};
 use edgeway_http_proxy::{Authorization, Lane, Verb};
+use edgeway_model::Pii;
+use edgeway_model::attempt::{Attempt, Code, Kind, Reason};
 use edgeway_model::sign_in::UserName;
 use h2::RecvStream;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, UPGRADE};
@@ -44,6 +47,8 @@ enum Refused {
     Malformed(StatusCode),
     NoSuchPlace,
     Unauthorized,
+    /// A session token was shown that does not hold (any more), and nothing beside it.
+    BadToken,
     TooMany,
     /// Too many credentials from one address.
     TooManyAttempts,
@@ -60,48 +65,72 @@ impl Client {
             // It may be answered before all of it is here.
             self.vitals.will_linger();
         }
+        let number = self.front.number();
+        let told = |reason: Reason, response| {
+            let user = shown(&parts.headers).flatten().map(|user| user.as_str().to_owned());
+            answer::with_code(response, self.refused(user, reason, number))
+        };
         if self.front.stopping.get() {
             self.front.count("https_stopping");
-            return answer::unavailable(self.front.number());
+            return told(Reason::Maintenance, answer::unavailable(number));
         }
         if self.front.maintained.get() {
             self.front.count("https_maintenance");
             // The client may go to another edge; it need not come back on this connection.
             self.vitals.leave();
-            return answer::unavailable(self.front.number());
+            return told(Reason::Maintenance, answer::unavailable(number));
         }
         if !self.front.cancels.admit(self.address, Instant::now()) {
             self.front.count("https_cancels_too_much");
             self.vitals.leave();
-            return answer::unavailable(self.front.number());
+            return told(Reason::AddressLimit, answer::unavailable(number));
         }
         match self.look(&parts) {
             Err(Refused::Malformed(status)) => {
                 self.front.count("https_malformed");
-                self.last(status, version)
+                told(Reason::Malformed, self.last(status, version))
             }
             Err(Refused::NoSuchPlace) => {
                 self.front.count("https_no_such_place");
-                answer::plain(StatusCode::NOT_FOUND)
+                told(Reason::NoSuchPlace, answer::plain(StatusCode::NOT_FOUND))
             }
+            // The first challenge is no refusal.
             Err(Refused::Unauthorized) => {
                 self.front.count("https_unauthorized");
                 answer::unauthorized(version)
             }
+            Err(Refused::BadToken) => {
+                self.front.count("https_unauthorized");
+                told(Reason::BadToken, answer::unauthorized(version))
+            }
             Err(Refused::TooMany) => {
                 self.front.count("https_too_many");
-                answer::too_many(10)
+                told(Reason::TooManyRequests, answer::too_many(10))
             }
             Err(Refused::TooManyAttempts) => {
                 self.front.count("https_too_many_attempts");
-                answer::too_many(RETRY_AFTER_ATTEMPTS)
+                told(Reason::AddressLimit, answer::too_many(RETRY_AFTER_ATTEMPTS))
             }
             Ok(_) if announced(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX) => {
                 self.front.count("https_body_too_large");
-                self.last(StatusCode::PAYLOAD_TOO_LARGE, version)
+                told(Reason::TooLarge, self.last(StatusCode::PAYLOAD_TOO_LARGE, version))
             }
-            Ok(passed) => self.carry(&passed, parts, body, answering).await,
+            Ok(passed) => self.carry(&passed, parts, body, answering, number).await,
         }
+    }
+
+    /// A request was refused here: what it is found by.
+    fn refused(&self, user: Option<String>, reason: Reason, number: u64) -> Option<Code> {
+        self.front.teller.refused(Attempt {
+            kind: Kind::SignIn,
+            reason,
+            user: user.map(Pii::new),
+            client: Some(Pii::new(self.address)),
+            edge: None,
+            code: None,
+            detail: String::new(),
+            trace: format!("{number:016x}"),
+        })
     }
 
     /// Whether it may pass. What is looked at is the request itself, so that nothing is asked of a core.
@@ -124,7 +153,8 @@ impl Client {
         let shown = shown(&parts.headers);
         let attempt = token.is_none() && self.front.bounds(self.address);
         if token.is_none() && shown.is_none() {
-            return Err(Refused::Unauthorized);
+            let was_offered = offered(&parts.headers).next().is_some();
+            return Err(if was_offered { Refused::BadToken } else { Refused::Unauthorized });
         }
         if attempt && !self.front.attempts.borrow_mut().admit(self.address, now) {
             return Err(Refused::TooManyAttempts);
@@ -183,11 +213,17 @@ impl Client {
         parts: http::request::Parts,
         body: Incoming,
         answering: Answering,
+        number: u64,
     ) -> Response<FrontBody> {
-        let (version, number) = (parts.version, self.front.number());
+        let version = parts.version;
+        let told = |reason: Reason, response| {
+            // Where nobody is named it is an address.
+            let user = Some(&passed.user).filter(|user| user.parse::<IpAddr>().is_err()).cloned();
+            answer::with_code(response, self.refused(user, reason, number))
+        };
         let Some(mut head) = self.head(parts, number) else {
             self.front.count("https_malformed");
-            return self.last(StatusCode::BAD_REQUEST, version);
+            return told(Reason::Malformed, self.last(StatusCode::BAD_REQUEST, version));
         };
         let mut cores = self.front.cores.ranked(&passed.user).into_iter().peekable();
         let mut body = Some(body).filter(|body| !body.is_end_stream());
@@ -202,11 +238,11 @@ impl Client {
                 }
                 Err(Failed::Client(status)) => {
                     self.front.count("https_body_refused");
-                    return self.last(status, version);
+                    return told(Reason::Malformed, self.last(status, version));
                 }
                 Err(Failed::Late) => {
                     self.front.count("https_core_late");
-                    return answer::plain(StatusCode::GATEWAY_TIMEOUT);
+                    return told(Reason::TimedOut, answer::plain(StatusCode::GATEWAY_TIMEOUT));
                 }
                 Err(Failed::Lost(lost)) => {
                     tracing::debug!(core = %core.node(), "a request was not answered: {lost:?}");
@@ -216,7 +252,7 @@ impl Client {
                         Some(_) | None => {
                             self.settle(passed, Outcome::Unknown);
                             self.front.count("https_core_lost");
-                            return answer::next_hop_failed(version);
+                            return told(Reason::CoreLost, answer::next_hop_failed(version));
                         }
                     }
                 }
@@ -224,7 +260,7 @@ impl Client {
         }
         self.settle(passed, Outcome::Unknown);
         self.front.count("https_no_core");
-        answer::unavailable(number)
+        told(Reason::NoCore, answer::unavailable(number))
     }
 
     /// The head as a core gets it.

@@ -76,9 +76,20 @@ fn pair() -> (Rc<Asks>, Rc<Asks>) {
     (core_asking("edge1", Role::Edge), Asks::new(node("core1"), Role::Core, Role::Edge, Some(port)))
 }
 
-fn ask(asks: &Rc<Asks>, path: &str, body: Value) -> tokio::task::JoinHandle<Result<Value, Refusal>> {
+type Outcome = tokio::task::JoinHandle<Result<Value, Refusal>>;
+
+/// For as long as a busy machine takes.
+fn ask(asks: &Rc<Asks>, path: &str, body: Value) -> Outcome {
+    ask_within(asks, path, body, Duration::from_secs(60))
+}
+
+fn ask_briefly(asks: &Rc<Asks>, path: &str, body: Value) -> Outcome {
+    ask_within(asks, path, body, Duration::from_millis(200))
+}
+
+fn ask_within(asks: &Rc<Asks>, path: &str, body: Value, within: Duration) -> Outcome {
     let (asks, path) = (Rc::clone(asks), path.to_owned());
-    spawn_local(async move { asks.ask_within(&path, &body, Duration::from_millis(200)).await })
+    spawn_local(async move { asks.ask_within(&path, &body, within).await })
 }
 
 #[test]
@@ -134,7 +145,7 @@ fn an_answer_comes_in_pieces_one_at_a_time() {
 fn who_does_not_answer_is_given_up_and_forgotten() {
     run(async {
         let (core, edge) = pair();
-        let asked: Vec<_> = (0..QUESTIONS_MAX).map(|_| ask(&core, "events", Value::Null)).collect();
+        let asked: Vec<_> = (0..QUESTIONS_MAX).map(|_| ask_briefly(&core, "events", Value::Null)).collect();
         yield_now().await;
         carry(&core, &edge).await.unwrap();
         for one in asked {
@@ -162,7 +173,7 @@ fn what_crosses_a_given_up_question_is_no_breach() {
     run(async {
         let (core, edge) = pair();
         // READY crosses DROP.
-        let one = ask(&core, "status", Value::Null);
+        let one = ask_briefly(&core, "status", Value::Null);
         yield_now().await;
         said(&core).iter().for_each(|message| edge.handle_message(message).unwrap());
         yield_now().await;
@@ -174,7 +185,7 @@ fn what_crosses_a_given_up_question_is_no_breach() {
         assert_eq!(core.handle_message(&ready[0]), Err(UNASKED), "once");
         carry(&core, &edge).await.unwrap();
         // PIECE crosses DROP.
-        let one = ask(&core, "chats", json!({ "length": 3 * ANSWER_PIECE_BYTES }));
+        let one = ask_briefly(&core, "chats", json!({ "length": 3 * ANSWER_PIECE_BYTES }));
         yield_now().await;
         said(&core).iter().for_each(|message| edge.handle_message(message).unwrap());
         yield_now().await;

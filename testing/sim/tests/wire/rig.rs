@@ -9,8 +9,10 @@ use bytes::Bytes;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_link::{Decoder, Frame, Hello};
+use edgeway_model::attempt::Attempt;
 use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
+use edgeway_model::notice::Notice;
 use edgeway_model::sign_in::SignInFact;
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
@@ -67,6 +69,8 @@ pub(crate) struct Rig {
     pub(crate) inside_silent: bool,
     /// What nodes have told their HTTP sides, and nobody has read.
     told: Vec<(At, SignInFact)>,
+    /// What nodes have told their operators of attempts, and nobody has read.
+    attempts: Vec<(At, Attempt)>,
     /// All that has crossed the links towards the edge.
     pub(crate) to_edge: Vec<u8>,
     /// What the first core says to an edge of which there is nothing but its words.
@@ -128,6 +132,7 @@ impl Rig {
             asked: BTreeSet::new(),
             inside_silent: false,
             told: Vec::new(),
+            attempts: Vec::new(),
             to_edge: Vec::new(),
             to_second_edge: Decoder::default(),
         };
@@ -453,8 +458,14 @@ impl Rig {
                 inputs.push_back((at, Input::Resolved { query, answer }));
             }
             (at, Output::SignIn(fact)) => self.told.push((at, fact)),
+            (at, Output::Notice(Notice::Attempt(attempt))) => self.attempts.push((at, *attempt)),
             (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
         }
+    }
+
+    /// What operators have been told of attempts since this was asked last.
+    pub(crate) fn attempts(&mut self) -> Vec<(At, Attempt)> {
+        std::mem::take(&mut self.attempts)
     }
 
     fn obey_client(&mut self, flow: FlowId, command: FlowCommand) {

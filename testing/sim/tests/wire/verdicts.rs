@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use edgeway_model::attempt::{Attempt, Kind, Reason};
 use edgeway_sip::{Message, Name};
 
 use crate::register::plain;
@@ -27,22 +28,23 @@ type Warning = (u16, &'static str, &'static str);
 
 /// The table. 503 with Warning 382 ("System in Maintenance Mode") is not in it: there is no maintenance
 /// mode yet.
-const VERDICTS: [(Wrong, u16, Option<Warning>); 8] = [
-    (Wrong::RegistrarRefusesConnections, 408, Some((383, CORE, "next hop not reachable"))),
-    (Wrong::RegistrarIsSilentToEverything, 408, Some((383, CORE, "next hop not reachable"))),
-    (Wrong::RegistrarIsSilent, 408, Some((399, CORE, "Request Timeout"))),
-    (Wrong::DomainIsNotServed, 404, Some((399, CORE, "Policy Response"))),
-    (Wrong::RouteLeadsElsewhere, 404, Some((399, CORE, "Policy Response"))),
-    (Wrong::NoCoreIsConnected, 503, Some((399, EDGE, "no core is connected"))),
+const VERDICTS: [(Wrong, u16, Option<Warning>, Reason); 8] = [
+    (Wrong::RegistrarRefusesConnections, 408, Some((383, CORE, "next hop not reachable")), Reason::NextHop),
+    (Wrong::RegistrarIsSilentToEverything, 408, Some((383, CORE, "next hop not reachable")), Reason::NextHop),
+    (Wrong::RegistrarIsSilent, 408, Some((399, CORE, "Request Timeout")), Reason::TimedOut),
+    (Wrong::DomainIsNotServed, 404, Some((399, CORE, "Policy Response")), Reason::Policy),
+    (Wrong::RouteLeadsElsewhere, 404, Some((399, CORE, "Policy Response")), Reason::Policy),
+    (Wrong::NoCoreIsConnected, 503, Some((399, EDGE, "no core is connected")), Reason::NoCore),
     (
         Wrong::RegistrarSaysSo("403 Forbidden\r\nWarning: 399 cucm1 \"Registration is active for another client\""),
         403,
         Some((399, "cucm1", "Registration is active for another client")),
+        Reason::Refused,
     ),
-    (Wrong::RegistrarSaysSo("439 First Hop Lacks Outbound Support\r\nX-Other: 1"), 439, None),
+    (Wrong::RegistrarSaysSo("439 First Hop Lacks Outbound Support\r\nX-Other: 1"), 439, None, Reason::Refused),
 ];
 
-fn verdict(wrong: Wrong) -> Message {
+fn verdict(wrong: Wrong) -> (Message, Attempt) {
     let mut rig = Rig::new();
     let flow = rig.client();
     let mut register = plain("alice", "", "", 600);
@@ -65,17 +67,29 @@ fn verdict(wrong: Wrong) -> Message {
         rig.inside_writes(core, REGISTRAR, answer);
     }
     rig.advance(Duration::from_secs(40));
-    rig.client_reads_last(flow)
+    let told = rig.attempts().pop().expect("the operator hears of it");
+    (rig.client_reads_last(flow), told.1)
 }
 
 #[test]
 fn every_failure_is_told_in_the_words_of_the_field() {
-    for (wrong, status, warning) in VERDICTS {
-        let answer = verdict(wrong);
+    for (wrong, status, warning, reason) in VERDICTS {
+        let (answer, told) = verdict(wrong);
         assert_eq!(answer.status(), Some(status), "{wrong:?}");
-        let expected = warning.map(|(code, agent, text)| format!("{code} {agent} \"{text}\""));
+        // Our own words have the code in front; words that clients look for are as they were.
+        let code = told.code.map(|code| code.to_string());
+        let in_front = code.as_ref().filter(|_| matches!(wrong, Wrong::NoCoreIsConnected));
+        let in_front = in_front.map(|code| format!("{code} ")).unwrap_or_default();
+        let expected = warning.map(|(code, agent, text)| format!("{code} {agent} \"{in_front}{text}\""));
         let found = answer.header(Name::Warning).map(|value| String::from_utf8_lossy(value).into_owned());
         assert_eq!(found, expected, "{wrong:?}");
+        // The operator finds it by the code that the client was told, unless it is a registrar that speaks.
+        assert_eq!((told.kind, told.reason), (Kind::Register, reason), "{wrong:?}");
+        assert_eq!(code.is_none(), matches!(wrong, Wrong::RegistrarSaysSo(_)), "{wrong:?}");
+        let said = code.is_some_and(|code| String::from_utf8_lossy(answer.bytes()).contains(&code));
+        assert_eq!(said, told.code.is_some(), "{wrong:?}");
+        let who = (told.user.map(|user| user.reveal().clone()), told.client.map(|client| client.reveal().to_string()));
+        assert_eq!(who, (Some("alice@example.com".to_owned()), Some("203.0.113.7".to_owned())), "{wrong:?}");
         assert_eq!(answer.header(Name::RetryAfter).is_some(), status == 503, "{wrong:?}");
         // Whoever speaks, the client's own Via is marked (RFC 3581).
         let via = answer.top_via();

@@ -67,7 +67,7 @@ pub(super) fn at_home(homes: &[usize]) -> What {
 }
 
 pub(super) fn too_often() -> What {
-    What::Other(Input::Verdict(Verdict::Refused { retry_after: Duration::from_millis(6_001) }))
+    What::Other(Input::Verdict(Verdict::Refused { retry_after: Duration::from_millis(6_001), code: None }))
 }
 
 pub(super) fn nobodys() -> What {

@@ -1,0 +1,3 @@
+//! Who may administer Edgeway.
+
+pub mod rows;

@@ -1,0 +1,367 @@
+//! Accounts, tokens and sessions as the store keeps them: JSON behind types, with their bounds.
+//!
+//! What is secret comes here hashed: the password as an argon2 PHC string, tokens, cookies and the first code as the
+//! hash of what was handed out. Times are Unix milliseconds and come from the caller. Who may sign in and do what is
+//! decided elsewhere.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::store::limits::{PAGE_MAX, SESSIONS_MAX, SESSIONS_OF_ACCOUNT_MAX};
+use crate::store::{Kind, Record, Store, StoreFault};
+
+/// What somebody may do. Each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Sees everything but secrets.
+    ReadOnly,
+    /// Also maintenance, disconnecting, refreshing servers, traces, confirming a revision.
+    Operator,
+    /// Also configuration, accounts, tokens, certificates, revocations.
+    Administrator,
+}
+
+/// Somebody who signs in with a name and a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its key.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The password's argon2 hash, a PHC string.
+    pub password: String,
+    /// When it was made.
+    pub created_ms: u64,
+    /// When its password or role was last changed.
+    pub changed_ms: u64,
+    /// When somebody last signed in with it.
+    pub last_sign_in_ms: Option<u64>,
+    /// Whether it is closed for now.
+    pub disabled: bool,
+}
+
+/// A program that calls the API.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its key; part of what the program shows, so that it is found without a search.
+    pub id: String,
+    /// What it is for, in the words of who made it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The hash of its secret, hexadecimal.
+    pub hash: String,
+    /// When it was made.
+    pub created_ms: u64,
+    /// When it was last used, to the minute or so: not every use is written.
+    pub last_used_ms: Option<u64>,
+    /// From when on it is good no more.
+    pub expires_ms: Option<u64>,
+}
+
+/// A browser that has signed in.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its key: the hash of the cookie, hexadecimal.
+    pub hash: String,
+    /// Who signed in.
+    pub account: String,
+    /// What that account might do then.
+    pub role: Role,
+    /// When.
+    pub created_ms: u64,
+    /// When it was last used, to the minute or so.
+    pub seen_ms: u64,
+    /// From when on it is good no more.
+    pub expires_ms: u64,
+}
+
+/// The code by which the first account is made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstCode {
+    /// The hash of the code.
+    pub hash: String,
+    /// When it was made.
+    pub created_ms: u64,
+    /// From when on it is good no more.
+    pub expires_ms: u64,
+}
+
+// Hashes stay out of logs, wherever a row is printed.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, role, password: _, created_ms: _, changed_ms, last_sign_in_ms: _, disabled } = self;
+        write!(f, "Account({name:?}, {role:?}, changed {changed_ms}, disabled {disabled})")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, role, hash: _, created_ms: _, last_used_ms: _, expires_ms } = self;
+        write!(f, "Token({id:?}, {name:?}, {role:?}, expires {expires_ms:?})")
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hash: _, account, role, created_ms, seen_ms: _, expires_ms } = self;
+        write!(f, "Session(of {account:?}, {role:?}, {created_ms} to {expires_ms})")
+    }
+}
+
+impl fmt::Debug for FirstCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hash: _, created_ms, expires_ms } = self;
+        write!(f, "FirstCode({created_ms} to {expires_ms})")
+    }
+}
+
+/// Something that is kept under a key in a kind of its own.
+trait Row: Serialize + DeserializeOwned {
+    const KIND: Kind;
+    fn key(&self) -> &str;
+}
+
+impl Row for Account {
+    const KIND: Kind = Kind::Account;
+    fn key(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Row for Token {
+    const KIND: Kind = Kind::Token;
+    fn key(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Row for Session {
+    const KIND: Kind = Kind::Session;
+    fn key(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl Row for FirstCode {
+    const KIND: Kind = Kind::FirstCode;
+    fn key(&self) -> &str {
+        FIRST_CODE
+    }
+}
+
+/// The key of the one code there may be.
+const FIRST_CODE: &str = "code";
+
+/// The account of that name and the version of its record.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn account(store: &dyn Store, name: &str) -> Result<Option<(Account, u64)>, StoreFault> {
+    load(store, name)
+}
+
+/// All accounts, by name.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn accounts(store: &dyn Store) -> Result<Vec<Account>, StoreFault> {
+    all(store)
+}
+
+/// Writes an account; `expected` as in [`Store::put`].
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn save_account(store: &dyn Store, account: &Account, expected: Option<u64>) -> Result<u64, StoreFault> {
+    save(store, account, expected)
+}
+
+/// Removes an account, and with it its sessions; whether it was there.
+///
+/// # Errors
+/// [`StoreFault`]. The account goes first, so that what is left of its sessions is nobody's.
+pub fn remove_account(store: &dyn Store, name: &str) -> Result<bool, StoreFault> {
+    let was_there = store.remove(Kind::Account, name)?;
+    end_sessions_of(store, name, None)?;
+    Ok(was_there)
+}
+
+/// The token of that id and the version of its record.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn token(store: &dyn Store, id: &str) -> Result<Option<(Token, u64)>, StoreFault> {
+    load(store, id)
+}
+
+/// All tokens, by id.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn tokens(store: &dyn Store) -> Result<Vec<Token>, StoreFault> {
+    all(store)
+}
+
+/// Writes a token; `expected` as in [`Store::put`].
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn save_token(store: &dyn Store, token: &Token, expected: Option<u64>) -> Result<u64, StoreFault> {
+    save(store, token, expected)
+}
+
+/// Removes a token; whether it was there.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn remove_token(store: &dyn Store, id: &str) -> Result<bool, StoreFault> {
+    store.remove(Kind::Token, id)
+}
+
+/// Removes the tokens that were good no more at `before_ms`; how many there were.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn prune_tokens(store: &dyn Store, before_ms: u64) -> Result<usize, StoreFault> {
+    let expired = |token: &Token| token.expires_ms.is_some_and(|expires| expires <= before_ms);
+    remove_where(store, expired)
+}
+
+/// The session of that hash and the version of its record, if it is good at `now_ms`.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn session(store: &dyn Store, hash: &str, now_ms: u64) -> Result<Option<(Session, u64)>, StoreFault> {
+    Ok(load(store, hash)?.filter(|(session, _): &(Session, u64)| session.expires_ms > now_ms))
+}
+
+/// All sessions, by hash, those that are good no more among them.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn sessions(store: &dyn Store) -> Result<Vec<Session>, StoreFault> {
+    all(store)
+}
+
+/// Begins a session. Those that are good no more go, then those of the account that were used longest ago, down to
+/// [`SESSIONS_OF_ACCOUNT_MAX`] with this one.
+///
+/// # Errors
+/// [`StoreFault`]: there is no room, a session of this hash is there already, or the store says no.
+pub fn begin_session(store: &dyn Store, session: &Session, now_ms: u64) -> Result<u64, StoreFault> {
+    prune_sessions(store, now_ms)?;
+    let mut own: Vec<Session> = sessions(store)?;
+    own.retain(|one| one.account == session.account);
+    own.sort_by_key(|one| one.seen_ms);
+    let surplus = (own.len() + 1).saturating_sub(SESSIONS_OF_ACCOUNT_MAX);
+    for one in &own[..surplus] {
+        store.remove(Kind::Session, &one.hash)?;
+    }
+    save(store, session, Some(0))
+}
+
+/// Writes that a session was used; `expected` is its version, so that one that has ended meanwhile stays so.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn save_session(store: &dyn Store, session: &Session, expected: u64) -> Result<u64, StoreFault> {
+    save(store, session, Some(expected))
+}
+
+/// Ends a session; whether it was there.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn end_session(store: &dyn Store, hash: &str) -> Result<bool, StoreFault> {
+    store.remove(Kind::Session, hash)
+}
+
+/// Ends the sessions of an account, but for the one given, as a new password or role asks for; how many there were.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn end_sessions_of(store: &dyn Store, account: &str, but: Option<&str>) -> Result<usize, StoreFault> {
+    remove_where(store, |session: &Session| session.account == account && but != Some(session.hash.as_str()))
+}
+
+/// Removes the sessions that are good no more; how many there were.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn prune_sessions(store: &dyn Store, now_ms: u64) -> Result<usize, StoreFault> {
+    remove_where(store, |session: &Session| session.expires_ms <= now_ms)
+}
+
+/// The code for the first sign-in, if there is one that is good at `now_ms`.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn first_code(store: &dyn Store, now_ms: u64) -> Result<Option<FirstCode>, StoreFault> {
+    let found: Option<(FirstCode, u64)> = load(store, FIRST_CODE)?;
+    Ok(found.map(|(code, _)| code).filter(|code| code.expires_ms > now_ms))
+}
+
+/// Writes the code for the first sign-in in place of what was there.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn save_first_code(store: &dyn Store, code: &FirstCode) -> Result<(), StoreFault> {
+    save(store, code, None).map(drop)
+}
+
+/// Takes the code away, since it was used; `true` for exactly one of several who do so at once.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn take_first_code(store: &dyn Store) -> Result<bool, StoreFault> {
+    store.remove(Kind::FirstCode, FIRST_CODE)
+}
+
+fn load<R: Row>(store: &dyn Store, key: &str) -> Result<Option<(R, u64)>, StoreFault> {
+    let Some(record) = store.record(R::KIND, key)? else { return Ok(None) };
+    Ok(Some((read(&record)?, record.version)))
+}
+
+fn save<R: Row>(store: &dyn Store, row: &R, expected: Option<u64>) -> Result<u64, StoreFault> {
+    let value = serde_json::to_string(row).map_err(|error| StoreFault::Unavailable(error.to_string()))?;
+    store.put(R::KIND, row.key(), &value, expected)
+}
+
+fn all<R: Row>(store: &dyn Store) -> Result<Vec<R>, StoreFault> {
+    let mut rows = Vec::new();
+    let mut after: Option<String> = None;
+    // A kind holds a bounded number of records, so the pages end; the loop does not rely on it.
+    for _ in 0..=R::KIND.records_max() / PAGE_MAX + 1 {
+        let page = store.records(R::KIND, after.as_deref(), PAGE_MAX)?;
+        for record in &page {
+            rows.push(read(record)?);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_MAX => after = Some(last.key.clone()),
+            Some(_) | None => break,
+        }
+    }
+    Ok(rows)
+}
+
+fn remove_where<R: Row>(store: &dyn Store, goes: impl Fn(&R) -> bool) -> Result<usize, StoreFault> {
+    let mut removed = 0;
+    for row in all::<R>(store)?.iter().filter(|row| goes(row)) {
+        removed += usize::from(store.remove(R::KIND, row.key())?);
+    }
+    Ok(removed)
+}
+
+/// What a record says. Its text is not repeated in an error: it holds hashes.
+fn read<R: Row>(record: &Record) -> Result<R, StoreFault> {
+    serde_json::from_str(&record.value).map_err(|error| {
+        StoreFault::Damaged(format!("a record of {:?} is not what it should be ({:?})", R::KIND, error.classify()))
+    })
+}
+
+/// A kind holds more sessions than one account may, or signing in could lock everybody out.
+const _: () = assert!(SESSIONS_MAX > SESSIONS_OF_ACCOUNT_MAX);
