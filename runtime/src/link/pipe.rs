@@ -284,6 +284,8 @@ impl Pipe {
     /// Writes what is left and tells the peer why, if it is we who close; waits a moment for it.
     pub(super) async fn close(mut self, end: End, outbox: Rc<Outbox>) {
         let End::Ours(why) = end else { return };
+        // Whoever ends the link for a breach beside the signalling has not closed it.
+        outbox.close(why.clone());
         let mut told = false;
         // GOAWAY (RFC 9113 §6.8): nothing new is begun on this connection.
         if let Connection::Core(connection) = &mut self.connection {

@@ -62,7 +62,7 @@ fn registrations_and_calls_are_listed_where_they_are() {
     leg = leg.answered(&rig.client_reads_last(flow));
     rig.client_writes(flow, leg.request("ACK", ""));
     rig.inside_reads();
-    let page = rig.core(0).call_page(&of("carol"));
+    let page = rig.core(0).call_page(&of("you@"));
     let row = &page.rows[0];
     assert_eq!((page.rows.len(), page.total, row.state), (1, 1, Some(CallState::Up)));
     let words = |words: &Option<edgeway_model::Pii<String>>| words.as_ref().map(|words| words.reveal().clone());
