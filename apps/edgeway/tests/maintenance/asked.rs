@@ -33,13 +33,13 @@ async fn a_core_is_asked_for_what_its_edge_and_the_other_core_know() {
     let chat = fleet.chat("dave").await;
     wait("the edge counts it all", || {
         let status = fleet.edge.status();
-        (status.calls.current, status.chats.current) == (1, 1) && status.registrations.current >= 2
+        status.calls.current >= 1 && status.chats.current == 1 && status.registrations.current >= 2
     })
     .await;
 
     let edge = json(core, &["status", "--node", "edge1"]).await;
     assert_eq!((edge["node"].as_str(), edge["role"].as_str()), (Some("edge1"), Some("edge")), "{edge}");
-    assert_eq!(edge["calls"]["current"], 1);
+    assert!(edge["calls"]["current"].as_u64() >= Some(1));
     assert!(edge["resources"]["memory_bytes"].as_u64() > Some(1 << 20), "{}", edge["resources"]);
     assert!(edge["started_ms"].as_u64() <= edge["now_ms"].as_u64());
     let other = json(core, &["status", "--node", "core2"]).await;
