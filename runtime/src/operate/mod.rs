@@ -5,6 +5,7 @@
 
 mod events;
 mod lists;
+mod live;
 mod switchboard;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::events::Events;
+pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 

@@ -2,6 +2,7 @@
 
 mod asked;
 mod fleet;
+mod settings;
 
 use std::time::{Duration, Instant};
 
