@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use edgeway_model::world::Observable;
+use edgeway_model::world::{ConfigurationStatus, Observable};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::lists::{self, Now};
-use super::{Asked, Live, Question, Refusal, Work};
+use super::{Asked, Live, Question, Refusal, Told, Work};
 use crate::admin;
 use crate::clock::unix_ms;
 use crate::http::HttpHandle;
@@ -55,6 +55,12 @@ impl<N: Observable + 'static> Switchboard<N> {
                         live.abort();
                     }
                 }
+                Work::Tell(Told::Configuration { revision, source }) => {
+                    let source = Some(source.to_owned());
+                    self.reactor.set_configuration(ConfigurationStatus { revision, source });
+                }
+                Work::Tell(Told::Alarm(alarm)) => self.reactor.raise_alarm(alarm),
+                Work::Tell(Told::AlarmOver { id, about }) => self.reactor.end_alarm(id, &about),
             }
         }
     }
