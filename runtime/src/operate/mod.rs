@@ -3,6 +3,7 @@
 //! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
 //! answers are given on the reactor's thread, which never waits for anybody.
 
+mod door;
 mod events;
 mod lists;
 mod live;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
 pub(crate) use self::events::Events;
 pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
@@ -221,7 +223,3 @@ impl OperatorPort {
 fn ended() -> Refusal {
     Refusal::unavailable("the service has ended")
 }
-
-/// What makes the administrator's side of a core: it is given a port, runs on threads of its own, and ends when what it
-/// returns is dropped.
-pub type MakeAdmin = Box<dyn FnOnce(OperatorPort) -> Result<Box<dyn std::any::Any>, String>>;

@@ -12,7 +12,7 @@ use edgeway_core_node::CoreNode;
 use edgeway_link::Link;
 use edgeway_link::engine::Transmit;
 use edgeway_model::{Moment, Random, Role};
-use edgeway_runtime::operate::{OperatorPort, Refusal, RefusalKind};
+use edgeway_runtime::operate::{AdminDoor, Administration, OperatorPort, Refusal, RefusalKind};
 use edgeway_runtime::pki::tls::link_server_config;
 use edgeway_runtime::pki::{Authority, EdgeRecord, Identity};
 use edgeway_runtime::service::{self, CoreKeys, Hooks};
@@ -211,7 +211,8 @@ pub(crate) fn attack() {
         let keys = CoreKeys::Memory { identity: Box::new(core), edges: vec![record] };
         let admin = Box::new(move |port: OperatorPort| {
             let _ = tell.send(port);
-            Ok(Box::new(()) as Box<dyn std::any::Any>)
+            let (door, requests) = AdminDoor::new();
+            Ok(Administration { door, kept: Box::new(requests) })
         });
         let hooks = Hooks { admin: Some(admin), ..Hooks::default() };
         service::run_core(&settings, node, keys, hooks, stopped).map_err(|fault| fault.to_string())
