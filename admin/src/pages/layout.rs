@@ -67,6 +67,11 @@ pub(crate) const HISTORY: Entry = entry(Section::Configuration, "/configuration/
 pub(crate) const MAINTENANCE: Entry = entry(Section::Maintenance, "/maintenance/maintenance-mode", "fix.maintenance");
 pub(crate) const CERTIFICATES: Entry = entry(Section::Maintenance, "/maintenance/certificates", "fix.certificates");
 
+pub(crate) const PEOPLE: Entry = entry(Section::Users, "/users/people", "menu.people");
+pub(crate) const ACCOUNTS: Entry = entry(Section::Users, "/users/administrators", "menu.accounts");
+pub(crate) const TOKENS: Entry = entry(Section::Users, "/users/tokens", "menu.tokens");
+pub(crate) const AUDIT: Entry = entry(Section::Users, "/users/audit", "menu.audit");
+
 /// The menu, in its order. A page that is added here is found by people, and by the tests that look at every page.
 pub(crate) const MENU: &[Entry] = &[
     OVERVIEW,
@@ -84,6 +89,10 @@ pub(crate) const MENU: &[Entry] = &[
     ALLOW_LIST,
     DOCUMENT,
     HISTORY,
+    PEOPLE,
+    ACCOUNTS,
+    TOKENS,
+    AUDIT,
     MAINTENANCE,
     CERTIFICATES,
 ];

@@ -5,6 +5,7 @@
 //! from elsewhere. Who may see and do what is the door's business ([`api`](crate::api)); a page merely does not show what
 //! its reader may not do.
 
+mod accounts;
 mod advanced;
 mod alarms;
 mod allow_list;
@@ -117,6 +118,14 @@ pub fn router(office: &Arc<Office>) -> Router {
         .route(layout::HISTORY.path, get(history::show))
         .route("/configuration/history/rollback", post(history::roll_back))
         .route("/configuration/history/confirm", post(history::confirm))
+        .route(layout::PEOPLE.path, get(accounts::people))
+        .route("/users/people/purge", post(accounts::purge))
+        .route("/users/people/revoke", post(accounts::revoke))
+        .route(layout::ACCOUNTS.path, get(accounts::show).post(accounts::add))
+        .route("/users/administrators/change", post(accounts::change))
+        .route(layout::TOKENS.path, get(accounts::tokens).post(accounts::add_token))
+        .route("/users/tokens/revoke", post(accounts::revoke_token))
+        .route(layout::AUDIT.path, get(accounts::audit))
         .route(layout::MAINTENANCE.path, get(maintenance::show))
         .route("/maintenance/maintenance-mode/start", post(maintenance::start))
         .route("/maintenance/maintenance-mode/cancel", post(maintenance::cancel))
