@@ -60,6 +60,12 @@ struct AccountRow {
     last: Option<Moment>,
 }
 
+impl AccountRow {
+    fn has(&self, role: &str) -> bool {
+        self.chosen == role
+    }
+}
+
 fn fault(f: &Frame, problem: &Problem) -> Said {
     f.said(problem.detail())
 }

@@ -13,6 +13,9 @@ use super::lists::read;
 use super::words::Said;
 use super::{Pages, Viewer, page};
 
+/// Names the file of rules.
+const SETTING: &str = "http.allow_list";
+
 #[derive(Template)]
 #[template(path = "allow_list.html")]
 struct AllowList {
