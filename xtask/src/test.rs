@@ -93,32 +93,6 @@ fn steps() -> Vec<Step> {
         )
         .after(BUILD)
         .within(5 * 60),
-        // An edge and a core go out of service with sessions of every kind, once each.
-        Step::cargo(
-            "drain",
-            &[
-                "run",
-                "--quiet",
-                "--release",
-                "--locked",
-                "-p",
-                "edgeway-bench",
-                "--",
-                "drain",
-                "--rounds",
-                "1",
-                "--calls",
-                "5",
-                "--chats",
-                "5",
-                "--registrations",
-                "30",
-                "--before",
-                "3",
-            ],
-        )
-        .after(BUILD)
-        .within(5 * 60),
     ]
 }
 
