@@ -5,14 +5,16 @@
 mod world;
 
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Extension;
 use edgeway_admin::api::Peer;
+use edgeway_admin::configuration::{ConfigurationDesk, boot_with};
 use edgeway_admin::listener::router;
 use edgeway_admin::office::{Office, Settled};
-use edgeway_admin::store::MemoryStore;
+use edgeway_admin::store::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::world::{HOSTILE, World};
@@ -51,7 +53,10 @@ async fn look(stay: bool) -> Result<bool> {
     // A way in as the control socket's, besides the listener's with its sign-in.
     let mut settled = Settled { names: Vec::new(), ..Settled::of(&settings()?) };
     settled.node = edgeway_model::NodeId::new("core1").context("a name")?;
-    let office = Office::new(world.port.clone(), std::sync::Arc::new(MemoryStore::new()), settled);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let booted = boot_with(&world.core_file(), |_| Ok(Arc::clone(&store)))?;
+    let desk = ConfigurationDesk::new(booted.parts, world.port.clone());
+    let office = Office::new(world.port.clone(), store, desk, settled);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let at = listener.local_addr()?;
     let pages = router(&office).layer(Extension(Peer::Socket { uid: None }));

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use edgeway_admin::Ingredients;
-use edgeway_admin::store::MemoryStore;
+use edgeway_admin::configuration::boot_with;
+use edgeway_admin::store::{MemoryStore, Store};
 use edgeway_config::{parse_core, parse_edge};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
@@ -96,9 +97,12 @@ fn run(
     hooks.inside = Some(edgeway_connectors::inside::make(settings.clone()));
     if let Some(opened) = opened {
         let (announce, announced) = channel();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let booted = boot_with(config, |_| Ok(Arc::clone(&store)))?;
         let ingredients = Ingredients {
             settings: Arc::new(settings.clone()),
-            store: Arc::new(MemoryStore::new()),
+            store,
+            configuration: booted.parts,
             announce: Some(announce),
         };
         hooks.admin = Some(Box::new(move |port: OperatorPort| {
@@ -162,7 +166,7 @@ pub(crate) struct World {
     dns: LabDns,
     _cluster: UcCluster,
     _chat: XmppServer,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// Ports free over TCP and UDP.
@@ -185,6 +189,11 @@ fn issue(authority: &Authority, folder: &Path, name: &str, role: Role, link: Soc
 }
 
 impl World {
+    /// The settings file of the first core.
+    pub(crate) fn core_file(&self) -> PathBuf {
+        self.folder.0.join("core1.toml")
+    }
+
     /// Starts it and waits until everything answers.
     pub(crate) async fn start() -> Result<Self> {
         let folder = Folder::new()?;
@@ -267,7 +276,7 @@ impl World {
             dns,
             _cluster: cluster,
             _chat: chat,
-            _folder: folder,
+            folder,
         };
         world.ready().await?;
         Ok(world)
