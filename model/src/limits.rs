@@ -46,3 +46,6 @@ pub const SPELLINGS_MAX: usize = 3;
 /// Access tokens of one user that are known side by side: one for each device, and for each device that has
 /// just got a new one the old one.
 pub const ACCESS_TOKENS_MAX: usize = 8;
+
+/// Longest text of settings that a core tells an edge, bytes: it fits into a frame of the link.
+pub const TOLD_TEXT_BYTES_MAX: usize = 64 * 1024;

@@ -68,6 +68,10 @@ pub fn notice(notice: &Notice) {
         Notice::CallEnded { call, why } => {
             debug!(event = "call.ended", call = call.reveal(), reason = why, "{notice}");
         }
+        Notice::EdgeSettings { edge, refused: None, .. } => info!(event = "edge.settings", %edge, "{notice}"),
+        Notice::EdgeSettings { edge, refused: Some(_), .. } => warn!(event = "edge.settings", %edge, "{notice}"),
+        Notice::SettingsTold { from, refused: None, .. } => info!(event = "settings.told", %from, "{notice}"),
+        Notice::SettingsTold { from, refused: Some(_), .. } => warn!(event = "settings.refused", %from, "{notice}"),
         Notice::Maintenance { on } => warn!(event = "maintenance", on, "{notice}"),
         Notice::ChatOffence { client, offence, .. } => {
             debug!(event = "chat.offence", client = %client.reveal(), kind = offence.label(), "{notice}");

@@ -56,7 +56,7 @@ use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::world::{ConfigurationStatus, Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
@@ -108,6 +108,19 @@ pub struct Settings {
     pub stun_keepalive: bool,
     /// Who answers keepalives of standby paths.
     pub standby_keepalive: StandbyKeepalive,
+    /// What edges are told.
+    pub edges: EdgesTold,
+}
+
+/// What a core tells its edges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgesTold {
+    /// The number of the core's revision.
+    pub revision: u64,
+    /// When it was committed, Unix milliseconds.
+    pub committed_ms: u64,
+    /// TOML, as an edge's file would say it; nothing is told where it is empty.
+    pub text: String,
 }
 
 impl From<&edgeway_config::CoreSettings> for Settings {
@@ -133,6 +146,11 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             media_timeout: settings.media.silence_notice,
             stun_keepalive: settings.sip.stun_keepalive,
             standby_keepalive: settings.sip.standby_keepalive,
+            edges: EdgesTold {
+                revision: settings.committed.revision,
+                committed_ms: settings.committed.at_ms,
+                text: settings.edge.to_toml(),
+            },
         }
     }
 }
@@ -448,6 +466,10 @@ impl Observable for CoreNode {
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            configuration: ConfigurationStatus {
+                revision: Some(self.settings.edges.revision).filter(|revision| *revision > 0),
+                source: None,
+            },
             ..Status::default()
         }
     }

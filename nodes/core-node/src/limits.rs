@@ -135,3 +135,6 @@ pub const HOMES_PER_USER_MAX: usize = 4;
 
 /// Connections of clients that other cores have vouched for: twice what an edge may carry.
 pub const VOUCHED_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// How much of an edge's reason for not using its settings an operator is shown, characters.
+pub const WHY_CHARS_MAX: usize = 500;
