@@ -56,7 +56,7 @@ use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::world::{ConfigurationStatus, Observable, Status, Transport};
+use edgeway_model::world::{Observable, Status, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{Deadline, FlowId, Input, LinkId, Moment, Node, NodeId, Output, Pii, Random};
 use edgeway_policy::deployments::Deployments;
@@ -466,10 +466,6 @@ impl Observable for CoreNode {
             registrars: self.zones.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
-            configuration: ConfigurationStatus {
-                revision: Some(self.settings.edges.revision).filter(|revision| *revision > 0),
-                source: None,
-            },
             ..Status::default()
         }
     }
