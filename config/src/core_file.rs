@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::admin_file;
 use crate::known::Role;
 use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
@@ -58,6 +59,8 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
         claims.extend(Claim::tcp("sip.tls.listen", &tls_listen, SIP_LISTEN));
     }
     claims.extend(Claim::loopback(&metrics));
+    let admin = admin_file::Listener::read(&mut reader);
+    claims.extend(admin.claim());
     claims.extend(Claim::tcp_if_set("link.listen", &link_listen));
     node_file::check_claims(&mut reader, &claims);
     // Where the address is not known yet, the first listener's stands in for it.
@@ -75,6 +78,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let xmpp_servers = xmpp_file::servers(&mut reader, deployments.as_deref());
     let http = sign_in_file::http(&mut reader);
     let edge = EdgeTold::of_core(&mut reader, sip.as_ref().is_none_or(|sip| sip.stun_keepalive));
+    let admin = admin.settings(&mut reader);
     let settings = || {
         Some(CoreSettings {
             node: node?,
@@ -101,6 +105,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             http,
             edge,
             committed: Committed::default(),
+            admin,
         })
     };
     let settings = settings();

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-pub use media::{MediaStats, Sound};
+pub use media::{MediaGap, MediaStats, Sound};
 pub use sdp::{SrtpSuite, Unusable};
 
 use crate::limits::{ANSWER_MAX, CALLS_MAX, CONNECT_MAX, EVENTS_QUEUE_MAX, RINGING_MAX};
@@ -98,6 +98,8 @@ pub struct PhoneConfig {
     pub digest_user: Option<String>,
     /// The name of the device, told in the Contact as phones of a call manager do.
     pub device: Option<String>,
+    /// What it says it is.
+    pub user_agent: String,
     /// Its password.
     pub password: String,
     /// The domain of its address of record.
@@ -146,6 +148,7 @@ impl PhoneConfig {
             user: user.to_owned(),
             digest_user: None,
             device: None,
+            user_agent: "Edgeway lab phone".to_owned(),
             password: password.to_owned(),
             domain: domain.to_owned(),
             transport,
@@ -455,6 +458,11 @@ impl Call {
     #[must_use]
     pub fn stats(&self) -> MediaStats {
         self.tally.stats()
+    }
+
+    /// From now on [`MediaStats::gap`] is of what is heard from now on.
+    pub fn count_gaps_anew(&self) {
+        self.tally.count_gaps_anew();
     }
 
     /// The video so far; `None` without a camera.

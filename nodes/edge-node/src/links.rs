@@ -32,8 +32,10 @@ pub(crate) struct Core {
     /// Pairs it holds and does not use.
     granted: BTreeSet<PortPair>,
     relays: BTreeMap<RelayId, Relay>,
-    /// Calls the relays belong to, each with its number of relays.
-    calls: BTreeMap<u32, u32>,
+    /// Relays this edge has ended, past the deadline of maintenance mode, and the core has not.
+    ended: BTreeSet<RelayId>,
+    /// Calls the relays belong to.
+    calls: BTreeMap<u32, CallHere>,
     /// Relays named since its last hello; `None` once it has said `Synchronised`.
     named: Option<BTreeSet<RelayId>>,
     /// Flows that closed while it may not have heard of it.
@@ -50,6 +52,16 @@ impl Core {
     }
 }
 
+/// A call, as far as an edge knows of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallHere {
+    /// How many relays it has.
+    relays: u32,
+    /// The client's.
+    pub(crate) flow: FlowId,
+    pub(crate) since: Moment,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Relay {
     ports: PortPair,
@@ -63,15 +75,21 @@ impl Core {
         self.relays.values().any(|relay| relay.flow == flow)
     }
 
-    fn end_relay(&mut self, relay: RelayId) -> bool {
-        let Some(ended) = self.relays.remove(&relay) else { return false };
-        if let Some(relays) = self.calls.get_mut(&ended.call) {
-            *relays -= 1;
-            if *relays == 0 {
-                self.calls.remove(&ended.call);
-            }
+    /// The calls it has relays for, by its own numbers.
+    pub(crate) fn calls_here(&self) -> impl Iterator<Item = (u32, CallHere)> {
+        self.calls.iter().map(|(id, call)| (*id, *call))
+    }
+
+    /// Ends a relay, and with the last one its call; whether there was such a relay, and since when the call was there.
+    fn end_relay(&mut self, relay: RelayId) -> (bool, Option<Moment>) {
+        let Some(ended) = self.relays.remove(&relay) else { return (false, None) };
+        let Some(call) = self.calls.get_mut(&ended.call) else { return (true, None) };
+        call.relays -= 1;
+        let over = (call.relays == 0).then_some(call.since);
+        if over.is_some() {
+            self.calls.remove(&ended.call);
         }
-        true
+        (true, over)
     }
 }
 
@@ -159,6 +177,7 @@ impl EdgeNode {
             hello: hello.clone(),
             granted: BTreeSet::new(),
             relays: BTreeMap::new(),
+            ended: BTreeSet::new(),
             calls: BTreeMap::new(),
             named: None,
             closed: VecDeque::new(),
@@ -191,6 +210,10 @@ impl EdgeNode {
                 core.closed = closed;
             }
         } else {
+            // Its new life numbers its relays anew.
+            if let Some(core) = self.cores.get_mut(peer) {
+                core.ended.clear();
+            }
             // What the dead core asked clients for is answered to nobody.
             for id in self.proxy.hop_lost(&Hop::Peer(peer.clone()), now) {
                 if self.proxy.is_proceeding(id) {
@@ -286,6 +309,11 @@ impl EdgeNode {
     /// Notes that a core has a relay on a pair it was granted; whether that is so.
     fn hold_relay(&mut self, peer: &NodeId, relay: RelayId, wanted: Relay) -> bool {
         let Some(core) = self.cores.get_mut(peer) else { return false };
+        if core.ended.contains(&relay) {
+            // The core ends the call when it hears nothing of it any more.
+            core.named.iter_mut().for_each(|named| _ = named.insert(relay));
+            return false;
+        }
         let refused = match core.relays.get(&relay) {
             Some(known) if known.ports == wanted.ports => None,
             Some(_) => Some((DropReason::LinkProtocol, "a core moved a relay to other ports")),
@@ -297,7 +325,10 @@ impl EdgeNode {
             }
             None => {
                 core.relays.insert(relay, wanted);
-                *core.calls.entry(wanted.call).or_default() += 1;
+                core.calls
+                    .entry(wanted.call)
+                    .or_insert(CallHere { relays: 0, flow: wanted.flow, since: self.now })
+                    .relays += 1;
                 None
             }
         };
@@ -331,7 +362,15 @@ impl EdgeNode {
 
     fn close_relay(&mut self, peer: &NodeId, relay: RelayId, ports: PortPair) {
         let Some(core) = self.cores.get_mut(peer) else { return };
-        if core.end_relay(relay) {
+        if core.ended.remove(&relay) {
+            // Its ports are in other hands by now.
+            return;
+        }
+        let (there, over) = core.end_relay(relay);
+        if let Some(since) = over {
+            self.lengths.note(self.now.since(since));
+        }
+        if there {
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         } else if core.granted.remove(&ports) {
             self.ports.free.push(ports);
@@ -342,13 +381,35 @@ impl EdgeNode {
     fn synchronised(&mut self, peer: &NodeId) {
         let Some(core) = self.cores.get_mut(peer) else { return };
         let Some(named) = core.named.take() else { return };
+        core.ended.retain(|relay| named.contains(relay));
         let ended: Vec<_> = core.relays.keys().filter(|relay| !named.contains(relay)).copied().collect();
         for relay in ended {
-            core.end_relay(relay);
+            if let (_, Some(since)) = core.end_relay(relay) {
+                self.lengths.note(self.now.since(since));
+            }
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         }
         self.ports.free.extend(std::mem::take(&mut core.granted));
         self.count_calls();
+    }
+
+    /// Ends every relay, past the deadline of maintenance mode. The cores end the calls when they hear nothing of
+    /// them for a while.
+    pub(crate) fn end_relays(&mut self) {
+        for (peer, core) in &mut self.cores {
+            let relays = std::mem::take(&mut core.relays);
+            core.calls.clear();
+            for relay in relays.into_keys() {
+                core.ended.insert(relay);
+                self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
+            }
+        }
+        self.count_calls();
+    }
+
+    /// Whether anything is relayed.
+    pub(crate) fn has_relays(&self) -> bool {
+        self.cores.values().any(|core| !core.relays.is_empty())
     }
 
     pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
@@ -474,9 +535,14 @@ impl EdgeNode {
         by_name.or_else(by_address).cloned()
     }
 
+    /// Where inside a core is reached, as it says of itself: `host:port`.
+    pub(crate) fn contact_of(&self, core: &NodeId) -> Option<&str> {
+        self.cores.get(core).map(|core| core.hello.contact.as_str())
+    }
+
     /// The Route that leads to a core, in the form the field's clients are used to and only ever echo.
     pub(crate) fn core_route(&self, core: &NodeId) -> Option<String> {
-        let (host, _) = self.cores.get(core)?.hello.contact.rsplit_once(':')?;
+        let (host, _) = self.contact_of(core)?.rsplit_once(':')?;
         Some(routing::client_route(host, core.as_str()))
     }
 
