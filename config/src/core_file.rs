@@ -13,6 +13,7 @@ use crate::settings::{
     HostPort, InsideEncryption, Registrar, StandbyKeepalive,
 };
 use crate::sign_in_file;
+use crate::told::{Committed, EdgeTold};
 use crate::values::{self, WrittenRegistrar};
 use crate::xmpp_file;
 
@@ -76,6 +77,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let uc = sign_in_file::uc(&mut reader, deployments.as_deref());
     let xmpp_servers = xmpp_file::servers(&mut reader, deployments.as_deref());
     let http = sign_in_file::http(&mut reader);
+    let edge = EdgeTold::of_core(&mut reader, sip.as_ref().is_none_or(|sip| sip.stun_keepalive));
     let admin = admin.settings(&mut reader);
     let settings = || {
         Some(CoreSettings {
@@ -101,6 +103,8 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             uc: uc?,
             xmpp_servers: xmpp_servers?,
             http,
+            edge,
+            committed: Committed::default(),
             admin,
         })
     };

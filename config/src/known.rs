@@ -115,6 +115,18 @@ const LISTS_OF_TABLES: [&str; 8] = [
 ];
 
 const RESTART: Impact = Impact::Restart("restart");
+const AT_ONCE: Impact = Impact::AtOnce("none: it holds at once");
+const NEXT_SIGN_IN: Impact =
+    Impact::NewFlows("none: it holds from the next sign-in on, and who has signed in stays so");
+const NEXT_CHAT: Impact = Impact::NewFlows("none: it holds from the next chat on");
+const NEXT_HANDSHAKE: Impact = Impact::NewFlows("none: it holds from the next handshake on, and connections stay");
+const NEXT_LINK: Impact = Impact::NewFlows(
+    "none: another core is dialled at once, or no longer; an edge that has moved when the connection there ends",
+);
+const TOLD: Impact = Impact::AtOnce("none: edges are told at once, and connections and calls stay");
+const OTHER_SERVERS: Impact = Impact::NewFlows(
+    "none: servers that are new are asked at once; dialogs and requests under way stay where they are",
+);
 
 const NODE: Setting = Setting {
     path: "node",
@@ -181,7 +193,7 @@ const DSCP_AUDIO: Setting = Setting {
     preset: Preset::Toml("46"),
     unit: "DSCP, 0 to 63",
     example: "46",
-    impact: Impact::Restart("restart; calls end"),
+    impact: Impact::Restart("restart; at once where cores tell it (`edge.media.dscp_audio`)"),
     doc: "How audio packets are marked for the network's quality of service (RFC 2474): 46 is EF.",
 };
 
@@ -190,7 +202,7 @@ const DSCP_VIDEO: Setting = Setting {
     preset: Preset::Toml("34"),
     unit: "DSCP, 0 to 63",
     example: "34",
-    impact: Impact::Restart("restart; calls end"),
+    impact: Impact::Restart("restart; at once where cores tell it (`edge.media.dscp_video`)"),
     doc: "How video packets are marked for the network's quality of service (RFC 2474): 34 is AF41.",
 };
 
@@ -365,7 +377,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Required,
         unit: "list of host names or IP addresses",
         example: "[\"example.com\"]",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: calls and registrations of a domain that goes end when their parties end them"),
         doc: "SIP domains served: the right-hand side of the addresses clients register. Requests for others are \
               refused.",
     },
@@ -378,9 +390,9 @@ const CORE: &[Setting] = &[
         impact: RESTART,
         doc: "Socket that `edgeway status` and `edgeway core join` talk to.",
     },
-    DRAIN_TIMEOUT,
+    Setting { impact: AT_ONCE, ..DRAIN_TIMEOUT },
     METRICS,
-    LOG_LEVEL,
+    Setting { impact: AT_ONCE, ..LOG_LEVEL },
     LOG_FORMAT,
     Setting {
         path: "sip.listen",
@@ -403,7 +415,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("true"),
         unit: "true or false",
         example: "false",
-        impact: Impact::Restart("restart; every client must register again"),
+        impact: Impact::NewFlows("none: it holds for a client from its next registration on"),
         doc: "SIP Path headers. On: REGISTER goes inside with a Path header (RFC 3327), and the registrar must keep \
               it. Off: the core writes its own address into Contact, for registrars that do not know Path.",
     },
@@ -412,7 +424,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("required, unless a `[[unified_cm]]` or `[[deployment]]` brings some"),
         unit: "list of tcp:, udp: or tls: with host and port, or of SIP URIs",
         example: "[\"tcp:10.0.0.5:5060\"]",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The registrars inside, all serving the same users: `tcp:10.0.0.5:5060`, `tls:pbx.example.com:5061`, \
               `sip:example.com;transport=tls`. Names are looked up as RFC 3263 says (NAPTR, SRV, A and AAAA; with a \
               port only A and AAAA). They are tried in this order, or by `;priority=` (lower first) and `;weight=` \
@@ -434,7 +446,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: NEXT_HANDSHAKE,
         doc: "Certificates that may sign those of registrars and, with `sip.tls.verify_clients`, of whoever connects \
               to `sip.tls.listen`. A registrar's certificate must name the host of its entry in `sip.registrars` \
               (dNSName, iPAddress or `sip:` URI, without wildcards, RFC 5922). There is no way to switch this off.",
@@ -444,7 +456,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("none is shown; required with `sip.tls.listen`"),
         unit: "PEM file",
         example: "\"/etc/edgeway/core.pem\"",
-        impact: RESTART,
+        impact: NEXT_HANDSHAKE,
         doc: "The core's certificate and its intermediates: shown to registrars that ask for one, and by \
               `sip.tls.listen`.",
     },
@@ -453,7 +465,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("none; required with `sip.tls.certificate`"),
         unit: "PEM file",
         example: "\"/etc/edgeway/core.key\"",
-        impact: RESTART,
+        impact: NEXT_HANDSHAKE,
         doc: "The private key of `sip.tls.certificate`.",
     },
     Setting {
@@ -461,7 +473,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("true"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_HANDSHAKE,
         doc: "Whether whoever connects to `sip.tls.listen` must show a certificate signed by `sip.tls.ca`.",
     },
     Setting {
@@ -469,7 +481,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("those of /etc/resolv.conf"),
         unit: "list of addresses, with or without port",
         example: "[\"10.0.0.2\"]",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Name servers asked for the registrars' names. When none answers, the last good addresses stay in use.",
     },
     Setting {
@@ -477,7 +489,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"10s\""),
         unit: "duration, 1 s to 1 h",
         example: "\"10s\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Time between two OPTIONS probes of a registrar. Shorter finds a dead one sooner.",
     },
     Setting {
@@ -485,7 +497,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"32s\""),
         unit: "duration, 1 s to 32 s",
         example: "\"32s\"",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next request on"),
         doc: "How long a registrar may take over a request other than INVITE before the client gets 408.",
     },
     Setting {
@@ -493,15 +505,16 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("true"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
-        doc: "STUN keepalive, as the edges have it. A core and an edge that differ here do not work together.",
+        impact: Impact::AtOnce("none: edges are told at once; another core must say the same before it is linked anew"),
+        doc: "STUN keepalive: whether edges answer STUN binding requests on the SIP connection (RFC 5626). Edges are told, \
+              whatever their own files say; two cores that differ here are not linked.",
     },
     Setting {
         path: "sip.standby_keepalive",
         preset: Preset::Toml("\"answered\""),
         unit: "answered or relayed",
         example: "\"relayed\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Who answers keepalives of standby paths: REGISTERs with `cisco-keep-alive`, by which clients ask \
               whether a server they are not registered with is there. `answered`: the core, out of what OPTIONS say \
               about the registrar; for all registrars but Unified CM, which would take them for de-registrations. \
@@ -525,14 +538,14 @@ const CORE: &[Setting] = &[
         impact: Impact::Restart("restart; calls end"),
         doc: MEDIA_PORTS_DOC,
     },
-    DSCP_AUDIO,
-    DSCP_VIDEO,
+    Setting { impact: Impact::AtOnce("none: calls that are up are marked so, too"), ..DSCP_AUDIO },
+    Setting { impact: Impact::AtOnce("none: calls that are up are marked so, too"), ..DSCP_VIDEO },
     Setting {
         path: "media.allow_unencrypted",
         preset: Preset::Toml("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next call on"),
         doc: "Whether a client outside may call without SRTP. If not, its call is refused with 488 and a reason. With \
               it, such a call crosses the internet in clear.",
     },
@@ -541,7 +554,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"off\""),
         unit: "off, optional or required",
         example: "\"optional\"",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next call on"),
         doc: "What inside parties are offered: RTP; SRTP for those that can (keys in an RTP/AVP section); or SRTP and \
               nothing else. SRTP that they offer themselves is always taken.",
     },
@@ -550,7 +563,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"5m\""),
         unit: "duration, 10 s to 24 h, or off",
         example: "\"2m\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "After how long without a packet in either direction of a call `media.none` is logged, and without one \
               from a client that is to send, that the call is one-way; once per silence. \
               Nothing is ended by it: a call on hold may be silent, and the parties have session timers (RFC 4028).",
@@ -577,7 +590,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("only cores that were joined are dialled"),
         unit: "1 to 63 of a-z, 0-9, -",
         example: "\"core2\"",
-        impact: RESTART,
+        impact: NEXT_LINK,
         doc: "For another core of the same authority: one `[[link.peer]]` each, with `node` and `address`. Where two \
               cores both dial, the link dialled by the one with the lower name stays.",
     },
@@ -586,7 +599,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("only cores that were joined are dialled"),
         unit: "host with port",
         example: "\"10.0.0.6:7002\"",
-        impact: RESTART,
+        impact: NEXT_LINK,
         doc: "Where this core dials that core.",
     },
     Setting {
@@ -594,7 +607,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Toml("\"365d\""),
         unit: "duration, 20 s to 3650 d",
         example: "\"90d\"",
-        impact: Impact::Restart("restart; from the next certificate on"),
+        impact: Impact::NewFlows("none: it holds from the next certificate on"),
         doc: "How long the certificates hold that this core signs for nodes, where it holds the authority. They are \
               renewed over the links when two thirds of it are over; a node that is away for longer than the last \
               third must be paired again.",
@@ -604,7 +617,7 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("no edge is fixed"),
         unit: "1 to 63 of a-z, 0-9, -",
         example: "\"edge1\"",
-        impact: RESTART,
+        impact: NEXT_LINK,
         doc: "For an edge that is reached at another address than its invite said: one `[[link.edge]]` each, with \
               `node` and `address`. The edge must be joined all the same.",
     },
@@ -613,7 +626,47 @@ const CORE: &[Setting] = &[
         preset: Preset::Derived("as the invite said"),
         unit: "host with port",
         example: "\"192.0.2.10:7001\"",
-        impact: RESTART,
+        impact: NEXT_LINK,
         doc: "Where this core dials that edge.",
+    },
+    Setting {
+        path: "edge.limits.flows_max",
+        preset: Preset::Derived("as the edge's own file says"),
+        unit: "connections, 1 to 50000",
+        example: "20000",
+        impact: TOLD,
+        doc: "Client connections an edge holds at once. Those there are stay, if there are more.",
+    },
+    Setting {
+        path: "edge.limits.strangers_per_address",
+        preset: Preset::Derived("as the edge's own file says"),
+        unit: "connections, 1 to 50000",
+        example: "200",
+        impact: TOLD,
+        doc: "Handshakes and connections without a registration that one address may hold at once at an edge: SIP, HTTPS and chat each.",
+    },
+    Setting {
+        path: "edge.media.dscp_audio",
+        preset: Preset::Derived("as the edge's own file says"),
+        unit: "DSCP, 0 to 63",
+        example: "46",
+        impact: TOLD,
+        doc: "How edges mark audio packets to clients (RFC 2474).",
+    },
+    Setting {
+        path: "edge.media.dscp_video",
+        preset: Preset::Derived("as the edge's own file says"),
+        unit: "DSCP, 0 to 63",
+        example: "34",
+        impact: TOLD,
+        doc: "How edges mark video packets to clients (RFC 2474).",
+    },
+    Setting {
+        path: "edge.log.level",
+        preset: Preset::Derived("as the edge's own file says"),
+        unit: "error, warn, info, debug or trace",
+        example: "\"debug\"",
+        impact: TOLD,
+        doc: "The least severe line that edges write.",
     },
 ];

@@ -25,6 +25,7 @@ pub mod settings;
 pub mod sign_in;
 mod sign_in_file;
 mod suggest;
+mod told;
 mod values;
 pub mod xmpp;
 mod xmpp_file;
@@ -44,6 +45,7 @@ pub use sign_in::{
     AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, PasswordSettings,
     SignInSettings, UcServerSettings, UcSettings,
 };
+pub use told::{Committed, EdgeTold};
 pub use xmpp::{EdgeXmppSettings, XmppServerSettings};
 
 /// All settings of one service, in the order of the manual.

@@ -16,6 +16,7 @@ use crate::document::Hidden;
 use crate::sign_in::{
     DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, PasswordSettings, SignInSettings, UcSettings,
 };
+use crate::told::{Committed, EdgeTold};
 use crate::xmpp::{EdgeXmppSettings, XmppServerSettings};
 
 /// Everything an edge is told.
@@ -84,6 +85,10 @@ pub struct CoreSettings {
     pub xmpp_servers: Vec<XmppServerSettings>,
     /// The HTTP proxy.
     pub http: HttpProxySettings,
+    /// What the edges are told.
+    pub edge: EdgeTold,
+    /// Which revision all of this is; nothing a file says.
+    pub committed: Committed,
     /// Where administrators sign in.
     pub admin: AdminSettings,
 }
@@ -268,7 +273,7 @@ pub struct CoreSipSettings {
     pub options_interval: Duration,
     /// How long a registrar may take to answer a request other than INVITE. Default 32 s.
     pub request_timeout: Duration,
-    /// STUN keepalive, as the edges have it: the two must agree before a link is used. Default `true`.
+    /// STUN keepalive: edges are told, and two cores must agree before a link is used. Default `true`.
     pub stun_keepalive: bool,
     /// Who answers keepalives of standby paths. Default [`StandbyKeepalive::Answered`].
     pub standby_keepalive: StandbyKeepalive,

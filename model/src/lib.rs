@@ -24,6 +24,7 @@ pub mod random;
 pub mod secret;
 pub mod services;
 pub mod sign_in;
+mod told;
 pub mod world;
 pub mod zones;
 
@@ -32,4 +33,5 @@ pub use moment::Moment;
 pub use pii::Pii;
 pub use random::Random;
 pub use secret::Secret;
+pub use told::Told;
 pub use world::{Deadline, Input, Node, Output};

@@ -47,6 +47,9 @@ pub const SPELLINGS_MAX: usize = 3;
 /// just got a new one the old one.
 pub const ACCESS_TOKENS_MAX: usize = 8;
 
+/// Longest text of settings that a core tells an edge, bytes: it fits into a frame of the link.
+pub const TOLD_TEXT_BYTES_MAX: usize = 64 * 1024;
+
 /// Rows of one page of a list that an operator reads: what a screen shows, and less than 500 KiB of JSON.
 pub const LISTED_MAX: usize = 500;
 

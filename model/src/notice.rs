@@ -82,6 +82,24 @@ impl DropReason {
 /// A fact an operator (or the lab) may want to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
+    /// What became of the settings that this core has told an edge.
+    EdgeSettings {
+        /// The edge.
+        edge: NodeId,
+        /// The number of the core's revision.
+        revision: u64,
+        /// Why it cannot use them.
+        refused: Option<String>,
+    },
+    /// This edge has heard from a core how it is to be.
+    SettingsTold {
+        /// The core.
+        from: NodeId,
+        /// The number of its revision.
+        revision: u64,
+        /// Why they cannot be used, and what held goes on to hold.
+        refused: Option<String>,
+    },
     /// A link is up and the two nodes have agreed.
     LinkUp {
         /// The link.
@@ -250,6 +268,8 @@ impl Notice {
     #[must_use]
     pub const fn id(&self) -> &'static str {
         match self {
+            Self::EdgeSettings { .. } => "edge.settings",
+            Self::SettingsTold { .. } => "settings.told",
             Self::LinkUp { .. } => "link.up",
             Self::LinkDown { .. } => "link.down",
             Self::MediaPath { .. } => "link.media_path",
@@ -291,8 +311,12 @@ impl Notice {
             | Self::ClockSkew { .. }
             | Self::Registrar { alive: false, .. }
             | Self::Resolution { fault: Some(_), .. }
+            | Self::EdgeSettings { refused: Some(_), .. }
+            | Self::SettingsTold { refused: Some(_), .. }
             | Self::Maintenance { .. } => Level::Warning,
             Self::LinkUp { .. }
+            | Self::EdgeSettings { refused: None, .. }
+            | Self::SettingsTold { refused: None, .. }
             | Self::MediaPath { path: MediaPath::Udp, .. }
             | Self::CertificateRenewed { .. }
             | Self::CertificatesReloaded { .. }
@@ -323,7 +347,9 @@ impl Notice {
             | Self::CallEnded { call, .. }
             | Self::NoMedia { call, .. } => Some(call.reveal().clone()),
             Self::ChatOffence { client, .. } => Some(client.reveal().to_string()),
-            Self::LinkUp { .. }
+            Self::EdgeSettings { .. }
+            | Self::SettingsTold { .. }
+            | Self::LinkUp { .. }
             | Self::LinkDown { .. }
             | Self::MediaPath { .. }
             | Self::LinkRefused { .. }
@@ -375,6 +401,16 @@ impl Level {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::EdgeSettings { edge, revision, refused: None } => write!(f, "{edge} has heard revision {revision}"),
+            Self::EdgeSettings { edge, revision, refused: Some(why) } => {
+                write!(f, "{edge} cannot use revision {revision}: {why}")
+            }
+            Self::SettingsTold { from, revision, refused: None } => {
+                write!(f, "settings of revision {revision} of {from} hold from now on")
+            }
+            Self::SettingsTold { from, revision, refused: Some(why) } => {
+                write!(f, "revision {revision} of {from} cannot be used: {why}")
+            }
             Self::LinkUp { peer, skew_ms, .. } => write!(f, "link up with {peer} (clock {skew_ms:+} ms)"),
             Self::LinkDown { peer: Some(peer), why, .. } => write!(f, "link to {peer} down: {why}"),
             Self::LinkDown { peer: None, why, .. } => write!(f, "link down: {why}"),

@@ -28,7 +28,7 @@ use crate::notice::Notice;
 use crate::services::ServiceStatus;
 use crate::sign_in::SignInFact;
 use crate::zones::Zones;
-use crate::{FlowId, LinkId, Moment, NodeId, Role};
+use crate::{FlowId, LinkId, Moment, NodeId, Role, Told};
 
 /// A whole edge, or a whole core, as a pure state machine.
 pub trait Node {
@@ -257,6 +257,8 @@ pub enum Output {
     Resolve(DnsQuery),
     /// Tell the HTTP side what a peer has said, or what has become of the links.
     SignIn(SignInFact),
+    /// Keep what a core has told (edge only), and be so: the node is already.
+    Told(Told),
     /// Tell the operator.
     Notice(Notice),
 }

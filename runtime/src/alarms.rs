@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use edgeway_model::alarm::{Alarm, Severity};
-use edgeway_model::notice::Level;
+use edgeway_model::notice::{Level, Notice};
 
+use crate::clock::unix_ms;
 use crate::http::limits::ALARMS_MAX;
 use crate::operate::Events;
 
 /// The names of the two events.
 const RAISED: &str = "alarm.raised";
 const ENDED: &str = "alarm.ended";
+
+/// An edge cannot use what this core tells it.
+pub(crate) const ALARM_EDGE_SETTINGS: &str = "edge_settings_refused";
 
 /// Alarms by what they are and what they are about.
 #[derive(Debug, Default)]
@@ -50,6 +54,25 @@ impl Alarms {
         self.standing.insert(key, alarm);
     }
 
+    /// Some of what the operator hears begins or ends an alarm.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few of many")]
+    pub(crate) fn judge(&mut self, notice: &Notice) {
+        match notice {
+            Notice::EdgeSettings { edge, refused: None, .. } => self.end(ALARM_EDGE_SETTINGS, edge.as_str()),
+            Notice::EdgeSettings { edge, revision, refused: Some(why) } => self.raise(Alarm {
+                id: ALARM_EDGE_SETTINGS,
+                about: edge.as_str().to_owned(),
+                severity: Severity::Warning,
+                cause: format!("{edge} cannot use revision {revision}: {why}. It keeps what it had."),
+                action: "Correct the settings under [edge], or upgrade the edge if it is older than this core."
+                    .to_owned(),
+                since_ms: unix_ms(),
+                node: None,
+            }),
+            _ => {}
+        }
+    }
+
     /// One is over.
     pub(crate) fn end(&mut self, id: &'static str, about: &str) {
         if self.standing.remove(&(id, about.to_owned())).is_some() {
@@ -76,7 +99,22 @@ impl Alarms {
 
 #[cfg(test)]
 mod tests {
+    use edgeway_model::NodeId;
+
     use super::*;
+
+    #[test]
+    fn an_edge_that_cannot_use_its_settings_is_an_alarm_until_it_can() {
+        let mut alarms = Alarms::default();
+        let mut outcome = |refused: Option<&str>| {
+            let edge = NodeId::new("edge1").expect("a name");
+            alarms.judge(&Notice::EdgeSettings { edge, revision: 7, refused: refused.map(str::to_owned) });
+            alarms.list().iter().map(|alarm| alarm.cause.clone()).collect::<Vec<_>>()
+        };
+        let told = outcome(Some("limits.flows_max is 0"));
+        assert!(told.len() == 1 && told[0].contains("edge1 cannot use revision 7: limits.flows_max is 0"), "{told:?}");
+        assert!(outcome(None).is_empty());
+    }
 
     fn alarm(about: &str, severity: Severity, since_ms: u64) -> Alarm {
         let (cause, action) = ("It is so.".to_owned(), "Do this.".to_owned());

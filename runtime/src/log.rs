@@ -69,6 +69,10 @@ pub fn notice(notice: &Notice) {
         Notice::CallEnded { call, why } => {
             debug!(event = id, call = call.reveal(), reason = why, "{notice}");
         }
+        Notice::EdgeSettings { edge, refused: None, .. } => info!(event = id, %edge, "{notice}"),
+        Notice::EdgeSettings { edge, refused: Some(_), .. } => warn!(event = id, %edge, "{notice}"),
+        Notice::SettingsTold { from, refused: None, .. } => info!(event = id, %from, "{notice}"),
+        Notice::SettingsTold { from, refused: Some(_), .. } => warn!(event = id, %from, "{notice}"),
         Notice::Maintenance { on } => warn!(event = id, on, "{notice}"),
         Notice::ChatOffence { client, offence, .. } => {
             debug!(event = id, client = %client.reveal(), kind = offence.label(), "{notice}");

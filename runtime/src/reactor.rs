@@ -24,7 +24,7 @@ use edgeway_model::notice::Notice;
 use edgeway_model::world::{
     Configurable, ConfigurationStatus, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Output, Transport,
 };
-use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
+use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role, Told};
 use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, spawn_local};
@@ -88,7 +88,7 @@ struct LinkEntry {
 pub struct Reactor<N> {
     node: RefCell<N>,
     clock: Clock,
-    limits: ReactorLimits,
+    limits: Cell<ReactorLimits>,
     strangers: Arc<Strangers>,
     handshakes: Arc<HandshakeCounters>,
     flows: RefCell<HashMap<FlowId, FlowEntry>>,
@@ -123,6 +123,8 @@ pub struct Reactor<N> {
     resolver: RefCell<Resolver>,
     questions: Semaphore,
     inside_tls: RefCell<Option<Arc<ClientConfig>>>,
+    /// Keeps what a core has told this edge.
+    keeps_told: RefCell<Option<Box<dyn Fn(Told)>>>,
     deferred: RefCell<VecDeque<Input>>,
     /// Tasks of flows that still have something to say.
     live_flows: Cell<usize>,
@@ -150,7 +152,7 @@ impl<N: Node + 'static> Reactor<N> {
         Rc::new(Self {
             node: RefCell::new(node),
             clock,
-            limits,
+            limits: Cell::new(limits),
             strangers: Strangers::new(limits.handshakes_per_address_max),
             handshakes: Arc::default(),
             flows: RefCell::default(),
@@ -175,6 +177,7 @@ impl<N: Node + 'static> Reactor<N> {
             resolver: RefCell::default(),
             questions: Semaphore::new(DNS_QUESTIONS_MAX),
             inside_tls: RefCell::default(),
+            keeps_told: RefCell::default(),
             deferred: RefCell::default(),
             live_flows: Cell::new(0),
             stopping: Cell::new(false),
@@ -220,7 +223,20 @@ impl<N: Node + 'static> Reactor<N> {
     /// What this reactor takes on at once.
     #[must_use]
     pub fn limits(&self) -> ReactorLimits {
-        self.limits
+        self.limits.get()
+    }
+
+    /// So many connections and handshakes from now on; those that are there stay.
+    pub(crate) fn set_bounds(&self, flows_max: usize, strangers_per_address: usize) {
+        let limits =
+            ReactorLimits { flows_max, handshakes_per_address_max: strangers_per_address, ..self.limits.get() };
+        self.limits.set(limits);
+        self.strangers.set_max(strangers_per_address);
+    }
+
+    /// Who keeps what cores tell this edge.
+    pub(crate) fn on_told(&self, keep: impl Fn(Told) + 'static) {
+        *self.keeps_told.borrow_mut() = Some(Box::new(keep));
     }
 
     /// What became of connections before they were flows.
@@ -235,7 +251,7 @@ impl<N: Node + 'static> Reactor<N> {
 
     /// Whether no more flows are taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.stopping.get() || self.flows.borrow().len() >= self.limits.flows_max
+        self.stopping.get() || self.flows.borrow().len() >= self.limits.get().flows_max
     }
 
     /// Closes every flow and every link in good order: what is queued leaves, then close_notify. Takes
@@ -403,7 +419,7 @@ impl<N: Node + 'static> Reactor<N> {
         let sequence = self.next_flow.get();
         self.next_flow.set(sequence + 1);
         let flow = FlowId::accepted(0, sequence);
-        let outbox = Outbox::new(self.limits.flow_queue_bytes_max);
+        let outbox = Outbox::new(self.limits.get().flow_queue_bytes_max);
         self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
         self.input(Input::Flow { flow, event: FlowEvent::Opened { peer, local, transport } });
         (flow, outbox)
@@ -491,6 +507,11 @@ impl<N: Node + 'static> Reactor<N> {
                     http.told(fact);
                 }
             }
+            Output::Told(told) => {
+                if let Some(keep) = &*self.keeps_told.borrow() {
+                    keep(told);
+                }
+            }
             Output::Notice(notice) => self.tell(&notice),
         }
     }
@@ -498,7 +519,7 @@ impl<N: Node + 'static> Reactor<N> {
     fn command_flow(self: &Rc<Self>, flow: FlowId, command: FlowCommand) {
         match command {
             FlowCommand::Dial { peer, transport, name } => {
-                let outbox = Outbox::new(self.limits.flow_queue_bytes_max);
+                let outbox = Outbox::new(self.limits.get().flow_queue_bytes_max);
                 self.flows.borrow_mut().insert(flow, FlowEntry { outbox: Rc::clone(&outbox), peer });
                 let dialling = Dialling { flow, peer, transport, name };
                 spawn_local(flow::dial(Rc::clone(self), dialling, outbox));
@@ -586,6 +607,7 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn tell(&self, notice: &Notice) {
+        self.alarms.borrow_mut().judge(notice);
         crate::log::notice(notice);
         if let Notice::Attempt(attempt) = notice {
             self.journal.record(Attempt::clone(attempt));

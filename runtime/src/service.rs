@@ -5,6 +5,7 @@
 
 mod diallers;
 mod live;
+mod told;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +21,7 @@ use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Configurable, Observable, Status, Transport};
-use edgeway_model::{NodeId, Role};
+use edgeway_model::{NodeId, Role, Told};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -28,6 +29,7 @@ use tokio::task::spawn_local;
 
 use self::diallers::{CoreEdges, Diallers, follow_edges};
 use self::live::{LiveCore, LiveParts};
+use self::told::ToldParts;
 use self::watch::{look_after, offer_media, prove_turning, watch_certificates, watch_state};
 use crate::chat::{ChatBounds, ChatConfig};
 use crate::clock::Clock;
@@ -200,7 +202,7 @@ pub enum CoreKeys {
 ///
 /// # Errors
 /// [`ServiceFault`] when it cannot start.
-pub fn run_edge<N: Observable + 'static>(
+pub fn run_edge<N: Observable + Configurable<Told> + 'static>(
     settings: &EdgeSettings,
     node: N,
     keys: EdgeKeys,
@@ -244,6 +246,7 @@ pub fn run_edge<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
     let kept = desk.is_some().then(|| state_dir.clone());
+    let keeps = kept.clone();
     let ending = Ending { stopped, within: Rc::new(Cell::new(settings.drain_timeout)) };
     let limits = ReactorLimits {
         flows_max: settings.limits.flows_max,
@@ -305,6 +308,8 @@ pub fn run_edge<N: Observable + 'static>(
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
+        let (media, http_too, file) = (media.clone(), http.clone(), told::file(keeps.as_deref()));
+        told::follow(reactor, ToldParts { own: settings.clone(), media, http: http_too, file });
         Ok((http, None))
     })
 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Handshakes in progress, by address. An IPv6 client owns a /64, so that counts as one address.
 #[derive(Debug)]
 pub(crate) struct Strangers {
-    per_address_max: usize,
+    per_address_max: AtomicUsize,
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -21,7 +22,12 @@ pub(crate) struct Admitted {
 
 impl Strangers {
     pub(crate) fn new(per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { per_address_max, counts: Mutex::default() })
+        Arc::new(Self { per_address_max: AtomicUsize::new(per_address_max), counts: Mutex::default() })
+    }
+
+    /// So many from now on; those that are there stay.
+    pub(crate) fn set_max(&self, per_address_max: usize) {
+        self.per_address_max.store(per_address_max, Ordering::Relaxed);
     }
 
     /// `None` when `address` has all it may have.
@@ -29,7 +35,7 @@ impl Strangers {
         let key = key_of(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key).or_default();
-        if *count >= self.per_address_max {
+        if *count >= self.per_address_max.load(Ordering::Relaxed) {
             return None;
         }
         *count += 1;

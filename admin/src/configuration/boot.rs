@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeway_config::document::{self, Content, Document, Value, diff, overlay};
-use edgeway_config::{CoreSettings, parse_core};
+use edgeway_config::{Committed, CoreSettings, parse_core};
 use edgeway_model::alarm::{Alarm, Severity};
 
 use super::judge::Judge;
@@ -140,7 +140,9 @@ impl Boot {
         let (revision, document) = self.usable(store, head)?;
         let found = if revision == newest { self.imported(store, newest, document)? } else { (newest, document) };
         let (number, document) = found;
-        let settings = self.settings(&document).map_err(Unusable::File)?;
+        let mut settings = self.settings(&document).map_err(Unusable::File)?;
+        let at_ms = store.revision(number)?.map_or(0, |revision| revision.head.at_ms);
+        settings.committed = Committed { revision: number, at_ms };
         let waiting = Waiting::read(store)?.filter(|waiting| [waiting.revision, waiting.back_to].contains(&number));
         Ok(Found { document, settings, revision: number, source: Source::Store, waiting })
     }
@@ -150,10 +152,11 @@ impl Boot {
         // Asked of the file as it stands, so that lines are those of the file.
         parse_core(&self.text, &self.origin).map_err(|problems| Unusable::File(problems.to_string()))?;
         let document = self.written.clone();
-        let settings = self.settings(&document).map_err(Unusable::File)?;
+        let mut settings = self.settings(&document).map_err(Unusable::File)?;
         let text = document.to_toml();
         let also = [Write { kind: Kind::Imported, key: &self.node, value: Some(&text) }];
         let head = store.commit(0, self.revision(&document, "what the file said at the first start"), &also)?;
+        settings.committed = Committed { revision: head.number, at_ms: head.at_ms };
         Ok(Found { document, settings, revision: head.number, source: Source::Store, waiting: None })
     }
 

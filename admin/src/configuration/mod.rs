@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edgeway_config::CoreSettings;
 use edgeway_config::document::{Document, Plan, diff, plan};
+use edgeway_config::{Committed, CoreSettings};
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_runtime::operate::{OperatorPort, Told};
 use tokio::sync::Notify;
@@ -382,7 +382,10 @@ impl Inner {
             return Ok(CommitView { revision: now.revision, steps: Vec::new(), waiting: None });
         }
         let planned = plan(&now.settings, &settings, &changes);
-        let prepared = self.port.prepare(Arc::clone(&settings)).await.map_err(ConfigurationFault::Refused)?;
+        // Edges are told which revision it is, and when it was made: the last word of several cores counts.
+        let at_ms = now_ms();
+        let told = CoreSettings { committed: Committed { revision: head + 1, at_ms }, ..(*settings).clone() };
+        let prepared = self.port.prepare(Arc::new(told)).await.map_err(ConfigurationFault::Refused)?;
         let waiting = confirm.map(|time| Waiting {
             revision: head + 1,
             back_to: head,
@@ -396,7 +399,7 @@ impl Inner {
             end -= 1;
         }
         comment.truncate(end);
-        let new = NewRevision { author, at_ms: now_ms(), comment, document: document.to_toml() };
+        let new = NewRevision { author, at_ms, comment, document: document.to_toml() };
         let taken = move |store: &dyn Store| {
             let writes: Vec<_> =
                 also.iter().map(|(kind, key, value)| Write { kind: *kind, key, value: value.as_deref() }).collect();

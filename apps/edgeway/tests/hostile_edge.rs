@@ -136,7 +136,7 @@ impl World {
             }
             Output::Media(_) => {}
             Output::Resolve(query) => panic!("a name was looked up: {query:?}"),
-            Output::SignIn(_) => {}
+            Output::SignIn(_) | Output::Told(_) => {}
             Output::Notice(notice) => self.noticed(&notice),
         }
     }

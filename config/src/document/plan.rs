@@ -29,7 +29,8 @@ const NOTHING: Impact = Impact::AtOnce("nothing changes: the same holds, written
 /// What `changes` would do to a core with the settings `before`, which would have the settings `after` then.
 #[must_use]
 pub fn plan(before: &CoreSettings, after: &CoreSettings, changes: &[Change]) -> Plan {
-    let same = before == after;
+    // Which revision it is changes nothing.
+    let same = CoreSettings { committed: after.committed, ..before.clone() } == *after;
     let step = |change: &Change| Step {
         path: change.path.clone(),
         before: change.before.as_ref().map(Content::shown),

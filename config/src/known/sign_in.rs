@@ -1,6 +1,6 @@
 //! The core's settings of sign-in, deployments, UC servers and the HTTP proxy.
 
-use super::{Preset, RESTART, Setting};
+use super::{AT_ONCE, Impact, NEXT_SIGN_IN, OTHER_SERVERS, Preset, RESTART, Setting};
 
 /// In the order of the manual.
 pub(super) const SIGN_IN: &[Setting] = &[
@@ -9,7 +9,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("\"none\""),
         unit: "none, unified_cm, ldap or users",
         example: "\"none\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Who says whether the credentials of the default deployment's users are right: its Unified CM (a `[[unified_cm]]` entry), a directory (`sign_in.ldap`) or a file (`sign_in.users_file`). With `none` nobody signs in over HTTPS, and phones register with their registrar's own challenge. With `unified_cm` this core challenges phones itself (SIP digest), with the password the user signed in with.",
     },
     Setting {
@@ -17,7 +17,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required with `authority = \"users\"`"),
         unit: "file",
         example: "\"/etc/edgeway/users\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Users and the hashes of their passwords, written with `edgeway users`.",
     },
     Setting {
@@ -25,7 +25,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Authorize by OAuth token with refresh: whether access tokens that the deployment's Unified CM has issued are taken, too.",
     },
     Setting {
@@ -35,7 +35,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         ),
         unit: "list of audiences",
         example: "[\"UnifiedCommunications:readwrite\"]",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Audiences (`aud`) an access token must have one of.",
     },
     Setting {
@@ -43,7 +43,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required with `authority = \"ldap\"`"),
         unit: "list of hosts with port",
         example: "[\"ldap.example.com:636\"]",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "The directory's servers, tried in this order. TLS always.",
     },
     Setting {
@@ -51,7 +51,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Whether TLS begins with StartTLS (usually port 389) rather than with the first byte (636).",
     },
     Setting {
@@ -59,7 +59,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Certificates that may sign those of the directory's servers.",
     },
     Setting {
@@ -67,7 +67,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required with `authority = \"ldap\"`"),
         unit: "distinguished name with `{user}`",
         example: "\"uid={user},ou=people,dc=example,dc=com\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "The name that is bound with the user's password (simple bind): `{user}` is the user's name, escaped.",
     },
     Setting {
@@ -75,7 +75,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("\"480m\""),
         unit: "duration, 1 m to 7 d",
         example: "\"480m\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "Credentials refresh interval: how long a session token holds, and how long credentials that were found right are not asked for again at Unified CM. Does not apply to OAuth.",
     },
     Setting {
@@ -83,7 +83,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("\"720m\""),
         unit: "duration, 1 m to 7 d",
         example: "\"720m\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Credentials cleanup interval: how often what has expired is taken out of memory. Nothing expired is ever accepted, whatever this says.",
     },
     Setting {
@@ -91,7 +91,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("8"),
         unit: "number, 1 to 1000",
         example: "8",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Maximum authorizations per period: how often one user may supply credentials within `rate_control_period`; the next attempt gets 429. Requests with a session token do not count.",
     },
     Setting {
@@ -99,7 +99,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("\"300s\""),
         unit: "duration, 1 s to 24 h",
         example: "\"300s\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "Rate control period: how far back `maximum_authorizations_per_period` looks.",
     },
     Setting {
@@ -115,7 +115,9 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("there is the default deployment only"),
         unit: "1 to 64 of A-Z, a-z, 0-9, . _ -",
         example: "\"staging\"",
-        impact: RESTART,
+        impact: Impact::NewFlows(
+            "none: calls, chats and registrations of one that goes end when their parties end them",
+        ),
         doc: "For further deployments: one `[[deployment]]` each. The users of one never reach domains, registrars or UC servers of another. The default deployment, `default`, is what stands outside and always exists.",
     },
     Setting {
@@ -123,7 +125,9 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry"),
         unit: "list of host names or IP addresses",
         example: "[\"staging.example.com\"]",
-        impact: RESTART,
+        impact: Impact::NewFlows(
+            "none: calls, chats and registrations of one that goes end when their parties end them",
+        ),
         doc: "Its domains. A domain belongs to one deployment.",
     },
     Setting {
@@ -131,7 +135,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("those of its Unified CM"),
         unit: "as `sip.registrars`",
         example: "[\"tcp:10.0.1.5:5060\"]",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Its registrars. A registrar belongs to one deployment.",
     },
     Setting {
@@ -139,7 +143,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("none"),
         unit: "none, unified_cm, ldap or users",
         example: "\"users\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.authority`, for its users.",
     },
     Setting {
@@ -147,7 +151,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("as there"),
         unit: "file",
         example: "\"/etc/edgeway/staging-users\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.users_file`, for its users.",
     },
     Setting {
@@ -155,7 +159,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.oauth`, for its users.",
     },
     Setting {
@@ -163,7 +167,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("as there"),
         unit: "list of audiences",
         example: "[\"UnifiedCommunications:readwrite\"]",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.oauth_audiences`, for its users.",
     },
     Setting {
@@ -171,7 +175,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("as there"),
         unit: "list of hosts with port",
         example: "[\"ldap.example.com:636\"]",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.ldap.servers`, for its users.",
     },
     Setting {
@@ -179,7 +183,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.ldap.start_tls`, for its users.",
     },
     Setting {
@@ -187,7 +191,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("as there"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.ldap.ca`, for its users.",
     },
     Setting {
@@ -195,7 +199,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("as there"),
         unit: "distinguished name with `{user}`",
         example: "\"uid={user},ou=staging,dc=example,dc=com\"",
-        impact: RESTART,
+        impact: NEXT_SIGN_IN,
         doc: "As `sign_in.ldap.bind_dn`, for its users.",
     },
     Setting {
@@ -203,7 +207,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("there is none"),
         unit: "host, with a port or without",
         example: "\"cucm1.example.com\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "For each Unified CM cluster one `[[unified_cm]]` with its publisher: it is asked (AXL, UDS, port 8443 where none is written) for its nodes and what clients need of them.",
     },
     Setting {
@@ -211,7 +215,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("default"),
         unit: "name of a deployment",
         example: "\"staging\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The deployment whose users it serves.",
     },
     Setting {
@@ -219,7 +223,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry"),
         unit: "text",
         example: "\"edgeway\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The application user it is asked as.",
     },
     Setting {
@@ -227,7 +231,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password_file` is"),
         unit: "sealed text",
         example: "\"sealed:v1:3q2-7w\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "That user's password, sealed with this core's key and bound to this entry's address. It is given in plain text where it is not kept: on the pages, to the API, or in the file given to `edgeway config apply`; from then on it is kept and shown sealed. In a node's own file plain text is refused.",
     },
     Setting {
@@ -235,7 +239,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password` is"),
         unit: "file",
         example: "\"/etc/edgeway/unified_cm.password\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "File with that user's password. Only the service's user may read it.",
     },
     Setting {
@@ -243,7 +247,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("true"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Whether its certificates are checked. `false` sends passwords to whoever answers, and raises an alarm that stays.",
     },
     Setting {
@@ -251,7 +255,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Certificates that may sign those of its nodes, or self-signed ones themselves.",
     },
     Setting {
@@ -259,7 +263,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("there is none"),
         unit: "host, with a port or without",
         example: "\"imp1.example.com\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "For each IM and Presence cluster one `[[im_and_presence]]` with its publisher: it is asked (AXL, port 8443 where none is written) for its nodes and what clients need of them.",
     },
     Setting {
@@ -267,7 +271,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("default"),
         unit: "name of a deployment",
         example: "\"staging\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The deployment whose users it serves.",
     },
     Setting {
@@ -275,7 +279,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry"),
         unit: "text",
         example: "\"edgeway\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The application user it is asked as.",
     },
     Setting {
@@ -283,7 +287,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password_file` is"),
         unit: "sealed text",
         example: "\"sealed:v1:3q2-7w\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "That user's password, sealed with this core's key and bound to this entry's address. It is given in plain text where it is not kept: on the pages, to the API, or in the file given to `edgeway config apply`; from then on it is kept and shown sealed. In a node's own file plain text is refused.",
     },
     Setting {
@@ -291,7 +295,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password` is"),
         unit: "file",
         example: "\"/etc/edgeway/im_and_presence.password\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "File with that user's password. Only the service's user may read it.",
     },
     Setting {
@@ -299,7 +303,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("true"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Whether its certificates are checked. `false` sends passwords to whoever answers, and raises an alarm that stays.",
     },
     Setting {
@@ -307,7 +311,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Certificates that may sign those of its nodes, or self-signed ones themselves.",
     },
     Setting {
@@ -315,7 +319,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("there is none"),
         unit: "host, with a port or without",
         example: "\"cuc1.example.com\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "For each Unity Connection cluster one `[[unity]]` with its publisher: it is asked (CUPI, port 443 where none is written) for its nodes and what clients need of them.",
     },
     Setting {
@@ -323,7 +327,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("default"),
         unit: "name of a deployment",
         example: "\"staging\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The deployment whose users it serves.",
     },
     Setting {
@@ -331,7 +335,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry"),
         unit: "text",
         example: "\"edgeway\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "The application user it is asked as.",
     },
     Setting {
@@ -339,7 +343,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password_file` is"),
         unit: "sealed text",
         example: "\"sealed:v1:3q2-7w\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "That user's password, sealed with this core's key and bound to this entry's address. It is given in plain text where it is not kept: on the pages, to the API, or in the file given to `edgeway config apply`; from then on it is kept and shown sealed. In a node's own file plain text is refused.",
     },
     Setting {
@@ -347,7 +351,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("required in each entry, unless `password` is"),
         unit: "file",
         example: "\"/etc/edgeway/unity.password\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "File with that user's password. Only the service's user may read it.",
     },
     Setting {
@@ -355,7 +359,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("true"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Whether its certificates are checked. `false` sends passwords to whoever answers, and raises an alarm that stays.",
     },
     Setting {
@@ -363,7 +367,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: OTHER_SERVERS,
         doc: "Certificates that may sign those of its nodes, or self-signed ones themselves.",
     },
     Setting {
@@ -371,7 +375,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("\"5m\""),
         unit: "duration, 10 s to 24 h, or off",
         example: "\"5m\"",
-        impact: RESTART,
+        impact: AT_ONCE,
         doc: "How often discovered UC servers are looked at for changes. A change raises an alarm; it takes effect with `edgeway servers refresh`.",
     },
     Setting {
@@ -379,7 +383,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the automatic rules only"),
         unit: "CSV file",
         example: "\"/etc/edgeway/allow-list.csv\"",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
         doc: "HTTP server allow list: which HTTP servers inside clients may reach besides those that discovery has found. Columns `Url,Deployment,HttpMethods,MatchType,Description`; see `edgeway allow-list`.",
     },
     Setting {
@@ -387,7 +391,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("[\"OPTIONS\", \"GET\", \"HEAD\", \"PUT\", \"POST\", \"DELETE\"]"),
         unit: "list of methods",
         example: "[\"GET\", \"HEAD\"]",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
         doc: "Methods of rules that name none.",
     },
     Setting {
@@ -395,7 +399,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
         doc: "Certificates that may sign those of HTTP servers that the allow list names and no UC server entry covers.",
     },
 ];

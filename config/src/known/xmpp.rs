@@ -1,6 +1,6 @@
 //! The settings of chat, of both services.
 
-use super::{Impact, Preset, RESTART, Setting};
+use super::{Impact, NEXT_CHAT, Preset, Setting};
 
 /// The edge's, in the order of the manual.
 pub(super) const EDGE: &[Setting] = &[
@@ -37,7 +37,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("there are the discovered ones only"),
         unit: "host, with a port or without",
         example: "\"im1.example.com\"",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "For each IM server one `[[xmpp_server]]`: where it takes clients, port 5222 where none is written, 5223 with `direct_tls`. The nodes of an `[[im_and_presence]]` cluster of the deployment need no entry; they come after those that have one.",
     },
     Setting {
@@ -45,7 +45,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("default"),
         unit: "name of a deployment",
         example: "\"staging\"",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "The deployment whose users it serves, under every domain of that deployment. A server belongs to one deployment.",
     },
     Setting {
@@ -53,7 +53,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("0"),
         unit: "number, 0 to 65535",
         example: "1",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "Lower goes first; the next one is tried where all of a lower priority are down.",
     },
     Setting {
@@ -61,7 +61,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("1"),
         unit: "number, 0 to 65535",
         example: "3",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "Its share of the chats among those of one priority; 0 where it is to have some only when the others are down.",
     },
     Setting {
@@ -69,7 +69,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("the domain of the chat or the host of `address`"),
         unit: "host name or IP address",
         example: "\"im.example.com\"",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "The one name that its certificate must carry. There is no way not to check it.",
     },
     Setting {
@@ -77,7 +77,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "Certificates that may sign its own, or its self-signed one itself.",
     },
     Setting {
@@ -85,7 +85,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("false"),
         unit: "true or false",
         example: "true",
-        impact: RESTART,
+        impact: NEXT_CHAT,
         doc: "Whether TLS begins with the first byte (XEP-0368) rather than with STARTTLS.",
     },
 ];

@@ -3,12 +3,15 @@
 //! Its name, its addresses and its sockets stay as they are until it is started anew.
 
 use edgeway_config::CoreSettings;
+use edgeway_link::Frame;
+use edgeway_model::notice::Notice;
 use edgeway_model::world::Configurable;
 use edgeway_model::zones::{DeploymentZones, Zones};
-use edgeway_model::{Moment, Node};
+use edgeway_model::{Moment, Node, NodeId};
 use edgeway_sip::proxy::Patience;
 
-use crate::{CoreNode, Settings, limits};
+use crate::limits::WHY_CHARS_MAX;
+use crate::{CoreNode, EdgesTold, Settings, limits};
 
 impl Configurable<CoreSettings> for CoreNode
 where
@@ -38,7 +41,29 @@ impl CoreNode {
             let zones = self.with_discovered(&old.zones);
             self.take_zones(&zones, now);
         }
+        if self.settings.edges != old.edges {
+            for edge in self.edges.keys().cloned().collect::<Vec<_>>() {
+                self.tell_settings(&edge);
+            }
+        }
         self.turn(now);
+    }
+
+    /// Tells an edge how it is to be.
+    pub(crate) fn tell_settings(&mut self, edge: &NodeId) {
+        let EdgesTold { revision, committed_ms, text } = self.settings.edges.clone();
+        if !text.is_empty() {
+            self.send_frame(edge, &Frame::EdgeSettings { revision, committed_ms, text });
+        }
+    }
+
+    /// An edge says what became of that. It is believed about itself; what it says is shown to the operator.
+    pub(crate) fn settings_outcome(&mut self, edge: &NodeId, revision: u64, refused: Option<String>) {
+        // Of what was told before nobody wants to know.
+        if revision == self.settings.edges.revision {
+            let refused = refused.map(|why| why.chars().filter(|one| !one.is_control()).take(WHY_CHARS_MAX).collect());
+            self.notice(Notice::EdgeSettings { edge: edge.clone(), revision, refused });
+        }
     }
 
     /// The zones of the settings, and those that were discovered: they stay until whoever discovers them has said what

@@ -111,6 +111,19 @@ pub struct Settings {
     pub stun_keepalive: bool,
     /// Who answers keepalives of standby paths.
     pub standby_keepalive: StandbyKeepalive,
+    /// What edges are told.
+    pub edges: EdgesTold,
+}
+
+/// What a core tells its edges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgesTold {
+    /// The number of the core's revision.
+    pub revision: u64,
+    /// When it was committed, Unix milliseconds.
+    pub committed_ms: u64,
+    /// TOML, as an edge's file would say it; nothing is told where it is empty.
+    pub text: String,
 }
 
 impl From<&edgeway_config::CoreSettings> for Settings {
@@ -136,6 +149,11 @@ impl From<&edgeway_config::CoreSettings> for Settings {
             media_timeout: settings.media.silence_notice,
             stun_keepalive: settings.sip.stun_keepalive,
             standby_keepalive: settings.sip.standby_keepalive,
+            edges: EdgesTold {
+                revision: settings.committed.revision,
+                committed_ms: settings.committed.at_ms,
+                text: settings.edge.to_toml(),
+            },
         }
     }
 }

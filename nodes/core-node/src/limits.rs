@@ -55,6 +55,7 @@ pub const OWN_ROUTES_MAX: usize = 4;
 /// Devices, and connections, of which it is remembered which registrar they are at: twice what an edge
 /// may carry. More choose anew each time.
 pub const HELD_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
 /// Dialogs of clients whose other party is remembered: phones with many busy lamps have dozens each.
 pub const DIALOGS_MAX: usize = 200_000;
 
@@ -135,6 +136,9 @@ pub const HOMES_PER_USER_MAX: usize = 4;
 
 /// Connections of clients that other cores have vouched for: twice what an edge may carry.
 pub const VOUCHED_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// How much of an edge's reason for not using its settings an operator is shown, characters.
+pub const WHY_CHARS_MAX: usize = 500;
 
 /// Bytes kept of each party's address of a call, for an operator who looks: longer ones are cut.
 pub const PARTY_BYTES_MAX: usize = 128;

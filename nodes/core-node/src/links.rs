@@ -212,6 +212,7 @@ impl CoreNode {
             self.send_frame(peer, &frame);
         }
         self.send_frame(peer, &Frame::Synchronised);
+        self.tell_settings(peer);
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
             self.proxy.resend(id);
         }
@@ -289,6 +290,7 @@ impl CoreNode {
                     self.tell_http();
                 }
             }
+            Frame::EdgeSettingsOutcome { revision, refused } => self.settings_outcome(peer, revision, refused),
             // Nothing an edge says makes a token good, or anybody signed in.
             Frame::ToClient { .. }
             | Frame::SetRelay(_)
@@ -297,6 +299,7 @@ impl CoreNode {
             | Frame::TokenKeys(_)
             | Frame::SignedIn(_)
             | Frame::Identity(_)
+            | Frame::EdgeSettings { .. }
             | Frame::Revoked(_) => {
                 self.breach(link, "an edge sent what only a core may send");
             }

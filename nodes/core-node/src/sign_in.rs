@@ -263,6 +263,8 @@ impl CoreNode {
             | Frame::ToClient { .. }
             | Frame::FlowClosed { .. }
             | Frame::FlowMoved { .. }
+            | Frame::EdgeSettings { .. }
+            | Frame::EdgeSettingsOutcome { .. }
             | Frame::GrantPorts { .. }
             | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }

@@ -12,6 +12,7 @@
 //! | `inside.rs` | requests and responses that come from cores |
 //! | `lists.rs` | what an operator reads of registrations and calls |
 //! | `links.rs` | cores: hello, who is up, media ports granted to them |
+//! | `told.rs` | what cores say of how it is to be |
 //! | `sign_in.rs` | what cores tell this edge's HTTP side, and the HTTP side's ports |
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod lists;
 mod maintenance;
 mod outside;
 mod sign_in;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -36,7 +38,7 @@ use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{FlowCommand, FlowEvent, Observable, Status};
-use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random, Told};
 use edgeway_policy::lengths::Lengths;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
@@ -102,6 +104,10 @@ pub struct PortPairs {
 #[derive(Debug)]
 pub struct EdgeNode {
     settings: Settings,
+    /// What its own file says.
+    own: Settings,
+    /// What a core has said over it.
+    told: Option<Told>,
     random: Random,
     boot: u64,
     flows: HashMap<FlowId, Flow>,
@@ -137,7 +143,9 @@ impl EdgeNode {
     pub fn new(settings: Settings, mut random: Random) -> Self {
         let boot = random.next_u64();
         Self {
+            own: settings.clone(),
             settings,
+            told: None,
             boot,
             flows: HashMap::new(),
             strangers: BTreeSet::new(),
@@ -347,6 +355,7 @@ impl Observable for EdgeNode {
             links: self.links.status(),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
+            configuration: self.configuration(),
             ..Status::default()
         }
     }

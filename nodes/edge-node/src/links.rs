@@ -13,7 +13,7 @@ use edgeway_model::media::{MediaCommand, OutsideRelay, PortPair};
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::sign_in::SignInFact;
 use edgeway_model::world::{LinkCommand, LinkEvent};
-use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role};
+use edgeway_model::{Deadline, FlowId, LinkId, Moment, NodeId, Output, RelayId, Role, Told};
 use edgeway_policy::routing;
 use edgeway_sip::proxy::Hop;
 use edgeway_sip::uri::Uri;
@@ -285,6 +285,9 @@ impl EdgeNode {
             Frame::Synchronised => self.synchronised(peer),
             Frame::TokenKeys(keys) => self.told(SignInFact::PeerKeys { peer: peer.clone(), keys }),
             Frame::Revoked(revocation) => self.told(SignInFact::Revoked(revocation)),
+            Frame::EdgeSettings { revision, committed_ms, text } => {
+                self.told_settings(Told { from: peer.clone(), revision, committed_ms, text });
+            }
             Frame::SignedIn(_) | Frame::Identity(_) => {
                 self.dropped(DropReason::LinkProtocol, "a core sent an edge what only cores may know");
                 self.links.refuse(link, "a core may not send that to an edge");
@@ -294,6 +297,7 @@ impl EdgeNode {
             | Frame::FlowMoved { .. }
             | Frame::GrantPorts { .. }
             | Frame::ClientSilent { .. }
+            | Frame::EdgeSettingsOutcome { .. }
             | Frame::Services { .. } => {
                 self.dropped(DropReason::LinkProtocol, "a core sent what only an edge may send");
                 self.links.refuse(link, "a core may not send that: only an edge may");

@@ -18,7 +18,9 @@ use edgeway_model::media::MediaPath;
 use edgeway_model::{Deadline, Moment, NodeId, Role};
 
 use crate::frame::{Decoder, Frame, Hello, Load};
-use crate::limits::{HELLO_WITHIN, KEEPALIVE_EVERY, PROBE_EVERY, SILENT_AFTER, SKEW_REPORTED_MS, VERSION, VERSION_MIN};
+use crate::limits::{
+    HELLO_WITHIN, KEEPALIVE_EVERY, PROBE_EVERY, SILENT_AFTER, SKEW_REPORTED_MS, TOLD_SINCE, VERSION, VERSION_MIN,
+};
 
 /// What a link tells its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,6 +294,8 @@ impl Link {
             | Frame::ToClient { .. }
             | Frame::FlowClosed { .. }
             | Frame::FlowMoved { .. }
+            | Frame::EdgeSettings { .. }
+            | Frame::EdgeSettingsOutcome { .. }
             | Frame::GrantPorts { .. }
             | Frame::SetRelay(_)
             | Frame::CloseRelay { .. }
@@ -331,7 +335,9 @@ impl Link {
         if (hello.role, self.ours.role) == (Role::Edge, Role::Edge) {
             return self.fail(format!("{node} is an edge as we are: edges have no links with each other"));
         }
-        if hello.stun_keepalive != self.ours.stun_keepalive {
+        // An edge is told by its core, once it is linked.
+        let is_told = hello.role != self.ours.role && hello.version.min(self.ours.version) >= TOLD_SINCE;
+        if hello.stun_keepalive != self.ours.stun_keepalive && !is_told {
             return self.fail(format!(
                 "the STUN keepalive setting differs: set it alike on {} and {}",
                 self.ours.node, hello.node
@@ -589,7 +595,7 @@ mod tests {
         let mut old = hello("core1", Role::Core);
         (old.version, old.version_min) = (0, 0);
         let mut other_keepalive = hello("core1", Role::Core);
-        other_keepalive.stun_keepalive = false;
+        (other_keepalive.version, other_keepalive.stun_keepalive) = (TOLD_SINCE - 1, false);
         for (core, words) in [
             (old, "upgrade the older node"),
             (other_keepalive, "STUN keepalive setting differs"),
@@ -600,6 +606,15 @@ mod tests {
             let why = Pair::failed(&pair.edge_events).or(Pair::failed(&pair.core_events)).expect("refused");
             assert!(why.contains(words), "{why}");
         }
+    }
+
+    #[test]
+    fn an_edge_need_not_say_what_its_core_will_tell_it_but_two_cores_must_agree() {
+        let silent = |name, role| Hello { stun_keepalive: false, ..hello(name, role) };
+        let pair = Pair::new(hello("edge1", Role::Edge), silent("core1", Role::Core));
+        assert!(pair.edge.is_up() && pair.core.is_up());
+        let pair = Pair::new(hello("core2", Role::Core), silent("core1", Role::Core));
+        assert!(!pair.edge.is_up() && !pair.core.is_up());
     }
 
     #[test]

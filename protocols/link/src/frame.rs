@@ -15,14 +15,14 @@
 //! node skips and counts frames of a kind it does not know, and bytes behind the fields it knows, so
 //! that a later version may add both. Version 1 does neither: to such a peer nothing may be sent but
 //! what it knows, which [`Frame::encode_for`] sees to. Version 3 adds what is said about sign-in. Frames that end in a message or a list
-//! (`FromClient`, `ToClient`, `GrantPorts`) have no room for more fields: those need a new kind.
+//! (`EdgeSettings`, `FromClient`, `ToClient`, `GrantPorts`) have no room for more fields: those need a new kind.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub use edgeway_model::Role;
-use edgeway_model::limits::LINK_FRAME_BYTES_MAX;
+use edgeway_model::limits::{LINK_FRAME_BYTES_MAX, TOLD_TEXT_BYTES_MAX};
 use edgeway_model::media::{Carriage, PortPair};
 use edgeway_model::sign_in::{Deployment, Revocation, Session, TokenKey};
 use edgeway_model::{FlowId, NodeId, RelayId};
@@ -197,6 +197,22 @@ pub enum Frame {
     },
     /// Core to edge and core: tokens and sessions of a user that are older than this hold no longer.
     Revoked(Revocation),
+    /// Core to edge: how the edge is to be, as far as cores say.
+    EdgeSettings {
+        /// The number of the core's revision.
+        revision: u64,
+        /// When it was committed, Unix milliseconds.
+        committed_ms: u64,
+        /// TOML, at most [`TOLD_TEXT_BYTES_MAX`] bytes.
+        text: String,
+    },
+    /// Edge to core: what became of what that core has told.
+    EdgeSettingsOutcome {
+        /// The number of the core's revision.
+        revision: u64,
+        /// Why the edge cannot use it; nothing where it does, or has heard a later word.
+        refused: Option<String>,
+    },
 }
 
 /// How a peer broke the framing. The link is closed; nothing of the frame is used.
@@ -233,6 +249,8 @@ const SIGNED_IN: u8 = 14;
 const REVOKED: u8 = 15;
 const IDENTITY: u8 = 16;
 const FLOW_MOVED: u8 = 17;
+const EDGE_SETTINGS: u8 = 18;
+const EDGE_SETTINGS_OUTCOME: u8 = 19;
 
 impl Frame {
     /// The frame as bytes for a peer of `version` in the role of `to`, length included; `None` if that version
@@ -244,7 +262,8 @@ impl Frame {
             return None;
         }
         let is_of_version_3 = among_cores
-            || matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::Revoked(_) | Self::FlowMoved { .. });
+            || matches!(self, Self::Services { .. } | Self::TokenKeys(_) | Self::Revoked(_) | Self::FlowMoved { .. })
+            || matches!(self, Self::EdgeSettings { .. } | Self::EdgeSettingsOutcome { .. });
         // Version 1 knows the other frames of version 2, and of a relay less.
         let since = if is_of_version_3 { 3 } else { crate::limits::VERSION_MIN };
         (version >= since).then(|| self.bytes(version))
@@ -270,6 +289,7 @@ impl Frame {
     fn sip_len(&self) -> usize {
         match self {
             Self::FromClient { sip, .. } | Self::ToClient { sip } => sip.len(),
+            Self::EdgeSettings { text, .. } => text.len(),
             Self::Hello(_)
             | Self::Keepalive { .. }
             | Self::KeepaliveAnswer { .. }
@@ -284,6 +304,7 @@ impl Frame {
             | Self::TokenKeys(_)
             | Self::SignedIn(_)
             | Self::Identity(_)
+            | Self::EdgeSettingsOutcome { .. }
             | Self::Revoked(_) => 0,
         }
     }
@@ -366,6 +387,19 @@ impl Frame {
                 out.put_u8(REVOKED);
                 write_revocation(revocation, out);
             }
+            Self::EdgeSettings { revision, committed_ms, text } => {
+                out.put_u8(EDGE_SETTINGS);
+                out.put_u64(*revision);
+                out.put_u64(*committed_ms);
+                // What is too long is no longer TOML, and is refused: the sender's settings are far shorter.
+                out.put_slice(&text.as_bytes()[..text.len().min(TOLD_TEXT_BYTES_MAX)]);
+            }
+            Self::EdgeSettingsOutcome { revision, refused } => {
+                out.put_u8(EDGE_SETTINGS_OUTCOME);
+                out.put_u64(*revision);
+                out.put_u8(u8::from(refused.is_some()));
+                write_string(refused.as_deref().unwrap_or_default(), out);
+            }
         }
     }
 
@@ -407,6 +441,15 @@ impl Frame {
             FLOW_MOVED => Self::FlowMoved { flow: FlowId(reader.u64()?) },
             IDENTITY => Self::Identity(read_identity(&mut reader)?),
             REVOKED => Self::Revoked(read_revocation(&mut reader)?),
+            EDGE_SETTINGS => Self::EdgeSettings {
+                revision: reader.u64()?,
+                committed_ms: reader.u64()?,
+                text: reader.text(TOLD_TEXT_BYTES_MAX)?,
+            },
+            EDGE_SETTINGS_OUTCOME => {
+                let (revision, is_refused, why) = (reader.u64()?, reader.flag()?, reader.string()?);
+                Self::EdgeSettingsOutcome { revision, refused: is_refused.then_some(why) }
+            }
             unknown => return Err(FrameFault::UnknownKind(unknown)),
         })
     }

@@ -12,6 +12,9 @@ pub const VERSION_MIN: u16 = 1;
 /// Longest string in a frame, bytes: a DNS name fits.
 pub const STRING_BYTES_MAX: usize = 255;
 
+/// The version from which on cores tell edges their settings.
+pub const TOLD_SINCE: u16 = 3;
+
 /// Most domains a core may announce.
 pub const DOMAINS_MAX: usize = 256;
 

@@ -128,6 +128,15 @@ impl Reader {
         Ok(pairs)
     }
 
+    /// All the rest, as text of at most so many bytes.
+    pub(crate) fn text(&mut self, bytes_max: usize) -> Result<String, FrameFault> {
+        let rest = self.everything();
+        if rest.len() > bytes_max {
+            return Err(FrameFault::Field("length of a text"));
+        }
+        String::from_utf8(rest.into()).map_err(|_| FrameFault::Field("text"))
+    }
+
     pub(crate) fn everything(&mut self) -> Bytes {
         std::mem::take(&mut self.rest)
     }

@@ -70,6 +70,8 @@ pub(super) enum Order {
     EndAll,
     /// The operator asks something.
     Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
+    /// Edge: so many handshakes and strangers of one address at once.
+    Bounds { strangers_per_address: usize },
     /// Core: get ready for these settings.
     Prepare { settings: Arc<CoreSettings>, answer: oneshot::Sender<Result<(), Vec<String>>> },
     /// Core: use what was prepared. The answer is whether anything was.
@@ -160,6 +162,11 @@ impl HttpHandle {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Operate { path, question, answer });
         answered
+    }
+
+    /// Edge: one address may have so many handshakes, and chats that have not signed in, from now on.
+    pub fn set_bounds(&self, strangers_per_address: usize) {
+        self.order(Order::Bounds { strangers_per_address });
     }
 
     /// Core: gets ready for these settings; nothing changes before [`Self::apply`]. What was prepared before is forgotten.

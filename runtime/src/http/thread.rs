@@ -104,6 +104,12 @@ impl Worker {
                     carriers.told(&fact);
                     front.told(fact);
                 }
+                Order::Bounds { strangers_per_address } => {
+                    front.set_bounds(strangers_per_address);
+                    if let Some(chat) = chat {
+                        chat.set_bounds(strangers_per_address);
+                    }
+                }
                 Order::Maintain(on) => {
                     front.maintain(on);
                     if let Some(chat) = chat {

@@ -30,7 +30,10 @@ impl<N: Observable + 'static> Reactor<N> {
             status.media_packets = media.totals();
         }
         status.alarms = self.alarms.borrow().list();
-        status.configuration = self.configuration.borrow().clone();
+        // An edge's node says itself what cores have told it.
+        if status.role == "core" {
+            status.configuration = self.configuration.borrow().clone();
+        }
         status.certificates = self.certificates();
         status.http = self.http_counts.read();
         status.chats = *self.chats.borrow();

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::diallers::CoreEdges;
 use super::inside_tls;
 use super::watch::{CERTIFICATES_EVERY, Stamp, stamp};
+use crate::clock::unix_ms;
 use crate::dns::Resolver;
 use crate::handshake::Offered;
 use crate::http::{HttpHandle, LocalFuture};
@@ -184,7 +185,11 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> Live for LiveCore<N> 
     fn prepare(self: Rc<Self>, settings: Arc<CoreSettings>) -> LocalFuture<'static, Result<Prepared, Vec<String>>> {
         Box::pin(async move {
             let _one_at_a_time = self.turn.lock().await;
-            let (settings, restart) = usable(&self.started, &settings);
+            let (mut settings, restart) = usable(&self.started, &settings);
+            if settings.committed.at_ms == 0 {
+                // Nobody has committed them anywhere: they are of now.
+                settings.committed.at_ms = unix_ms();
+            }
             self.ready(Arc::new(settings)).await?;
             Ok(Prepared { restart })
         })

@@ -200,6 +200,8 @@ pub(crate) fn called(notice: &Notice) -> &str {
         | Notice::CertificatesReloaded { .. }
         | Notice::CertificatesRejected { .. }
         | Notice::ClockSkew { .. }
+        | Notice::EdgeSettings { .. }
+        | Notice::SettingsTold { .. }
         | Notice::OneWayMedia { .. }
         | Notice::Registrar { .. }
         | Notice::Resolution { .. }

@@ -312,7 +312,7 @@ impl World {
                 false
             }
             Output::Flow { .. } | Output::Link { .. } | Output::Media(_) | Output::Notice(_) => false,
-            Output::Resolve(_) | Output::SignIn(_) => false,
+            Output::Resolve(_) | Output::SignIn(_) | Output::Told(_) => false,
         };
         let name = self.slots[node].name.clone();
         if let Output::Media(MediaCommand::Close { peer, relay }) = output

@@ -522,6 +522,7 @@ impl World {
                 media_timeout: Some(Duration::from_secs(20)),
                 stun_keepalive: true,
                 standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
+                edges: edgeway_core_node::EdgesTold::default(),
             };
             slot.settings = Some(settings.clone());
             AnyNode::Core(CoreNode::new(settings, random, now))
@@ -640,7 +641,7 @@ impl World {
                 Output::Media(command) => self.obey(index, &command),
                 // Registrars are given by address here; names are under test in `policy`.
                 Output::Resolve(query) => self.fail(format!("a node looks up {query}")),
-                Output::SignIn(_) => {}
+                Output::SignIn(_) | Output::Told(_) => {}
                 Output::Notice(notice) => {
                     let name = self.slots[index].name.clone();
                     self.check_notice(&notice);

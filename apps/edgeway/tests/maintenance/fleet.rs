@@ -242,6 +242,7 @@ pub(crate) struct Fleet {
     // Nodes end before what they talk to.
     pub(crate) cores: Vec<Node>,
     pub(crate) edge: Node,
+    sip: SocketAddr,
     https: SocketAddr,
     xmpp: SocketAddr,
     edge_ca: String,
@@ -390,6 +391,7 @@ impl Fleet {
         let fleet = Self {
             cores: running,
             edge,
+            sip,
             https,
             xmpp,
             edge_ca: edge_ca.pem().to_owned(),
@@ -462,6 +464,24 @@ impl Fleet {
         while self.fetch("alice", file).await.status != status {
             assert!(Instant::now() < until, "in a minute: {what}");
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Whether so many connections that say nothing are too many for the edge's SIP side: it closes the last of them.
+    pub(crate) fn turned_away_at_sip(&self, count: usize) -> bool {
+        use std::io::Read as _;
+        let held: Vec<TcpStream> = (0..count)
+            .map(|_| {
+                let stream = TcpStream::connect(self.sip).expect("it listens");
+                std::thread::sleep(Duration::from_millis(200));
+                stream
+            })
+            .collect();
+        let mut last = held.last().expect("some");
+        last.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+        match last.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
         }
     }
 

@@ -173,3 +173,51 @@ async fn the_desk_changes_what_runs_and_takes_it_back() {
     assert!(alice.refresh().await.is_ok_and(|granted| granted > 0), "whoever was registered is");
     alice.unregister().await.expect("whoever goes may go");
 }
+
+/// What an edge says of where its settings come from.
+fn told(fleet: &Fleet) -> Option<String> {
+    fleet.edge.status().configuration.source
+}
+
+#[tokio::test]
+async fn edges_are_told_by_their_cores_and_remember() {
+    let mut fleet = Fleet::start("told", 2, 18_000).await;
+    let of = |core: usize, flows: usize| format!("{}[edge.limits]\nflows_max = {flows}\n", fleet.cores[core].written());
+    let mut sessions = Sessions::begin_at(&fleet, false).await;
+    assert_eq!(fleet.cores[0].apply(&of(0, 3)).await, [""; 0]);
+    wait("the edge has heard it", || told(&fleet).as_deref() == Some("core1")).await;
+    // Three phones are there and stay; a fourth finds no room.
+    sessions.go_on().await;
+    let fourth = fleet.phone_of("erin").await;
+    assert!(edgeway_lab_servers::Phone::register(fourth.clone()).await.is_err(), "three, and no more");
+    // The other core says something else, later.
+    assert_eq!(fleet.cores[1].apply(&of(1, 50)).await, [""; 0]);
+    wait("the later word counts", || told(&fleet).as_deref() == Some("core2")).await;
+    edgeway_lab_servers::Phone::register(fourth).await.expect("there is room");
+    sessions.go_on().await;
+
+    // How many strangers an address may be: one that only connects is one.
+    let one =
+        format!("{}[edge.limits]\nstrangers_per_address = 1\n[edge.media]\ndscp_audio = 0\n", fleet.cores[0].written());
+    fleet.cores[0].apply(&one).await;
+    wait("it is heard", || told(&fleet).as_deref() == Some("core1")).await;
+    assert!(fleet.turned_away_at_sip(2), "the second is closed at once");
+    sessions.go_on().await;
+    drop(sessions);
+
+    // With no core in sight it is what it was told to be.
+    let kept = std::fs::read_to_string(fleet.edge.state_dir().join("configuration.toml")).expect("kept");
+    assert!(kept.starts_with("# told by core1 0 ") && kept.contains("strangers_per_address = 1"), "{kept}");
+    fleet.cores.iter_mut().for_each(crate::fleet::Node::end);
+    fleet.edge.end();
+    fleet.edge.begin();
+    assert_eq!(told(&fleet).as_deref(), Some("core1"));
+    assert!(fleet.turned_away_at_sip(2));
+    // A file that is damaged is no reason not to start, and no reason to be anything else than its own file says.
+    fleet.edge.end();
+    std::fs::write(fleet.edge.state_dir().join("configuration.toml"), "# told by core1 0 1\n[limits]\nflows_max = 0")
+        .expect("written");
+    fleet.edge.begin();
+    assert_eq!(told(&fleet), None);
+    assert!(!fleet.turned_away_at_sip(2), "as its own file says");
+}

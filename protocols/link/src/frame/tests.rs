@@ -81,6 +81,9 @@ fn samples() -> Vec<Frame> {
         Frame::Synchronised,
         Frame::ClientSilent { relay: RelayId(5) },
         Frame::Services { https_port: 8_443, xmpp_port: 0 },
+        Frame::EdgeSettings { revision: 7, committed_ms: 1_764_000_000_000, text: "[limits]\nflows_max = 5\n".into() },
+        Frame::EdgeSettingsOutcome { revision: 7, refused: Some("limits.flows_max is 0".into()) },
+        Frame::EdgeSettingsOutcome { revision: 8, refused: None },
         Frame::TokenKeys(vec![TokenKey { id: [1; 8], public: [2; 32] }, TokenKey { id: [3; 8], public: [4; 32] }]),
         Frame::SignedIn(session().into()),
         Frame::Identity(Identity {

@@ -154,6 +154,11 @@ impl ChatFront {
         Ok(front)
     }
 
+    /// So many of one address that have not signed in from now on.
+    pub(crate) fn set_bounds(&self, strangers_per_address: usize) {
+        self.strangers.set_max(strangers_per_address);
+    }
+
     /// Refuses new streams from now on, with the reason in XMPP's words, or takes them again. Those that are there
     /// stay.
     pub(crate) fn refuse_new(&self, refuse: bool) {

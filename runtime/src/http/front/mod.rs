@@ -171,6 +171,11 @@ impl Front {
         let _ = timeout(DRAIN_MAX, gone).await;
     }
 
+    /// So many handshakes of one address from now on.
+    pub(super) fn set_bounds(&self, strangers_per_address: usize) {
+        self.handshakes.set_max(strangers_per_address);
+    }
+
     /// Maintenance mode: takes no requests, or takes them again. What is under way goes on.
     pub(super) fn maintain(&self, on: bool) {
         self.maintained.set(on);

@@ -476,7 +476,10 @@ impl Rig {
             }
             (at, Output::SignIn(fact)) => self.told.push((at, fact)),
             (at, Output::Notice(Notice::Attempt(attempt))) => self.attempts.push((at, *attempt)),
-            (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
+            (
+                _,
+                Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Told(_) | Output::Datagram { .. },
+            ) => {}
         }
     }
 
