@@ -17,6 +17,7 @@ pub(crate) const ALLOW_LIST: &str = "/configuration/allow-list";
 pub(crate) const MAINTENANCE: &str = "/maintenance/maintenance-mode";
 pub(crate) const CERTIFICATES: &str = "/maintenance/certificates";
 pub(crate) const HISTORY: &str = "/configuration/history";
+pub(crate) const ACCOUNTS: &str = "/users/accounts";
 
 const fn fix(path: &'static str, key: &'static str) -> Option<Fix> {
     Some(Fix { path, key })

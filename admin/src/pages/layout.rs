@@ -58,9 +58,35 @@ pub(crate) const EVENTS: Entry = entry(Section::Status, "/status/events", "menu.
 pub(crate) const REFUSED: Entry = entry(Section::Status, "/status/refused", "menu.refused");
 pub(crate) const LADDER: Entry = entry(Section::Status, "/status/ladder", "menu.ladder");
 
+pub(crate) const CONFIGURATION: Entry =
+    entry(Section::Configuration, super::fixes::CONFIGURATION, "menu.unified_communications");
+pub(crate) const SERVERS: Entry = entry(Section::Configuration, super::fixes::SERVERS, "fix.servers");
+pub(crate) const ALLOW_LIST: Entry = entry(Section::Configuration, super::fixes::ALLOW_LIST, "fix.allow_list");
+pub(crate) const HISTORY: Entry = entry(Section::Configuration, super::fixes::HISTORY, "menu.history");
+pub(crate) const ACCOUNTS: Entry = entry(Section::Users, super::fixes::ACCOUNTS, "menu.accounts");
+pub(crate) const MAINTENANCE: Entry = entry(Section::Maintenance, super::fixes::MAINTENANCE, "fix.maintenance");
+pub(crate) const CERTIFICATES: Entry = entry(Section::Maintenance, super::fixes::CERTIFICATES, "fix.certificates");
+
 /// The menu, in its order. A page that is added here is found by people, and by the tests that look at every page.
-pub(crate) const MENU: &[Entry] =
-    &[OVERVIEW, SERVICES, REGISTRATIONS, CALLS, CHATS, NODES, ALARMS, EVENTS, REFUSED, LADDER];
+pub(crate) const MENU: &[Entry] = &[
+    OVERVIEW,
+    SERVICES,
+    REGISTRATIONS,
+    CALLS,
+    CHATS,
+    NODES,
+    ALARMS,
+    EVENTS,
+    REFUSED,
+    LADDER,
+    CONFIGURATION,
+    SERVERS,
+    ALLOW_LIST,
+    HISTORY,
+    ACCOUNTS,
+    MAINTENANCE,
+    CERTIFICATES,
+];
 
 /// Light or dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -44,7 +45,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use self::door::Operator;
-use self::layout::{Frame, Viewer, Wish};
+use self::layout::{Entry, Frame, Viewer, Wish};
 use self::live::Looked;
 use self::samples::Samples;
 pub use self::words::{Language, Said, Words};
@@ -78,8 +79,8 @@ pub fn router(office: &Arc<Office>) -> Router {
     let pages = Pages(Arc::new(shared));
     tokio::spawn(live::keep_sampling(Arc::downgrade(&pages.0)));
     let mut router = Router::new();
-    for (path, _) in BY_COMMAND {
-        router = router.route(path, get(by_command));
+    for (entry, _) in BY_COMMAND {
+        router = router.route(entry.path, get(by_command));
     }
     router
         .route("/", get(|| async { Redirect::to(layout::OVERVIEW.path) }))
@@ -115,20 +116,24 @@ pub(crate) struct Message {
 }
 
 /// What has no page yet, with the command that does it. A page that comes takes its line away.
-const BY_COMMAND: &[(&str, &str)] = &[
-    (fixes::CONFIGURATION, "edgeway config show"),
-    (fixes::SERVERS, "edgeway servers list"),
-    (fixes::ALLOW_LIST, "edgeway allow-list show"),
-    (fixes::HISTORY, "edgeway config history"),
-    (fixes::MAINTENANCE, "edgeway maintenance status"),
-    (fixes::CERTIFICATES, "edgeway certificates list"),
+const BY_COMMAND: &[(Entry, &str)] = &[
+    (layout::CONFIGURATION, "edgeway config --help"),
+    (layout::SERVERS, "edgeway servers --help"),
+    (layout::ALLOW_LIST, "edgeway allow-list --help"),
+    (layout::HISTORY, "edgeway config --help"),
+    (layout::ACCOUNTS, "edgeway --help"),
+    (layout::MAINTENANCE, "edgeway maintenance --help"),
+    (layout::CERTIFICATES, "edgeway certificates --help"),
 ];
 
-async fn by_command(_viewer: Viewer, parts: Parts) -> Response {
-    let f = Frame::outside(Wish::of(&parts), "message.by_command_title");
-    let found = BY_COMMAND.iter().find(|(path, _)| *path == parts.uri.path());
+async fn by_command(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
+    let Some((entry, command)) = BY_COMMAND.iter().find(|(entry, _)| entry.path == parts.uri.path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let look = pages.look().await;
+    let f = Frame::new(Wish::of(&parts), *entry, viewer, &look.nodes);
     let text = f.say("message.by_command").to_owned();
-    page(&Message { text, command: found.map_or("", |(_, command)| *command), f })
+    page(&Message { text, command, f })
 }
 
 /// A template as an answer. What it holds depends on who asked and how.
