@@ -124,7 +124,7 @@
           { ...axis, space: 60, values: (_, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) },
           { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000] },
         ],
-        series: [{}, { stroke: colour("--accent"), fill: colour("--accent-faint"), width: 2, points: { show: false } }],
+        series: [{}, { stroke: colour("--accent"), fill: colour("--accent-faint"), width: 2, points: { show: (plot) => plot.data[0].length < 12, size: 5, fill: colour("--accent") } }],
       };
       charts.push({ name: place.dataset.series, plot: new uPlot(options, [[], []], place), place });
     }

@@ -68,10 +68,65 @@ async function violations(page) {
     .map(({ id, nodes }) => `${id} (${nodes.length}): ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary.split("\n")[1] ?? ""}`);
 }
 
+async function end() {
+  await browser.close();
+  console.log(`browser: ${outcomes.passed} passed, ${outcomes.failed} failed`);
+  process.exit(outcomes.failed === 0 ? 0 : 1);
+}
+
+// A core in maintenance mode, when nobody is served any more: the figure of these systems, row by row.
+if (told.phase === "maintenance") {
+  const lines = (page) => page.$$eval(".node table.services:not(.beside) tr", (rows) => rows.flatMap((row) => {
+    const text = (one) => one.textContent.replace(/\s+/g, " ").trim();
+    const own = row.querySelector(":scope > td").cloneNode(true);
+    own.querySelectorAll("ul, .bracket, a").forEach((one) => one.remove());
+    const items = [...row.querySelectorAll("li")].map((item) => {
+      const plain = item.cloneNode(true);
+      plain.querySelectorAll("a").forEach((one) => one.remove());
+      return `  ${text(plain)}`;
+    });
+    return [`${text(row.querySelector("th"))}: ${text(own)}`, ...items];
+  }));
+  const drained = "Inactive (Maintenance mode)";
+  const figure = [
+    "Unified Communications status: Enabled",
+    "Unified CM registrations: Configured but with errors",
+    `  HTTP proxy service: ${drained}`, `  Port forwarding mesh: ${drained}`, `  Provisioning server: ${drained}`,
+    "IM and Presence Service: Configured but with errors",
+    `  XMPP router: ${drained}`, `  HTTP proxy service: ${drained}`, `  Port forwarding mesh: ${drained}`, `  Provisioning server: ${drained}`,
+    "  Service requires an active connection to at least one IM & Presence server (Maintenance mode)",
+    "XMPP Federation: Not configured", "Single Sign-On support: Not configured", "OAuth token with refresh: Not configured",
+  ];
+  for (const language of ["en", "ja"]) {
+    const { context, page } = await visitor({ language });
+    await page.goto(`${told.open}/status/unified-communications?node=core1`);
+    const found = await lines(page);
+    if (language === "en") check("the rows are those of the figure", JSON.stringify(found) === JSON.stringify(figure), found.join(" | "));
+    check(`as many rows in ${language}`, found.length === figure.length, String(found.length));
+    const linked = await page.$$eval(".services li", (items) => items.every((item) => item.querySelector("a")));
+    check("every trouble has a link", linked);
+    for (const at of ["status/unified-communications", "status/overview", "status/alarms"]) {
+      await page.goto(`${told.open}/${at}`);
+      await page.screenshot({ path: path.join(shots, `maintenance.${at.split("/")[1]}.${language}.png`), fullPage: true });
+      const wrong = await violations(page);
+      check(`${at} in maintenance mode is accessible`, wrong.length === 0, wrong.join(" | "));
+    }
+    await context.close();
+  }
+  await end();
+}
+
 const first = await visitor();
 await first.page.goto(told.open, { waitUntil: "load" });
-const pages = await first.page.$$eval("aside .pages a", (links) => links.map((link) => new URL(link.href).pathname));
-check("there is a menu", pages.length >= 10, pages.join(" "));
+const menu = async () => first.page.$$eval("aside .pages a", (links) => links.map((link) => new URL(link.href).pathname));
+const sections = await first.page.$$eval(".sections a", (links) => links.map((link) => link.href));
+const pages = [];
+for (const section of sections) {
+  await first.page.goto(section);
+  pages.push(...await menu());
+}
+await first.page.goto(told.open, { waitUntil: "load" });
+check("there is a menu", sections.length === 4 && pages.length >= 15, pages.join(" "));
 check("the first page is the overview", new URL(first.page.url()).pathname === "/status/overview", first.page.url());
 
 let heaviest = 0;
@@ -223,12 +278,12 @@ for (const [language, rows] of [
 }
 
 // Without a session nothing is shown, and one is asked to sign in.
-{
-  const { context, page } = await visitor();
-  for (const language of ["en", "ja"]) {
-    await context.setExtraHTTPHeaders({ "accept-language": language });
+for (const language of ["en", "ja"]) {
+  const { context, page } = await visitor({ language });
+  {
     for (const at of ["/sign-in", "/first-sign-in"]) {
       await page.goto(told.listener + at);
+      check(`${at} is in ${language}`, (await page.getAttribute("html", "lang")) === language);
       const wrong = await violations(page);
       check(`${at} in ${language} is accessible`, wrong.length === 0, wrong.join(" | "));
       await page.screenshot({ path: path.join(shots, `${at.slice(1)}.${language}.light.png`) });
@@ -242,6 +297,24 @@ for (const [language, rows] of [
   await context.close();
 }
 
-await browser.close();
-console.log(`browser: ${outcomes.passed} passed, ${outcomes.failed} failed`);
-process.exit(outcomes.failed === 0 ? 0 : 1);
+// Last, since it ends something: an operator disconnects a chat, asked once more before.
+{
+  const { context, page } = await visitor();
+  await page.goto(`${told.open}/status/chats?node=core1`);
+  const rows = () => page.$$eval("#live tbody tr", (all) => all.length);
+  if ((await rows()) > 0) {
+    let asked = 0;
+    page.once("dialog", (dialog) => { asked += 1; dialog.dismiss(); });
+    await page.click("button.danger");
+    check("whoever says no ends nothing", asked === 1 && new URL(page.url()).searchParams.get("outcome") === null, page.url());
+    page.once("dialog", (dialog) => dialog.accept());
+    await page.click("button.danger");
+    await page.waitForURL("**outcome=done*", { timeout: 10000 }).catch(() => {});
+    check("a chat is disconnected", await page.isVisible("[role=status]"), page.url());
+  } else {
+    check("there are chats at core1", false);
+  }
+  await context.close();
+}
+
+await end();

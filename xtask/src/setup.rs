@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cargo;
+use crate::{cargo, root};
 
 /// A Debian package some test or bench runs.
 struct Package {
@@ -19,7 +19,7 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 22] = [
+const PACKAGES: [Package; 26] = [
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", services: &["kamailio.service"] },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", services: &[] },
     Package { name: "baresip-core", used_by: "interop: the phones", services: &[] },
@@ -46,6 +46,10 @@ const PACKAGES: [Package; 22] = [
     Package { name: "systemd", used_by: "package: how closed the services are", services: &[] },
     Package { name: "e2fsprogs", used_by: "store: a disk that breaks", services: &[] },
     Package { name: "mount", used_by: "store: disks that are full or read-only", services: &[] },
+    Package { name: "chromium", used_by: "browser: what looks at the pages", services: &[] },
+    Package { name: "nodejs", used_by: "browser: what drives it", services: &[] },
+    Package { name: "npm", used_by: "browser: what fetches playwright-core and axe-core", services: &[] },
+    Package { name: "fonts-noto-cjk", used_by: "browser: screenshots in Japanese", services: &[] },
     Package { name: "util-linux", used_by: "interop: ending what was started", services: &[] },
 ];
 
@@ -65,7 +69,27 @@ pub(crate) fn run() -> Result<()> {
             bail!("cargo-deny could not be installed");
         }
     }
+    install_browser_packages()?;
     println!("setup: everything is there");
+    Ok(())
+}
+
+/// What drives the browser, as the lock file of `testing/browser` says; installed anew where that has changed.
+fn install_browser_packages() -> Result<()> {
+    let folder = root().join("testing/browser");
+    let is_newer = |file: &str, than: &str| {
+        let changed = |name: &str| folder.join(name).metadata().and_then(|about| about.modified()).ok();
+        changed(file).zip(changed(than)).is_some_and(|(file, than)| file >= than)
+    };
+    if is_newer("node_modules/.package-lock.json", "package-lock.json") {
+        return Ok(());
+    }
+    println!("missing: playwright-core and axe-core (browser)");
+    let words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    let done = Command::new("npm").args(words).current_dir(folder).status().context("npm cannot be run")?;
+    if !done.success() {
+        bail!("the packages of testing/browser could not be installed");
+    }
     Ok(())
 }
 
@@ -76,6 +100,10 @@ pub(crate) fn has_cargo_deny() -> bool {
 }
 
 fn is_installed(package: &str) -> bool {
+    // Some packages of Node.js bring npm along, and Debian's of that name cannot be beside them.
+    if package == "npm" && Command::new("npm").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return true;
+    }
     let query = Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]).output();
     query.is_ok_and(|output| output.stdout == b"installed")
 }

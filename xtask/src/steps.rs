@@ -124,7 +124,7 @@ impl Tally {
     /// Adds what a line like `test result: ok. 12 passed; 0 failed; …` says, or the last one of a
     /// program of ours, `first_call: 30 passed, 0 failed, 95 s`.
     fn count(&mut self, line: &str) {
-        const STARTS: [&str; 5] = ["test result: ", "first_call: ", "stories: ", "chat: ", "path: "];
+        const STARTS: [&str; 6] = ["test result: ", "first_call: ", "stories: ", "chat: ", "path: ", "browser: "];
         let Some(counts) = STARTS.iter().find_map(|start| line.trim_start().strip_prefix(start)) else { return };
         let number_before = |word: &str| -> Option<u64> {
             let before = &counts[..counts.find(word)?];

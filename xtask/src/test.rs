@@ -71,6 +71,10 @@ fn steps() -> Vec<Step> {
         )
         .after(BUILD)
         .within(5 * 60),
+        // Every page of a whole system in a real browser, in both languages, light and dark.
+        Step::cargo("browser", &["run", "--quiet", "--release", "--locked", "-p", "edgeway-browser"])
+            .after(BUILD)
+            .within(8 * 60),
         // Servers are refreshed, and fail in every way, while people sign in and talk; half a minute of it.
         Step::cargo(
             "refresh",

@@ -56,6 +56,17 @@ impl Row {
         self.call_id.as_ref().map(|id| format!("{}?call_id={}", LADDER.path, percent_encoded(id)))
     }
 
+    fn state(&self, f: &Frame) -> Option<Said> {
+        let state = self.state.as_deref()?;
+        let key = match state {
+            "setting_up" => "call_states.setting_up",
+            "up" => "call_states.up",
+            "client_gone" => "call_states.client_gone",
+            other => return Some(f.said(other)),
+        };
+        Some(Said { text: f.say(key).to_owned(), is_foreign: false })
+    }
+
     fn media(&self) -> String {
         match &self.media {
             None | Some(Value::Null) => String::new(),

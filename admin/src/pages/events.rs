@@ -55,7 +55,7 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
     let node = wish.node.clone();
     let f = Frame::new(wish, EVENTS, viewer, &look.nodes);
     let search = Search::of(parts.uri.query(), &["level", "id"]);
-    let mut question = json!({ "limit": PAGE_ROWS_MAX, "newest": true });
+    let mut question = json!({ "limit": PAGE_ROWS_MAX });
     for (name, value) in &search.filters {
         question[*name] = json!(value);
     }

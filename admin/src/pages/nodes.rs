@@ -87,11 +87,20 @@ fn link_rows(f: &Frame, status: &Status) -> Vec<LinkRow> {
         // What was measured before says nothing about now.
         round_trip: link.round_trip_ms.filter(|_| link.is_up()).map(|ms| format!("{ms:.1} ms")),
         skew: link.clock_skew_ms.filter(|_| link.is_up()).map(|ms| format!("{ms:+} ms")),
-        media: Badge::of(f.said(&link.media_path), if link.media_path == "UDP" { "up" } else { "warning" }),
+        media: Badge::of(f.said(&link.media_path), media_state(&link.media_path)),
         protocol: link.version,
         trouble: (!link.trouble.is_empty()).then(|| f.said(&link.trouble)),
     };
     status.links.iter().map(row).collect()
+}
+
+/// Between cores there is no media, and nothing wrong with that.
+fn media_state(path: &str) -> &'static str {
+    match path {
+        "UDP" => "up",
+        "TCP fallback" => "warning",
+        _ => "none",
+    }
 }
 
 #[cfg(test)]

@@ -150,14 +150,13 @@ fn row(f: &Frame, status: &Status) -> Row {
         Some(most) => format!("{} / {}", number(files), number(most)),
         None => number(files),
     });
-    let state = if status.maintenance.is_some() { "Draining" } else { "Active" };
     let up = status.started_ms.zip(status.now_ms).map(|(start, now)| now.saturating_sub(start) / 1000);
     Row {
         node: status.node.clone(),
         role: role_key(&status.role),
         state: match &status.maintenance {
-            None => f.badge(state),
-            Some(maintenance) if left(maintenance) == 0 => f.badge("Inactive (Maintenance mode)"),
+            None => f.badge("Active"),
+            Some(maintenance) if maintenance.drained => f.badge("Inactive (Maintenance mode)"),
             Some(maintenance) => f.badge(&format!("Draining ({})", left(maintenance))),
         },
         gauges: gauges.map(|gauge| (number(gauge.current), number(gauge.peak))),

@@ -182,7 +182,7 @@ fn zone(f: &Frame, registrar: &Registrar) -> Zone {
 fn products(f: &Frame, servers: &Servers) -> Vec<Product> {
     let mut products: Vec<Product> = Vec::new();
     for server in &servers.servers {
-        let name = f.said(&server.product);
+        let name = product(f, &server.product);
         let row = server_row(f, server);
         match products.iter_mut().find(|product| product.name == name) {
             Some(product) => product.servers.push(row),
@@ -190,6 +190,16 @@ fn products(f: &Frame, servers: &Servers) -> Vec<Product> {
         }
     }
     products
+}
+
+fn product(f: &Frame, product: &str) -> Said {
+    let key = match product {
+        "unified_cm" => "products.unified_cm",
+        "im_and_presence" => "products.im_and_presence",
+        "unity" => "products.unity",
+        other => return f.said(other),
+    };
+    Said { text: f.say(key).to_owned(), is_foreign: false }
 }
 
 fn server_row(f: &Frame, server: &Server) -> ServerRow {

@@ -152,6 +152,7 @@ pub(crate) struct Maintenance {
     pub(crate) since_ms: Option<u64>,
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) remaining: Remaining,
+    pub(crate) drained: bool,
     pub(crate) estimate_s: Option<u64>,
 }
 

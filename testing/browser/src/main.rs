@@ -45,10 +45,10 @@ async fn look(stay: bool) -> Result<bool> {
     let world = World::start().await.context("the system")?;
     let alice = world.phone("alice", None).await?;
     let bob = world.phone("bob", None).await?;
-    let _mallory = world.phone("mallory", Some(HOSTILE)).await?;
+    let mallory = world.phone("mallory", Some(HOSTILE)).await?;
     let answering = bob.answer_next(Duration::from_secs(30), Duration::ZERO);
-    let _call = tokio::try_join!(alice.call(bob.aor()), answering)?;
-    let _chats = (world.chat("carol").await?, world.chat("dave").await?);
+    let call = tokio::try_join!(alice.call(bob.aor()), answering)?;
+    let chats = (world.chat("carol").await?, world.chat("dave").await?);
 
     // A way in as the control socket's, besides the listener's with its sign-in.
     let mut settled = Settled { names: Vec::new(), ..Settled::of(&settings()?) };
@@ -73,8 +73,22 @@ async fn look(stay: bool) -> Result<bool> {
     if !folder.join("node_modules/playwright-core").exists() {
         bail!("playwright-core is not installed: cargo xtask setup, or npm ci in testing/browser");
     }
-    let told = told.to_string();
-    let run = move || Command::new("node").arg("look.mjs").arg(told).current_dir(folder).status();
+    let whole = run(folder, told.clone()).await?;
+    // Everybody goes, and the core is taken out of service.
+    drop((call, chats));
+    for phone in [&alice, &bob, &mallory] {
+        phone.unregister().await?;
+    }
+    world.drain().await?;
+    let mut told = told;
+    told["phase"] = json!("maintenance");
+    let drained = run(folder, told).await?;
+    Ok(whole && drained)
+}
+
+/// Runs the browser; whether it was content.
+async fn run(folder: &'static std::path::Path, told: serde_json::Value) -> Result<bool> {
+    let run = move || Command::new("node").arg("look.mjs").arg(told.to_string()).current_dir(folder).status();
     let status = tokio::task::spawn_blocking(run).await?.context("node cannot be run")?;
     Ok(status.success())
 }

@@ -22,11 +22,13 @@ use edgeway_lab_servers::dns::{DnsRecord, LabDns};
 use edgeway_lab_servers::uc::{UcCluster, UcConfig, UcUser};
 use edgeway_lab_servers::xmpp::{ChatClient, ChatConfig, XmppConfig, XmppNode, XmppServer};
 use edgeway_lab_servers::{Phone, PhoneConfig, PhoneTransport};
+use edgeway_model::services::PartState;
 use edgeway_model::world::Status;
 use edgeway_model::{Moment, NodeId, Random};
 use edgeway_runtime::operate::OperatorPort;
 use edgeway_runtime::pki::{Authority, EdgeBook, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, StatusPort, Stop};
+use serde_json::json;
 
 const DOMAIN: &str = "lab.example";
 const EDGE_HOST: &str = "edge.lab.example";
@@ -295,6 +297,21 @@ impl World {
                 return Ok(());
             }
             ensure!(Instant::now() < until, "the nodes do not find each other");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Maintenance mode for the first core, until nothing is served there any more.
+    pub(crate) async fn drain(&self) -> Result<()> {
+        self.port.ask(None, "maintenance", json!({ "on": true })).await?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let services = self.cores[0].status()?.services;
+            let mut parts = services.iter().flat_map(|service| &service.parts);
+            if parts.all(|part| part.state == PartState::Drained) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "the core is not drained: {services:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
