@@ -450,6 +450,34 @@ mod tests {
         bindings.check_invariants();
     }
 
+    /// What a page costs does not grow with the table, and a filter looks at a bounded part of it.
+    #[test]
+    fn a_page_out_of_many_lines_is_a_page() {
+        use edgeway_model::limits::{LISTED_EXAMINED_MAX, LISTED_MAX};
+        const LINES: usize = 50_000;
+        let mut bindings = Bindings::default();
+        for number in 0..LINES as u64 {
+            let phone =
+                format!("<sip:a@192.0.2.1:5061>;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{number:012x}>\"");
+            let request = register(&phone, 600).with_agent("Cisco-CSF/15.0.1 (Linux; desktop)");
+            bindings.accept(&request, &ok(&request, None), FlowId::accepted(0, number), Moment::ZERO);
+        }
+        let (mut wish, mut seen, mut pages) = (Wish { limit: LISTED_MAX, ..Wish::default() }, 0, 0);
+        loop {
+            let page = bindings.page(&wish);
+            assert_eq!(page.total, LINES as u64);
+            (seen, pages) = (seen + page.rows.len(), pages + 1);
+            match page.next {
+                Some(next) => wish.after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!((seen, pages), (LINES, LINES / LISTED_MAX));
+        let nobody = Wish { user: Some("nobody".into()), limit: LISTED_MAX, after: None };
+        let page = bindings.page(&nobody);
+        assert_eq!(page.next, Some(Cursor(FlowId::accepted(0, LISTED_EXAMINED_MAX as u64 - 1).0, 0)));
+    }
+
     #[test]
     fn a_probe_is_no_registration_and_a_goodbye_ends_one() {
         let mut bindings = Bindings::default();

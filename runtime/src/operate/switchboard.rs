@@ -99,6 +99,10 @@ impl<N: Observable + 'static> Switchboard<N> {
                 let page = self.reactor.call_page(&lists::wish(&question.body)?);
                 Ok(lists::calls(page, self.now()))
             }
+            "calls/end" if status.role == "edge" => {
+                Err(Refusal::not_found("an edge ends no call: ask the core that has it"))
+            }
+            "calls/end" => Err(Refusal::not_found("a call cannot be ended from here yet: its parties hang up")),
             "events" => self.reactor.events().list(&question.body),
             "links" => {
                 let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
