@@ -11,6 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Target;
 use super::world::{Person, World};
 
+/// Until a node has counted chats that have begun: their thread tells of them now and then.
+const COUNTED_AFTER: Duration = Duration::from_millis(1_500);
 /// Things begun at once.
 const AT_ONCE: usize = 8;
 /// How long a call may take to be set up.
@@ -200,6 +202,7 @@ async fn chat(world: &World, target: Target, wanted: usize, first: usize) -> Res
             let begun = configs.map(|config| async move { Ok(ChatClient::start(&config).await?) });
             chats.extend(together(begun).await?);
         }
+        tokio::time::sleep(COUNTED_AFTER).await;
     }
 }
 
