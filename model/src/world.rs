@@ -158,6 +158,8 @@ pub enum Input {
     SignIn(SignInFact),
     /// The operator takes the node out of service, or back.
     Maintenance(MaintenanceOrder),
+    /// Somebody wants to see SIP messages from now on ([`Notice::Signal`]), or nobody does any more.
+    Trace(bool),
     /// Where SIP goes inside has changed (core only): takes the place of what held before, at once.
     Zones(Arc<Zones>),
 }

@@ -75,6 +75,8 @@ pub fn notice(notice: &Notice) {
             let (code, trace) = (code.as_deref().unwrap_or_default(), attempt.trace.as_str());
             debug!(event = "attempt", kind = attempt.kind.label(), reason, code, trace, "{notice}");
         }
+        // Whole messages are for those who have asked for them, and not for the log.
+        Notice::Signal(_) => {}
         Notice::Dropped { reason, .. } => debug!(event = "request.refused", reason = reason.label(), "{notice}"),
     }
 }

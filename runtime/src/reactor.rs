@@ -21,6 +21,7 @@ use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
+use edgeway_model::signal::Signal;
 use edgeway_model::world::{
     FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
@@ -31,7 +32,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::alarms::Alarms;
 use crate::certificates;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::{Clock, unix_ms, unix_us};
 use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
@@ -46,7 +47,7 @@ use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
-use crate::trace::{self, Journal};
+use crate::trace::{self, Journal, Recorder};
 
 /// What one node takes on at once.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +137,8 @@ pub struct Reactor<N> {
     http_counts: Arc<Counts>,
     /// What became of attempts.
     journal: Arc<Journal>,
+    /// Messages of those who are traced.
+    recorder: Rc<Recorder>,
     alarms: RefCell<Alarms>,
     certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
@@ -213,6 +216,7 @@ impl<N: Node + 'static> Reactor<N> {
             chat: Cell::new(false),
             http_counts: Arc::default(),
             journal: Arc::default(),
+            recorder: Rc::default(),
             alarms: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
@@ -380,10 +384,22 @@ impl<N: Node + 'static> Reactor<N> {
         Arc::clone(&self.journal)
     }
 
+    /// Says whose attempts and messages these are.
+    pub(crate) fn recorded_as(self: &Rc<Self>, node: NodeId, role: Role) {
+        self.journal.belongs_to(node.clone(), role);
+        let reactor = Rc::downgrade(self);
+        let switch = move |on| {
+            if let Some(reactor) = reactor.upgrade() {
+                reactor.input(Input::Trace(on));
+            }
+        };
+        self.recorder.belongs_to(node, Box::new(switch));
+    }
+
     /// Who answers questions about attempts and traces.
     #[must_use]
     pub fn trace(&self) -> trace::Desk {
-        trace::Desk::new(self.journal())
+        trace::Desk::of(self.journal(), Rc::clone(&self.recorder))
     }
 
     /// The HTTP thread hears what the node says about sign-in from now on.
@@ -691,6 +707,9 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn tell(&self, notice: &Notice) {
+        if let Notice::Signal(signal) = notice {
+            return self.recorder.take(Signal::clone(signal), unix_us());
+        }
         crate::log::notice(notice);
         if let Notice::Attempt(attempt) = notice {
             self.journal.record(Attempt::clone(attempt));

@@ -482,7 +482,7 @@ fn run<N: Observable + 'static>(
         let status = Rc::clone(&reactor);
         let own = status.status();
         if let Some(name) = NodeId::new(&own.node) {
-            reactor.journal().belongs_to(name, if own.role == "edge" { Role::Edge } else { Role::Core });
+            reactor.recorded_as(name, if own.role == "edge" { Role::Edge } else { Role::Core });
         }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         let (operator, questions) = operate::port();

@@ -14,6 +14,7 @@ mod nodes;
 mod output;
 mod servers;
 mod terminal;
+mod trace;
 mod users;
 mod users_file;
 mod why;
@@ -75,6 +76,9 @@ enum Command {
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
+    /// SIP messages of one user or client, across edges and cores.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// Users who sign in.
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -210,6 +214,7 @@ fn main() -> ExitCode {
         Command::AllowList(command) => allow_list::run(&command),
         Command::Chats(command) => chats::run(&command),
         Command::Maintenance(command) => maintenance::run(&command),
+        Command::Trace(command) => trace::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)

@@ -174,6 +174,14 @@ impl EdgeNode {
         let registered = state.path.as_ref().map(|path| &path.core).filter(|_| request.method() == Some("REGISTER"));
         let habit = registered.filter(|_| exists).or(state.core.as_ref());
         let Some(core) = routing::choose(own.core.as_ref(), habit, exists, &candidates).cloned() else { return };
+        let by = if own.core.as_ref() == Some(&core) {
+            "its Route names it"
+        } else if habit == Some(&core) {
+            "its last request went there"
+        } else {
+            "by load"
+        };
+        self.decided(|| format!("to {core}: {by}"));
         let bytes = self.outgoing(id, &request, flow, &own);
         // A standby path is asked after over another core than the active one.
         if let Some(state) = self.flows.get_mut(&flow).filter(|_| !is_keep_alive(&request)) {

@@ -779,6 +779,7 @@ fn called(notice: &Notice) -> &str {
         | Notice::Maintenance { .. }
         | Notice::ChatOffence { .. }
         | Notice::Attempt(_)
+        | Notice::Signal(_)
         | Notice::Dropped { .. } => "",
     }
 }
