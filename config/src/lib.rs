@@ -35,8 +35,8 @@ pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
     CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
-    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HostPort, InsideEncryption,
-    LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HepSettings, HostPort,
+    InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
 };
 
 pub use sign_in::{

@@ -336,6 +336,8 @@ pub struct Status {
     pub requests: Vec<(&'static str, u64)>,
     /// What was refused or dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// What was meant for others to read and did not leave, by where it was to go (counted by the runtime).
+    pub dropped_events: Vec<(&'static str, u64)>,
     /// What became of connections of clients before they were flows, by outcome (edge only; counted by
     /// the runtime).
     pub handshakes: Vec<(&'static str, u64)>,

@@ -170,3 +170,6 @@ pub const TICK_GRID: Duration = Duration::from_millis(10);
 
 /// The longest deadline of maintenance mode: a week.
 pub const MAINTENANCE_WITHIN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Characters of one field of a log line: what a client writes may stand there.
+pub const LOG_FIELD_CHARACTERS_MAX: usize = 2_048;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_config::HepSettings;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::attempt::Attempt;
 use edgeway_model::certificates::CertificateStatus;
@@ -47,7 +48,7 @@ use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
-use crate::trace::{self, Journal, Recorder};
+use crate::trace::{self, Exporter, Journal, Recorder};
 
 /// What one node takes on at once.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +171,7 @@ impl<N: Observable + 'static> Reactor<N> {
         status.alarms = self.alarms.borrow().list();
         status.certificates = self.certificates();
         status.http = self.http_counts.read();
+        status.dropped_events = self.recorder.export_dropped().map(|dropped| ("hep", dropped)).into_iter().collect();
         status.chats = *self.chats.borrow();
         status.provisioning = self.http_counts.served(Purpose::Provisioning);
         status.proxied = self.http_counts.served(Purpose::Proxy);
@@ -394,6 +396,15 @@ impl<N: Node + 'static> Reactor<N> {
             }
         };
         self.recorder.belongs_to(node, Box::new(switch));
+    }
+
+    /// Sends what passes to a collector, too.
+    ///
+    /// # Errors
+    /// When there is no socket for it.
+    pub(crate) fn export(&self, to: HepSettings, node: &NodeId) -> std::io::Result<()> {
+        self.recorder.export(Exporter::new(to.collector, to.capture_id, node)?);
+        Ok(())
     }
 
     /// Who answers questions about attempts and traces.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
+use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings, HepSettings};
 use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
@@ -247,6 +247,7 @@ pub fn run_edge<N: Observable + 'static>(
         ..ReactorLimits::default()
     };
     run(node, limits, media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
+        export(reactor, settings.log.hep, &settings.node)?;
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
         let http = if https.is_empty() && !settings.xmpp.is_on() {
@@ -381,6 +382,7 @@ pub fn run_core<N: Observable + 'static>(
     let kept = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.state_dir));
     let ending = Ending { stopped, within: settings.drain_timeout };
     run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
+        export(reactor, settings.log.hep, &settings.node)?;
         reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
             reactor.attach_inside_tls(client);
@@ -428,6 +430,17 @@ pub fn run_core<N: Observable + 'static>(
         spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
         watch_state(look_again);
         Ok(http)
+    })
+}
+
+/// Sends signalling to a collector, where the settings name one.
+fn export<N: Observable + 'static>(
+    reactor: &Rc<Reactor<N>>,
+    hep: Option<HepSettings>,
+    node: &NodeId,
+) -> Result<(), ServiceFault> {
+    hep.map_or(Ok(()), |to| {
+        reactor.export(to, node).map_err(ServiceFault::system("opening a socket for hep.collector"))
     })
 }
 

@@ -198,7 +198,7 @@ mod tests {
             lines[0].starts_with("time (UTC)    203.0.113.7:50412         edge1                     core1"),
             "{picture}"
         );
-        assert!(lines[1].starts_with("00:00:00.001  |-- INVITE --------------->|"), "{picture}");
+        assert!(lines[1].starts_with("00:00:00.001  |-- INVITE -------------->|"), "{picture}");
         assert!(
             picture.contains("core1: registrar by priority") && picture.contains("|<- 486 Busy Here "),
             "{picture}"

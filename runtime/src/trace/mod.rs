@@ -26,8 +26,10 @@ use edgeway_model::Pii;
 use edgeway_model::attempt::{Attempt, Kind, Reason};
 
 pub use self::desk::Desk;
+pub(crate) use self::hep::Exporter;
 pub use self::journal::Journal;
 pub(crate) use self::recorder::Recorder;
+pub(crate) use self::redact::scrub;
 
 /// A connection whose TLS never stood; nobody could be told anything.
 pub(crate) fn tls_failed(client: IpAddr, why: String) -> Attempt {

@@ -83,6 +83,7 @@ impl Recorder {
     pub(crate) fn belongs_to(&self, node: NodeId, switch: Switch) {
         *self.node.borrow_mut() = Some(node);
         *self.switch.borrow_mut() = Some(switch);
+        self.tell_node();
     }
 
     /// All messages go to a collector, too, from now on.
@@ -255,4 +256,94 @@ fn users_of(message: &Message) -> String {
         users.push_str(&aor_of(uri));
     }
     users.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn message(user: &str, call: &str, first: &str) -> bytes::Bytes {
+        format!(
+            "{first}\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:{user}@example.com>;tag=a\r\n\
+             To: <sip:bob@example.com>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\
+             Authorization: Digest response=\"S3CRET\"\r\nContent-Length: 0\r\n\r\n"
+        )
+        .into()
+    }
+
+    fn passes(recorder: &Recorder, user: &str, call: &str, peer: &str) {
+        let bytes = message(user, call, "INVITE sip:bob@example.com SIP/2.0");
+        let peer = Party::Client(peer.parse().expect("an address"));
+        recorder.take(Signal { received: true, peer, bytes, decision: Some("to core1".to_owned()) }, 7_000);
+    }
+
+    fn total(recorder: &Recorder, which: &Which) -> u64 {
+        recorder.ladder(which)["total"].as_u64().expect("a number")
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn only_whom_somebody_traces_is_kept_and_only_for_so_long() {
+        run(async {
+            let recorder = Rc::new(Recorder::default());
+            let told = Rc::new(RefCell::new(Vec::new()));
+            let tells = Rc::clone(&told);
+            let node = NodeId::new("edge1").expect("a name");
+            recorder.belongs_to(node, Box::new(move |on| tells.borrow_mut().push(on)));
+            passes(&recorder, "sato", "zero", "203.0.113.7:5061");
+            assert!(recorder.start(Whom::User("sato".into()), Duration::from_millis(300)));
+            assert!(
+                recorder.start(Whom::Address("198.51.100.9".parse().expect("an address")), Duration::from_millis(300))
+            );
+            passes(&recorder, "Sato", "one", "203.0.113.7:5061");
+            passes(&recorder, "suzuki", "two", "203.0.113.7:5061");
+            passes(&recorder, "suzuki", "three", "[::ffff:198.51.100.9]:5061");
+            // What belongs to a call that was wanted once is wanted, whoever speaks.
+            passes(&recorder, "tanaka", "one", "192.0.2.1:5061");
+            let of = |user: &str| Which { user: Some(user.to_owned()), ..Which::default() };
+            assert_eq!(total(&recorder, &Which::default()), 3);
+            assert_eq!((total(&recorder, &of("sato")), total(&recorder, &of("suzuki"))), (1, 1));
+            assert_eq!(total(&recorder, &Which { call_id: Some("one".into()), ..Which::default() }), 2);
+            let answer = recorder.ladder(&of("sato"));
+            let first = &answer["messages"][0];
+            assert_eq!((first["from"].as_str(), first["to"].as_str()), (Some("203.0.113.7:5061"), Some("edge1")));
+            assert_eq!((first["at_ms"].as_u64(), first["decision"].as_str()), (Some(7), Some("to core1")));
+            assert!(!answer.to_string().contains("S3CRET"), "{answer}");
+            let until = Instant::now() + Duration::from_secs(20);
+            while told.borrow().last() != Some(&false) {
+                assert!(Instant::now() < until, "it ends by itself");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            passes(&recorder, "sato", "four", "203.0.113.7:5061");
+            assert_eq!(total(&recorder, &Which::default()), 3, "what was kept stays, and no more comes");
+            assert!(recorder.start(Whom::User("x".into()), Duration::from_secs(600)));
+            assert_eq!((recorder.stop(Some(&Whom::User("y".into()))), recorder.stop(None)), (0, 1));
+            assert_eq!(told.borrow().last(), Some(&false));
+        });
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        run(async {
+            let recorder = Rc::new(Recorder::default());
+            assert!(recorder.start(Whom::User("s".into()), Duration::from_secs(600)));
+            for number in 0..KEPT_MAX + 500 {
+                passes(&recorder, "sato", &format!("call{number}"), "203.0.113.7:5061");
+            }
+            let answer = recorder.ladder(&Which::default());
+            assert_eq!((answer["total"].as_u64(), answer["dropped"].as_u64()), (Some(KEPT_MAX as u64), Some(500)));
+            assert_eq!(answer["messages"].as_array().map(Vec::len), Some(LADDER_MAX));
+            assert_eq!(recorder.followed.borrow().len(), CALLS_FOLLOWED_MAX);
+            for number in 0..TRACES_MAX + 1 {
+                let more = recorder.start(Whom::User(format!("u{number}")), Duration::from_secs(600));
+                assert_eq!(more, number + 1 < TRACES_MAX);
+            }
+        });
+    }
 }

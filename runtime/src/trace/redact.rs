@@ -1,6 +1,7 @@
 //! A SIP message as it may be kept and handed on: without media keys, credentials, tokens, and bodies other than session
 //! descriptions. What was taken out is marked; lengths fit what is left, so that other programs read it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use edgeway_sip::{Message, Name};
@@ -8,12 +9,12 @@ use edgeway_sip::{Message, Name};
 use super::limits::MESSAGE_BYTES_MAX;
 
 /// What stands where something was.
-const GONE: &str = "<removed>";
+const GONE: &str = "-removed-";
 /// Headers whose value is a secret or proves one; of an Authorization the scheme stays.
 const SECRET_WORDS: [&str; 7] =
     ["authorization", "authentication-info", "cookie", "token", "secret", "password", "x-auth"];
 /// Parameters whose value is one, wherever they stand.
-const SECRET_PARAMETERS: [&str; 9] = [
+const SECRET_PARAMETERS: [&str; 11] = [
     "access_token",
     "refresh_token",
     "id_token",
@@ -23,7 +24,11 @@ const SECRET_PARAMETERS: [&str; 9] = [
     "secret",
     "authorization",
     "proxy-authorization",
+    "x-auth",
+    "response",
 ];
+/// Kinds of URI that may hold a password.
+const URI_SCHEMES: [&str; 9] = ["sip", "sips", "http", "https", "ldap", "ldaps", "tel", "xmpp", "im"];
 /// Digits of a flow's token that are random: knowing them is a licence to reach the client.
 const FLOW_TOKEN_DIGITS: usize = 32;
 
@@ -122,22 +127,23 @@ fn value_of(value: &str) -> String {
     without_flow_tokens(&without_bearers(&value))
 }
 
-/// `sip:user:password@host` loses the password (RFC 3261 §19.1.1).
+/// `sip:user:password@host` loses the password (RFC 3261 §19.1.1), and so does that of any URI.
 fn without_passwords(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(at) = rest.find('@') {
         let (before, after) = rest.split_at(at);
-        let start = before.rfind(['<', '"', ' ', ',', '>']).map_or(0, |at| at + 1);
+        let start = before.rfind(['<', '"', ' ', ',', '>', '=']).map_or(0, |at| at + 1);
         let address = &before[start..];
-        let scheme = address.find(':').map_or(0, |at| at + 1);
-        let user = &address[scheme..];
-        match user.find(':') {
-            Some(colon) if scheme > 0 => {
-                out.push_str(&before[..start + scheme + colon + 1]);
+        let (scheme, user) = address.split_once(':').unwrap_or_default();
+        let user = user.trim_start_matches('/');
+        let is_uri = URI_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        match user.split_once(':').filter(|_| is_uri) {
+            Some((_, password)) => {
+                out.push_str(&before[..at - password.len()]);
                 out.push_str(GONE);
             }
-            Some(_) | None => out.push_str(before),
+            None => out.push_str(before),
         }
         out.push('@');
         rest = &after[1..];
@@ -171,12 +177,37 @@ fn without_parameters(value: &str) -> String {
     out
 }
 
+/// What follows a word that introduces credentials, where it looks like some.
 fn without_bearers(value: &str) -> String {
-    let lower = value.to_ascii_lowercase();
-    match lower.find("bearer ") {
-        Some(at) => format!("{}{GONE}", value.get(..at + "bearer ".len()).unwrap_or_default()),
-        None => value.to_owned(),
+    let mut out = value.to_owned();
+    for scheme in ["bearer ", "basic ", "inline:"] {
+        let mut from = 0;
+        while let Some(found) = out.to_ascii_lowercase().get(from..).and_then(|rest| rest.find(scheme)) {
+            let start = from + found + scheme.len();
+            let rest = out.get(start..).unwrap_or_default();
+            let length = rest.find([' ', ',', ';', '"', '\'', '>', '|']).unwrap_or(rest.len());
+            let word = rest.get(..length).unwrap_or_default();
+            // "Basic authentication" is no secret.
+            let is_secret = word.len() >= 4 && !word.bytes().all(|one| one.is_ascii_lowercase());
+            if is_secret {
+                out.replace_range(start..start + length, GONE);
+                from = start + GONE.len();
+            } else {
+                from = start;
+            }
+        }
     }
+    out
+}
+
+/// A text for the log without what looks like a secret, whoever wrote it.
+pub(crate) fn scrub(text: &str) -> Cow<'_, str> {
+    let lower = text.to_ascii_lowercase();
+    let signs = SECRET_PARAMETERS.iter().chain(&["bearer ", "basic ", "inline:", "@"]);
+    if !signs.into_iter().any(|sign| lower.contains(sign)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(without_bearers(&without_parameters(&without_passwords(text))))
 }
 
 /// Of 32 hexadecimal digits in front of an `@`, which is what a flow's token is, the random half.
@@ -232,7 +263,7 @@ mod tests {
         let kept = redacted(&text);
         assert!(!kept.text.contains("S3CRET") && !kept.text.contains("S3C;RET"), "{}", kept.text);
         assert!(!kept.text.contains("aaaabbbbccccdddd") && kept.text.contains("edge1.0000000000000007xxxx"));
-        assert!(kept.text.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:<removed>"), "{}", kept.text);
+        assert!(kept.text.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:-removed-"), "{}", kept.text);
         assert!(kept.text.contains("sip:alice@example.com") && kept.text.contains("Replaces=x"), "{}", kept.text);
         let again = Message::parse(kept.text.clone().into()).expect("still a message");
         assert_eq!(again.body().len(), again.sdp().len());

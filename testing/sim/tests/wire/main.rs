@@ -14,4 +14,5 @@ mod registrars;
 mod rig;
 mod sign_in;
 mod talk;
+mod traced;
 mod verdicts;
