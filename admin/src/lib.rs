@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod store;
+pub mod support;
 
 #[cfg(test)]
 mod scratch;

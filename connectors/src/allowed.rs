@@ -26,7 +26,8 @@ pub struct InForce {
     teller: Teller,
     /// Whether the alarm stands that there is no room.
     full: Cell<bool>,
-    made: RefCell<(u64, Rc<AllowList>)>,
+    /// Of which snapshot; `None`: of none yet.
+    made: RefCell<(Option<u64>, Rc<AllowList>)>,
 }
 
 impl InForce {
@@ -44,11 +45,15 @@ impl InForce {
     }
 
     fn with(written: Vec<Rule>, servers: Current, teller: Teller) -> Result<Self, String> {
-        let snapshot = servers.snapshot();
         let list = compose(&written, &[]).map_err(|fault| format!("the HTTP server allow list: {fault}"))?;
-        let made = Self { servers, written, teller, full: Cell::new(false), made: RefCell::new((0, Rc::new(list))) };
-        made.make(&snapshot);
-        Ok(made)
+        let made = RefCell::new((None, Rc::new(list)));
+        Ok(Self { servers, written, teller, full: Cell::new(false), made })
+    }
+
+    /// It takes the place of `old`, whose alarm is its own now.
+    pub fn take_over(&self, old: &Self) {
+        self.full.set(old.full.get());
+        let _ = self.list();
     }
 
     /// Makes the list of a snapshot: as many clusters, in the order of the settings, as there is room for. Those that
@@ -64,11 +69,11 @@ impl InForce {
             }
         }
         match compose(&self.written, &automatic) {
-            Ok(list) => *self.made.borrow_mut() = (snapshot.revision, Rc::new(list)),
+            Ok(list) => *self.made.borrow_mut() = (Some(snapshot.revision), Rc::new(list)),
             Err(fault) => {
                 // No rule of discovery is none; should one be, the last list stays, and is not tried again.
                 tracing::error!(%fault, "no allow list can be made of what was discovered");
-                self.made.borrow_mut().0 = snapshot.revision;
+                self.made.borrow_mut().0 = Some(snapshot.revision);
             }
         }
         let about = "http.allow_list".to_owned();
@@ -90,7 +95,7 @@ impl InForce {
     #[must_use]
     pub fn list(&self) -> Rc<AllowList> {
         let snapshot = self.servers.snapshot();
-        if self.made.borrow().0 != snapshot.revision {
+        if self.made.borrow().0 != Some(snapshot.revision) {
             self.make(&snapshot);
         }
         Rc::clone(&self.made.borrow().1)

@@ -2,68 +2,59 @@
 //! sign-in and the allow list to the reverse proxy. Nothing of what an edge says of a client is believed: the token
 //! is looked at again, and so is everything else.
 
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use edgeway_config::settings::CoreSettings;
-use edgeway_config::sign_in::AuthoritySettings;
 use edgeway_http_proxy::carried;
 use edgeway_http_proxy::lane::{Lane, Scheme};
+use edgeway_model::NodeId;
 use edgeway_model::attempt::Reason;
 use edgeway_model::chat::ChatOpening;
 use edgeway_model::sign_in::{Deployment, SignInFact, Subject, UserName};
-use edgeway_model::zones::{Challenge, DeploymentZones};
-use edgeway_model::{NodeId, Secret};
 use edgeway_policy::allow_list::{Denial, Holder, Wanted};
 use edgeway_runtime::chat::ChatStream;
 use edgeway_runtime::clock::{Clock, unix_ms};
-use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{Body, HttpFact, Inside, LocalFuture, MakeInside, Teller};
-use edgeway_runtime::pki::shared_secret;
-use edgeway_runtime::service;
 use http::header::HeaderValue;
-use http::request::Parts;
+use http::request::Parts as Head;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use crate::allowed::InForce;
-use crate::authorities::{Authorities, Needs};
 use crate::chat::{self, Chat};
-use crate::discovery::Discovery;
+use crate::parts::{Made, Parts, Prepared, Swapped, on_this_machine, secret, signs_in};
 use crate::proxy::limits::RETRY_AFTER_BUSY;
-use crate::proxy::{ClientFacts, HttpClient, Onward, Proxy, Target};
+use crate::proxy::{ClientFacts, Onward, Target};
 use crate::sign_in::answers::{self, because};
 use crate::sign_in::asked::Asked;
 use crate::sign_in::counters as count;
-use crate::sign_in::desk::{Desk, Now, Place};
+use crate::sign_in::desk::{Desk, Now};
 use crate::sign_in::kept::Kept;
 use crate::sign_in::keys::Keys;
 use crate::sign_in::limits::{QUIET_LOOK_EVERY, SWEEP_MIN};
-use crate::sign_in::services::{Services, srv_by};
-use crate::sign_in::small::{Small, signed, too_many};
+use crate::sign_in::small::{Contacts, signed, too_many};
 use crate::sign_in::who::{self, Shown};
-use crate::trusts::Trusts;
 use crate::under_way::UnderWay;
 
 /// The inside of a core.
 pub struct CoreInside {
     desk: Rc<Desk>,
-    small: Small,
-    allowed: InForce,
-    /// By the deployment whose users ask; none where nobody can sign in: then nothing is carried anywhere.
-    proxies: BTreeMap<Deployment, Proxy>,
-    /// What carries requests, and what asks authorities: each has connections of its own, so that no request of a user's
-    /// stands in the way of anybody's sign-in.
-    clients: Vec<HttpClient>,
+    parts: Swapped,
+    prepared: RefCell<Option<Prepared>>,
+    contacts: Rc<Contacts>,
     under_way: UnderWay,
-    trusts: Option<Rc<Trusts>>,
     chat: Rc<Chat>,
-    discovery: Rc<Discovery>,
     kept: Kept,
     teller: Teller,
-    deployments: Vec<Deployment>,
+    /// All of this core's SIP is on this machine.
+    lab: bool,
+    /// Whether the keys of tokens are those of the key file: somebody can sign in, or could.
+    keyed: Cell<bool>,
+    /// Woken when it may be time to take out of memory what has expired at another pace.
+    swept_anew: Rc<Notify>,
 }
 
 /// Makes the inside of a core, on the HTTP thread.
@@ -78,73 +69,45 @@ impl CoreInside {
     /// # Errors
     /// In the operator's words.
     pub fn new(settings: &CoreSettings, teller: Teller) -> Result<Rc<Self>, String> {
-        let resolver = Resolver::new(settings.sip.dns_servers.clone());
         let lab = on_this_machine(settings);
-        let discovery = Discovery::new(settings, teller.clone(), resolver.clone(), lab);
-        let trusts = if signs_in(settings) { Some(Rc::new(Trusts::load(settings)?)) } else { None };
-        let client = || {
-            let trust = trusts.as_ref().map(|trusts| trusts.default.clone());
-            trust.map(|trust| HttpClient::new(resolver.clone(), trust, lab))
-        };
-        let (client, asking) = (client(), client());
-        let asked_again = Rc::clone(&discovery);
-        let needs = Needs {
-            servers: discovery.current(),
-            fetch_keys: Rc::new(move |deployment| Box::pin(Rc::clone(&asked_again).fetch_keys(deployment))),
-            http: asking.clone(),
-            resolver: resolver.clone(),
-            teller: teller.clone(),
-        };
-        let authorities = Authorities::new(settings, &needs).map_err(|fault| fault.to_string())?;
+        let mut made = Made::new(settings, &teller, lab, None)?;
         let keys = Keys::new(&secret(settings)?)?;
         let clock = Clock::start();
         let clocks = Rc::new(move || Now { moment: clock.now(), unix_ms: unix_ms() });
-        let zones = settings.deployment_zones();
-        let places = zones.iter().filter_map(|one| place(one, &authorities));
+        let places = std::mem::take(&mut made.places);
         let desk = Rc::new(Desk::new(&settings.sign_in, places, keys, clocks, teller.clone()));
         let kept = Kept::new(Path::new(&settings.state_dir));
         if signs_in(settings) {
-            kept.load(&desk, &teller)?;
+            Kept::take(kept.read()?, &desk, &teller);
         }
         let chat = chat::Needs {
             desk: Rc::clone(&desk),
-            current: discovery.current(),
-            trusts: trusts.clone(),
-            resolver: resolver.clone(),
+            current: made.discovery.current(),
+            trusts: made.trusts.clone(),
+            resolver: made.resolver.clone(),
             allow_loopback: lab,
             teller: teller.clone(),
         };
         let chat = Chat::start(settings, chat)?;
-        let services = Services::new(discovery.current(), srv_by(resolver));
-        let names = settings.deployments.iter().map(|one| &one.name);
-        let proxies = client.iter().flat_map(|client| {
-            let proxy = |name: &Deployment| Proxy::new(client.of(name.clone()), settings.node.clone());
-            names.clone().map(move |name| (name.clone(), proxy(name)))
-        });
-        let proxies = proxies.collect();
+        let contacts = Rc::default();
+        let (parts, _) = made.finish(settings, &desk, &contacts, &teller)?;
         let inside = Rc::new(Self {
-            small: Small::new(Rc::clone(&desk), services, &settings.deployments),
-            allowed: InForce::new(settings, discovery.current(), teller.clone())?,
-            proxies,
-            clients: client.iter().chain(&asking).cloned().collect(),
+            desk,
+            parts: Swapped::new(parts),
+            prepared: RefCell::default(),
+            contacts,
             under_way: UnderWay::default(),
-            trusts,
             chat,
             kept,
-            deployments: settings.deployments.iter().map(|deployment| deployment.name.clone()).collect(),
-            desk,
-            discovery,
             teller,
+            lab,
+            keyed: Cell::new(signs_in(settings)),
+            swept_anew: Rc::default(),
         });
-        inside.discovery.start();
-        let (swept, every) = (Rc::downgrade(&inside), settings.sign_in.credentials_cleanup_interval.max(SWEEP_MIN));
-        spawn_local(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                let Some(inside) = swept.upgrade() else { return };
-                inside.desk.sweep();
-            }
-        });
+        let parts = inside.parts.now();
+        let _ = parts.allowed.list();
+        parts.discovery.start();
+        spawn_local(sweep(Rc::downgrade(&inside)));
         let quiet = Rc::downgrade(&inside);
         spawn_local(async move {
             loop {
@@ -154,6 +117,40 @@ impl CoreInside {
             }
         });
         Ok(inside)
+    }
+
+    /// Makes the parts of other settings, and changes nothing.
+    fn made(&self, settings: &CoreSettings) -> Result<Prepared, String> {
+        let old = self.parts.now();
+        let made = Made::new(settings, &self.teller, self.lab, Some(&old))?;
+        let keys = if signs_in(settings) && !self.keyed.get() {
+            Some((Keys::new(&secret(settings)?)?, self.kept.read()?))
+        } else {
+            None
+        };
+        let (current, trusts, resolver) = (made.discovery.current(), made.trusts.clone(), made.resolver.clone());
+        let chat = self.chat.prepare(settings, current, trusts, resolver)?;
+        let (parts, places) = made.finish(settings, &self.desk, &self.contacts, &self.teller)?;
+        Ok(Prepared { parts, places, chat, keys })
+    }
+
+    /// Uses what was made: nothing in between waits.
+    fn swap(&self, prepared: Prepared) {
+        let Prepared { parts, places, chat, keys } = prepared;
+        let old = self.parts.now();
+        if let Some((keys, revocations)) = keys {
+            self.keyed.set(true);
+            self.desk.take_keys(keys);
+            Kept::take(revocations, &self.desk, &self.teller);
+        }
+        self.desk.renew(&parts.settings.sign_in, places, |one| old.same_authority(one, &parts.settings));
+        if !Rc::ptr_eq(&parts.discovery, &old.discovery) {
+            parts.discovery.take_over(&old.discovery);
+        }
+        self.chat.renew(chat);
+        parts.allowed.take_over(&old.allowed);
+        self.parts.swap(parts);
+        self.swept_anew.notify_one();
     }
 
     /// Where its users sign in.
@@ -169,22 +166,23 @@ impl CoreInside {
     }
 
     async fn answer(self: Rc<Self>, edge: NodeId, request: Request<Body>) -> Response<Body> {
-        if let Some(trusts) = &self.trusts {
-            trusts.follow(&self.discovery.current().snapshot(), &self.clients);
+        let parts = self.parts.now();
+        if let Some(trusts) = &parts.trusts {
+            trusts.follow(&parts.discovery.current().snapshot(), &parts.clients);
         }
         let (head, body) = request.into_parts();
         let asked = Asked::read(&edge, &head);
-        let response = self.answer_unrecorded(edge, head, body).await;
+        let response = self.answer_unrecorded(&parts, edge, head, body).await;
         asked.record(&self.desk, &self.teller, response)
     }
 
-    async fn answer_unrecorded(&self, edge: NodeId, head: Parts, body: Body) -> Response<Body> {
+    async fn answer_unrecorded(&self, parts: &Parts, edge: NodeId, head: Head, body: Body) -> Response<Body> {
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         match Lane::parse(path) {
-            Ok(Lane::Small { domain, verb, query }) => self.small.serve(&edge, &domain, verb, &query, &head).await,
+            Ok(Lane::Small { domain, verb, query }) => parts.small.serve(&edge, &domain, verb, &query, &head).await,
             Ok(Lane::Descriptor { domain, scheme, host, port, path }) => {
                 let there = There { https: scheme == Scheme::Https, host, port, path };
-                self.descriptor(edge, &domain, there, head, body).await
+                self.descriptor(parts, edge, &domain, there, head, body).await
             }
             Err(_) => because(answers::plain(StatusCode::NOT_FOUND), Reason::NoSuchPlace, ""),
         }
@@ -193,13 +191,14 @@ impl CoreInside {
     /// Signed in, allowed, carried; or one word why not.
     async fn descriptor(
         &self,
+        parts: &Parts,
         edge: NodeId,
         domain: &str,
         there: There,
-        mut head: Parts,
+        mut head: Head,
         body: Body,
     ) -> Response<Body> {
-        let deployment = match self.small.deployment(domain) {
+        let deployment = match parts.small.deployment(domain) {
             Ok(deployment) => deployment,
             Err(answer) => return *answer,
         };
@@ -208,7 +207,7 @@ impl CoreInside {
             Ok(subject) => subject,
             Err(answer) => return *answer,
         };
-        let list = self.allowed.list();
+        let list = parts.allowed.list();
         // A token does not say them. Where no session is held (this core has started anew, or an operator has purged
         // the user) only what all share is open until the next sign-in, here or at another core.
         let session = self.desk.session(&subject);
@@ -235,7 +234,7 @@ impl CoreInside {
                 return because(answers::forbidden(), Reason::NotAllowed, detail);
             }
         };
-        let Some(proxy) = self.proxies.get(&subject.deployment) else {
+        let Some(proxy) = parts.proxies.get(&subject.deployment) else {
             return because(answers::forbidden(), Reason::NoSuchDomain, "nothing is carried for this deployment");
         };
         let Some(entered) = self.under_way.enter(&subject) else {
@@ -298,7 +297,7 @@ impl CoreInside {
             "users/purge" => Ok(json!({ "purged": self.desk.purge(&self.asked_about(&question)?) })),
             "status" => {
                 let (credentials, revocations) = self.desk.held();
-                let rules = self.allowed.list().rules().len();
+                let rules = self.parts.now().allowed.list().rules().len();
                 let (revocations, chats) = (revocations.len(), self.chat.counts());
                 Ok(
                     json!({ "credentials": credentials, "revocations": revocations, "allow_rules": rules, "chats": chats }),
@@ -306,7 +305,7 @@ impl CoreInside {
             }
             "allow-list" => Ok(self.list()),
             _ if path == "servers" || path.starts_with("servers/") => {
-                Rc::clone(&self.discovery).operate(path, question).await
+                Rc::clone(&self.parts.now().discovery).operate(path, question).await
             }
             _ if path == "chats" || path.starts_with("chats/") => self.chat.operate(&path, question),
             _ => Err(format!("there is no {path}")),
@@ -314,7 +313,7 @@ impl CoreInside {
     }
 
     fn list(&self) -> Value {
-        let list = self.allowed.list();
+        let list = self.parts.now().allowed.list();
         let rules = list.rules().iter().map(|rule| {
             json!({
                 "url": format!("{}{}", rule.origin(), rule.path),
@@ -336,7 +335,8 @@ impl CoreInside {
         let text = |name: &str| question.get(name).and_then(Value::as_str);
         let user = text("user").and_then(UserName::new).ok_or("which user? Give a name without a colon or a slash")?;
         let deployment = text("deployment").unwrap_or(Deployment::DEFAULT);
-        let known = self.deployments.iter().find(|one| one.as_str() == deployment);
+        let parts = self.parts.now();
+        let known = parts.deployments.iter().find(|one| one.as_str() == deployment);
         let deployment = known.ok_or_else(|| format!("there is no deployment {deployment}"))?.clone();
         Ok(Subject { deployment, user })
     }
@@ -369,11 +369,27 @@ impl Inside for CoreInside {
 
     fn told(&self, fact: SignInFact) {
         self.desk.told(&fact);
-        self.small.told(&fact);
+        self.contacts.told(&fact);
         if let SignInFact::Revoked(revocation) = &fact {
             self.chat.revoked(&revocation.subject);
             self.kept.store_soon(&self.desk);
         }
+    }
+
+    fn prepare(&self, settings: &CoreSettings) -> Result<(), Vec<String>> {
+        self.prepared.take();
+        let made = self.made(settings).map_err(|why| why.lines().map(str::to_owned).collect::<Vec<_>>())?;
+        self.prepared.replace(Some(made));
+        Ok(())
+    }
+
+    fn apply(&self) -> bool {
+        let prepared = self.prepared.take();
+        prepared.map(|prepared| self.swap(prepared)).is_some()
+    }
+
+    fn abort(&self) {
+        self.prepared.take();
     }
 
     fn operate(self: Rc<Self>, path: String, question: Value) -> LocalFuture<'static, Result<Value, String>> {
@@ -389,39 +405,24 @@ struct There {
     path: String,
 }
 
-/// Whether there is anything to sign in to, or to carry requests to.
-fn signs_in(settings: &CoreSettings) -> bool {
-    let uc = &settings.uc;
-    let servers = !(uc.unified_cm.is_empty() && uc.im_and_presence.is_empty() && uc.unity.is_empty());
-    servers || settings.deployments.iter().any(|one| one.oauth || one.authority != AuthoritySettings::None)
-}
-
-/// The secret of the key file; where nobody signs in there is no file, and the secret is as good as none.
-fn secret(settings: &CoreSettings) -> Result<Secret<32>, String> {
-    if signs_in(settings) {
-        return shared_secret(Path::new(&settings.sign_in.key_file)).map_err(|error| error.to_string());
+/// Takes what has expired out of memory, again and again.
+async fn sweep(inside: Weak<CoreInside>) {
+    loop {
+        // No reference is held while it waits.
+        let due = inside.upgrade().map(|this| (this.parts.now().cleanup_every, Rc::clone(&this.swept_anew)));
+        let Some((every, anew)) = due else { return };
+        let sooner = tokio::time::timeout(every.max(SWEEP_MIN), anew.notified()).await.is_ok();
+        match inside.upgrade() {
+            Some(_) if sooner => {}
+            Some(this) => _ = this.desk.sweep(),
+            None => return,
+        }
     }
-    service::seed().map(Secret::new).map_err(|fault| fault.to_string())
-}
-
-fn place(zones: &DeploymentZones, authorities: &Authorities) -> Option<Place> {
-    let (realm, tokens) = match &zones.challenge {
-        Challenge::Core { realm, bearer } => (Some(realm.clone()), *bearer),
-        Challenge::Registrar => (None, false),
-    };
-    let authority = authorities.of(&zones.deployment)?;
-    Some(Place::new(zones.deployment.clone(), authority, realm).taking_tokens(tokens))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(carried::REQUEST).map(HeaderValue::to_str)?.ok()?;
     u64::from_str_radix(text, 16).ok()
-}
-
-/// Whether all of this core's SIP is on this machine: in a lab, where servers inside are here, too. Elsewhere no name
-/// leads to this machine.
-fn on_this_machine(settings: &CoreSettings) -> bool {
-    !settings.sip.listen.is_empty() && settings.sip.listen.iter().all(|address| address.ip().is_loopback())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | `imp/` | what IM and Presence says of itself |
 //! | `ldap/` | directories |
 //! | `oauth/` | access tokens of call managers |
+//! | `parts.rs` | what follows from the settings, and is made anew when they change |
 //! | `proxy/` | the HTTP client towards UC servers, and what clients may have carried there |
 //! | `sign_in/` | credentials, rate control, session tokens, the edge configuration |
 //! | `trusts.rs` | whose certificates are taken by whom |
@@ -32,6 +33,7 @@ pub mod imp;
 pub mod inside;
 pub mod ldap;
 pub mod oauth;
+mod parts;
 pub mod proxy;
 pub mod sign_in;
 mod trusts;

@@ -105,6 +105,21 @@ impl Credentials {
         Self { interval, sessions, by_end, refused, revocations: Revocations::default() }
     }
 
+    /// The credentials refresh interval from now on: what is remembered ends when it was to end, and no later than the
+    /// new interval from now.
+    pub fn set_interval(&mut self, interval: Duration, now: Now) {
+        self.interval = interval;
+        let latest = now.moment + interval;
+        let late: Vec<_> = self.by_end.iter().filter(|(end, _)| *end > latest).cloned().collect();
+        for (end, subject) in late {
+            if let Some(kept) = self.sessions.get_mut(&subject) {
+                kept.end = latest;
+                self.by_end.remove(&(end, subject.clone()));
+                self.by_end.insert((latest, subject));
+            }
+        }
+    }
+
     /// What is known of these credentials. What has expired is unknown, whether it was swept or not.
     #[must_use]
     pub fn look(&self, subject: &Subject, verifier: &Verifier, now: Now) -> Found {

@@ -69,6 +69,14 @@ impl Deployments {
         deployments
     }
 
+    /// Probes every node `every` so often from now on.
+    pub fn set_every(&mut self, every: Duration, now: Moment) {
+        self.every = every;
+        for served in &mut self.served {
+            served.registrars.set_every(every, now);
+        }
+    }
+
     /// Takes these zones in the place of those there are, at once.
     pub fn replace(&mut self, zones: &Zones, now: Moment) {
         let mut old = std::mem::take(&mut self.served);

@@ -48,6 +48,14 @@ impl Health {
         Self { state: State::Alive { again_since: None }, every, due: now, asked: None, spared_until: None }
     }
 
+    /// Probes `every` so often from now on: one that is due later than that comes sooner.
+    pub fn set_every(&mut self, every: Duration, now: Moment) {
+        self.every = every;
+        if self.is_alive() && self.asked.is_none() {
+            self.due = self.due.min(now + every);
+        }
+    }
+
     /// Whether requests should be sent there.
     #[must_use]
     pub fn is_alive(&self) -> bool {

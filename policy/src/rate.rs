@@ -136,6 +136,11 @@ impl Rate {
         }
     }
 
+    /// Judges by these settings from now on. Attempts that were made stay, as far as the new period reaches back.
+    pub const fn set(&mut self, settings: RateSettings) {
+        self.settings = settings;
+    }
+
     /// Credentials of `subject` were supplied: are they looked at? Called once for each time, before
     /// anything else is known of them.
     pub fn check(&mut self, subject: &Subject, source: Source, now: Moment) -> Decision {

@@ -162,6 +162,14 @@ impl Registrars {
         registrars
     }
 
+    /// Probes every node `every` so often from now on.
+    pub fn set_every(&mut self, every: Duration, now: Moment) {
+        self.every = every;
+        for node in &mut self.nodes {
+            node.health.set_every(every, now);
+        }
+    }
+
     /// Takes others in the place of those there are, at once. What is the same keeps its addresses and
     /// its health; what is taken away gets nothing new, and what goes on there goes on.
     pub fn replace(&mut self, configured: Vec<Configured>, now: Moment) {

@@ -4,8 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -60,10 +60,32 @@ impl HandshakeCounters {
     }
 }
 
+/// What is shown to those who connect. It can be replaced: handshakes that have begun end as they began, and connections
+/// stay.
+#[derive(Clone, Debug)]
+pub struct Offered(Arc<RwLock<Arc<ServerConfig>>>);
+
+impl Offered {
+    /// From the next handshake on.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn now(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl From<Arc<ServerConfig>> for Offered {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(RwLock::new(config)))
+    }
+}
+
 /// What every handshake thread of one listener shares.
 #[derive(Clone)]
 pub(crate) struct Handshakes {
-    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) config: Offered,
     pub(crate) deadline: Duration,
     pub(crate) strangers: Arc<Strangers>,
     pub(crate) counters: Arc<HandshakeCounters>,
@@ -133,7 +155,7 @@ pub(crate) async fn pause(counters: &HandshakeCounters, error: &io::Error) {
 async fn shake(handshakes: &Handshakes, stream: TcpStream, peer: SocketAddr) {
     flow::tune(&stream);
     let counters = &handshakes.counters;
-    let config = Arc::clone(&handshakes.config);
+    let config = handshakes.config.now();
     match tokio::time::timeout(handshakes.deadline, shake_hands(stream, peer, config)).await {
         Ok(Ok(established)) => {
             HandshakeCounters::count(&counters.established);

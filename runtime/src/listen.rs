@@ -6,16 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use edgeway_model::world::Node;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
-use crate::handshake::{self, HandshakeCounters, Handshakes};
+use crate::handshake::{self, HandshakeCounters, Handshakes, Offered};
 use crate::limits::{ACCEPT_BACKLOG, DATAGRAM_RECEIVE_BUFFER_BYTES, FINISHED_MAX};
 use crate::reactor::Reactor;
 use crate::{datagram, flow};
@@ -130,11 +128,11 @@ pub fn bind_udp(what: &'static str, address: SocketAddr) -> Result<std::net::Udp
 pub fn serve_tls<N: Node + 'static>(
     reactor: &Rc<Reactor<N>>,
     listener: std::net::TcpListener,
-    config: Arc<ServerConfig>,
+    config: impl Into<Offered>,
 ) -> io::Result<()> {
     let (finished, mut incoming) = mpsc::channel(FINISHED_MAX);
     let handshakes = Handshakes {
-        config,
+        config: config.into(),
         deadline: reactor.limits().handshake_max,
         strangers: reactor.strangers(),
         counters: reactor.handshake_counters(),

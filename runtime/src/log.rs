@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use edgeway_config::LogFormat;
 use edgeway_model::media::MediaPath;
@@ -14,6 +15,7 @@ use edgeway_model::notice::Notice;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, debug, info, warn};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -86,14 +88,38 @@ pub fn notice(notice: &Notice) {
 /// Starts logging to standard error at `level` (`error`, `warn`, `info`, `debug`, `trace`).
 /// Without effect if logging has been started already.
 pub fn start(level: &str, format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,edgeway={level},edgeway_runtime={level}"));
+    let filter = filter_of(level);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colour)
         .event_format(Line { format })
-        .try_init();
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    if subscriber.try_init().is_ok() {
+        let reload = move |filter| {
+            if let Err(error) = handle.reload(filter) {
+                tracing::error!(%error, "the log level stays as it is");
+            }
+        };
+        let _ = RELOAD.set(Box::new(reload));
+    }
+}
+
+/// Writes lines of this level from now on; without effect where logging was not started by [`start`].
+pub fn set_level(level: &str) {
+    if let Some(reload) = RELOAD.get() {
+        reload(filter_of(level));
+    }
+}
+
+/// Puts another filter in the place of the one in use.
+type Reload = Box<dyn Fn(EnvFilter) + Send + Sync>;
+static RELOAD: OnceLock<Reload> = OnceLock::new();
+
+fn filter_of(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("warn,edgeway={level},edgeway_runtime={level}"))
 }
 
 /// Prints one event as one line.

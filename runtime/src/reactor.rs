@@ -5,6 +5,8 @@
 //! connection then writes once per turn. Whoever holds an `Rc<Reactor<N>>` may call
 //! [`Reactor::input`]; facts that arise while commands are carried out wait until the node is drained.
 
+mod bounds;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpStream};
@@ -18,19 +20,19 @@ use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::attempt::Attempt;
 use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
-use edgeway_model::limits::{FLOW_QUEUE_BYTES_MAX, FLOWS_MAX, STRANGER_FLOWS_PER_ADDRESS_MAX, TLS_HANDSHAKE_MAX};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::signal::Signal;
 use edgeway_model::world::{
-    FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
+    Configurable, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, spawn_local};
 
+pub use self::bounds::ReactorLimits;
 use crate::alarms::Alarms;
 use crate::certificates;
 use crate::clock::{Clock, unix_ms, unix_us};
@@ -49,33 +51,6 @@ use crate::resources::Meter;
 use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
 use crate::trace::{self, Exporter, Journal, Recorder};
-
-/// What one node takes on at once.
-#[derive(Clone, Copy, Debug)]
-pub struct ReactorLimits {
-    /// Flows held at once; more are closed as soon as they are accepted.
-    pub flows_max: usize,
-    /// TLS handshakes one address may have in progress.
-    pub handshakes_per_address_max: usize,
-    /// How long a TLS handshake may take.
-    pub handshake_max: Duration,
-    /// Threads that shake hands; at least one is started.
-    pub handshake_threads: usize,
-    /// Bytes queued towards one flow before it is closed as too slow.
-    pub flow_queue_bytes_max: usize,
-}
-
-impl Default for ReactorLimits {
-    fn default() -> Self {
-        Self {
-            flows_max: FLOWS_MAX,
-            handshakes_per_address_max: STRANGER_FLOWS_PER_ADDRESS_MAX,
-            handshake_max: TLS_HANDSHAKE_MAX,
-            handshake_threads: 1,
-            flow_queue_bytes_max: FLOW_QUEUE_BYTES_MAX,
-        }
-    }
-}
 
 /// A SIP message on its way past the reactor, for a ladder.
 #[derive(Clone, Debug)]
@@ -323,19 +298,33 @@ impl<N: Node + 'static> Reactor<N> {
             self.deferred.borrow_mut().push_back(input);
             return;
         }
+        self.turn(|node, now| node.handle(input, now));
+    }
+
+    /// The node has these settings from now on. Not to be called while it turns: settings come from outside.
+    pub(crate) fn configure<S>(self: &Rc<Self>, settings: &S)
+    where
+        N: Configurable<S>,
+    {
+        debug_assert!(!self.turning.get(), "settings come between two turns");
+        self.turning.set(true);
+        self.turn(|node, now| node.configure(settings, now));
+    }
+
+    /// One turn of the crank, and one for each fact that arose meanwhile.
+    fn turn(self: &Rc<Self>, first: impl FnOnce(&mut N, Moment)) {
         // A panic is a bug of ours and is logged as one; it ends the task it happened in, not the turns of
         // everybody else.
         let turn = Turn(&self.turning);
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let now = self.clock.now();
-            self.node.borrow_mut().handle(input, now);
+        first(&mut self.node.borrow_mut(), self.clock.now());
+        loop {
             loop {
                 let output = self.node.borrow_mut().poll();
                 let Some(output) = output else { break };
                 self.carry_out(output);
             }
-            next = self.deferred.borrow_mut().pop_front();
+            let Some(input) = self.deferred.borrow_mut().pop_front() else { break };
+            self.node.borrow_mut().handle(input, self.clock.now());
         }
         drop(turn);
         self.arm();
@@ -459,6 +448,11 @@ impl<N: Node + 'static> Reactor<N> {
         });
     }
 
+    /// Whether there is a link with this node.
+    pub(crate) fn is_linked(&self, node: &NodeId) -> bool {
+        self.links.borrow().values().any(|entry| entry.peer == *node)
+    }
+
     /// Whether maintenance mode, which is on, outlives a restart.
     pub(crate) fn keep_maintenance(&self, kept: bool) {
         self.ordered.set(self.ordered.get().map(|ordered| Ordered { kept, ..ordered }));
@@ -481,9 +475,9 @@ impl<N: Node + 'static> Reactor<N> {
         self.alarms.borrow_mut().end(id, about);
     }
 
-    /// The HTTP thread carries chat, too.
-    pub fn attach_chat(&self) {
-        self.chat.set(true);
+    /// Whether the HTTP thread carries chat, too.
+    pub fn attach_chat(&self, is_on: bool) {
+        self.chat.set(is_on);
     }
 
     /// The HTTP thread is gone, and HTTPS with it.

@@ -4,8 +4,10 @@
 //! thread that calls it and ends when its [`Stop`] is pulled.
 
 mod diallers;
+mod live;
 mod watch;
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings, HepSettings};
 use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
-use edgeway_model::world::{Observable, Status, Transport};
+use edgeway_model::world::{Configurable, Observable, Status, Transport};
 use edgeway_model::{NodeId, Role};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -25,10 +27,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use self::diallers::{CoreEdges, Diallers, follow_edges};
+use self::live::{LiveCore, LiveParts};
 use self::watch::{look_after, offer_media, prove_turning, watch_certificates, watch_state};
 use crate::chat::{ChatBounds, ChatConfig};
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::handshake::Offered;
 use crate::http::limits::DRAIN_MAX;
 use crate::http::limits::STALLED_MAX;
 use crate::http::{FrontConfig, HttpHandle, MakeInside, Part, Teller};
@@ -36,7 +40,7 @@ use crate::inside::InsideTls;
 use crate::limits::{CLOSE_MAX, IDLE_POLL};
 use crate::listen::{ListenFault, bind_tcp, bind_udp, serve_tcp, serve_tls, serve_udp};
 use crate::media::{MediaConfig, MediaFact, MediaHandle};
-use crate::operate::MakeAdmin;
+use crate::operate::{Live, MakeAdmin};
 use crate::pki::{EdgeRecord, Identity, JoinDesk, PkiError, Trust};
 use crate::reactor::{NoticeSink, Reactor, ReactorLimits, TapSink};
 use crate::tls::{CertificateStore, server_config};
@@ -240,7 +244,7 @@ pub fn run_edge<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
     let kept = desk.is_some().then(|| state_dir.clone());
-    let ending = Ending { stopped, within: settings.drain_timeout };
+    let ending = Ending { stopped, within: Rc::new(Cell::new(settings.drain_timeout)) };
     let limits = ReactorLimits {
         flows_max: settings.limits.flows_max,
         handshakes_per_address_max: settings.limits.strangers_per_address,
@@ -271,7 +275,7 @@ pub fn run_edge<N: Observable + 'static>(
             };
             let http = start_http(reactor, Part::Front(Box::new(front)))?;
             if settings.xmpp.is_on() {
-                reactor.attach_chat();
+                reactor.attach_chat(true);
             }
             Some(http)
         };
@@ -302,7 +306,7 @@ pub fn run_edge<N: Observable + 'static>(
         if let Some(files) = files {
             watch_certificates(&certificates, files, reactor);
         }
-        Ok(http)
+        Ok((http, None))
     })
 }
 
@@ -347,7 +351,7 @@ fn start_http<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, part: Part) -> 
 ///
 /// # Errors
 /// [`ServiceFault`] when it cannot start.
-pub fn run_core<N: Observable + 'static>(
+pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
     settings: &CoreSettings,
     node: N,
     keys: CoreKeys,
@@ -355,10 +359,7 @@ pub fn run_core<N: Observable + 'static>(
     stopped: Stopped,
 ) -> Result<(), ServiceFault> {
     let inside = hooks.inside.take();
-    let by_tls = |one: &edgeway_config::Registrar| {
-        one.secure || one.transport.is_none_or(|transport| transport == Transport::Tls)
-    };
-    let tls = inside_tls(settings, settings.sip.registrars.iter().any(by_tls))?;
+    let tls = inside_tls(settings)?;
     let tls_listeners = bind_all("sip.tls.listen", &settings.sip.tls.listen)?;
     let tcp = bind_all("sip.listen (TCP)", &settings.sip.listen)?;
     let udp: Vec<_> =
@@ -380,17 +381,20 @@ pub fn run_core<N: Observable + 'static>(
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
     let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
     let kept = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.state_dir));
-    let ending = Ending { stopped, within: settings.drain_timeout };
+    let drain = Rc::new(Cell::new(settings.drain_timeout));
+    let ending = Ending { stopped, within: Rc::clone(&drain) };
     run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
         export(reactor, settings.log.hep, &settings.node)?;
         reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
             reactor.attach_inside_tls(client);
         }
-        for (listener, server) in tls_listeners.into_iter().zip(std::iter::repeat(tls.server)) {
-            let server =
-                server.ok_or_else(|| ServiceFault::Configuration("sip.tls.listen without a certificate".into()))?;
-            serve_tls(reactor, listener, server)
+        let offered = tls.server.map(Offered::from);
+        for listener in tls_listeners {
+            let offered = offered
+                .clone()
+                .ok_or_else(|| ServiceFault::Configuration("sip.tls.listen without a certificate".into()))?;
+            serve_tls(reactor, listener, offered)
                 .map_err(ServiceFault::system("starting to listen for SIP over TLS"))?;
         }
         for listener in tcp {
@@ -417,19 +421,23 @@ pub fn run_core<N: Observable + 'static>(
             keep(link::listen(Rc::clone(reactor), tcp, door)?);
         }
         let http = inside.map(|make| start_http(reactor, Part::Inside(make))).transpose()?;
-        if http.is_some() && !(settings.xmpp_servers.is_empty() && settings.uc.im_and_presence.is_empty()) {
-            reactor.attach_chat();
-        }
+        reactor.attach_chat(http.is_some() && live::chats(settings));
         look_after(&trust, reactor, media, http.as_ref());
         attach_own(reactor, &trust);
-        if let Some(own) = tls.own {
-            reactor.attach_certificates(Box::new(move || seen(CertificateUse::Inside, &own.leaves())));
-        }
-        let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), trust);
+        let own = Rc::new(RefCell::new(tls.own));
+        let shown = Rc::clone(&own);
+        let leaves = move || shown.borrow().as_ref().map(|own| own.leaves()).unwrap_or_default();
+        reactor.attach_certificates(Box::new(move || seen(CertificateUse::Inside, &leaves())));
+        let diallers = Diallers::new(Rc::clone(reactor), media.clone(), http.clone(), Rc::clone(&trust));
         let look_again = Rc::new(tokio::sync::Notify::new());
-        spawn_local(follow_edges(diallers, CoreEdges::new(settings, edges), Rc::clone(&look_again)));
-        watch_state(look_again);
-        Ok(http)
+        let edges = Rc::new(CoreEdges::new(settings, edges));
+        spawn_local(follow_edges(diallers, Rc::clone(&edges), Rc::clone(&look_again)));
+        watch_state(Rc::clone(&look_again));
+        let parts =
+            LiveParts { media: media.clone(), http: http.clone(), edges, look_again, trust, offered, own, drain };
+        let live = LiveCore::new(Rc::clone(reactor), settings, parts);
+        spawn_local(Rc::clone(&live).watch_files());
+        Ok((http, Some(live as Rc<dyn Live>)))
     })
 }
 
@@ -446,7 +454,11 @@ fn export<N: Observable + 'static>(
 
 /// TLS inside, out of the files of the settings. A name without a transport may turn out to want TLS; it
 /// is no reason not to start where there is nobody to trust.
-fn inside_tls(settings: &CoreSettings, may_dial: bool) -> Result<InsideTls, ServiceFault> {
+fn inside_tls(settings: &CoreSettings) -> Result<InsideTls, ServiceFault> {
+    let by_tls = |one: &edgeway_config::Registrar| {
+        one.secure || one.transport.is_none_or(|transport| transport == Transport::Tls)
+    };
+    let may_dial = settings.sip.registrars.iter().any(by_tls);
     let must = |one: &edgeway_config::Registrar| one.secure || one.transport == Some(Transport::Tls);
     let loaded = InsideTls::load(&settings.sip.tls, may_dial);
     match loaded {
@@ -470,7 +482,7 @@ fn run<N: Observable + 'static>(
     state_dir: Option<PathBuf>,
     hooks: Hooks,
     ending: Ending,
-    start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<Option<HttpHandle>, ServiceFault>,
+    start: impl FnOnce(&Rc<Reactor<N>>, &MediaHandle) -> Result<Started, ServiceFault>,
 ) -> Result<(), ServiceFault> {
     match crate::sys::raise_file_limit() {
         Ok(files) => tracing::debug!(files, "this process may hold so many files and sockets"),
@@ -491,7 +503,7 @@ fn run<N: Observable + 'static>(
         reactor.attach_media(media.clone());
         spawn_local(Rc::clone(&reactor).run());
         spawn_local(Rc::clone(&reactor).run_media(facts));
-        let http = start(&reactor, &media)?;
+        let (http, live) = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let own = status.status();
         if let Some(name) = NodeId::new(&own.node) {
@@ -501,7 +513,7 @@ fn run<N: Observable + 'static>(
         let (operator, questions) = operate::port();
         admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
             .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
-        let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone());
+        let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone(), live);
         spawn_local(switchboard.run(questions));
         let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
@@ -518,7 +530,7 @@ fn run<N: Observable + 'static>(
         spawn_local(prove_turning(http.clone()));
         let outcome = tokio::select! {
             _ = ending.stopped.now => Ok(()),
-            () = ends_gently(&reactor, &ending.stopped.gently, ending.within) => Ok(()),
+            () = ends_gently(&reactor, &ending.stopped.gently, &ending.within) => Ok(()),
             () = reactor.http_over() => Err(ServiceFault::HttpEnded),
         };
         notify::stopping();
@@ -535,17 +547,21 @@ fn run<N: Observable + 'static>(
     outcome
 }
 
+/// What has been started: the HTTP thread, and what changes settings.
+type Started = (Option<HttpHandle>, Option<Rc<dyn Live>>);
+
 /// When and how a service ends.
 struct Ending {
     stopped: Stopped,
     /// How long it waits for what it serves.
-    within: Duration,
+    within: Rc<Cell<Duration>>,
 }
 
 /// Returns once the service was told to end and has nothing left to serve, or has waited long enough. Registrations
 /// are not waited for: whoever has one finds another node.
-async fn ends_gently<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, gently: &Notify, within: Duration) {
+async fn ends_gently<N: Observable + 'static>(reactor: &Rc<Reactor<N>>, gently: &Notify, within: &Cell<Duration>) {
     gently.notified().await;
+    let within = within.get();
     notify::stopping();
     tracing::info!("the service ends as soon as nothing is under way, within {within:?}");
     // One that is on already keeps its deadline.

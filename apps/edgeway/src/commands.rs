@@ -19,7 +19,7 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Our own: the node does not run.
 const NOT_RUNNING: u8 = 3;
 /// Where nodes listen whose files say nothing else.
-const USUAL_SOCKETS: [(Role, &str); 2] =
+pub(crate) const USUAL_SOCKETS: [(Role, &str); 2] =
     [(Role::Core, "/run/edgeway/core.sock"), (Role::Edge, "/run/edgeway/edge.sock")];
 /// A token is one short line; more is no token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -52,20 +52,20 @@ pub(crate) fn finish(outcome: Result<(), Failure>) -> ExitCode {
 }
 
 /// One of the two kinds of settings file.
-enum AnySettings {
+pub(crate) enum AnySettings {
     Edge(Box<EdgeSettings>),
     Core(Box<CoreSettings>),
 }
 
 impl AnySettings {
-    const fn role(&self) -> Role {
+    pub(crate) const fn role(&self) -> Role {
         match self {
             Self::Edge(_) => Role::Edge,
             Self::Core(_) => Role::Core,
         }
     }
 
-    fn control_socket(&self) -> &str {
+    pub(crate) fn control_socket(&self) -> &str {
         match self {
             Self::Edge(settings) => &settings.control_socket,
             Self::Core(settings) => &settings.control_socket,
@@ -87,7 +87,7 @@ pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
 }
 
 /// Reads a file as whichever kind it is: only a core has registrars and domains.
-fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
+pub(crate) fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     let text = read(path)?;
     let origin = path.display().to_string();
     let (edge, core) = (parse_edge(&text, &origin), parse_core(&text, &origin));
@@ -176,7 +176,7 @@ pub(crate) fn ask(config: &Path, path: &str, question: &Value) -> Result<Value, 
     ask_at(&core_settings(config)?.control_socket, None, path, question)
 }
 
-fn ask_at(socket: &str, node: Option<&NodeId>, path: &str, question: &Value) -> Result<Value, Failure> {
+pub(crate) fn ask_at(socket: &str, node: Option<&NodeId>, path: &str, question: &Value) -> Result<Value, Failure> {
     let (code, body) = admin::ask(socket, node, path, question).map_err(|fault| Failure::fetching(&fault))?;
     let answer: Value = serde_json::from_str(&body).map_err(Failure::new)?;
     match code {
@@ -202,7 +202,7 @@ pub(crate) fn check(files: &[impl AsRef<Path>]) -> ExitCode {
     worst
 }
 
-fn nothing_runs() -> Failure {
+pub(crate) fn nothing_runs() -> Failure {
     Failure(NOT_RUNNING, "no edge and no core runs on this machine; name its file with --config".into())
 }
 

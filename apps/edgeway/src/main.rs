@@ -8,11 +8,13 @@ mod allow_list;
 mod certificates;
 mod chats;
 mod commands;
+mod here;
 mod lab;
 mod maintenance;
 mod nodes;
 mod output;
 mod servers;
+mod support;
 mod terminal;
 mod trace;
 mod users;
@@ -91,6 +93,9 @@ enum Command {
     /// On the core that holds the authority: identities of nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// For whoever helps: what the nodes of this machine say of themselves, in one file.
+    #[command(subcommand)]
+    Support(support::SupportCommand),
     /// On the core: what it knows of the UC servers.
     #[command(subcommand)]
     Servers(servers::ServersCommand),
@@ -225,6 +230,7 @@ fn main() -> ExitCode {
         Command::Core(CoreCommand::Forget { node, config }) => commands::forget(&node, &config),
         Command::Pki(PkiCommand::Revoke { node, config }) => commands::revoke(&node, &config),
         Command::Core(CoreCommand::Join { config, token_file }) => commands::join(&config, token_file.as_deref()),
+        Command::Support(command) => support::run(&command),
         Command::Servers(command) => servers::run(&command),
         Command::Pki(PkiCommand::Issue { node, config, out }) => commands::issue(&node, &config, &out),
     }

@@ -67,7 +67,7 @@ impl Drive {
         servers: Vec<Rc<Server>>,
     ) -> Self {
         let domain = Rc::from(entered.entry().opening.domain.as_str());
-        let upstream = Upstream::new(chat.dialler.clone(), domain);
+        let upstream = Upstream::new(chat.dialler(), domain);
         let (timer, spoke) = (Box::pin(sleep_until(Instant::now())), chat.now());
         Self {
             chat,
@@ -268,7 +268,7 @@ impl Drive {
             Action::ServerUp { server, mechanisms } => {
                 self.ready_by = None;
                 if let Some(server) = self.servers.get(server) {
-                    self.chat.health.answered(server, &entry.opening.domain, &self.chat.servers);
+                    self.chat.health.answered(server, &entry.opening.domain, &self.chat.servers());
                     self.chat.remember(&entry.opening.domain, mechanisms);
                 }
             }
@@ -369,8 +369,8 @@ impl Drive {
     fn homes(&self, who: &Who) -> Vec<usize> {
         let Some(subject) = who.subject() else { return Vec::new() };
         let (home, domain) = (self.chat.home_of(subject), &self.entered.entry().opening.domain);
-        let ranked = self.chat.servers.ranked(&subject.deployment, domain, subject.user.as_str(), &home);
-        ranked.iter().filter_map(|one| self.servers.iter().position(|own| Rc::ptr_eq(own, one))).collect()
+        let ranked = self.chat.servers().ranked(&subject.deployment, domain, subject.user.as_str(), &home);
+        ranked.iter().filter_map(|one| self.servers.iter().position(|own| own.is_at(one))).collect()
     }
 
     /// A server has taken the credentials. A user who has as many sessions as may be is told so now, and no sooner, since

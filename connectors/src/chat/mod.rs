@@ -78,15 +78,15 @@ use crate::trusts::Trusts;
 /// Chat at a core. Lives on the HTTP thread.
 pub(crate) struct Chat {
     desk: Rc<Desk>,
-    deployments: BTreeMap<String, Deployment>,
-    servers: Servers,
+    deployments: RefCell<BTreeMap<String, Deployment>>,
+    servers: RefCell<Rc<Servers>>,
     health: Health,
     homes: Homes,
     nameless: Nameless,
     /// What servers of a domain have offered last, for when none answers.
     remembered: RefCell<BTreeMap<String, Vec<Mechanism>>>,
     sessions: Rc<Sessions>,
-    dialler: Dialler,
+    dialler: RefCell<Dialler>,
     clock: Clock,
     /// After how long without a word a server gets a space.
     space_after: Cell<Duration>,
@@ -107,27 +107,40 @@ pub(crate) struct Needs {
     pub(crate) teller: Teller,
 }
 
+/// What holds from new settings on.
+pub(crate) struct Renewed {
+    deployments: BTreeMap<String, Deployment>,
+    servers: Servers,
+    resolver: Resolver,
+    rate_control_period: Duration,
+}
+
+/// Deployments by domain.
+fn deployments(settings: &CoreSettings) -> BTreeMap<String, Deployment> {
+    let of = |deployment: &edgeway_config::sign_in::DeploymentSettings| {
+        let name = deployment.name.clone();
+        deployment.domains.clone().into_iter().map(move |domain| (normal_domain(&domain), name.clone()))
+    };
+    settings.deployments.iter().flat_map(of).collect()
+}
+
 impl Chat {
     /// Reads the files the settings name, and starts what goes on by itself; on the HTTP thread.
     ///
     /// # Errors
     /// In the operator's words.
     pub(crate) fn start(settings: &CoreSettings, needs: Needs) -> Result<Rc<Self>, String> {
-        let of = |deployment: &edgeway_config::sign_in::DeploymentSettings| {
-            let name = deployment.name.clone();
-            deployment.domains.clone().into_iter().map(move |domain| (normal_domain(&domain), name.clone()))
-        };
         let Needs { desk, current, trusts, resolver, allow_loopback, teller } = needs;
         let chat = Rc::new(Self {
             desk,
-            deployments: settings.deployments.iter().flat_map(of).collect(),
-            servers: Servers::load(settings, current, trusts)?,
+            deployments: RefCell::new(deployments(settings)),
+            servers: RefCell::new(Rc::new(Servers::load(settings, current, trusts, None)?)),
             health: Health::new(teller.clone()),
             homes: Homes::default(),
             nameless: Nameless::new(settings.sign_in.rate_control_period),
             remembered: RefCell::default(),
             sessions: Rc::new(Sessions::new(teller.clone(), TELL_EVERY)),
-            dialler: Dialler { resolver, allow_loopback },
+            dialler: RefCell::new(Dialler { resolver, allow_loopback }),
             clock: Clock::start(),
             space_after: Cell::new(SPACE_AFTER),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
@@ -136,6 +149,42 @@ impl Chat {
         });
         spawn_local(probe::probe_those_that_are_down(Rc::downgrade(&chat)));
         Ok(chat)
+    }
+
+    /// Gets ready for new settings, and changes nothing.
+    ///
+    /// # Errors
+    /// In the operator's words.
+    pub(crate) fn prepare(
+        &self,
+        settings: &CoreSettings,
+        current: Current,
+        trusts: Option<Rc<Trusts>>,
+        resolver: Resolver,
+    ) -> Result<Renewed, String> {
+        let servers = Servers::load(settings, current, trusts, Some(&self.servers()))?;
+        let rate_control_period = settings.sign_in.rate_control_period;
+        Ok(Renewed { deployments: deployments(settings), servers, resolver, rate_control_period })
+    }
+
+    /// Streams that begin are served so from now on; those that are there go on as they began.
+    pub(crate) fn renew(&self, renewed: Renewed) {
+        let Renewed { deployments, servers, resolver, rate_control_period } = renewed;
+        *self.deployments.borrow_mut() = deployments;
+        *self.servers.borrow_mut() = Rc::new(servers);
+        self.dialler.borrow_mut().resolver = resolver;
+        self.nameless.set_period(rate_control_period);
+        let is_served = |domain: &String| self.deployments.borrow().contains_key(domain);
+        self.remembered.borrow_mut().retain(|domain, _| is_served(domain));
+        self.health.marked.notify_one();
+    }
+
+    fn servers(&self) -> Rc<Servers> {
+        Rc::clone(&self.servers.borrow())
+    }
+
+    fn dialler(&self) -> Dialler {
+        self.dialler.borrow().clone()
     }
 
     /// Maintenance mode: turns away streams that begin, or takes them again. Those that are there stay.
@@ -154,7 +203,8 @@ impl Chat {
         // One spelling from here on: it is what servers hear, certificates are asked for, and their health goes by.
         opening.domain = normal_domain(&opening.domain);
         let domain = opening.domain.as_str();
-        let Some(deployment) = self.deployments.get(domain).cloned() else {
+        let deployment = self.deployments.borrow().get(domain).cloned();
+        let Some(deployment) = deployment else {
             let fault = StreamFault::new(Condition::HostUnknown, "The domain is not served here.");
             return self.turn_away(&edge, &opening, &stream, fault, Reason::NoSuchDomain);
         };
@@ -170,7 +220,7 @@ impl Chat {
         };
         let entry = entered.entry();
         let key = entry.opening.client.ip().to_canonical().to_string();
-        let servers = self.servers.ranked(&entry.deployment, &entry.opening.domain, &key, &Home::default());
+        let servers = self.servers().ranked(&entry.deployment, &entry.opening.domain, &key, &Home::default());
         let router = Router::new(self.beginning(&entry.opening.domain, &servers), self.now());
         Drive::new(self, entered, stream, router, servers).run().await;
     }
@@ -207,6 +257,10 @@ impl Chat {
 
     /// A server of a domain that is served offers this.
     fn remember(&self, domain: &str, mechanisms: Vec<Mechanism>) {
+        if !self.deployments.borrow().contains_key(domain) {
+            // Its domain was taken away while its stream was beginning.
+            return;
+        }
         self.remembered.borrow_mut().insert(domain.to_owned(), mechanisms);
     }
 

@@ -1,7 +1,7 @@
 //! Attempts that name no user: tokens of which only a server knows whose they are, and names that are nobody's. They
 //! count against the place they come from.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,13 +13,18 @@ use super::limits::{NAMELESS_ATTEMPTS_MAX, NAMELESS_PLACES_MAX};
 
 /// By place: when the period began, and attempts in it.
 pub(super) struct Nameless {
-    period: Duration,
+    period: Cell<Duration>,
     places: RefCell<BTreeMap<Prefix, (Moment, u32)>>,
 }
 
 impl Nameless {
     pub(super) fn new(period: Duration) -> Self {
-        Self { period, places: RefCell::default() }
+        Self { period: Cell::new(period), places: RefCell::default() }
+    }
+
+    /// The period from now on.
+    pub(super) fn set_period(&self, period: Duration) {
+        self.period.set(period);
     }
 
     /// One was made.
@@ -27,21 +32,21 @@ impl Nameless {
     /// # Errors
     /// When there were too many: when to come back.
     pub(super) fn supplied(&self, address: IpAddr, now: Moment) -> Result<(), Duration> {
-        let mut places = self.places.borrow_mut();
+        let (mut places, period) = (self.places.borrow_mut(), self.period.get());
         let place = Prefix::from(address);
         if places.len() >= NAMELESS_PLACES_MAX && !places.contains_key(&place) {
-            places.retain(|_, (begun, _)| now.since(*begun) < self.period);
+            places.retain(|_, (begun, _)| now.since(*begun) < period);
             if places.len() >= NAMELESS_PLACES_MAX {
                 // Anybody will do: whoever has so many places needs no fresh count.
                 places.pop_first();
             }
         }
         let (begun, count) = places.entry(place).or_insert((now, 0));
-        if now.since(*begun) >= self.period {
+        if now.since(*begun) >= period {
             (*begun, *count) = (now, 0);
         }
         if *count >= NAMELESS_ATTEMPTS_MAX {
-            return Err((*begun + self.period).since(now));
+            return Err((*begun + period).since(now));
         }
         *count += 1;
         Ok(())

@@ -26,7 +26,7 @@ pub(super) async fn probe_those_that_are_down(chat: Weak<Chat>) {
             }
         }
         let Some(chat) = chat.upgrade() else { return };
-        let asked = chat.health.to_ask(&chat.servers, PROBES_MAX);
+        let asked = chat.health.to_ask(&chat.servers(), PROBES_MAX);
         pause = (!asked.is_empty()).then_some(PROBE_EVERY);
         for (server, domain) in asked {
             spawn_local(probe(Rc::clone(&chat), server, domain));
@@ -36,15 +36,15 @@ pub(super) async fn probe_those_that_are_down(chat: Weak<Chat>) {
 
 async fn probe(chat: Rc<Chat>, server: Rc<Server>, domain: String) {
     match timeout(PROBE_WITHIN, ask(&chat, &server, &domain)).await {
-        Ok(Ok(())) => chat.health.answered(&server, &domain, &chat.servers),
-        Ok(Err(why)) => chat.health.still_down(&server, &domain, &why, &chat.servers),
-        Err(_) => chat.health.still_down(&server, &domain, "it did not answer in time", &chat.servers),
+        Ok(Ok(())) => chat.health.answered(&server, &domain, &chat.servers()),
+        Ok(Err(why)) => chat.health.still_down(&server, &domain, &why, &chat.servers()),
+        Err(_) => chat.health.still_down(&server, &domain, "it did not answer in time", &chat.servers()),
     }
 }
 
 async fn ask(chat: &Chat, server: &Rc<Server>, domain: &str) -> Result<(), String> {
     let mut router = Router::new(chat.beginning(domain, std::slice::from_ref(server)), chat.now());
-    let mut upstream = Upstream::new(chat.dialler.clone(), domain.into());
+    let mut upstream = Upstream::new(chat.dialler(), domain.into());
     // What a client would say.
     let header = format!(
         "<stream:stream to='{domain}' version='1.0' xmlns='{}' xmlns:stream='{}'>",

@@ -107,10 +107,16 @@ impl Server {
         }
     }
 
-    /// Whether the two are one server that is reached in one way.
+    /// Whether the two are one server that is reached in one way, and comes to the same users.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let key = |one: &Self| (one.port, one.direct_tls, one.trust.id());
-        self.deployment == other.deployment && self.host == other.host && key(self) == key(other)
+        let key = |one: &Self| (one.port, one.direct_tls, one.priority, one.weight);
+        let names = |one: &Self| (one.tls_name.clone(), one.names.clone());
+        self.is_at(other) && key(self) == key(other) && names(self) == names(other) && self.trust.is_alike(&other.trust)
+    }
+
+    /// Whether both are at one place.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.deployment == other.deployment && self.host == other.host && self.port == other.port
     }
 
     /// Whether it is called so.

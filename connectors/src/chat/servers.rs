@@ -27,17 +27,25 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Reads the files of the settings.
+    /// Reads the files of the settings. Of the servers of `old`, those that are the same are kept, with all that is known
+    /// of them.
     ///
     /// # Errors
     /// In the operator's words.
-    pub(super) fn load(settings: &CoreSettings, current: Current, trusts: Option<Rc<Trusts>>) -> Result<Self, String> {
+    pub(super) fn load(
+        settings: &CoreSettings,
+        current: Current,
+        trusts: Option<Rc<Trusts>>,
+        old: Option<&Self>,
+    ) -> Result<Self, String> {
+        let known = old.map(|old| old.written.as_slice()).unwrap_or_default();
         let written = settings.xmpp_servers.iter().map(|one| {
             let trust = Trust::load(one.ca.as_deref(), "xmpp_server.ca", None).map_err(|fault| fault.to_string())?;
-            Ok(Rc::new(Server::written(one, trust)))
+            Ok(kept(known, Server::written(one, trust)))
         });
         let written = written.collect::<Result<_, String>>()?;
-        Ok(Self { written, discovered: RefCell::default(), followed: Cell::new(None), current, trusts })
+        let discovered = old.map(|old| old.discovered.borrow().clone()).unwrap_or_default();
+        Ok(Self { written, discovered: RefCell::new(discovered), followed: Cell::new(None), current, trusts })
     }
 
     /// All that are known now.
@@ -61,21 +69,23 @@ impl Servers {
 
     /// Takes what is known now. A server that stays keeps what is known of its health.
     fn follow(&self) {
-        let Some(trusts) = &self.trusts else { return };
+        let Some(trusts) = &self.trusts else { return self.discovered.borrow_mut().clear() };
         if self.followed.replace(Some(self.current.revision())) == Some(self.current.revision()) {
             return;
         }
         let fresh = discovered(&self.current.snapshot(), trusts);
         let mut known = self.discovered.borrow_mut();
-        let keep = |server: Server| {
-            let same = known.iter().find(|old| old.is_same(&server)).cloned();
-            same.unwrap_or_else(|| Rc::new(server))
-        };
         let is_written = |server: &Server| {
             self.written.iter().any(|one| one.deployment == server.deployment && one.host == server.host)
         };
-        *known = fresh.into_iter().filter(|server| !is_written(server)).map(keep).collect();
+        let fresh = fresh.into_iter().filter(|server| !is_written(server));
+        *known = fresh.map(|server| kept(&known, server)).collect();
     }
+}
+
+/// The server as it was known, if it is the same.
+fn kept(known: &[Rc<Server>], server: Server) -> Rc<Server> {
+    known.iter().find(|old| old.is_same(&server)).map_or_else(|| Rc::new(server), Rc::clone)
 }
 
 fn discovered(snapshot: &Snapshot, trusts: &Trusts) -> Vec<Server> {

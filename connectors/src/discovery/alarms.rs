@@ -32,6 +32,15 @@ impl Alarms {
         }
     }
 
+    /// Whatever stands about something that is no longer there is over.
+    pub(crate) fn keep_about(&self, is_there: impl Fn(&str) -> bool) {
+        let gone = |(_, about): &&(&'static str, String)| !is_there(about);
+        let gone: Vec<_> = self.standing.borrow().keys().filter(gone).cloned().collect();
+        for (id, about) in gone {
+            self.over(id, &about);
+        }
+    }
+
     /// It is not the case, or no longer.
     pub(crate) fn over(&self, id: &'static str, about: &str) {
         if self.standing.borrow_mut().remove(&(id, about.to_owned())).is_some() {

@@ -12,9 +12,13 @@ use super::refresh::Read;
 use super::server::Server;
 
 impl Discovery {
-    /// Runs as long as the HTTP thread does; where looks are off, until something is known.
-    pub(super) async fn watch(self: Rc<Self>, server: Rc<Server>) {
+    /// Runs as long as the HTTP thread does; where looks are off, until something is known. `looked`: the server was looked
+    /// at already.
+    pub(super) async fn watch(self: Rc<Self>, server: Rc<Server>, looked: bool) {
         let mut pause = FIRST_AGAIN_MIN;
+        if let (true, Some(every)) = (looked, self.look_every) {
+            tokio::time::sleep(self.jittered(every)).await;
+        }
         loop {
             let known = self.current.snapshot().cluster(server.product, server.name()).is_some();
             let wait = match (known, self.look_every) {

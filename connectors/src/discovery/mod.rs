@@ -25,14 +25,16 @@ mod settings;
 pub(crate) mod token_keys;
 pub mod web;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgeway_config::settings::CoreSettings;
-use edgeway_config::sign_in::UcServerSettings;
+use edgeway_config::sign_in::{AuthoritySettings, UcServerSettings, UcSettings};
+use edgeway_config::xmpp::XmppServerSettings;
 use edgeway_model::Random;
 use edgeway_model::alarm::Severity;
 use edgeway_model::zones::DeploymentZones;
@@ -41,6 +43,7 @@ use edgeway_runtime::clock::unix_ms;
 use edgeway_runtime::dns::Resolver;
 use edgeway_runtime::http::{HttpFact, Teller};
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 
 use self::alarms::Alarms;
 pub use self::current::Current;
@@ -74,13 +77,39 @@ pub struct Discovery {
     look_every: Option<Duration>,
     /// Where the last good snapshot is kept.
     file: PathBuf,
-    alarms: Alarms,
+    alarms: Rc<Alarms>,
     teller: Teller,
     random: RefCell<Random>,
     /// Held while a refresh is under way: one at a time.
     refreshing: Mutex<()>,
     /// Held while the file is written.
-    keeping: Mutex<()>,
+    keeping: Rc<Mutex<()>>,
+    /// What looks at the servers.
+    tasks: RefCell<Vec<AbortHandle>>,
+    /// Another one has taken over.
+    over: Cell<bool>,
+}
+
+/// What discovery depends on in the settings: whoever changes none of it leaves it alone.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct MadeOf {
+    uc: UcSettings,
+    deployments: Vec<DeploymentZones>,
+    authorities: Vec<AuthoritySettings>,
+    im_servers: Vec<XmppServerSettings>,
+    dns_servers: Vec<SocketAddr>,
+}
+
+impl MadeOf {
+    pub(crate) fn these(settings: &CoreSettings) -> Self {
+        Self {
+            uc: settings.uc.clone(),
+            deployments: settings.deployment_zones(),
+            authorities: settings.deployments.iter().map(|one| one.authority.clone()).collect(),
+            im_servers: settings.xmpp_servers.clone(),
+            dns_servers: settings.sip.dns_servers.clone(),
+        }
+    }
 }
 
 impl Discovery {
@@ -97,6 +126,20 @@ impl Discovery {
     /// The same, for servers that are reached in another way.
     #[must_use]
     pub fn with(settings: &CoreSettings, teller: Teller, connect: &Connect) -> Rc<Self> {
+        let discovery = Self::idle(settings, teller, connect, None);
+        discovery.begin();
+        discovery
+    }
+
+    /// One for other settings, that does nothing yet: see [`Discovery::take_over`].
+    pub(crate) fn renewed(&self, settings: &CoreSettings, resolver: Resolver, allow_loopback: bool) -> Rc<Self> {
+        let connect: Connect = Rc::new(move |settings: &UcServerSettings| {
+            Https::new(settings, resolver.clone(), allow_loopback).map(|https| Box::new(https) as Box<dyn Web>)
+        });
+        Self::idle(settings, self.teller.clone(), &connect, Some(self))
+    }
+
+    fn idle(settings: &CoreSettings, teller: Teller, connect: &Connect, old: Option<&Self>) -> Rc<Self> {
         let uc = &settings.uc;
         let kinds = [
             (Product::UnifiedCm, &uc.unified_cm),
@@ -112,22 +155,54 @@ impl Discovery {
         if aws_lc_rs::rand::fill(&mut seed).is_err() {
             seed.iter_mut().zip(unix_ms().to_be_bytes()).for_each(|(seed, byte)| *seed = byte);
         }
-        let discovery = Rc::new(Self {
-            current: Current::default(),
+        let alarms = old.map_or_else(|| Rc::new(Alarms::new(teller.clone())), |old| Rc::clone(&old.alarms));
+        Rc::new(Self {
+            current: old.map(Self::current).unwrap_or_default(),
             servers: kinds.into_iter().flat_map(of).collect(),
             deployments: settings.deployment_zones(),
             configured: configured(settings),
             own_name: own_name(settings),
             look_every: uc.look_every.map(|every| every.max(LOOK_EVERY_MIN)),
             file: PathBuf::from(&settings.state_dir).join("servers.json"),
-            alarms: Alarms::new(teller.clone()),
+            alarms,
             teller,
             random: RefCell::new(Random::from_seed(seed)),
             refreshing: Mutex::default(),
-            keeping: Mutex::default(),
+            keeping: old.map(|old| Rc::clone(&old.keeping)).unwrap_or_default(),
+            tasks: RefCell::default(),
+            over: Cell::new(false),
+        })
+    }
+
+    /// Takes the place of `old` while both of them share what is known: servers that stay keep it, those that are gone
+    /// take it with them, new ones are asked. To be called where [`Discovery::start`] is.
+    pub(crate) fn take_over(self: &Rc<Self>, old: &Self) {
+        old.over.set(true);
+        old.tasks.take().iter().for_each(AbortHandle::abort);
+        for server in &self.servers {
+            let is_same = |one: &&Rc<Server>| one.product == server.product && one.name() == server.name();
+            if let Some(known) = old.servers.iter().find(is_same) {
+                *server.state.borrow_mut() = known.state.borrow().clone();
+            }
+        }
+        let about = self.file.display().to_string();
+        self.alarms.keep_about(|name| name == about || self.servers.iter().any(|server| server.name() == name));
+        self.judge_trust();
+        let known = self.current.snapshot();
+        let left = self.still_named((*known).clone());
+        if left.clusters != known.clusters {
+            self.current.swap(Snapshot { revision: known.revision + 1, taken_ms: unix_ms(), ..left });
+            tokio::task::spawn_local(Rc::clone(self).keep());
+        }
+        if !old.servers.is_empty() || !self.servers.is_empty() {
+            self.teller.tell(HttpFact::Zones(Arc::new(self.current.snapshot().zones(&self.deployments))));
+        }
+        // Whose settings have changed is asked with the new ones at once.
+        self.watch_all(|server| {
+            let state = server.state.borrow();
+            let stays = old.servers.iter().any(|one| one.product == server.product && one.settings == server.settings);
+            stays && state.seen_ms.is_some() && state.fault.is_none()
         });
-        discovery.begin();
-        discovery
     }
 
     /// What is known, for all that needs it.
@@ -138,18 +213,34 @@ impl Discovery {
 
     /// Starts asking; to be called on the HTTP thread, within its `LocalSet`. It goes on as long as that does.
     pub fn start(self: &Rc<Self>) {
+        self.watch_all(|_| false);
+    }
+
+    /// `looked`: which of them were looked at already.
+    fn watch_all(self: &Rc<Self>, looked: impl Fn(&Server) -> bool) {
+        let watch = |server: &Rc<Server>| {
+            let watching = Rc::clone(self).watch(Rc::clone(server), looked(server));
+            tokio::task::spawn_local(watching).abort_handle()
+        };
+        *self.tasks.borrow_mut() = self.servers.iter().map(watch).collect();
+    }
+
+    /// Says of which servers the operator has switched off that certificates are checked.
+    fn judge_trust(&self) {
         for server in &self.servers {
-            tokio::task::spawn_local(Rc::clone(self).watch(Rc::clone(server)));
+            if server.settings.tls_verify {
+                self.alarms.over(ALARM_TLS_VERIFY_OFF, server.name());
+                continue;
+            }
+            let cause = "its certificate is not checked (`tls_verify = false`): whoever is in between reads passwords";
+            let action = "give it a certificate that names it, name the authority in `ca`, and remove `tls_verify`";
+            self.alarms.raise(ALARM_TLS_VERIFY_OFF, server.name(), Severity::Warning, cause.to_owned(), action);
         }
     }
 
     /// Takes what was kept into use.
     fn begin(&self) {
-        for server in self.servers.iter().filter(|server| !server.settings.tls_verify) {
-            let cause = "its certificate is not checked (`tls_verify = false`): whoever is in between reads passwords";
-            let action = "give it a certificate that names it, name the authority in `ca`, and remove `tls_verify`";
-            self.alarms.raise(ALARM_TLS_VERIFY_OFF, server.name(), Severity::Warning, cause.to_owned(), action);
-        }
+        self.judge_trust();
         let about = self.file.display().to_string();
         match kept::load(&self.file) {
             Ok(kept) => {

@@ -74,6 +74,10 @@ impl Discovery {
 
     /// Takes a composed snapshot into use, if anything is different in it: one assignment, nobody waits. Says what is.
     pub(super) fn swap(self: &Rc<Self>, mut snapshot: Snapshot) -> Vec<Change> {
+        if self.over.get() {
+            // New settings have come while it was asked: another one discovers now.
+            return Vec::new();
+        }
         let old = self.current.snapshot();
         let changes = old.diff(&snapshot);
         snapshot.taken_ms = unix_ms();
@@ -90,7 +94,7 @@ impl Discovery {
     }
 
     /// Writes what is in use to the disk, which may take its time.
-    async fn keep(self: Rc<Self>) {
+    pub(super) async fn keep(self: Rc<Self>) {
         let _one_at_a_time = self.keeping.lock().await;
         let (file, snapshot) = (self.file.clone(), (*self.current.snapshot()).clone());
         let about = self.file.display().to_string();

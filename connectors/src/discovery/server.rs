@@ -32,7 +32,7 @@ pub(super) struct Server {
 }
 
 /// What is known of a server beside what it says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     /// When all its answers were last good, Unix milliseconds.
     pub(super) seen_ms: Option<u64>,

@@ -23,6 +23,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme, version,
 };
+use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -35,6 +36,8 @@ pub struct Trust {
     config: Arc<ClientConfig>,
     verifier: Arc<dyn ServerCertVerifier>,
     id: u64,
+    /// Of what it was made.
+    made_of: [u8; 32],
     verifies: bool,
 }
 
@@ -75,7 +78,7 @@ impl Trust {
             return Err(TrustFault("it holds no certificate".to_owned()));
         }
         let algorithms = provider().signature_verification_algorithms;
-        Self::with(Arc::new(Verified { roots, listed, algorithms }), own, true)
+        Self::with(Arc::new(Verified { roots, listed, algorithms }), own, Some(pem))
     }
 
     /// Takes any certificate: only where the operator says so for one server.
@@ -84,15 +87,23 @@ impl Trust {
     /// [`TrustFault`], when TLS cannot be set up.
     pub fn anybody(own: Option<&CertificateStore>) -> Result<Self, TrustFault> {
         let algorithms = provider().signature_verification_algorithms;
-        Self::with(Arc::new(Unverified { algorithms }), own, false)
+        Self::with(Arc::new(Unverified { algorithms }), own, None)
     }
 
     fn with(
         verifier: Arc<dyn ServerCertVerifier>,
         own: Option<&CertificateStore>,
-        verifies: bool,
+        pem: Option<&[u8]>,
     ) -> Result<Self, TrustFault> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let verifies = pem.is_some();
+        let mut made_of = Sha256::new();
+        made_of.update([u8::from(verifies)]);
+        let shown = own.map(|own| own.first().cert).unwrap_or_default();
+        for part in pem.into_iter().chain(shown.iter().map(AsRef::as_ref)) {
+            made_of.update(part.len().to_be_bytes());
+            made_of.update(part);
+        }
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| TrustFault(error.to_string()))?
@@ -104,7 +115,8 @@ impl Trust {
         };
         // A resumed connection shows no certificate: each one is proven anew.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), verifier, id: NEXT_ID.fetch_add(1, Ordering::Relaxed), verifies })
+        let (id, made_of) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), made_of.finalize().into());
+        Ok(Self { config: Arc::new(config), verifier, id, made_of, verifies })
     }
 
     /// Whether certificates are checked.
@@ -116,6 +128,11 @@ impl Trust {
     /// Two with one id are the same.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether the two trust the same, and show the same, though they were made at different times.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
     }
 
     pub(crate) fn config(&self) -> Arc<ClientConfig> {

@@ -109,7 +109,7 @@ pub struct Place {
     realm: Option<String>,
     /// Whether access tokens prove users there, too.
     tokens: bool,
-    health: Health,
+    health: Rc<Health>,
     /// Checks that are under way.
     checks: Cell<usize>,
 }
@@ -118,7 +118,7 @@ impl Place {
     /// `realm`: where this core challenges the SIP clients of the deployment.
     #[must_use]
     pub fn new(deployment: Deployment, authority: Rc<dyn Authority>, realm: Option<String>) -> Self {
-        let health = Health::new(deployment.clone());
+        let health = Rc::new(Health::new(deployment.clone()));
         Self { deployment, authority, realm, tokens: false, health, checks: Cell::new(0) }
     }
 
@@ -138,12 +138,12 @@ type Answer = watch::Receiver<Option<Outcome>>;
 pub struct Desk {
     clocks: Clocks,
     teller: Teller,
-    lifetime_ms: u64,
+    lifetime_ms: Cell<u64>,
     keys: RefCell<Keys>,
     rate: RefCell<Rate>,
-    limit: RateSettings,
+    limit: Cell<RateSettings>,
     credentials: RefCell<Credentials>,
-    places: BTreeMap<Deployment, Place>,
+    places: RefCell<BTreeMap<Deployment, Rc<Place>>>,
     under_way: RefCell<BTreeMap<Check, Answer>>,
     riders: RefCell<Good>,
 }
@@ -158,21 +158,17 @@ impl Desk {
         teller: Teller,
     ) -> Self {
         let interval = settings.credentials_refresh_interval;
-        let limit = RateSettings {
-            attempts: settings.maximum_authorizations_per_period,
-            period: settings.rate_control_period,
-            remember: interval,
-        };
+        let limit = rate_settings(settings);
         teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
         Self {
             clocks,
             teller,
-            lifetime_ms: millis(interval),
+            lifetime_ms: Cell::new(millis(interval)),
             keys: RefCell::new(keys),
             rate: RefCell::new(Rate::new(limit)),
-            limit,
+            limit: Cell::new(limit),
             credentials: RefCell::new(Credentials::new(interval)),
-            places: places.into_iter().map(|place| (place.deployment.clone(), place)).collect(),
+            places: RefCell::new(by_deployment(places)),
             under_way: RefCell::default(),
             riders: RefCell::default(),
         }
@@ -184,9 +180,43 @@ impl Desk {
         (self.clocks)()
     }
 
+    /// New settings, and new places: credentials in memory, attempts, revocations and keys stay, and a check that is under
+    /// way ends where it began. `is_same`: a deployment's authority is what it was, and so is how it does.
+    pub fn renew(
+        &self,
+        settings: &SignInSettings,
+        places: impl IntoIterator<Item = Place>,
+        is_same: impl Fn(&Deployment) -> bool,
+    ) {
+        let interval = settings.credentials_refresh_interval;
+        self.limit.set(rate_settings(settings));
+        self.rate.borrow_mut().set(self.limit.get());
+        self.credentials.borrow_mut().set_interval(interval, self.now());
+        self.lifetime_ms.set(millis(interval));
+        let mut places: Vec<Place> = places.into_iter().collect();
+        let old = self.places.take();
+        for (deployment, old) in &old {
+            match places.iter_mut().find(|place| place.deployment == *deployment) {
+                Some(place) if is_same(deployment) => place.health = Rc::clone(&old.health),
+                Some(_) | None => old.health.over(&self.teller),
+            }
+        }
+        self.places.replace(by_deployment(places));
+    }
+
+    /// The keys from now on, of a core where nobody could sign in until now.
+    pub fn take_keys(&self, keys: Keys) {
+        self.teller.tell(HttpFact::SignIn(SignInFact::Keys(vec![keys.own().clone()])));
+        self.keys.borrow_mut().replace_own(keys);
+    }
+
+    fn place(&self, deployment: &Deployment) -> Option<Rc<Place>> {
+        self.places.borrow().get(deployment).cloned()
+    }
+
     /// Why a sign-in is refused unread, in words: the limit, and from when on the next one passes.
     pub(crate) fn too_often(&self, retry_after: Duration) -> String {
-        let RateSettings { attempts, period, .. } = self.limit;
+        let RateSettings { attempts, period, .. } = self.limit.get();
         let next = rfc3339(self.now().unix_ms.saturating_add(millis(retry_after)));
         let (next, period) = (next.get(11..19).unwrap_or_default(), period.as_secs());
         format!("sign-in {} within {period} s, limit {attempts}, next try {next} UTC", attempts.saturating_add(1))
@@ -195,7 +225,7 @@ impl Desk {
     /// Whether users of a deployment can sign in here at all.
     #[must_use]
     pub fn serves(&self, deployment: &Deployment) -> bool {
-        self.places.contains_key(deployment)
+        self.places.borrow().contains_key(deployment)
     }
 
     /// Credentials were supplied.
@@ -244,7 +274,7 @@ impl Desk {
     /// asked for it, it is checked now unless it is known; what comes of it is told to the node. Not counted:
     /// nobody is let in by it here.
     pub async fn acquaint(self: &Rc<Self>, subject: &Subject, token: &Zeroizing<String>) {
-        if !self.places.get(&subject.deployment).is_some_and(|place| place.tokens) {
+        if !self.place(&subject.deployment).is_some_and(|place| place.tokens) {
             return;
         }
         let now = self.now();
@@ -266,9 +296,10 @@ impl Desk {
 
     /// A device spells the name of its user in a way that is new: its SIP side will, too.
     fn respelled(&self, session: Arc<Session>, claimed: &Claimed, credential: &Credential) -> Arc<Session> {
-        let realm = self.places.get(&session.subject.deployment).and_then(|place| place.realm.as_deref());
+        let place = self.place(&session.subject.deployment);
+        let realm = place.as_ref().and_then(|place| place.realm.as_deref());
         let (Some(realm), Credential::Password(password)) = (realm, credential) else { return session };
-        let is_known = session.digests.iter().any(|known| known.user == claimed.spelled);
+        let is_known = session.digests.iter().any(|known| known.user == claimed.spelled && known.realm == realm);
         if is_known || session.digests.len() >= SPELLINGS_MAX {
             return session;
         }
@@ -355,7 +386,7 @@ impl Desk {
     /// has signed in lately.
     #[must_use]
     pub fn was_good(&self, token: &str, subject: &Subject) -> bool {
-        self.verify_late(token, self.lifetime_ms).is_ok_and(|claims| claims.subject == *subject)
+        self.verify_late(token, self.lifetime_ms()).is_ok_and(|claims| claims.subject == *subject)
     }
 
     fn verify_late(&self, token: &str, late_ms: u64) -> Result<Claims, TokenFault> {
@@ -374,7 +405,7 @@ impl Desk {
         if self.is_revoked(session) {
             return Err(IssueFault::Revoked);
         }
-        let lasts = self.now().unix_ms.saturating_add(self.lifetime_ms);
+        let lasts = self.now().unix_ms.saturating_add(self.lifetime_ms());
         let expires_ms = session.until_ms.min(lasts);
         let mut serial = [0; 8];
         aws_lc_rs::rand::fill(&mut serial).map_err(|_| IssueFault::NoRandomness)?;
@@ -393,8 +424,8 @@ impl Desk {
 
     /// How long tokens last, milliseconds.
     #[must_use]
-    pub const fn lifetime_ms(&self) -> u64 {
-        self.lifetime_ms
+    pub fn lifetime_ms(&self) -> u64 {
+        self.lifetime_ms.get()
     }
 
     /// Something the node or a peer says.
@@ -442,7 +473,7 @@ impl Desk {
     /// Ends the alarms of sign-in that had no cause for a while.
     pub fn quiet(&self) {
         let now = self.now();
-        for place in self.places.values() {
+        for place in self.places.borrow().values() {
             place.health.quiet(now, &self.teller);
         }
     }
@@ -499,7 +530,7 @@ impl Desk {
         verifier: Verifier,
         now: Now,
     ) -> Option<Answer> {
-        let place = self.places.get(&check.0.deployment)?;
+        let place = self.place(&check.0.deployment)?;
         if place.checks.get() >= CHECKS_MAX || !place.health.may_ask(&credential, now) {
             return None;
         }
@@ -507,9 +538,9 @@ impl Desk {
         self.under_way.borrow_mut().insert(check.clone(), answer.clone());
         place.checks.set(place.checks.get() + 1);
         self.count(count::ASKED);
-        let guard = UnderWay { desk: Rc::clone(self), check };
+        let guard = UnderWay { desk: Rc::clone(self), place, check };
         spawn_local(async move {
-            let outcome = guard.desk.check(&claimed, &credential, &verifier, now.unix_ms).await;
+            let outcome = guard.desk.check(&guard.place, &claimed, &credential, &verifier, now.unix_ms).await;
             // Whoever asks from now on finds it in the cache.
             drop(guard);
             tell.send_replace(Some(outcome));
@@ -517,9 +548,15 @@ impl Desk {
         Some(answer)
     }
 
-    async fn check(&self, claimed: &Claimed, credential: &Credential, verifier: &Verifier, since_ms: u64) -> Outcome {
+    async fn check(
+        &self,
+        place: &Place,
+        claimed: &Claimed,
+        credential: &Credential,
+        verifier: &Verifier,
+        since_ms: u64,
+    ) -> Outcome {
         let subject = &claimed.subject;
-        let Some(place) = self.places.get(&subject.deployment) else { return Outcome::Refused };
         let verdict = timeout(CHECK_OVER, place.authority.check(subject, credential)).await;
         let verdict = verdict.unwrap_or_else(|_| Verdict::Unavailable {
             why: "it took too long".into(),
@@ -559,7 +596,7 @@ impl Desk {
         since_ms: u64,
     ) -> Outcome {
         let subject = Subject { deployment: claimed.subject.deployment.clone(), user: known.user };
-        let lasts = since_ms.saturating_add(self.lifetime_ms);
+        let lasts = since_ms.saturating_add(self.lifetime_ms());
         let mut session = Session {
             subject,
             until_ms: known.until_ms.map_or(lasts, |until_ms| until_ms.min(lasts)),
@@ -611,16 +648,28 @@ impl Desk {
 /// Takes a check out of the list, however it ends.
 struct UnderWay {
     desk: Rc<Desk>,
+    /// Where it began, whatever stands in its place by now.
+    place: Rc<Place>,
     check: Check,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.desk.under_way.borrow_mut().remove(&self.check);
-        if let Some(place) = self.desk.places.get(&self.check.0.deployment) {
-            place.checks.set(place.checks.get().saturating_sub(1));
-        }
+        self.place.checks.set(self.place.checks.get().saturating_sub(1));
     }
+}
+
+fn rate_settings(settings: &SignInSettings) -> RateSettings {
+    RateSettings {
+        attempts: settings.maximum_authorizations_per_period,
+        period: settings.rate_control_period,
+        remember: settings.credentials_refresh_interval,
+    }
+}
+
+fn by_deployment(places: impl IntoIterator<Item = Place>) -> BTreeMap<Deployment, Rc<Place>> {
+    places.into_iter().map(|place| (place.deployment.clone(), Rc::new(place))).collect()
 }
 
 fn digest_secret(user: &str, realm: &str, password: &str) -> DigestSecret {

@@ -154,6 +154,21 @@ impl Health {
         }
     }
 
+    /// The authority is no longer asked: nothing is the matter with it any more.
+    pub(super) fn over(&self, teller: &Teller) {
+        for kind in [&self.passwords, &self.tokens] {
+            let change = kind.away.borrow_mut().answered();
+            self.ended(kind, change, teller);
+            if kind.troubled.take().is_some() {
+                teller.tell(HttpFact::AlarmOver { id: AUTHORITY_TROUBLED, about: self.about(kind) });
+            }
+        }
+        if self.homeless.take().is_some() {
+            let about = self.deployment.as_str().to_owned();
+            teller.tell(HttpFact::AlarmOver { id: USER_HOME_UNKNOWN, about });
+        }
+    }
+
     /// The deployment, and the kind of credential where it is not the usual one.
     fn about(&self, kind: &Kind) -> String {
         if kind.usual { self.deployment.as_str().to_owned() } else { format!("{} ({})", self.deployment, kind.what) }

@@ -44,21 +44,26 @@ impl Kept {
         }
     }
 
-    /// Takes what the file says into use, and tells the node.
+    /// What the file says.
     ///
     /// # Errors
     /// When it cannot be read: without it revoked tokens would hold again.
-    pub(crate) fn load(&self, desk: &Desk, teller: &Teller) -> Result<(), String> {
-        let Some(bytes) = pki::read_private(&self.path).map_err(|error| error.to_string())? else { return Ok(()) };
+    pub(crate) fn read(&self) -> Result<Vec<Revocation>, String> {
+        let read = pki::read_private(&self.path).map_err(|error| error.to_string())?;
+        let Some(bytes) = read else { return Ok(Vec::new()) };
         let lines: Vec<Line> = serde_json::from_slice(&bytes)
             .map_err(|error| format!("{} is damaged: {error}; remove it, and revoke again", self.path.display()))?;
-        for revocation in lines.into_iter().filter_map(revocation) {
+        Ok(lines.into_iter().filter_map(revocation).collect())
+    }
+
+    /// Takes what the file says into use, and tells the node.
+    pub(crate) fn take(revocations: Vec<Revocation>, desk: &Desk, teller: &Teller) {
+        for revocation in revocations {
             desk.told(&SignInFact::Revoked(revocation));
         }
         for revocation in desk.held().1 {
             teller.tell(HttpFact::SignIn(SignInFact::Revoked(revocation)));
         }
-        Ok(())
     }
 
     /// Writes the revocations in force.

@@ -77,6 +77,12 @@ impl Keys {
         Ok(Self { pair, own: token_key(public), cache, peers: BTreeMap::new(), good: RefCell::default() })
     }
 
+    /// Takes the key and the secret of others in the place of its own; what peers have told stays.
+    pub(super) fn replace_own(&mut self, other: Self) {
+        let peers = std::mem::take(&mut self.peers);
+        *self = Self { peers, ..other };
+    }
+
     /// The key of the credential cache.
     #[must_use]
     pub const fn cache(&self) -> &Secret<32> {

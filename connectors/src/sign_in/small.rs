@@ -36,20 +36,36 @@ pub struct Small {
     desk: Rc<Desk>,
     services: Services,
     domains: BTreeMap<String, Deployment>,
+    contacts: Rc<Contacts>,
+}
+
+/// Whom clients may connect to, as the node says; they stay when settings change.
+#[derive(Default)]
+pub struct Contacts {
     edges: RefCell<Vec<EdgeContact>>,
     cores: RefCell<Vec<CoreContact>>,
+}
+
+impl Contacts {
+    /// Something the node says.
+    pub fn told(&self, fact: &SignInFact) {
+        if let SignInFact::Contacts { edges, cores } = fact {
+            self.edges.borrow_mut().clone_from(edges);
+            self.cores.borrow_mut().clone_from(cores);
+        }
+    }
 }
 
 impl Small {
     /// For the domains of these deployments.
     #[must_use]
-    pub fn new(desk: Rc<Desk>, services: Services, deployments: &[DeploymentSettings]) -> Self {
+    pub fn new(desk: Rc<Desk>, services: Services, deployments: &[DeploymentSettings], contacts: Rc<Contacts>) -> Self {
         let domains_of = |deployment: &DeploymentSettings| {
             let name = deployment.name.clone();
             deployment.domains.clone().into_iter().map(move |domain| (domain, name.clone()))
         };
         let domains = deployments.iter().flat_map(domains_of).collect();
-        Self { desk, services, domains, edges: RefCell::default(), cores: RefCell::default() }
+        Self { desk, services, domains, contacts }
     }
 
     /// The deployment of a domain whose users can sign in here.
@@ -62,14 +78,6 @@ impl Small {
             self.desk.count(count::FOREIGN_DOMAIN);
             Box::new(because(answers::forbidden(), Reason::NoSuchDomain, ""))
         })
-    }
-
-    /// Something the node says.
-    pub fn told(&self, fact: &SignInFact) {
-        if let SignInFact::Contacts { edges, cores } = fact {
-            self.edges.borrow_mut().clone_from(edges);
-            self.cores.borrow_mut().clone_from(cores);
-        }
     }
 
     /// Answers one request that came by `edge`.
@@ -179,7 +187,7 @@ impl Small {
 
     fn cookie(&self, session: &Session, edge: &NodeId, domain: &str) -> Result<HeaderValue, NoCookie> {
         let issued = self.desk.issue(session).map_err(NoCookie::Issue)?;
-        let edges = self.edges.borrow();
+        let edges = self.contacts.edges.borrow();
         let host = edges.iter().find(|contact| contact.node == *edge).map(|contact| contact.host.as_str());
         let scope = host.and_then(|host| cookie_domain(domain, host));
         let text = set_cookie(&issued.token, issued.expires_ms, scope.as_deref());
@@ -190,7 +198,7 @@ impl Small {
 
     /// Edges and cores, the edge that is being used first.
     fn contacts(&self, edge: &NodeId) -> EdgeConfig {
-        let edges = self.edges.borrow();
+        let edges = self.contacts.edges.borrow();
         let (this, others): (Vec<_>, Vec<_>) = edges.iter().partition(|contact| contact.node == *edge);
         let in_order: Vec<&EdgeContact> = this.into_iter().chain(others).take(CONTACTS_MAX).collect();
         let servers = |port: fn(&EdgeContact) -> u16| -> Vec<Server> {
@@ -201,7 +209,7 @@ impl Small {
             sip: servers(|contact| contact.sip_port),
             http: servers(|contact| contact.https_port),
             xmpp: servers(|contact| contact.xmpp_port),
-            routes: self.cores.borrow().iter().take(CONTACTS_MAX).map(|core| core.route.clone()).collect(),
+            routes: self.contacts.cores.borrow().iter().take(CONTACTS_MAX).map(|core| core.route.clone()).collect(),
             ..EdgeConfig::default()
         }
     }

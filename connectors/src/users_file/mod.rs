@@ -188,6 +188,15 @@ impl UsersFile {
     }
 }
 
+impl Drop for UsersFile {
+    /// Nobody asks it any more: what is the matter with it is no matter.
+    fn drop(&mut self) {
+        if self.alarmed.get() {
+            self.teller.tell(HttpFact::AlarmOver { id: ALARM_USERS_FILE, about: self.path.display().to_string() });
+        }
+    }
+}
+
 impl Authority for UsersFile {
     fn check<'a>(&'a self, subject: &'a Subject, credential: &'a Credential) -> LocalFuture<'a, Verdict> {
         Box::pin(async move {

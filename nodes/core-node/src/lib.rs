@@ -19,12 +19,14 @@
 //! | `nonces.rs` | what clients prove themselves with once |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `sign_in.rs` | who has signed in, and who is told |
+//! | `configure.rs` | new settings while it runs |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod calls;
+mod configure;
 mod contact;
 mod dialogs;
 mod guesses;
@@ -45,6 +47,7 @@ mod zones;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -145,6 +148,8 @@ pub struct CoreNode {
     proxy: Proxy,
     streams: Streams,
     zones: Deployments,
+    /// What [`Input::Zones`] has said last: the settings' and what was discovered.
+    told_zones: Arc<Zones>,
     held: Held,
     links: Links,
     edges: BTreeMap<NodeId, Edge>,
@@ -190,6 +195,7 @@ impl CoreNode {
             proxy: Proxy::new(patience, random.next_u64() >> 32),
             streams: Streams::default(),
             zones: Deployments::new(&settings.zones, families, settings.options_every, now),
+            told_zones: Arc::default(),
             held: Held::default(),
             links: Links::default(),
             edges: BTreeMap::new(),
@@ -301,6 +307,15 @@ impl CoreNode {
         self.links.handle_timeout(now);
     }
 
+    /// What follows every fact.
+    fn turn(&mut self, now: Moment) {
+        self.run_timers(now);
+        self.settle(now);
+        self.refill_inside_ports(now);
+        #[cfg(debug_assertions)]
+        self.bindings.check_invariants();
+    }
+
     fn settle(&mut self, now: Moment) {
         loop {
             let mut quiet = true;
@@ -403,17 +418,11 @@ impl Node for CoreNode {
             Input::Trace(on) => self.trace(on),
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
-                self.zones.replace(&zones, now);
-                self.identities.deployments_changed(|one| self.zones.get(one).is_some());
-                self.vouched.deployments_changed(|one| self.zones.get(one).is_some());
-                self.report(Vec::new());
+                self.take_zones(&zones, now);
+                self.told_zones = zones;
             }
         }
-        self.run_timers(now);
-        self.settle(now);
-        self.refill_inside_ports(now);
-        #[cfg(debug_assertions)]
-        self.bindings.check_invariants();
+        self.turn(now);
     }
 
     fn poll(&mut self) -> Option<Output> {

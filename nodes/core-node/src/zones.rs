@@ -4,8 +4,9 @@
 //! it; before that, a request belongs to the one whose domain or node it names. Nothing it asks for leads
 //! to registrars of another.
 
-use edgeway_model::FlowId;
 use edgeway_model::sign_in::Deployment;
+use edgeway_model::zones::Zones;
+use edgeway_model::{FlowId, Moment};
 use edgeway_policy::deployments::Served;
 use edgeway_sip::Message;
 use edgeway_sip::uri::Uri;
@@ -13,6 +14,14 @@ use edgeway_sip::uri::Uri;
 use crate::CoreNode;
 
 impl CoreNode {
+    /// These are the zones from now on; who belongs to a deployment that is gone has to prove itself anew.
+    pub(crate) fn take_zones(&mut self, zones: &Zones, now: Moment) {
+        self.zones.replace(zones, now);
+        self.identities.deployments_changed(|one| self.zones.get(one).is_some());
+        self.vouched.deployments_changed(|one| self.zones.get(one).is_some());
+        self.report(Vec::new());
+    }
+
     /// All domains, of all deployments.
     pub(crate) fn domains(&self) -> Vec<String> {
         self.zones.all().iter().flat_map(Served::domains).cloned().collect()

@@ -237,6 +237,11 @@ impl Proxy {
         }
     }
 
+    /// Waits so long from now on; what is under way has been promised its time and keeps it.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
     /// Transactions held now.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
 use edgeway_model::sign_in::SignInFact;
 use rustls::{ClientConfig, ServerConfig};
@@ -69,6 +70,12 @@ pub(super) enum Order {
     EndAll,
     /// The operator asks something.
     Operate { path: String, question: serde_json::Value, answer: oneshot::Sender<Result<serde_json::Value, String>> },
+    /// Core: get ready for these settings.
+    Prepare { settings: Arc<CoreSettings>, answer: oneshot::Sender<Result<(), Vec<String>>> },
+    /// Core: use what was prepared. The answer is whether anything was.
+    Apply(oneshot::Sender<bool>),
+    /// Core: forget it.
+    Abort,
     /// Whoever asks wants to know that the thread still takes orders.
     Turns(oneshot::Sender<()>),
     /// The node stops; the sender goes when the thread has ended what was under way.
@@ -153,6 +160,27 @@ impl HttpHandle {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Operate { path, question, answer });
         answered
+    }
+
+    /// Core: gets ready for these settings; nothing changes before [`Self::apply`]. What was prepared before is forgotten.
+    #[must_use]
+    pub fn prepare(&self, settings: Arc<CoreSettings>) -> oneshot::Receiver<Result<(), Vec<String>>> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Prepare { settings, answer });
+        answered
+    }
+
+    /// Core: uses what was prepared last. The answer, once that is done, is whether anything was.
+    #[must_use]
+    pub fn apply(&self) -> oneshot::Receiver<bool> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Apply(answer));
+        answered
+    }
+
+    /// Core: forgets what was prepared.
+    pub fn abort(&self) {
+        self.order(Order::Abort);
     }
 
     /// Whether the thread takes its orders: `Ok` once it has come to this one, `Err` if it has ended, nothing as long as it

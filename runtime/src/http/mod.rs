@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
 use edgeway_model::alarm::Alarm;
 use edgeway_model::attempt::{Attempt, Code};
@@ -85,6 +86,23 @@ pub trait Inside {
 
     /// Something the node or a peer says.
     fn told(&self, fact: SignInFact);
+
+    /// Gets ready for these settings and changes nothing; what was prepared before is forgotten.
+    ///
+    /// # Errors
+    /// All reasons why they cannot be used.
+    fn prepare(&self, settings: &CoreSettings) -> Result<(), Vec<String>> {
+        let _ = settings;
+        Ok(())
+    }
+
+    /// Uses what was prepared, at once: nothing that is under way ends. `false`: nothing was.
+    fn apply(&self) -> bool {
+        true
+    }
+
+    /// Forgets what was prepared.
+    fn abort(&self) {}
 
     /// A question of the operator, through the control socket: `path` is behind `/http/`, `question` the JSON
     /// body. The answer is JSON, or what went wrong, in words.

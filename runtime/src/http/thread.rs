@@ -149,6 +149,9 @@ impl Worker {
                     edges.carried().end_all();
                     inside.end_all();
                 }
+                Order::Prepare { settings, answer } => drop(answer.send(inside.prepare(&settings))),
+                Order::Apply(answer) => drop(answer.send(inside.apply())),
+                Order::Abort => inside.abort(),
                 Order::Operate { path, question, answer } => {
                     let inside = Rc::clone(inside);
                     spawn_local(async move {

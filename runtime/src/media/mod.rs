@@ -171,6 +171,7 @@ enum Order {
     Dial { peer: NodeId, address: String, config: Arc<rustls::ClientConfig> },
     Forget(NodeId),
     ServerConfig(Arc<rustls::ServerConfig>),
+    Marking(Marking),
     Streamed { peer: NodeId, opened: Result<(TcpStream, Box<rustls::Connection>), String> },
     Adopt { peer: NodeId, tcp: TcpStream, tls: Box<rustls::Connection> },
     Resolved { peer: NodeId, address: String, found: Result<Vec<SocketAddr>, String> },
@@ -238,6 +239,11 @@ impl MediaHandle {
     /// Edge: the identity to present from now on to cores that dial. Connections that are up stay.
     pub fn set_server_config(&self, config: Arc<rustls::ServerConfig>) {
         self.order(Order::ServerConfig(config));
+    }
+
+    /// How packets are marked from now on, those of calls that are up, too.
+    pub fn set_marking(&self, marking: Marking) {
+        self.order(Order::Marking(marking));
     }
 
     /// The way datagrams take to and from a peer now.

@@ -148,6 +148,14 @@ impl Ports {
         self.pairs.get(at).map_or_else(MediaClass::default, |pair| pair.class)
     }
 
+    /// Marks what every pair sends in another way from now on.
+    pub(super) fn set_marking(&mut self, marking: Marking) {
+        let old = std::mem::replace(&mut self.marking, marking);
+        for pair in self.pairs.iter().filter(|pair| old.of(pair.class) != marking.of(pair.class)) {
+            pair.sockets.iter().for_each(|socket| mark(socket, self.bind, marking.of(pair.class)));
+        }
+    }
+
     /// Marks what a pair sends for what it is.
     pub(super) fn mark(&mut self, at: usize, class: MediaClass) {
         let Some(pair) = self.pairs.get_mut(at).filter(|pair| pair.class != class) else { return };

@@ -365,6 +365,7 @@ impl Worker {
                     tracing::error!(%error, "the identity cannot be used for QUIC; the one before stays");
                 }
             }
+            Order::Marking(marking) => self.ports.set_marking(marking),
             Order::Resolved { peer, address, found } => self.resolved(&peer, &address, found, now),
             Order::Streamed { peer, opened } => self.streamed(&peer, opened),
             Order::Adopt { peer, tcp, tls } => self.adopt(&peer, tcp, *tls),

@@ -3,6 +3,7 @@
 //! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
 //! answers are given on the reactor's thread, which never waits for anybody.
 
+mod live;
 mod switchboard;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 

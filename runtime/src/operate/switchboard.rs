@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{Asked, Question, Refusal, Work};
+use super::{Asked, Live, Question, Refusal, Work};
 use crate::admin;
 use crate::http::HttpHandle;
 use crate::maintenance::Desk;
@@ -18,11 +18,18 @@ pub(crate) struct Switchboard<N: Observable + 'static> {
     reactor: Rc<Reactor<N>>,
     maintenance: Rc<Desk<N>>,
     http: Option<HttpHandle>,
+    /// Where settings can change: at a core. An edge gets its own from cores.
+    live: Option<Rc<dyn Live>>,
 }
 
 impl<N: Observable + 'static> Switchboard<N> {
-    pub(crate) fn new(reactor: Rc<Reactor<N>>, maintenance: Rc<Desk<N>>, http: Option<HttpHandle>) -> Rc<Self> {
-        Rc::new(Self { reactor, maintenance, http })
+    pub(crate) fn new(
+        reactor: Rc<Reactor<N>>,
+        maintenance: Rc<Desk<N>>,
+        http: Option<HttpHandle>,
+        live: Option<Rc<dyn Live>>,
+    ) -> Rc<Self> {
+        Rc::new(Self { reactor, maintenance, http, live })
     }
 
     /// Answers until nobody can ask any more.
@@ -30,12 +37,22 @@ impl<N: Observable + 'static> Switchboard<N> {
         while let Some(work) = asked.recv().await {
             match work {
                 Work::Ask(question, answer) => Rc::clone(&self).ask(question, answer),
-                Work::Prepare(settings, answer) => {
-                    tracing::debug!(node = %settings.node, "new settings");
-                    drop(answer.send(Err(vec!["settings cannot be changed while this node runs".to_owned()])));
+                Work::Prepare(settings, answer) => match self.live.clone() {
+                    Some(live) => drop(spawn_local(async move { answer.send(live.prepare(settings).await) })),
+                    None => drop(answer.send(Err(vec!["this node gets its settings from cores".to_owned()]))),
+                },
+                Work::Apply(answer) => match self.live.clone() {
+                    Some(live) => drop(spawn_local(async move {
+                        let applied = live.apply().await;
+                        answer.send(applied.then_some(()).ok_or_else(|| Refusal::invalid("nothing was prepared")))
+                    })),
+                    None => drop(answer.send(Err(Refusal::invalid("nothing was prepared")))),
+                },
+                Work::Abort => {
+                    if let Some(live) = &self.live {
+                        live.abort();
+                    }
                 }
-                Work::Apply(answer) => drop(answer.send(Err(Refusal::invalid("nothing was prepared")))),
-                Work::Abort => {}
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Whom a core dials, for as long as it runs.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use edgeway_config::{CoreSettings, FixedEdge};
+use edgeway_config::{CoreLinkSettings, CoreSettings, FixedEdge};
 use edgeway_model::world::Observable;
 use edgeway_model::{NodeId, Random, Role};
 
@@ -60,8 +61,12 @@ impl<N: Observable + 'static> Diallers<N> {
     /// Dials what is new, forgets what is gone or revoked.
     fn follow(&mut self, identity: &Identity, edges: &[EdgeRecord]) {
         let (media, http, trust) = (&self.media, &self.http, &self.trust);
+        let reactor = &self.reactor;
         self.dialled.retain(|(edge, _)| {
-            let stays = edges.contains(edge) && !trust.is_revoked(&edge.node);
+            // Who has moved is dialled there when the connection here has ended: what goes over it is not cut off.
+            let is_it = |one: &EdgeRecord| *one == EdgeRecord { address: one.address.clone(), ..edge.clone() };
+            let known = edges.contains(edge) || (edges.iter().any(is_it) && reactor.is_linked(&edge.node));
+            let stays = known && !trust.is_revoked(&edge.node);
             if !stays {
                 media.forget(&edge.node);
                 if let Some(http) = http {
@@ -81,7 +86,7 @@ impl<N: Observable + 'static> Diallers<N> {
         }
         let trust = Rc::clone(&self.trust);
         for edge in edges.iter().filter(|edge| !trust.is_revoked(&edge.node)) {
-            if !self.dialled.iter().any(|(known, _)| known == edge) {
+            if !self.dialled.iter().any(|(known, _)| known.node == edge.node) {
                 self.dial(identity, edge.clone());
             }
         }
@@ -92,8 +97,8 @@ impl<N: Observable + 'static> Diallers<N> {
 pub(super) struct CoreEdges {
     state_dir: PathBuf,
     node: NodeId,
-    fixed: Vec<FixedEdge>,
-    peers: Vec<FixedEdge>,
+    fixed: RefCell<Vec<FixedEdge>>,
+    peers: RefCell<Vec<FixedEdge>>,
     /// In memory, for labs.
     given: Option<Vec<EdgeRecord>>,
 }
@@ -103,10 +108,16 @@ impl CoreEdges {
         Self {
             state_dir: PathBuf::from(&settings.state_dir),
             node: settings.node.clone(),
-            fixed: settings.link.edges.clone(),
-            peers: settings.link.peers.clone(),
+            fixed: RefCell::new(settings.link.edges.clone()),
+            peers: RefCell::new(settings.link.peers.clone()),
             given,
         }
+    }
+
+    /// What the settings say from now on.
+    pub(super) fn set(&self, link: &CoreLinkSettings) {
+        self.fixed.borrow_mut().clone_from(&link.edges);
+        self.peers.borrow_mut().clone_from(&link.peers);
     }
 
     fn read(&self) -> Result<Vec<EdgeRecord>, PkiError> {
@@ -115,11 +126,11 @@ impl CoreEdges {
             None => EdgeBook::load(&self.state_dir)?.edges().to_vec(),
         };
         for edge in &mut edges {
-            if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.node == edge.node) {
+            if let Some(fixed) = self.fixed.borrow().iter().find(|fixed| fixed.node == edge.node) {
                 edge.address = fixed.address.to_string();
             }
         }
-        for peer in self.peers.iter().filter(|peer| peer.node != self.node) {
+        for peer in self.peers.borrow().iter().filter(|peer| peer.node != self.node) {
             edges.retain(|edge| edge.node != peer.node);
             let (node, address) = (peer.node.clone(), peer.address.to_string());
             edges.push(EdgeRecord { node, role: Role::Core, address, key_hash: [0; 32] });
@@ -131,7 +142,7 @@ impl CoreEdges {
 /// Joining is another process writing into the state directory; this one follows.
 pub(super) async fn follow_edges<N: Observable + 'static>(
     mut diallers: Diallers<N>,
-    edges: CoreEdges,
+    edges: Rc<CoreEdges>,
     look_again: Rc<tokio::sync::Notify>,
 ) {
     let mut said = String::new();

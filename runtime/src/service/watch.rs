@@ -19,7 +19,7 @@ use crate::reactor::Reactor;
 use crate::tls::CertificateStore;
 
 /// How often an edge looks whether the files of its certificates have changed.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
+pub(super) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Certificates and revocations, and what the operator should hear of them.
 ///
@@ -138,12 +138,13 @@ pub(super) fn watch_certificates<N: Observable + 'static>(
 }
 
 /// What tells a file from the one that was there before.
-type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
+
+pub(super) fn stamp(path: &str) -> Stamp {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.len(), file.ino()))
+}
 
 fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
-    let stamp = |path: &String| {
-        let file = std::fs::metadata(path).ok()?;
-        Some((file.modified().ok()?, file.len(), file.ino()))
-    };
     files.iter().flat_map(|pair| [stamp(&pair.chain), stamp(&pair.key)]).collect()
 }

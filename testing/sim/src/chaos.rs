@@ -43,7 +43,8 @@ impl World {
                 let core = self.edges + self.chance.below(self.slots.len() - self.edges);
                 self.restart_some(core);
             }
-            86..90 => {
+            86..88 => self.change_settings(),
+            88..90 => {
                 let edge = self.chance.below(self.edges);
                 self.restart_some(edge);
             }
@@ -55,7 +56,8 @@ impl World {
 
     fn gentle_chaos(&mut self) {
         match self.chance.below(100) {
-            0..45 => self.stall(100, 2_000),
+            0..40 => self.stall(100, 2_000),
+            40..45 => self.change_settings(),
             45..55 => self.swap_zones(false),
             55..80 => {
                 if let Some(link) = self.some_link() {

@@ -26,6 +26,7 @@ mod links;
 mod media;
 mod phone;
 mod registrar;
+mod settings;
 mod sign_in;
 mod transfer;
 mod version1;

@@ -120,6 +120,8 @@ pub(crate) struct Slot {
     pub(crate) name: NodeId,
     pub(crate) is_edge: bool,
     pub(crate) node: Option<Hosted>,
+    /// A core's: what it has been told last.
+    pub(crate) settings: Option<edgeway_core_node::Settings>,
     /// Counts its starts.
     pub(crate) life: u32,
     pub(crate) media: MediaModel,
@@ -268,6 +270,7 @@ impl World {
                 name,
                 is_edge,
                 node: None,
+                settings: None,
                 life: 0,
                 media: MediaModel::default(),
                 accepted: 0,
@@ -496,6 +499,7 @@ impl World {
                 stun_keepalive: true,
                 standby_keepalive: edgeway_core_node::StandbyKeepalive::Answered,
             };
+            slot.settings = Some(settings.clone());
             AnyNode::Core(CoreNode::new(settings, random, now))
         };
         slot.node = Some(Hosted::new(node, self.sabotage));
@@ -568,9 +572,13 @@ impl World {
 
     /// One turn of the crank: a fact in, everything out, one write per flow and link, the next tick.
     pub(crate) fn feed(&mut self, index: usize, input: Input) {
+        self.turn(index, |node, now| node.handle(input, now));
+    }
+
+    pub(crate) fn turn(&mut self, index: usize, act: impl FnOnce(&mut Hosted, Moment)) {
         let now = self.now;
         let Some(node) = self.slots[index].node.as_mut() else { return };
-        node.handle(input, now);
+        act(node, now);
         let outputs: Vec<_> = std::iter::from_fn(|| node.poll()).collect();
         let mut flows: BTreeMap<FlowId, BytesMut> = BTreeMap::new();
         let mut links: BTreeMap<LinkId, BytesMut> = BTreeMap::new();

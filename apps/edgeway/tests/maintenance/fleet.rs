@@ -23,6 +23,7 @@ use edgeway_lab_servers::xmpp::{ChatClient, ChatConfig, XmppConfig, XmppNode, Xm
 use edgeway_lab_servers::{Observer, Phone, PhoneConfig, PhoneTransport};
 use edgeway_model::world::Status;
 use edgeway_model::{Moment, NodeId, Random};
+use edgeway_runtime::operate::{OperatorPort, Prepared};
 use edgeway_runtime::pki::{Authority, EdgeBook, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, StatusPort, Stop};
 
@@ -63,11 +64,13 @@ pub(crate) struct Node {
     role: Role,
     config: PathBuf,
     running: Option<(Stop, JoinHandle<()>, StatusPort)>,
+    /// Where it is asked, and told its settings.
+    asked: Option<OperatorPort>,
 }
 
 impl Node {
     fn start(role: Role, config: PathBuf) -> Self {
-        let mut node = Self { role, config, running: None };
+        let mut node = Self { role, config, running: None, asked: None };
         node.begin();
         node
     }
@@ -87,8 +90,16 @@ impl Node {
         let (stop, stopped) = service::stop();
         let (role, config) = (self.role, self.config.clone());
         let thread = std::thread::spawn(move || {
-            let bound = ready.clone();
-            let mut hooks = Hooks { ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))), ..Hooks::default() };
+            let (bound, failed) = (ready.clone(), ready);
+            let (told, administers) = channel();
+            let ready = move |port| {
+                drop(bound.send(administers.recv().map(|asked| (port, asked)).map_err(|_| "no port".to_owned())))
+            };
+            let admin = move |port: OperatorPort| {
+                let _ = told.send(port);
+                Ok(Box::new(()) as Box<dyn std::any::Any>)
+            };
+            let mut hooks = Hooks { ready: Some(Box::new(ready)), admin: Some(Box::new(admin)), ..Hooks::default() };
             let (text, origin) = (fs::read_to_string(&config).expect("settings"), config.display().to_string());
             let random = Random::from_seed(service::seed().expect("a seed"));
             let outcome = if role == Role::Edge {
@@ -102,10 +113,11 @@ impl Node {
                 service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
             };
             if let Err(fault) = outcome {
-                let _ = ready.send(Err(fault.to_string()));
+                let _ = failed.send(Err(fault.to_string()));
             }
         });
-        let port = started.recv_timeout(PATIENCE).expect("it starts")?;
+        let (port, asked) = started.recv_timeout(PATIENCE).expect("it starts")?;
+        self.asked = Some(asked);
         self.running = Some((stop, thread, port));
         Ok(())
     }
@@ -130,6 +142,28 @@ impl Node {
 
     pub(crate) fn status(&self) -> Status {
         self.running.as_ref().and_then(|(.., port)| port.ask()).expect("a status")
+    }
+
+    /// What its settings file says.
+    pub(crate) fn written(&self) -> String {
+        fs::read_to_string(&self.config).expect("settings")
+    }
+
+    /// Gets ready for other settings, given as a file would say them.
+    pub(crate) async fn prepare(&self, text: &str) -> Result<Prepared, Vec<String>> {
+        let settings = parse_core(text, "new").unwrap_or_else(|problems| panic!("{problems}"));
+        self.port().prepare(Arc::new(settings)).await
+    }
+
+    /// Uses them while it runs; which of them want a restart.
+    pub(crate) async fn apply(&self, text: &str) -> Vec<String> {
+        let prepared = self.prepare(text).await.unwrap_or_else(|why| panic!("{why:?}"));
+        self.port().apply().await.expect("applied");
+        prepared.restart
+    }
+
+    pub(crate) fn port(&self) -> &OperatorPort {
+        self.asked.as_ref().expect("it runs")
     }
 
     /// A part of a service, as `edgeway status` writes it.
@@ -212,7 +246,9 @@ pub(crate) struct Fleet {
     _cluster: UcCluster,
     _chat: XmppServer,
     dns: LabDns,
-    _folder: Folder,
+    /// Nobody asks it before its address is in the settings.
+    other_dns: LabDns,
+    folder: Folder,
 }
 
 /// How many pieces of how many bytes the slow file has.
@@ -282,7 +318,10 @@ impl Fleet {
         let chat = XmppServer::start(XmppConfig { nodes, one_time, ..XmppConfig::new(DOMAIN, &people) }, &uc_ca)
             .expect("a chat service");
         let dns = LabDns::start().expect("a DNS server");
-        cluster.publish(&dns);
+        let other_dns = LabDns::start().expect("another");
+        for dns in [&dns, &other_dns] {
+            cluster.publish(dns);
+        }
         let files = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
         let files_at = files.local_addr().expect("bound");
         let (piece, wishes) = channel();
@@ -354,7 +393,8 @@ impl Fleet {
             _cluster: cluster,
             _chat: chat,
             dns,
-            _folder: folder,
+            other_dns,
+            folder,
         };
         fleet.ready().await;
         fleet
@@ -390,6 +430,58 @@ impl Fleet {
     pub(crate) async fn sign_in(&self, user: &str) -> Got {
         let path = format!("/{}/get_edge_config?service_name=_cisco-uds", b64(DOMAIN));
         ask(&self.place(), &Ask::get(EDGE_HOST, &path).basic(user, &password(user))).await.expect("an answer")
+    }
+
+    /// The same at another domain.
+    pub(crate) async fn sign_in_at(&self, domain: &str, user: &str) -> Got {
+        let path = format!("/{}/get_edge_config", b64(domain));
+        ask(&self.place(), &Ask::get(EDGE_HOST, &path).basic(user, &password(user))).await.expect("an answer")
+    }
+
+    /// The same with a password that is wrong.
+    pub(crate) async fn wrong_password(&self, user: &str) -> Got {
+        let path = format!("/{}/get_edge_config", b64(DOMAIN));
+        ask(&self.place(), &Ask::get(EDGE_HOST, &path).basic(user, "wrong")).await.expect("an answer")
+    }
+
+    /// A file of the server inside.
+    pub(crate) async fn fetch(&self, user: &str, file: &str) -> Got {
+        let path = format!("/{}{file}", b64(&format!("{DOMAIN}/http/{}/{}", self.files.ip(), self.files.port())));
+        ask(&self.place(), &Ask::get(EDGE_HOST, &path).basic(user, &password(user))).await.expect("an answer")
+    }
+
+    /// Waits until a file is answered so.
+    pub(crate) async fn until(&self, what: &str, file: &str, status: u16) {
+        let until = Instant::now() + PATIENCE;
+        while self.fetch("alice", file).await.status != status {
+            assert!(Instant::now() < until, "in a minute: {what}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Another DNS server.
+    pub(crate) fn another_dns(&self) -> SocketAddr {
+        self.other_dns.address()
+    }
+
+    /// Whether anybody has asked it.
+    pub(crate) fn another_dns_was_asked(&self) -> bool {
+        !self.other_dns.asked().is_empty()
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> String {
+        self.folder.0.display().to_string()
+    }
+
+    /// Writes one.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.folder.write(name, text)
+    }
+
+    /// The HTTP server allow list.
+    pub(crate) fn allow_list(&self) -> String {
+        fs::read_to_string(self.folder.0.join("allow.csv")).expect("a list")
     }
 
     /// Fetches the slow file, once a piece of it is wished for.

@@ -1,6 +1,7 @@
 //! Maintenance mode as an operator orders it: what exists goes on, what is new is refused or goes elsewhere.
 
 mod fleet;
+mod settings;
 
 use std::time::{Duration, Instant};
 

@@ -91,7 +91,9 @@ fn rig(snapshot: Snapshot) -> Rig {
         let found = if name == "_cuplogin._tcp.example.com" { vec![imp] } else { Vec::new() };
         Box::pin(std::future::ready(found))
     });
-    let small = Small::new(Rc::clone(&desk), Services::new(Current::new(snapshot), srv), &deployments);
+    let contacts = Rc::new(Contacts::default());
+    let small =
+        Small::new(Rc::clone(&desk), Services::new(Current::new(snapshot), srv), &deployments, Rc::clone(&contacts));
     let contact = |node: &str, host: &str, xmpp_port| EdgeContact {
         node: NodeId::new(node).unwrap(),
         host: host.into(),
@@ -99,7 +101,7 @@ fn rig(snapshot: Snapshot) -> Rig {
         https_port: 8443,
         xmpp_port,
     };
-    small.told(&SignInFact::Contacts {
+    contacts.told(&SignInFact::Contacts {
         edges: vec![contact("edge1", "e1.example.com", 0), contact("edge2", "e2.example.com", 5222)],
         cores: vec![CoreContact {
             node: NodeId::new("core1").unwrap(),

@@ -35,7 +35,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use edgeway_media::sdp::{SectionMedia, Side};
+use edgeway_media::sdp::{Protection, SectionMedia, Side};
 use edgeway_model::media::PortPair;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::Gauge;
@@ -98,6 +98,8 @@ struct Call {
     next_dialog: u32,
     /// What the client offered in its INVITE, for every party that answers.
     first_offer: Option<Proposal>,
+    /// How the other party is spoken to, from the first offer to the last.
+    inside_offer: Protection,
     /// By media section.
     relays: Vec<Option<Relay>>,
     exchanges: Vec<TransactionId>,
@@ -324,6 +326,7 @@ impl CoreNode {
             dialogs: Vec::new(),
             next_dialog: 0,
             first_offer: None,
+            inside_offer: self.settings.inside_offer,
             relays: Vec::new(),
             exchanges: Vec::new(),
             lost: None,

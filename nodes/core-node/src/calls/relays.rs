@@ -104,11 +104,12 @@ impl CoreNode {
                 address: address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
                 // A client that spoke in clear goes on so; nobody is offered that first.
                 offer: if plain { Protection::Plain } else { Protection::Srtp },
-                allow_plain: self.settings.allow_unencrypted,
+                // What a setting forbids later forbids no call that has begun so: it could not even be held.
+                allow_plain: self.settings.allow_unencrypted || plain,
             },
             inside: SideRules {
                 address: self.settings.media_address,
-                offer: self.settings.inside_offer,
+                offer: call.map_or(self.settings.inside_offer, |call| call.inside_offer),
                 allow_plain: true,
             },
         }

@@ -63,6 +63,15 @@ impl CoreNode {
         }
     }
 
+    /// The setting has changed: every call is judged by the new one, its silence until now included.
+    pub(crate) fn watch_anew(&mut self, now: Moment) {
+        self.calls.silent.clear();
+        let Some(after) = self.settings.media_timeout else { return };
+        let due = |call: &super::Call| (call.alive + after).max(now);
+        let calls = self.calls.calls.iter().filter(|(_, call)| call.established);
+        self.calls.silent = calls.map(|(key, call)| (due(call), *key)).collect();
+    }
+
     /// A call is up: its media is watched from now on.
     pub(super) fn watch_media(&mut self, key: u32, now: Moment) {
         if let Some(after) = self.settings.media_timeout {
