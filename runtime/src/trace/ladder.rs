@@ -150,9 +150,7 @@ fn arrow(parties: usize, from: usize, to: usize, label: &str) -> String {
     if left == right {
         return format!("{} {label}", line.into_iter().take(left + 1).collect::<String>());
     }
-    for at in left + 1..right {
-        line[at] = '-';
-    }
+    line[left + 1..right].fill('-');
     if from < to {
         line[right - 1] = '>';
     } else {
