@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod configuration;
 pub mod store;
 pub mod support;
 

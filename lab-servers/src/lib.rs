@@ -24,8 +24,8 @@ pub mod xmpp;
 
 pub use observe::{Observer, Seen};
 pub use phone::{
-    Call, CallState, Ending, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport, Sound,
-    SrtpSuite,
+    Call, CallState, Ending, MediaGap, MediaSecurity, MediaStats, Phone, PhoneConfig, PhoneError, PhoneTransport,
+    Sound, SrtpSuite,
 };
 pub use registrar::{BindingView, LineFault, LineSide, Registrar, RegistrarConfig, Stations};
 

@@ -11,15 +11,14 @@ pub struct Candidate<'a, K> {
     pub draining: bool,
 }
 
-/// Chooses among the cores that are up: the one the client's Route names, else the one this flow
-/// already uses, else the least loaded, ties broken by order. `None` when none is up. A named core
-/// that is down is replaced without a word: the client's Route may be stale. So is one that is taken out of
-/// service, while there is another, unless what is asked for exists there already (`exists`: a request within a
-/// dialog).
+/// Chooses among the cores that are up: the first of those preferred (the one that carries the flow's registration,
+/// the one the client's Route names, the one the flow used before), else the least loaded, ties broken by order.
+/// `None` when none is up. A named core that is down is replaced without a word: the client's Route may be stale.
+/// So is one that is taken out of service, while there is another, unless what is asked for exists there already
+/// (`exists`: a request within a dialog).
 #[must_use]
-pub fn choose<'a, K: PartialEq>(
-    named: Option<&K>,
-    sticky: Option<&K>,
+pub fn choose<'a, 'p, K: PartialEq + 'p>(
+    preferred: impl IntoIterator<Item = &'p K>,
     exists: bool,
     up: &[Candidate<'a, K>],
 ) -> Option<&'a K> {
@@ -27,9 +26,9 @@ pub fn choose<'a, K: PartialEq>(
     let may = |candidate: &&Candidate<'a, K>| exists || !any_serves || !candidate.draining;
     let find = |wanted: &K| up.iter().filter(may).map(|candidate| candidate.core).find(|core| **core == *wanted);
     let fewest = |candidate: &&Candidate<'a, K>| (candidate.draining, candidate.registrations);
-    named
-        .and_then(find)
-        .or_else(|| sticky.and_then(find))
+    preferred
+        .into_iter()
+        .find_map(find)
         .or_else(|| up.iter().filter(may).min_by_key(fewest).map(|candidate| candidate.core))
 }
 
@@ -71,10 +70,10 @@ mod tests {
             Candidate { core: &b, registrations: 2, draining: false },
             Candidate { core: &c, registrations: 2, draining: false },
         ];
-        assert_eq!(choose(Some(&"c"), Some(&"a"), false, &up), Some(&c));
-        assert_eq!(choose(Some(&"dead"), Some(&"a"), false, &up), Some(&a));
-        assert_eq!(choose(None, Some(&"dead"), false, &up), Some(&b));
-        assert_eq!(choose::<&str>(Some(&"c"), None, false, &[]), None);
+        assert_eq!(choose([&"c", &"a"], false, &up), Some(&c));
+        assert_eq!(choose([&"dead", &"a"], false, &up), Some(&a));
+        assert_eq!(choose([&"dead"], false, &up), Some(&b));
+        assert_eq!(choose([&"c"], false, &[]), None);
     }
 
     #[test]
@@ -84,10 +83,10 @@ mod tests {
         let up = [draining, Candidate { core: &b, registrations: 9, draining: false }];
         for exists in [false, true] {
             let own = if exists { Some(&a) } else { Some(&b) };
-            assert_eq!(choose(Some(&"a"), None, exists, &up), own);
-            assert_eq!(choose(None, Some(&"a"), exists, &up), own);
-            assert_eq!(choose(None, None, exists, &up), Some(&b));
-            assert_eq!(choose(Some(&"a"), None, exists, &[draining]), Some(&a));
+            assert_eq!(choose([&"a"], exists, &up), own);
+            assert_eq!(choose([&"dead", &"a"], exists, &up), own);
+            assert_eq!(choose([], exists, &up), Some(&b));
+            assert_eq!(choose([&"a"], exists, &[draining]), Some(&a));
         }
     }
 }

@@ -25,7 +25,8 @@ use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::signal::Signal;
 use edgeway_model::world::{
-    Configurable, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output, Status, Transport,
+    Configurable, ConfigurationStatus, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output,
+    Status, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
@@ -116,6 +117,8 @@ pub struct Reactor<N> {
     /// Messages of those who are traced.
     recorder: Rc<Recorder>,
     alarms: RefCell<Alarms>,
+    /// What the administrator's side says of the configuration.
+    configuration: RefCell<ConfigurationStatus>,
     certificates: RefCell<Vec<certificates::Source>>,
     /// The HTTP thread has ended unasked.
     http_over: Notify,
@@ -144,6 +147,7 @@ impl<N: Observable + 'static> Reactor<N> {
             status.media_packets = media.totals();
         }
         status.alarms = self.alarms.borrow().list();
+        status.configuration = self.configuration.borrow().clone();
         status.certificates = self.certificates();
         status.http = self.http_counts.read();
         status.dropped_events = self.recorder.export_dropped().map(|dropped| ("hep", dropped)).into_iter().collect();
@@ -195,6 +199,7 @@ impl<N: Node + 'static> Reactor<N> {
             journal: Arc::default(),
             recorder: Rc::default(),
             alarms: RefCell::default(),
+            configuration: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
             resolver: RefCell::default(),
@@ -465,6 +470,10 @@ impl<N: Node + 'static> Reactor<N> {
 
     pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
         self.certificates.borrow().iter().flat_map(|source| source()).collect()
+    }
+
+    pub(crate) fn set_configuration(&self, now: ConfigurationStatus) {
+        *self.configuration.borrow_mut() = now;
     }
 
     pub(crate) fn raise_alarm(&self, alarm: Alarm) {

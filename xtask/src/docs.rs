@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),
     ("connectors/src/authorities", "Who checks credentials"),
     ("connectors/src/sign_in", "Sign-in at the core"),
+    ("admin/src/configuration", "Changes of the configuration"),
     ("admin/src/store", "The store of revisions"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),

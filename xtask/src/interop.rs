@@ -20,6 +20,9 @@ const PATH_SECONDS_MAX: u32 = 5 * 60;
 /// Seconds the package may take from being installed to being purged.
 const PACKAGE_SECONDS_MAX: u32 = 5 * 60;
 
+/// Seconds the disks of the store may take.
+const STORE_SECONDS_MAX: u32 = 5 * 60;
+
 /// The step across a bad path, its program built.
 pub(crate) fn path_step() -> Result<Step> {
     let program = build("edgeway-path", "path")?;
@@ -55,6 +58,18 @@ pub(crate) fn stories_step() -> Result<Step> {
 /// The step in which people chat, its program built.
 pub(crate) fn chat_step() -> Result<Step> {
     daemons_step("chat", "chat")
+}
+
+/// The step in which the store's disk is full, breaks or is read-only: on file systems of its own, in a namespace where
+/// nobody else sees them.
+pub(crate) fn store_step() -> Result<Step> {
+    let program = build("edgeway-interop", "store")?;
+    let mut binaries = OsString::from("EDGEWAY_BIN_DIR=");
+    binaries.push(release_folder()?);
+    let mut words = as_root()?;
+    words.extend(["unshare", "--mount", "env", "EDGEWAY_INTEROP=1"].map(OsString::from));
+    words.extend([binaries, program.into()]);
+    Ok(Step::program("store", words).within(STORE_SECONDS_MAX))
 }
 
 /// The step that installs the Debian package, uses it and takes it away: on a copy of this machine's file system that

@@ -19,7 +19,7 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 21] = [
+const PACKAGES: [Package; 23] = [
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", services: &["kamailio.service"] },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", services: &[] },
     Package { name: "baresip-core", used_by: "interop: the phones", services: &[] },
@@ -45,6 +45,8 @@ const PACKAGES: [Package; 21] = [
     Package { name: "tshark", used_by: "capture: what Wireshark makes of our files", services: &[] },
     Package { name: "lintian", used_by: "package: what Debian says of it", services: &[] },
     Package { name: "systemd", used_by: "package: how closed the services are", services: &[] },
+    Package { name: "e2fsprogs", used_by: "store: a disk that breaks", services: &[] },
+    Package { name: "mount", used_by: "store: disks that are full or read-only", services: &[] },
     Package { name: "util-linux", used_by: "interop: ending what was started", services: &[] },
 ];
 

@@ -157,8 +157,9 @@ fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
 const BUILD: &str = "build";
 /// Makes a step.
 type MakeStep = fn() -> Result<Step>;
-/// Steps that are made when it is their turn: the package, with real daemons, and across a bad path.
-const BUILT: [(&str, MakeStep); 5] = [
+/// Steps that are made when it is their turn: the store on bad disks, the package, with real daemons, and across a bad path.
+const BUILT: [(&str, MakeStep); 6] = [
+    ("store", interop::store_step),
     ("package", interop::package_step),
     ("interop", interop::first_call_step),
     ("stories", interop::stories_step),

@@ -365,3 +365,139 @@ fn read<R: Row>(record: &Record) -> Result<R, StoreFault> {
 
 /// A kind holds more sessions than one account may, or signing in could lock everybody out.
 const _: () = assert!(SESSIONS_MAX > SESSIONS_OF_ACCOUNT_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn alice() -> Account {
+        Account {
+            name: "alice".into(),
+            role: Role::Operator,
+            password: "$argon2id$hunter2".into(),
+            created_ms: 1,
+            changed_ms: 2,
+            last_sign_in_ms: None,
+            disabled: false,
+        }
+    }
+
+    fn session_of(account: &str, number: u64) -> Session {
+        Session {
+            hash: format!("{account}{number}"),
+            account: account.into(),
+            role: Role::ReadOnly,
+            created_ms: number,
+            seen_ms: number,
+            expires_ms: 1_000 + number,
+        }
+    }
+
+    #[test]
+    fn an_account_is_what_was_saved_and_others_are_not_written_over() {
+        let store = MemoryStore::new();
+        assert_eq!(account(&store, "alice").expect("an answer"), None);
+        let first = save_account(&store, &alice(), Some(0)).expect("saved");
+        assert!(matches!(save_account(&store, &alice(), Some(0)), Err(StoreFault::Conflict { .. })));
+        assert_eq!(account(&store, "alice").expect("an answer"), Some((alice(), first)));
+        let changed = Account { disabled: true, role: Role::Administrator, ..alice() };
+        save_account(&store, &changed, Some(first)).expect("saved");
+        assert_eq!(accounts(&store).expect("an answer"), [changed]);
+    }
+
+    #[test]
+    fn sessions_go_with_their_account() {
+        let store = MemoryStore::new();
+        save_account(&store, &alice(), None).expect("saved");
+        for (account, number) in [("alice", 1), ("alice", 2), ("bob", 3)] {
+            begin_session(&store, &session_of(account, number), 0).expect("begun");
+        }
+        assert_eq!(end_sessions_of(&store, "alice", Some("alice2")).expect("ended"), 1);
+        assert!(remove_account(&store, "alice").expect("removed"));
+        assert!(!remove_account(&store, "alice").expect("an answer"));
+        assert_eq!(sessions(&store).expect("an answer"), [session_of("bob", 3)]);
+    }
+
+    #[test]
+    fn a_session_ends_at_its_time_and_is_not_brought_back() {
+        let store = MemoryStore::new();
+        let version = begin_session(&store, &session_of("alice", 1), 0).expect("begun");
+        assert_eq!(session(&store, "alice1", 1_000).expect("an answer"), Some((session_of("alice", 1), version)));
+        assert_eq!(session(&store, "alice1", 1_001).expect("an answer"), None);
+        assert!(end_session(&store, "alice1").expect("ended"));
+        let seen = Session { seen_ms: 9, ..session_of("alice", 1) };
+        assert!(matches!(save_session(&store, &seen, version), Err(StoreFault::Conflict { head: 0 })));
+        begin_session(&store, &session_of("alice", 2), 0).expect("begun");
+        assert_eq!(prune_sessions(&store, 1_001).expect("pruned"), 0);
+        assert_eq!(prune_sessions(&store, 1_002).expect("pruned"), 1);
+    }
+
+    #[test]
+    fn an_account_has_so_many_sessions_and_costs_nobody_elses() {
+        let store = MemoryStore::new();
+        begin_session(&store, &session_of("bob", 0), 0).expect("begun");
+        for number in 0..2 * SESSIONS_OF_ACCOUNT_MAX as u64 {
+            begin_session(&store, &session_of("alice", number), 0).expect("begun");
+        }
+        let all = sessions(&store).expect("an answer");
+        let of =
+            |account: &str| all.iter().filter(|one| one.account == account).map(|one| one.seen_ms).collect::<Vec<_>>();
+        assert_eq!(of("bob"), [0]);
+        let mut left = of("alice");
+        left.sort_unstable();
+        assert_eq!(left, (SESSIONS_OF_ACCOUNT_MAX as u64..2 * SESSIONS_OF_ACCOUNT_MAX as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn all_of_many_are_listed() {
+        let store = MemoryStore::new();
+        let token = |number: usize| Token {
+            id: format!("{number:04}"),
+            name: "ci".into(),
+            role: Role::ReadOnly,
+            hash: String::new(),
+            created_ms: 0,
+            last_used_ms: None,
+            expires_ms: number.is_multiple_of(2).then_some(5),
+        };
+        let many = crate::store::limits::TOKENS_MAX;
+        for number in 0..many {
+            save_token(&store, &token(number), Some(0)).expect("saved");
+        }
+        assert!(matches!(save_token(&store, &token(many), Some(0)), Err(StoreFault::Full(_))));
+        assert_eq!(tokens(&store).expect("an answer"), (0..many).map(token).collect::<Vec<_>>());
+        assert_eq!(prune_tokens(&store, 4).expect("pruned"), 0);
+        assert_eq!(prune_tokens(&store, 5).expect("pruned"), many / 2);
+        assert!(remove_token(&store, "0001").expect("removed"));
+        assert_eq!(super::token(&store, "0001").expect("an answer"), None);
+    }
+
+    #[test]
+    fn the_first_code_is_taken_once() {
+        let store = MemoryStore::new();
+        let code = FirstCode { hash: "x".into(), created_ms: 1, expires_ms: 10 };
+        save_first_code(&store, &FirstCode { hash: "old".into(), ..code.clone() }).expect("saved");
+        save_first_code(&store, &code).expect("saved");
+        assert_eq!(first_code(&store, 9).expect("an answer"), Some(code));
+        assert_eq!(first_code(&store, 10).expect("an answer"), None);
+        assert!(take_first_code(&store).expect("taken"));
+        assert!(!take_first_code(&store).expect("an answer"));
+    }
+
+    #[test]
+    fn a_row_that_is_none_is_a_fault_that_repeats_no_hash() {
+        let store = MemoryStore::new();
+        store.put(Kind::Account, "alice", "{\"password\":\"$argon2id$hunter2\"", None).expect("written");
+        let fault = account(&store, "alice").expect_err("damaged").to_string();
+        assert!(fault.contains("Account") && !fault.contains("argon2"), "{fault}");
+        assert!(!format!("{:?}", alice()).contains("argon2"));
+        assert!(!format!("{:?}", session_of("alice", 1)).contains("alice1"));
+    }
+
+    #[test]
+    fn roles_are_ordered_and_have_names() {
+        assert!(Role::ReadOnly < Role::Operator && Role::Operator < Role::Administrator);
+        assert_eq!(serde_json::to_string(&Role::ReadOnly).expect("a name"), "\"read-only\"");
+    }
+}

@@ -67,8 +67,12 @@ pub const PAGE_MAX: usize = 500;
 /// How long a call waits for another process that writes, such as a back-up or the command line.
 pub const BUSY_WAIT: Duration = Duration::from_secs(2);
 
-/// Size of the log of a SQLite store, bytes, to which it is cut when it has grown.
-pub const LOG_BYTES_KEPT: usize = 4 * 1024 * 1024;
+/// Size of a SQLite store's log, bytes, from which on it is carried over into the store: so much room a full disk must get
+/// back, beside what is to be written.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Size of a page of a SQLite store, bytes.
+pub const PAGE_BYTES: usize = 4 * 1024;
 
 /// Longest secret that is sealed, bytes: a private key and its chain.
 pub const SECRET_BYTES_MAX: usize = 16 * 1024;

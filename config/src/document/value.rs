@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{SEALED, identity_key, write};
+use crate::known::{self, Role};
 use crate::limits::{LIST_ENTRIES_MAX, SECRET_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// A secret as it is kept: never shown.
@@ -70,7 +71,7 @@ impl Value {
     ///
     /// # Errors
     /// Why it cannot be kept.
-    pub(crate) fn kept(self, secret: bool) -> Result<Self, String> {
+    pub fn kept(self, secret: bool) -> Result<Self, String> {
         match (&self, secret) {
             (Self::List(all), _) if all.len() > LIST_ENTRIES_MAX => Err(format!("{} entries", all.len())),
             (Self::List(all), false) => match all.iter().find(|one| matches!(one, Self::List(_) | Self::Secret(_))) {
@@ -113,6 +114,23 @@ impl Entry {
     /// Its settings.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.0.iter().map(|(key, value)| (*key, value))
+    }
+
+    /// Gives the setting `key` of an entry of `list` a value.
+    ///
+    /// # Errors
+    /// Why not: there is no such setting, or it cannot have such a value.
+    pub fn set(&mut self, list: &str, key: &str, value: Value) -> Result<(), String> {
+        let setting = known::find(Role::Core, &format!("{list}.{key}"));
+        let setting = setting.ok_or_else(|| format!("{}: there is no such setting", crate::values::shown(key)))?;
+        let value = value.kept(setting.is_secret()).map_err(|why| format!("{key}: {why}"))?;
+        self.put(&setting.path[list.len() + 1..], value);
+        Ok(())
+    }
+
+    /// Gives an entry of `list` what tells it from the others, where it does not say that itself.
+    pub fn name(&mut self, list: &str, identity: &str) {
+        self.0.entry(identity_key(list)).or_insert_with(|| Value::Text(identity.to_owned()));
     }
 
     pub(crate) fn put(&mut self, key: &'static str, value: Value) {

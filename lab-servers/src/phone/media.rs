@@ -78,6 +78,25 @@ pub struct MediaStats {
     pub reports_received: u64,
     /// Packets that failed authentication, were replayed or were no RTP.
     pub refused: u64,
+    /// The longest gap since gaps were last counted anew.
+    pub gap: MediaGap,
+}
+
+/// How long nothing was heard that should have been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MediaGap {
+    /// Packets missing in a row.
+    pub packets: u64,
+    /// The longest time between two packets.
+    pub time: Duration,
+}
+
+impl MediaGap {
+    /// The worse of both, each for itself.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        Self { packets: self.packets.max(other.packets), time: self.time.max(other.time) }
+    }
 }
 
 /// Microseconds on a clock all phones of this process share.
@@ -142,7 +161,11 @@ pub(crate) struct SharedTally(Arc<Mutex<Tally>>);
 
 impl SharedTally {
     pub(crate) fn stats(&self) -> MediaStats {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).stats()
+        self.lock().stats()
+    }
+
+    pub(crate) fn count_gaps_anew(&self) {
+        self.lock().count_gaps_anew();
     }
 }
 
@@ -349,6 +372,9 @@ struct Tally {
     heard_right: u64,
     delays_us: Vec<u32>,
     streams: Vec<Reception>,
+    gap: MediaGap,
+    /// When a packet was heard last, on the clock of the process.
+    heard_us: Option<u64>,
 }
 
 /// Sequence numbers of one source.
@@ -363,6 +389,9 @@ impl Tally {
     fn packet(&mut self, read: &rtp::Received<'_>, now: u64) {
         self.received += 1;
         self.sequence(read.ssrc, read.sequence);
+        if let Some(before) = self.heard_us.replace(now) {
+            self.gap.time = self.gap.time.max(Duration::from_micros(now.saturating_sub(before)));
+        }
         if let (Some(sent_at), true) = (read.sent_at, self.delays_us.len() < DELAY_SAMPLES_MAX) {
             self.delays_us.push(u32::try_from(now.saturating_sub(sent_at)).unwrap_or(u32::MAX));
         }
@@ -385,6 +414,7 @@ impl Tally {
         // The number nearest to the highest one seen, over roll-overs (RFC 3550 appendix A.1).
         let step = sequence.wrapping_sub(stream.highest as u16) as i16;
         let extended = stream.highest + i64::from(step);
+        self.gap.packets = self.gap.packets.max(u64::try_from(i64::from(step) - 1).unwrap_or(0));
         stream.highest = stream.highest.max(extended);
         stream.first = stream.first.min(extended);
         stream.received += 1;
@@ -414,7 +444,13 @@ impl Tally {
             reports_sent: self.reports_sent,
             reports_received: self.reports_received,
             refused: self.refused,
+            gap: self.gap,
         }
+    }
+
+    /// Gaps count from now on. What has been missing up to now counts with what comes.
+    fn count_gaps_anew(&mut self) {
+        self.gap = MediaGap::default();
     }
 }
 
@@ -430,6 +466,22 @@ mod tests {
             tally.sequence(7, sequence);
         }
         assert_eq!(tally.stats().lost, 1, "only number 0 is missing");
+    }
+
+    #[test]
+    fn a_gap_is_counted_in_packets_and_in_time_and_anew() {
+        let mut tally = Tally::default();
+        let hear = |tally: &mut Tally, sequence: u16, at_ms: u64| {
+            let read = rtp::Received { payload_type: 0, sequence, ssrc: 1, sent_at: None, payload: &[] };
+            tally.packet(&read, 1_000 * at_ms);
+        };
+        for (sequence, at_ms) in [(1, 0), (2, 20), (6, 100), (7, 120), (5, 121)] {
+            hear(&mut tally, sequence, at_ms);
+        }
+        assert_eq!(tally.stats().gap, MediaGap { packets: 3, time: Duration::from_millis(80) });
+        tally.count_gaps_anew();
+        hear(&mut tally, 8, 151);
+        assert_eq!(tally.stats().gap, MediaGap { packets: 0, time: Duration::from_millis(30) });
     }
 
     fn hear_600(expected_hz: Option<u32>) -> MediaStats {

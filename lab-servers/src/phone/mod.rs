@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-pub use media::{MediaStats, Sound};
+pub use media::{MediaGap, MediaStats, Sound};
 pub use sdp::{SrtpSuite, Unusable};
 
 use crate::limits::{ANSWER_MAX, CALLS_MAX, CONNECT_MAX, EVENTS_QUEUE_MAX, RINGING_MAX};
@@ -455,6 +455,11 @@ impl Call {
     #[must_use]
     pub fn stats(&self) -> MediaStats {
         self.tally.stats()
+    }
+
+    /// From now on [`MediaStats::gap`] is of what is heard from now on.
+    pub fn count_gaps_anew(&self) {
+        self.tally.count_gaps_anew();
     }
 
     /// The video so far; `None` without a camera.

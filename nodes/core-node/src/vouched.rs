@@ -128,8 +128,9 @@ impl CoreNode {
     /// Where this core does, clients prove themselves to another by digest.
     pub(crate) fn vouch(&mut self, changes: &[Change]) {
         for change in changes {
-            // Whatever another core has said of a connection, this one knows it now.
-            let (Change::Registered { flow, .. } | Change::Unregistered { flow, .. }) = change;
+            // Whatever another core has said of a connection, this one knows better now. What has ended here may
+            // have moved there meanwhile: then that core's word is the newer one.
+            let Change::Registered { flow, .. } = change else { continue };
             let index = edge_of(*flow);
             let edge = self.edges.iter().find(|(_, edge)| edge.index == index).map(|(name, _)| name.clone());
             if let Some(edge) = edge {

@@ -26,6 +26,9 @@ impl EdgeNode {
         };
         let Some(matched) = matched else { return };
         let status = response.status().unwrap_or(500);
+        if status == 503 && self.ask_another_core(matched.id, core, response, now) {
+            return;
+        }
         let mut edit = response.edit();
         edit.pop_via();
         if let Hop::Flow(flow) = matched.upstream

@@ -32,6 +32,8 @@ pub(crate) struct Core {
     /// Pairs it holds and does not use.
     granted: BTreeSet<PortPair>,
     relays: BTreeMap<RelayId, Relay>,
+    /// Relays this edge has ended, past the deadline of maintenance mode, and the core has not.
+    ended: BTreeSet<RelayId>,
     /// Calls the relays belong to, each with its number of relays.
     calls: BTreeMap<u32, u32>,
     /// Relays named since its last hello; `None` once it has said `Synchronised`.
@@ -159,6 +161,7 @@ impl EdgeNode {
             hello: hello.clone(),
             granted: BTreeSet::new(),
             relays: BTreeMap::new(),
+            ended: BTreeSet::new(),
             calls: BTreeMap::new(),
             named: None,
             closed: VecDeque::new(),
@@ -191,6 +194,10 @@ impl EdgeNode {
                 core.closed = closed;
             }
         } else {
+            // Its new life numbers its relays anew.
+            if let Some(core) = self.cores.get_mut(peer) {
+                core.ended.clear();
+            }
             // What the dead core asked clients for is answered to nobody.
             for id in self.proxy.hop_lost(&Hop::Peer(peer.clone()), now) {
                 if self.proxy.is_proceeding(id) {
@@ -282,6 +289,11 @@ impl EdgeNode {
     /// Notes that a core has a relay on a pair it was granted; whether that is so.
     fn hold_relay(&mut self, peer: &NodeId, relay: RelayId, wanted: Relay) -> bool {
         let Some(core) = self.cores.get_mut(peer) else { return false };
+        if core.ended.contains(&relay) {
+            // The core ends the call when it hears nothing of it any more.
+            core.named.iter_mut().for_each(|named| _ = named.insert(relay));
+            return false;
+        }
         let refused = match core.relays.get(&relay) {
             Some(known) if known.ports == wanted.ports => None,
             Some(_) => Some((DropReason::LinkProtocol, "a core moved a relay to other ports")),
@@ -327,6 +339,10 @@ impl EdgeNode {
 
     fn close_relay(&mut self, peer: &NodeId, relay: RelayId, ports: PortPair) {
         let Some(core) = self.cores.get_mut(peer) else { return };
+        if core.ended.remove(&relay) {
+            // Its ports are in other hands by now.
+            return;
+        }
         if core.end_relay(relay) {
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         } else if core.granted.remove(&ports) {
@@ -338,6 +354,7 @@ impl EdgeNode {
     fn synchronised(&mut self, peer: &NodeId) {
         let Some(core) = self.cores.get_mut(peer) else { return };
         let Some(named) = core.named.take() else { return };
+        core.ended.retain(|relay| named.contains(relay));
         let ended: Vec<_> = core.relays.keys().filter(|relay| !named.contains(relay)).copied().collect();
         for relay in ended {
             core.end_relay(relay);
@@ -345,6 +362,25 @@ impl EdgeNode {
         }
         self.ports.free.extend(std::mem::take(&mut core.granted));
         self.count_calls();
+    }
+
+    /// Ends every relay, past the deadline of maintenance mode. The cores end the calls when they hear nothing of
+    /// them for a while.
+    pub(crate) fn end_relays(&mut self) {
+        for (peer, core) in &mut self.cores {
+            let relays = std::mem::take(&mut core.relays);
+            core.calls.clear();
+            for relay in relays.into_keys() {
+                core.ended.insert(relay);
+                self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
+            }
+        }
+        self.count_calls();
+    }
+
+    /// Whether anything is relayed.
+    pub(crate) fn has_relays(&self) -> bool {
+        self.cores.values().any(|core| !core.relays.is_empty())
     }
 
     pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) {
@@ -470,9 +506,14 @@ impl EdgeNode {
         by_name.or_else(by_address).cloned()
     }
 
+    /// Where inside a core is reached, as it says of itself: `host:port`.
+    pub(crate) fn contact_of(&self, core: &NodeId) -> Option<&str> {
+        self.cores.get(core).map(|core| core.hello.contact.as_str())
+    }
+
     /// The Route that leads to a core, in the form the field's clients are used to and only ever echo.
     pub(crate) fn core_route(&self, core: &NodeId) -> Option<String> {
-        let (host, _) = self.cores.get(core)?.hello.contact.rsplit_once(':')?;
+        let (host, _) = self.contact_of(core)?.rsplit_once(':')?;
         Some(routing::client_route(host, core.as_str()))
     }
 

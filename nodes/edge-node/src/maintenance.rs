@@ -6,10 +6,10 @@
 
 use edgeway_model::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use edgeway_model::notice::{DropReason, Notice};
-use edgeway_model::{Deadline, FlowId, Moment};
-use edgeway_sip::Message;
+use edgeway_model::{Deadline, FlowId, Moment, NodeId};
 use edgeway_sip::maintenance::{Refused, WARNING, refused};
 use edgeway_sip::proxy::TransactionId;
+use edgeway_sip::{Message, Name, warning_value};
 
 use crate::EdgeNode;
 use crate::limits::{MAINTENANCE_CLOSE_EVERY, MAINTENANCE_CLOSES};
@@ -84,6 +84,36 @@ impl EdgeNode {
         refused
     }
 
+    /// A core has refused what a client begins because it is taken out of service, a moment before this edge heard of
+    /// that: another is asked, once, as if the first were down. Its own refusal proves that nothing has gone inside;
+    /// an INVITE that has been answered by anybody before stays where it is, whatever the refusal says. Whether one
+    /// is asked.
+    pub(crate) fn ask_another_core(
+        &mut self,
+        id: TransactionId,
+        core: &NodeId,
+        response: &Message,
+        now: Moment,
+    ) -> bool {
+        let begins = self.proxy.request(id).is_some_and(|request| refused(request) != Refused::Never);
+        let asked_once = !self.proxy.is_proceeding(id) && !self.proxy.is_renewed(id);
+        if !begins || !asked_once || self.proxy.is_withdrawn(id) || !self.is_own_refusal(core, response) {
+            return false;
+        }
+        if !self.candidates().iter().any(|(other, _, draining)| other != core && !draining) {
+            return false;
+        }
+        self.proxy.renew_branch(id);
+        self.route_past(id, core, now);
+        true
+    }
+
+    /// Whether this core itself says that it is in maintenance mode, rather than somebody behind it.
+    fn is_own_refusal(&self, core: &NodeId, response: &Message) -> bool {
+        let says = self.contact_of(core).map(|contact| warning_value(WARNING.0, contact, WARNING.1));
+        says.is_some_and(|says| response.values(Name::Warning).any(|value| value == says.as_bytes()))
+    }
+
     /// Whether a call of this client is relayed here.
     fn has_call(&self, flow: FlowId) -> bool {
         self.cores.values().any(|core| core.relays_of(flow))
@@ -91,16 +121,16 @@ impl EdgeNode {
 
     /// What was registered through one core is registered through another: the first need not wait until it
     /// expires there.
-    pub(crate) fn registration_moved(&mut self, flow: FlowId, from: &edgeway_model::NodeId) {
+    pub(crate) fn registration_moved(&mut self, flow: FlowId, from: &NodeId) {
         self.send_frame(from, &edgeway_link::Frame::FlowMoved { flow });
     }
 
     pub(crate) fn maintenance_deadline(&self) -> Option<Deadline> {
         let at = self.maintenance?.deadline?;
-        (!self.flows.is_empty()).then_some(Deadline { at, why: "maintenance deadline" })
+        (!self.flows.is_empty() || self.has_relays()).then_some(Deadline { at, why: "maintenance deadline" })
     }
 
-    /// Past the operator's deadline: clients are sent away, some at a time so that they do not all come to another
+    /// Past the operator's deadline: calls end here, and clients are sent away, some at a time so that they do not all come to another
     /// edge at once.
     pub(crate) fn end_overdue(&mut self, now: Moment) {
         let Some(maintenance) = &mut self.maintenance else { return };
@@ -108,6 +138,7 @@ impl EdgeNode {
             return;
         }
         maintenance.deadline = Some(now + MAINTENANCE_CLOSE_EVERY);
+        self.end_relays();
         let mut flows: Vec<_> = self.flows.keys().copied().collect();
         flows.sort_unstable();
         for flow in flows.into_iter().take(MAINTENANCE_CLOSES) {

@@ -138,6 +138,7 @@ impl EdgeNode {
         self.route_if(
             id,
             |edge, request, own| request.to_tag().is_none() || own.core.as_ref().is_none_or(|core| edge.is_up(core)),
+            None,
             now,
         );
     }
@@ -145,11 +146,22 @@ impl EdgeNode {
     /// The core that holds the dialog did not come back in time: another may still carry a BYE to the
     /// other party. Returns whether one was found.
     pub(crate) fn route_anywhere(&mut self, id: TransactionId, now: Moment) -> bool {
-        self.route_if(id, |_, _, _| true, now);
+        self.route_if(id, |_, _, _| true, None, now);
         self.proxy.downstream(id).is_some()
     }
 
-    fn route_if(&mut self, id: TransactionId, may: impl FnOnce(&Self, &Message, &OwnRoutes) -> bool, now: Moment) {
+    /// Sends a client's request to another core than the one that refused it.
+    pub(crate) fn route_past(&mut self, id: TransactionId, core: &NodeId, now: Moment) {
+        self.route_if(id, |_, _, _| true, Some(core), now);
+    }
+
+    fn route_if(
+        &mut self,
+        id: TransactionId,
+        may: impl FnOnce(&Self, &Message, &OwnRoutes) -> bool,
+        past: Option<&NodeId>,
+        now: Moment,
+    ) {
         let (Some(request), Some(Hop::Flow(flow))) =
             (self.proxy.request(id).cloned(), self.proxy.upstream(id).cloned())
         else {
@@ -163,6 +175,7 @@ impl EdgeNode {
         let up: Vec<_> = self.candidates();
         let candidates: Vec<_> = up
             .iter()
+            .filter(|(core, ..)| Some(core) != past)
             .map(|(core, registrations, draining)| Candidate {
                 core,
                 registrations: *registrations,
@@ -171,10 +184,16 @@ impl EdgeNode {
             .collect();
         // Who goes is let go where they are: another core may have another Contact to offer the registrar.
         let exists = refused(&request) == Refused::Never;
-        let registered = state.path.as_ref().map(|path| &path.core).filter(|_| request.method() == Some("REGISTER"));
-        let habit = registered.filter(|_| exists).or(state.core.as_ref());
-        let Some(core) = routing::choose(own.core.as_ref(), habit, exists, &candidates).cloned() else { return };
-        let by = if own.core.as_ref() == Some(&core) {
+        let registers = request.method() == Some("REGISTER");
+        let registered = state.path.as_ref().map(|path| &path.core);
+        let habit = registered.filter(|_| registers && exists).or(state.core.as_ref());
+        // What a device begins goes where its registration is, which may have moved from the core it names.
+        let path = state.path.as_ref().filter(|path| !registers && request.to_tag().is_none() && !path.failed);
+        let preferred = path.map(|path| &path.core).into_iter().chain(own.core.as_ref()).chain(habit);
+        let Some(core) = routing::choose(preferred, exists, &candidates).cloned() else { return };
+        let by = if path.is_some_and(|path| path.core == core) {
+            "it is registered through it"
+        } else if own.core.as_ref() == Some(&core) {
             "its Route names it"
         } else if habit == Some(&core) {
             "its last request went there"
@@ -228,9 +247,8 @@ impl EdgeNode {
                 draining: *draining,
             })
             .collect();
-        let Some(core) = routing::choose(own.core.as_ref(), state.core.as_ref(), true, &candidates).cloned() else {
-            return;
-        };
+        let preferred = own.core.iter().chain(state.core.as_ref());
+        let Some(core) = routing::choose(preferred, true, &candidates).cloned() else { return };
         let mut edit = ack.edit();
         self.received(&mut edit, ack, flow);
         self.take_own_routes(&mut edit, &own);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
+use edgeway_model::alarm::Alarm;
 use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -110,7 +111,7 @@ pub struct Prepared {
 
 /// What the reactor's thread is asked for.
 #[derive(Debug)]
-pub(crate) enum Work {
+pub enum Work {
     /// A question.
     Ask(Question, oneshot::Sender<Result<Value, Refusal>>),
     /// Get ready for these settings; each line of a refusal is one reason.
@@ -119,6 +120,29 @@ pub(crate) enum Work {
     Apply(oneshot::Sender<Result<(), Refusal>>),
     /// Forget what was prepared.
     Abort,
+    /// Something to show.
+    Tell(Told),
+}
+
+/// What the administrator's side tells the node, for its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Which configuration holds, and where it comes from.
+    Configuration {
+        /// Its revision, where there are revisions.
+        revision: Option<u64>,
+        /// `store`, `last-good` or `file`.
+        source: &'static str,
+    },
+    /// An alarm stands.
+    Alarm(Alarm),
+    /// An alarm is over, if it stood.
+    AlarmOver {
+        /// Which kind.
+        id: &'static str,
+        /// What it was about.
+        about: String,
+    },
 }
 
 /// Asks a node, from any thread.
@@ -126,10 +150,11 @@ pub(crate) enum Work {
 pub struct OperatorPort(mpsc::Sender<Work>);
 
 /// The other end.
-pub(crate) type Asked = mpsc::Receiver<Work>;
+pub type Asked = mpsc::Receiver<Work>;
 
 /// A port, and what hears it.
-pub(crate) fn port() -> (OperatorPort, Asked) {
+#[must_use]
+pub fn port() -> (OperatorPort, Asked) {
     let (port, asked) = mpsc::channel(OPERATOR_QUESTIONS_MAX);
     (OperatorPort(port), asked)
 }
@@ -170,6 +195,11 @@ impl OperatorPort {
     /// Forgets what was prepared.
     pub async fn abort(&self) {
         let _ = self.0.send(Work::Abort).await;
+    }
+
+    /// Tells the node something to show.
+    pub async fn tell(&self, told: Told) {
+        let _ = self.0.send(Work::Tell(told)).await;
     }
 }
 

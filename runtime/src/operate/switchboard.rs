@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use edgeway_model::world::Observable;
+use edgeway_model::world::{ConfigurationStatus, Observable};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::{Asked, Live, Question, Refusal, Work};
+use super::{Asked, Live, Question, Refusal, Told, Work};
 use crate::admin;
 use crate::http::HttpHandle;
 use crate::maintenance::Desk;
@@ -53,6 +53,12 @@ impl<N: Observable + 'static> Switchboard<N> {
                         live.abort();
                     }
                 }
+                Work::Tell(Told::Configuration { revision, source }) => {
+                    let source = Some(source.to_owned());
+                    self.reactor.set_configuration(ConfigurationStatus { revision, source });
+                }
+                Work::Tell(Told::Alarm(alarm)) => self.reactor.raise_alarm(alarm),
+                Work::Tell(Told::AlarmOver { id, about }) => self.reactor.end_alarm(id, &about),
             }
         }
     }

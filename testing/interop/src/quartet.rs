@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Which of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,21 @@ impl Quartet {
         self.wait_linked(which)
     }
 
+    /// `edgeway status` of an edge.
+    pub fn edge_status(&self, which: Which) -> Result<Value> {
+        self.edge(which).status(&self.binaries)
+    }
+
+    /// An `edgeway` command on an edge's machine, with that edge's file.
+    pub fn edge_command(&self, which: Which, arguments: &[&str]) -> Command {
+        self.edge(which).command(&self.binaries, arguments)
+    }
+
+    /// The same of a core.
+    pub fn core_command(&self, which: Which, arguments: &[&str]) -> Command {
+        self.core(which).command(&self.binaries, arguments)
+    }
+
     /// `edgeway status` of a core.
     pub fn core_status(&self, which: Which) -> Result<Value> {
         self.core(which).status(&self.binaries)
@@ -84,6 +100,11 @@ impl Quartet {
         let edges = self.edges.len();
         let linked = || self.core(which).links_up(&self.binaries, "edge") >= edges;
         wait_for("links with both edges", LINK_PATIENCE, linked).with_context(|| self.log_tails())
+    }
+
+    fn edge(&self, which: Which) -> &Node {
+        let [first, second] = &self.edges;
+        if which == Which::First { first } else { second }
     }
 
     fn core(&self, which: Which) -> &Node {

@@ -51,6 +51,12 @@ pub const CAPTURE: &[Requirement] = &[Requirement { what: "tshark", package: "ts
 pub const DIRECTORY: &[Requirement] =
     &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];
 
+/// What disks need that are full, broken or read-only.
+pub const STORE: &[Requirement] = &[
+    Requirement { what: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
+    Requirement { what: "mount", package: "mount" },
+];
+
 /// What the life of the Debian package needs.
 pub const PACKAGE: &[Requirement] = &[
     Requirement { what: "dpkg-deb", package: "dpkg" },

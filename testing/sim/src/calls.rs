@@ -369,7 +369,8 @@ impl Phone {
         self.finish(id, outcome, now);
     }
 
-    fn finish(&mut self, id: &str, outcome: Outcome, _now: Moment) {
+    fn finish(&mut self, id: &str, outcome: Outcome, now: Moment) {
+        self.call_ended = Some(now);
         if let Some(call) = self.calls.remove(id)
             && call.caller
         {

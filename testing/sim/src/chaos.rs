@@ -49,7 +49,8 @@ impl World {
                 self.restart_some(edge);
             }
             90..93 => self.registrar_outage(),
-            93..96 => self.swap_zones(false),
+            93..95 => self.swap_zones(false),
+            95..98 => self.maintain_some(),
             _ => self.mischief(),
         }
     }
@@ -65,6 +66,7 @@ impl World {
                 }
             }
             80..90 => self.flip_datagram_path(),
+            90..94 => self.maintain_some(),
             _ => self.mischief(),
         }
     }

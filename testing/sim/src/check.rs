@@ -94,6 +94,13 @@ impl World {
         let mut at_cores = 0;
         for (index, expected) in at_edge.into_iter().enumerate() {
             let Some(status) = self.slots[index].node.as_ref().map(crate::host::Hosted::status) else { continue };
+            let ordered = self.slots[index].ordered.since.is_some();
+            if status.maintenance.is_some() != ordered {
+                return self.fail(format!("{} is wrong about being out of service: {ordered}", status.node));
+            }
+            if ordered {
+                self.check_drained(index, "after the calm");
+            }
             let peers = if self.slots[index].is_edge { self.slots.len() - self.edges } else { self.slots.len() - 1 };
             let up = status.links.iter().filter(|link| link.up).count();
             if up != peers {
@@ -171,5 +178,35 @@ impl World {
         if self.registrar.habits.transport == Transport::Tcp && self.registrar.transactions() > 0 {
             self.fail("the registrar is left with transactions");
         }
+    }
+}
+
+/// Nobody here is a person: a trace says whose call it is.
+pub(crate) fn called(notice: &Notice) -> &str {
+    match notice {
+        Notice::CallOffered { call }
+        | Notice::CallRinging { call }
+        | Notice::CallAnswered { call }
+        | Notice::NoMedia { call, .. }
+        | Notice::CallEnded { call, .. } => call.reveal(),
+        Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
+        Notice::LinkUp { .. }
+        | Notice::LinkDown { .. }
+        | Notice::MediaPath { .. }
+        | Notice::LinkRefused { .. }
+        | Notice::CertificateRenewed { .. }
+        | Notice::CertificateExpiring { .. }
+        | Notice::CertificateRevoked { .. }
+        | Notice::CertificatesReloaded { .. }
+        | Notice::CertificatesRejected { .. }
+        | Notice::ClockSkew { .. }
+        | Notice::OneWayMedia { .. }
+        | Notice::Registrar { .. }
+        | Notice::Resolution { .. }
+        | Notice::Maintenance { .. }
+        | Notice::ChatOffence { .. }
+        | Notice::Attempt(_)
+        | Notice::Signal(_)
+        | Notice::Dropped { .. } => "",
     }
 }

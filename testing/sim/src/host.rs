@@ -1,7 +1,10 @@
 //! A node under test, and the ways to break it on purpose.
 
+use std::time::Duration;
+
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
+use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::MediaCommand;
 use edgeway_model::world::{FlowCommand, LinkCommand, Observable, Status};
 use edgeway_model::{Deadline, FlowId, Input, Moment, Node, Output};
@@ -19,6 +22,10 @@ pub enum Sabotage {
     TalkToTheDead,
     /// A timer that is always due.
     BusyLoop,
+    /// Maintenance mode is not begun.
+    KeepServing,
+    /// Maintenance mode does not wait until what exists has ended.
+    Impatient,
 }
 
 /// An edge or a core.
@@ -49,6 +56,13 @@ impl Hosted {
         if let Input::Flow { flow, event: edgeway_model::world::FlowEvent::Closed { .. } } = &input {
             self.dead = Some(*flow);
         }
+        let input = match (self.sabotage, input) {
+            (Some(Sabotage::KeepServing), Input::Maintenance(MaintenanceOrder::Begin { .. })) => Input::Tick,
+            (Some(Sabotage::Impatient), Input::Maintenance(MaintenanceOrder::Begin { .. })) => {
+                Input::Maintenance(MaintenanceOrder::Begin { within: Some(Duration::from_secs(2)) })
+            }
+            (_, input) => input,
+        };
         match &mut self.node {
             AnyNode::Edge(node) => node.handle(input, now),
             AnyNode::Core(node) => node.handle(input, now),

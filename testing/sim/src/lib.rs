@@ -23,6 +23,7 @@ mod early;
 mod forker;
 mod host;
 mod links;
+mod maintenance;
 mod media;
 mod phone;
 mod registrar;
@@ -61,6 +62,10 @@ const CHAOS: Duration = Duration::from_secs(90);
 /// How long the calm may take to mend everything: a registration's and a lost call's lifetime, and
 /// the longest wait for an answer.
 const CALM: Duration = Duration::from_secs(190);
+/// How long a node that serves again may take to tell the others: a link's way.
+const RESTORED: Duration = Duration::from_millis(200);
+/// How long a node out of service may take to have nothing left, once everybody has gone.
+const DRAINED: Duration = Duration::from_secs(2);
 /// One call for everybody.
 const CALLS: Duration = Duration::from_secs(30);
 /// Until the last transaction is forgotten.
@@ -83,10 +88,18 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, verbose: bool) -> Report {
     world.calm();
     world.run_until(end + Duration::from_secs(15));
     world.calling = false;
+    world.some_stay_out_of_service();
     end = end + CALM;
     world.run_until(end);
     if world.failure.is_none() {
         world.check_registered();
+    }
+    world.all_back_in_service();
+    end = end + RESTORED;
+    world.run_until(end);
+    world.all_serve = true;
+    for phone in 0..world.phones.len() {
+        world.with_phone(phone, phone::Phone::refresh);
     }
     let calls = world.call_everybody();
     end = end + CALLS;
@@ -94,8 +107,13 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, verbose: bool) -> Report {
     if world.failure.is_none() {
         world.check_calls(&calls);
     }
+    world.all_out_of_service();
     for phone in 0..world.phones.len() {
         world.with_phone(phone, phone::Phone::deregister);
+    }
+    world.run_until(end + DRAINED);
+    if world.failure.is_none() {
+        world.check_all_drained();
     }
     world.run_until(end + AFTER);
     if world.failure.is_none() {

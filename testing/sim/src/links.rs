@@ -29,6 +29,8 @@ pub(crate) struct SimLink {
     pub(crate) id: LinkId,
     pub(crate) ends: [LinkEnd; 2],
     pub(crate) latency: Duration,
+    /// When it was dialled.
+    pub(crate) since: Moment,
     /// Bytes arrive no sooner than this.
     pub(crate) stalled_until: Moment,
     /// Nothing gets through any more.
@@ -62,7 +64,7 @@ impl World {
         let ends = [end(core, life), end(edge, self.slots[edge].life)];
         let latency = self.chance.millis(1, 30);
         let index = self.links.len();
-        self.links.push(SimLink { id, ends, latency, stalled_until: Moment::ZERO, cut: false });
+        self.links.push(SimLink { id, ends, latency, since: self.now, stalled_until: Moment::ZERO, cut: false });
         self.by_link.insert((core, id), index);
         self.by_link.insert((edge, id), index);
         self.enqueue_link(index, 1, None);

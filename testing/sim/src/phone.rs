@@ -16,6 +16,7 @@ use edgeway_sip::{Message, Name, Stun, digest, stun};
 
 use crate::calls::{Call, Outcome};
 use crate::chance::Chance;
+use crate::maintenance::Answered;
 use crate::sign_in::PASSWORD;
 
 /// How long an outside phone waits for a final answer: the longest chain of waits of an edge and a core.
@@ -56,6 +57,8 @@ pub(crate) enum Act {
     SendTo(SocketAddr, Transport, Bytes),
     /// Reset a connection.
     Close(FlowId),
+    /// Has a final answer.
+    Answered(Answered),
     /// Something that must never happen has happened.
     Violation(String),
 }
@@ -97,6 +100,9 @@ pub(crate) struct Client {
     /// It rang, and was waited for longer.
     patient: bool,
     interval: Duration,
+    pub(crate) asked: Moment,
+    /// It was in a call when it asked.
+    pub(crate) in_call: bool,
 }
 
 /// One phone.
@@ -131,6 +137,8 @@ pub(crate) struct Phone {
     pub(crate) answered: BTreeMap<(String, String), Bytes>,
     pub(crate) calls: BTreeMap<String, Call>,
     pub(crate) outcomes: BTreeMap<String, Outcome>,
+    /// When its last call ended.
+    pub(crate) call_ended: Option<Moment>,
     timers: BTreeSet<(Moment, Timer)>,
     pub(crate) acts: Vec<Act>,
     core_route: Option<String>,
@@ -173,6 +181,7 @@ impl Phone {
             answered: BTreeMap::new(),
             calls: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            call_ended: None,
             timers: BTreeSet::new(),
             acts: Vec::new(),
             core_route: None,
@@ -199,6 +208,11 @@ impl Phone {
 
     pub(crate) fn is_reliable(&self) -> bool {
         !matches!(self.place, Place::Inside { transport: Transport::Udp, .. })
+    }
+
+    /// Whether it is in a call, or was so lately that nodes may still think so: its BYE may be under way.
+    fn is_in_call(&self, now: Moment) -> bool {
+        !self.calls.is_empty() || self.call_ended.is_some_and(|ended| now.since(ended) < ANSWER_DEADLINE)
     }
 
     /// Whether it can make and take calls, as far as it knows.
@@ -380,6 +394,20 @@ impl Phone {
         }
     }
 
+    pub(crate) fn come_back(&mut self, now: Moment) {
+        self.wanted = true;
+        if self.flow.is_some() {
+            self.register(EXPIRES, now);
+        }
+    }
+
+    /// Refreshes its registration now.
+    pub(crate) fn refresh(&mut self, now: Moment) {
+        if self.wanted && self.flow.is_some() {
+            self.register(EXPIRES, now);
+        }
+    }
+
     pub(crate) fn register(&mut self, expires: u64, now: Moment) {
         self.register_seq += 1;
         let mut text = format!("REGISTER sip:example.com SIP/2.0\r\n{}", self.via());
@@ -451,6 +479,8 @@ impl Phone {
             cancel: false,
             patient: false,
             interval,
+            asked: now,
+            in_call: self.is_in_call(now),
         };
         self.clients.insert(branch.clone(), client);
         if self.is_reliable() {
@@ -584,11 +614,16 @@ impl Phone {
                 return;
             }
         }
+        let maintained = status == 503 && says_maintenance(response);
+        let in_call = self.is_in_call(now);
+        if let Some(client) = self.clients.get(&branch).filter(|_| self.is_outside() || maintained) {
+            self.acts.extend(Answered::new(client, response, in_call).map(Act::Answered));
+        }
         // A re-INVITE that a BYE has overtaken may be left unanswered.
         let of_call = self.clients.get(&branch).and_then(|client| client.call.as_ref());
         let overtaken = matches!(method.as_str(), "INVITE" | "UPDATE" | "PRACK" | "REFER" | "NOTIFY");
         let stands = of_call.is_none_or(|call| !overtaken || self.calls.contains_key(call));
-        if self.nothing_fails && stands && matches!(status, 408 | 430 | 500 | 503) {
+        if self.nothing_fails && stands && !maintained && matches!(status, 408 | 430 | 500 | 503) {
             self.violation(format!("{method} got {status}, though nothing was away for long"));
         }
         self.unset(&Timer::Deadline(branch.clone()));
@@ -640,6 +675,8 @@ impl Phone {
                 let expires = if self.wanted { EXPIRES } else { 0 };
                 self.register(expires, now);
             }
+            // Where nothing may fail only cores go out of service, and never all of them.
+            503 if says_maintenance(response) && self.wanted && !self.nothing_fails => self.reset(now),
             _ => {
                 self.registered = false;
                 let at = now + self.chance.millis(1_000, 4_000);
@@ -652,6 +689,11 @@ impl Phone {
     pub(crate) fn has_pending(&self) -> bool {
         self.clients.values().any(|client| client.status.is_none())
     }
+}
+
+/// Whether a node out of service refuses: then another edge is to be tried.
+pub(crate) fn says_maintenance(response: &Message) -> bool {
+    response.values(Name::Warning).any(|warning| warning.starts_with(b"382 "))
 }
 
 /// What tells a transaction: its branch, and CANCEL apart from its INVITE.

@@ -13,15 +13,16 @@ use bytes::{Bytes, BytesMut};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair, RelayCounters};
-use edgeway_model::notice::Notice;
 use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
 
 use crate::chance::Chance;
+use crate::check::called;
 use crate::conns::Conn;
 use crate::host::{AnyNode, Hosted, Sabotage};
 use crate::links::SimLink;
+use crate::maintenance::Ordered;
 use crate::media::{Effect, MediaModel};
 use crate::phone::{self, Phone, Place};
 use crate::registrar::{self, Habits, Registrar};
@@ -109,6 +110,18 @@ pub(crate) enum Happening {
         life: u32,
         zones: Arc<Zones>,
     },
+    /// The operator has done what there was to do.
+    BackInService {
+        node: usize,
+    },
+    /// The deadline of a node out of service has passed.
+    Overdue {
+        node: usize,
+    },
+    /// A phone that had gone wants to be registered again.
+    ComeBack {
+        phone: usize,
+    },
     Chaos,
     Call,
     Stranger,
@@ -129,6 +142,7 @@ pub(crate) struct Slot {
     tick_at: Option<Moment>,
     ticks: (u64, u32),
     clock_ahead_ms: u64,
+    pub(crate) ordered: Ordered,
 }
 
 /// A fleet, its phones and everything between them.
@@ -192,6 +206,10 @@ pub(crate) struct World {
     pub(crate) two_way: BTreeSet<String>,
     /// The key of the relay a core closed last.
     pub(crate) closed_key: Option<String>,
+    /// Nothing is out of service, and nothing is under way from when something was.
+    pub(crate) all_serve: bool,
+    /// Relays an edge has ended past its deadline: their core has not heard of it.
+    pub(crate) overdue: BTreeSet<(NodeId, NodeId, RelayId)>,
 }
 
 pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
@@ -277,6 +295,7 @@ impl World {
                 tick_at: None,
                 ticks: (0, 0),
                 clock_ahead_ms,
+                ordered: Ordered::default(),
             });
         }
         let mut world = Self {
@@ -323,6 +342,8 @@ impl World {
             flowing: BTreeMap::new(),
             two_way: BTreeSet::new(),
             closed_key: None,
+            all_serve: false,
+            overdue: BTreeSet::new(),
             chance,
         };
         if world.gentle {
@@ -451,6 +472,9 @@ impl World {
                     self.feed(node, Input::Zones(zones));
                 }
             }
+            Happening::BackInService { node } => self.back_in_service(node),
+            Happening::Overdue { node } => self.check_overdue(node),
+            Happening::ComeBack { phone } => self.come_back(phone),
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
             Happening::Stranger => self.stranger(),
@@ -506,6 +530,7 @@ impl World {
         let life = slot.life;
         let name = slot.name.clone();
         self.trace(format_args!("{name} starts"));
+        self.maintained_again(index);
         self.schedule(Duration::ZERO, Happening::Wall { node: index, life });
         if !self.slots[index].is_edge {
             self.schedule(Duration::from_secs(1), Happening::Reports { node: index, life });
@@ -572,10 +597,16 @@ impl World {
 
     /// One turn of the crank: a fact in, everything out, one write per flow and link, the next tick.
     pub(crate) fn feed(&mut self, index: usize, input: Input) {
-        self.turn(index, |node, now| node.handle(input, now));
+        let told = matches!(input, Input::Link { .. });
+        self.turn_if(told, index, |node, now| node.handle(input, now));
     }
 
     pub(crate) fn turn(&mut self, index: usize, act: impl FnOnce(&mut Hosted, Moment)) {
+        self.turn_if(false, index, act);
+    }
+
+    /// `told`: another node has said something over a link.
+    fn turn_if(&mut self, told: bool, index: usize, act: impl FnOnce(&mut Hosted, Moment)) {
         let now = self.now;
         let Some(node) = self.slots[index].node.as_mut() else { return };
         act(node, now);
@@ -583,6 +614,7 @@ impl World {
         let mut flows: BTreeMap<FlowId, BytesMut> = BTreeMap::new();
         let mut links: BTreeMap<LinkId, BytesMut> = BTreeMap::new();
         for output in outputs {
+            self.check_maintained(index, &output, told);
             match output {
                 Output::Flow { flow, command } => match command {
                     FlowCommand::Send { bytes } => flows.entry(flow).or_default().extend_from_slice(&bytes),
@@ -686,6 +718,9 @@ impl World {
             let linked = self.links.iter().any(|link| {
                 link.is_live() && link.ends[0].node == index && self.slots[link.ends[1].node].name == *edge
             });
+            if self.overdue.contains(&(edge.clone(), name.clone(), *relay)) {
+                continue;
+            }
             let mut edges = self.slots.iter().filter(|slot| slot.name == *edge);
             let carried = edges.any(|slot| slot.media.has_relay(&name, *relay));
             reports.push((edge.clone(), *relay, call.to_owned(), key.to_owned(), described, linked, carried));
@@ -725,6 +760,7 @@ impl World {
                 phone::Act::Send(flow, bytes) => self.send_conn(Actor::Phone(index), flow, bytes),
                 phone::Act::SendTo(to, transport, bytes) => self.send_inside(index, to, transport, bytes),
                 phone::Act::Close(flow) => self.close_conn(Actor::Phone(index), flow, true),
+                phone::Act::Answered(answered) => self.check_answered(index, &answered),
                 phone::Act::Violation(what) => self.fail(what),
             }
         }
@@ -759,35 +795,5 @@ impl World {
                 self.schedule_at(at, Happening::RegistrarWake);
             }
         }
-    }
-}
-
-/// Nobody here is a person: a trace says whose call it is.
-fn called(notice: &Notice) -> &str {
-    match notice {
-        Notice::CallOffered { call }
-        | Notice::CallRinging { call }
-        | Notice::CallAnswered { call }
-        | Notice::NoMedia { call, .. }
-        | Notice::CallEnded { call, .. } => call.reveal(),
-        Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
-        Notice::LinkUp { .. }
-        | Notice::LinkDown { .. }
-        | Notice::MediaPath { .. }
-        | Notice::LinkRefused { .. }
-        | Notice::CertificateRenewed { .. }
-        | Notice::CertificateExpiring { .. }
-        | Notice::CertificateRevoked { .. }
-        | Notice::CertificatesReloaded { .. }
-        | Notice::CertificatesRejected { .. }
-        | Notice::ClockSkew { .. }
-        | Notice::OneWayMedia { .. }
-        | Notice::Registrar { .. }
-        | Notice::Resolution { .. }
-        | Notice::Maintenance { .. }
-        | Notice::ChatOffence { .. }
-        | Notice::Attempt(_)
-        | Notice::Signal(_)
-        | Notice::Dropped { .. } => "",
     }
 }

@@ -57,3 +57,13 @@ fn words_to_a_closed_connection_are_found() {
 fn a_busy_loop_is_found() {
     is_found(Sabotage::BusyLoop, &["ticks a second"]);
 }
+
+#[test]
+fn an_edge_that_goes_on_in_maintenance_mode_is_found() {
+    is_found(Sabotage::KeepServing, &["which is out of service", "should be out of service", "wrong about being"]);
+}
+
+#[test]
+fn an_edge_that_ends_calls_in_maintenance_mode_is_found() {
+    is_found(Sabotage::Impatient, &["before its deadline"]);
+}

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::faults::{OpenFault, fault, open_fault};
 use crate::store::StoreFault;
-use crate::store::limits::{BUSY_WAIT, LOG_BYTES_KEPT};
+use crate::store::limits::{BUSY_WAIT, LOG_BYTES_MAX, PAGE_BYTES};
 
 /// The name of the store in a state directory.
 pub const FILE_NAME: &str = "store.db";
@@ -119,6 +119,7 @@ fn make(path: &Path) -> Result<(), OpenFault> {
 /// The bytes of a store that holds nothing.
 fn empty_store(formats: &[&str]) -> rusqlite::Result<Vec<u8>> {
     let mut connection = Connection::open_in_memory()?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     upgrade(&mut connection, formats, 0)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     Ok(connection.serialize(rusqlite::MAIN_DB)?.to_vec())
@@ -167,7 +168,9 @@ fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |row| row.get::<_, i64>(0))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_MAX, |row| row.get::<_, i64>(0))?;
+    let pages = LOG_BYTES_MAX / PAGE_BYTES;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |row| row.get::<_, i64>(0))?;
     Ok(())
 }
 

@@ -123,6 +123,18 @@ async fn ends_one_by_one(fleet: &Fleet, node: &Node, sessions: Sessions) {
     assert!(said.contains("drained: nothing is served any more"), "{said}");
 }
 
+/// Whatever an operator orders meanwhile, there or at the core: a drained node stays drained.
+async fn orders_begin_nothing(fleet: &Fleet, node: &Node) {
+    for order in [&["servers", "refresh"][..], &["servers", "list"], &["chats"]] {
+        let (content, said) = fleet.cores[0].try_edgeway(order).await;
+        assert!(content, "{order:?}: {said}");
+        assert!(PARTS.iter().all(|part| node.part(part) == INACTIVE), "after {order:?}");
+    }
+    let status = node.status();
+    assert_eq!((status.calls.current, status.chats.current, status.registrations.current), (0, 0, 0));
+    assert_eq!(fleet.sign_in("frank").await.status, 503, "and still lets nobody in");
+}
+
 async fn one_node_drains(fleet: &Fleet, node: &Node) {
     let mut sessions = Sessions::begin(fleet).await;
     assert!(node.edgeway(&["maintenance", "status"]).await.contains("in service"));
@@ -139,6 +151,7 @@ async fn one_node_drains(fleet: &Fleet, node: &Node) {
         assert!(shown.contains(wanted), "{wanted} is missing in:\n{shown}");
     }
     ends_one_by_one(fleet, node, sessions).await;
+    orders_begin_nothing(fleet, node).await;
     let said = node.edgeway(&["maintenance", "cancel"]).await;
     assert!(said.contains("in service"), "{said}");
     assert!(!node.alarmed() && PARTS.iter().all(|part| node.part(part) == "Active"));

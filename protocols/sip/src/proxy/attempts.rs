@@ -24,6 +24,12 @@ impl Proxy {
         }
     }
 
+    /// Whether `id` has been tried at more than one server.
+    #[must_use]
+    pub fn is_renewed(&self, id: TransactionId) -> bool {
+        self.transactions.get(&id).is_some_and(|transaction| transaction.attempt > 0)
+    }
+
     /// Whether upstream has cancelled the INVITE `id`, or is gone: it must not be tried anywhere else.
     #[must_use]
     pub fn is_withdrawn(&self, id: TransactionId) -> bool {

@@ -76,6 +76,8 @@ pub(crate) struct Rig {
     signals: Vec<(At, Signal)>,
     /// All that has crossed the links towards the edge.
     pub(crate) to_edge: Vec<u8>,
+    /// What the edge has said to cores whose links are slow, and has not arrived.
+    held: BTreeMap<usize, Vec<Bytes>>,
     /// What the first core says to an edge of which there is nothing but its words.
     to_second_edge: Decoder,
 }
@@ -139,6 +141,7 @@ impl Rig {
             signals: Vec::new(),
             to_edge: Vec::new(),
             to_second_edge: Decoder::default(),
+            held: BTreeMap::new(),
         };
         let unix_ms = 1_800_000_000_000;
         rig.feed(At::Edge, Input::WallClock { unix_ms });
@@ -170,6 +173,18 @@ impl Rig {
             (At::Edge, opened(Self::core_name(index), Role::Core)),
             (At::Core(index), opened(edge, Role::Edge)),
         ]);
+    }
+
+    /// What the edge says to a core is under way from now on, until [`Self::arrives`].
+    pub(crate) fn is_slow(&mut self, core: usize) {
+        self.held.entry(core).or_default();
+    }
+
+    /// What was under way to a core arrives.
+    pub(crate) fn arrives(&mut self, core: usize) {
+        for bytes in self.held.remove(&core).unwrap_or_default() {
+            self.forge(core, bytes);
+        }
     }
 
     /// Links two cores; the lower one has dialled.
@@ -443,7 +458,9 @@ impl Rig {
                     self.to_edge.extend_from_slice(&bytes);
                 }
                 let to = if at == At::Edge { At::Core(index) } else { At::Edge };
-                if self.cores[index].linked {
+                if let Some(held) = self.held.get_mut(&index).filter(|_| at == At::Edge) {
+                    held.push(bytes);
+                } else if self.cores[index].linked {
                     inputs.push_back((to, Input::Link { link, event: LinkEvent::Received { bytes } }));
                 }
             }

@@ -1,0 +1,91 @@
+//! Edits of the node's file while it runs.
+
+use std::sync::Arc;
+
+use edgeway_config::document::{self, Document, diff, overlay};
+
+use super::judge::Judge;
+use super::proposal::problem;
+use super::views::{CommitView, ProblemView};
+use super::{By, ConfigurationFault, FILE_AUTHOR, Holding, Inner, Next, ended};
+use crate::store::Kind;
+
+/// What the file says now.
+struct Read {
+    local: Document,
+    written: Document,
+}
+
+impl Inner {
+    /// Shared settings that were changed in the file are a change by the file; the node's own hold after a restart.
+    pub(super) async fn read_file(&self) -> Result<Option<CommitView>, ConfigurationFault> {
+        let file = self.file.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&file)).await;
+        let Read { local, written } = reading.map_err(|_| ended())??;
+        let now = self.now();
+        let node = self.node.clone();
+        let record = self.stored(move |store| store.record(Kind::Imported, &node)).await?;
+        let last = record.and_then(|record| Document::parse(&record.value, "what was last read").ok());
+        let changes = last.map(|last| diff(&last, &written)).unwrap_or_default();
+        let own: Vec<_> = diff(&now.judge.local, &local).iter().map(|change| change.path.to_string()).collect();
+        if changes.is_empty() {
+            if !own.is_empty() {
+                self.check(&now, local, now.document.clone()).await?;
+                self.hold(with_restart(&now, own));
+                self.tell_what_holds().await;
+            }
+            return Ok(None);
+        }
+        if let Some(waiting) = &now.waiting {
+            return Err(ConfigurationFault::Waiting { revision: waiting.revision });
+        }
+        let document = overlay(&changes, &now.document);
+        self.check(&now, local, document.clone()).await?;
+        let judge = now.judge.clone();
+        let judging = tokio::task::spawn_blocking(move || (judge.settings(&document), document, judge));
+        let (judged, document, judge) = judging.await.map_err(|_| ended())?;
+        let judged = judged.map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))?;
+        let settings = Arc::new(judged.settings);
+        let by = By { author: FILE_AUTHOR.to_owned(), comment: "the file was changed".to_owned() };
+        let also = vec![(Kind::Imported, self.node.clone(), Some(written.to_toml()))];
+        let next = Next { document, judge, settings, by, also, confirm: None, insist: false };
+        let done = self.make(&now, now.revision, next).await?;
+        if !own.is_empty() {
+            self.hold(with_restart(&self.now(), own));
+            self.tell_what_holds().await;
+        }
+        Ok(Some(done))
+    }
+
+    /// Whether the node could start with it.
+    async fn check(&self, now: &Holding, local: Document, document: Document) -> Result<(), ConfigurationFault> {
+        let judge: Judge = now.judge.with(local);
+        let judging = tokio::task::spawn_blocking(move || judge.settings(&document).map(drop));
+        let judged = judging.await.map_err(|_| ended())?;
+        judged.map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))
+    }
+}
+
+fn read(file: &std::path::Path) -> Result<Read, ConfigurationFault> {
+    let origin = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ConfigurationFault::Unavailable(format!("cannot read {origin}: {error}")))?;
+    let (local, written) =
+        document::split(&text, &origin).map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))?;
+    match written.secrets().iter().find(|(_, secret)| !secret.is_sealed()) {
+        Some((path, _)) => {
+            let remedy = "Put it into a file and name that in `password_file`.";
+            let plain = problem(path.to_string(), "is a secret in plain text".to_owned(), remedy);
+            Err(ConfigurationFault::Problems(vec![plain]))
+        }
+        None => Ok(Read { local, written }),
+    }
+}
+
+fn with_restart(now: &Holding, own: Vec<String>) -> Holding {
+    let mut holding = now.clone();
+    holding.restart.extend(own);
+    holding.restart.sort();
+    holding.restart.dedup();
+    holding
+}

@@ -1,0 +1,41 @@
+//! The last good copy: what holds where the store cannot be opened at the next start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use edgeway_config::document::Document;
+use edgeway_config::limits::CONFIG_TEXT_BYTES_MAX;
+
+/// In the state directory.
+const NAME: &str = "last-good.toml";
+
+/// Writes it, whole or not at all. That it could not be written is said and no more: the store has what counts.
+pub(super) fn write(state_dir: &Path, document: &Document, node: &str, revision: u64) {
+    let text = format!(
+        "# Written by edgeway-core {node}: revision {revision}. Edits here are lost.\n\n{}",
+        document.to_toml()
+    );
+    if let Err(error) = replace(state_dir, &text) {
+        tracing::warn!(%error, "the last good copy of the configuration could not be written");
+    }
+}
+
+fn replace(state_dir: &Path, text: &str) -> io::Result<()> {
+    let (path, aside) = (state_dir.join(NAME), state_dir.join(format!("{NAME}.new")));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&aside, &path)?;
+    File::open(state_dir)?.sync_all()
+}
+
+/// It, if there is one that can be read.
+pub(super) fn read(state_dir: &Path) -> Option<Document> {
+    let mut text = String::new();
+    let file = File::open(state_dir.join(NAME)).ok()?;
+    file.take(CONFIG_TEXT_BYTES_MAX as u64 + 1).read_to_string(&mut text).ok()?;
+    Document::parse(&text, NAME).ok()
+}
