@@ -7,9 +7,18 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod api;
+mod certificate;
 pub mod configuration;
+pub mod limits;
+pub mod listener;
+pub mod office;
+pub mod pages;
 pub mod store;
 pub mod support;
+pub mod views;
+
+pub use listener::{Ingredients, make};
 
 #[cfg(test)]
 mod scratch;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::admin_file;
 use crate::known::Role;
 use crate::node_file::{self, Claim, MEDIA_PORTS, STATE_DIR};
 use crate::problem::Problems;
@@ -57,6 +58,8 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
         claims.extend(Claim::tcp("sip.tls.listen", &tls_listen, SIP_LISTEN));
     }
     claims.extend(Claim::loopback(&metrics));
+    let admin = admin_file::Listener::read(&mut reader);
+    claims.extend(admin.claim());
     claims.extend(Claim::tcp_if_set("link.listen", &link_listen));
     node_file::check_claims(&mut reader, &claims);
     // Where the address is not known yet, the first listener's stands in for it.
@@ -73,6 +76,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let uc = sign_in_file::uc(&mut reader, deployments.as_deref());
     let xmpp_servers = xmpp_file::servers(&mut reader, deployments.as_deref());
     let http = sign_in_file::http(&mut reader);
+    let admin = admin.settings(&mut reader);
     let settings = || {
         Some(CoreSettings {
             node: node?,
@@ -97,6 +101,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             uc: uc?,
             xmpp_servers: xmpp_servers?,
             http,
+            admin,
         })
     };
     let settings = settings();

@@ -1,5 +1,6 @@
 //! Every setting there is: the manual's source, and what "did you mean" chooses from.
 
+mod admin;
 mod change;
 mod sign_in;
 mod xmpp;
@@ -67,8 +68,8 @@ pub struct Setting {
 /// All settings of one service, in the order of the manual.
 pub fn of(role: Role) -> impl Iterator<Item = &'static Setting> {
     match role {
-        Role::Edge => EDGE.iter().chain(xmpp::EDGE).chain(&[]),
-        Role::Core => CORE.iter().chain(sign_in::SIGN_IN).chain(xmpp::CORE),
+        Role::Edge => EDGE.iter().chain(xmpp::EDGE).chain(&[]).chain(&[]),
+        Role::Core => CORE.iter().chain(sign_in::SIGN_IN).chain(xmpp::CORE).chain(admin::CORE),
     }
 }
 

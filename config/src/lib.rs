@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod admin_file;
 mod core_file;
 pub mod document;
 mod edge_file;
@@ -34,9 +35,10 @@ pub use known::{Impact, Preset, Role, Scope, Setting};
 pub use manual::manual_page;
 pub use problem::{Problem, Problems};
 pub use settings::{
-    CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings, CoreTlsSettings, EdgeLimits,
-    EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge, HepSettings, HostPort,
-    InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+    AdminSettings, CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings,
+    CoreTlsSettings, EdgeLimits, EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge,
+    HepSettings, HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar,
+    StandbyKeepalive,
 };
 
 pub use sign_in::{

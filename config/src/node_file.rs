@@ -72,6 +72,11 @@ impl Claim {
         Some(Self { path: path.to_owned(), line: found.line(), address, tcp: true, udp: false })
     }
 
+    /// One TCP address that is written in a line.
+    pub(crate) fn written_tcp(path: &str, line: usize, address: SocketAddr) -> Self {
+        Self { path: path.to_owned(), line: Some(line), address, tcp: true, udp: false }
+    }
+
     fn list(path: &str, found: &Found<Vec<SocketAddr>>, default: SocketAddr, udp: bool) -> Vec<Self> {
         let line = found.line();
         let claim = |(index, address): (usize, SocketAddr)| Self {

@@ -84,6 +84,19 @@ pub struct CoreSettings {
     pub xmpp_servers: Vec<XmppServerSettings>,
     /// The HTTP proxy.
     pub http: HttpProxySettings,
+    /// Where administrators sign in.
+    pub admin: AdminSettings,
+}
+
+/// Where administrators sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// The listener of pages and REST API; `None`: off. Default `127.0.0.1:9443`.
+    pub listen: Option<SocketAddr>,
+    /// The certificate shown there. Default: one made by the core itself.
+    pub certificate: Option<CertificateFiles>,
+    /// Names by which it is reached, besides addresses, `localhost` and the node's name. Default: none.
+    pub names: Vec<String>,
 }
 
 impl CoreSettings {

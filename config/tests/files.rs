@@ -427,7 +427,9 @@ fn the_manuals_examples_are_good_values() {
             let lists = ["deployment.", "unified_cm.", "im_and_presence.", "unity.", "xmpp_server."];
             let in_list =
                 setting.path.matches('.').count() > 1 || lists.iter().any(|list| setting.path.starts_with(list));
-            if in_list || small.lines().any(|line| line.starts_with(&format!("{key} ="))) {
+            // Of these there is none without the other.
+            let pair = ["admin.certificate", "admin.key"].contains(&setting.path);
+            if in_list || pair || small.lines().any(|line| line.starts_with(&format!("{key} ="))) {
                 continue;
             }
             let text = with(small, setting.path, setting.example);
@@ -437,6 +439,29 @@ fn the_manuals_examples_are_good_values() {
             };
             assert_eq!(problems, None, "{text}");
         }
+    }
+}
+
+#[test]
+fn where_administrators_sign_in() {
+    let written = "[admin]\nlisten = \"192.0.2.30:9443\"\ncertificate = \"/a.crt\"\nkey = \"/a.key\"\nnames = [\"Admin.Example.com\"]\n";
+    let admin = core(&format!("{SMALL_CORE}{written}")).admin;
+    assert_eq!(admin.listen, Some("192.0.2.30:9443".parse().unwrap()));
+    assert_eq!(
+        (admin.certificate.unwrap().key, admin.names),
+        ("/a.key".to_owned(), vec!["admin.example.com".to_owned()])
+    );
+    let of = |written: &str| core(&format!("{SMALL_CORE}[admin]\n{written}\n")).admin;
+    assert_eq!(of("listen = \"off\"").listen, None);
+    assert_eq!(core(SMALL_CORE).admin.listen, Some("127.0.0.1:9443".parse().unwrap()));
+    for (written, path) in [
+        ("certificate = \"/a.crt\"", "admin.key"),
+        ("key = \"/a.key\"", "admin.certificate"),
+        ("listen = \"10.0.0.4:5060\"", "admin.listen"),
+        ("names = [\"a b\"]", "admin.names[0]"),
+    ] {
+        let problems = core_problems(&format!("{SMALL_CORE}[admin]\n{written}\n"));
+        assert!(problems.problems.len() == 1 && problems.problems[0].path == path, "{problems}");
     }
 }
 

@@ -328,6 +328,10 @@ pub struct Status {
     pub proxied: u64,
     /// Maintenance mode; `None` while the node serves.
     pub maintenance: Option<MaintenanceStatus>,
+    /// The domains served (core only).
+    pub domains: Vec<String>,
+    /// Whether some users may show access tokens; `None` where the node does not know.
+    pub tokens: Option<bool>,
     /// The links, by peer name.
     pub links: Vec<LinkStatus>,
     /// The registrars (core only).

@@ -108,6 +108,13 @@ pub const ADMIN_FETCH_MAX: Duration = Duration::from_secs(5);
 /// Largest question an operator asks a node, bytes: a list of servers, or a rule.
 pub const OPERATE_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Largest body posted to the administrator's side, bytes: a whole configuration is at most 256 KiB, a list of rules with
+/// ten thousand lines some 500.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a program at the socket may follow what happens before it must ask again.
+pub const OPERATOR_STREAM_MAX: Duration = Duration::from_secs(3_600);
+
 /// How long such a question may take: discovery of a cluster of twenty nodes, some of them silent.
 pub const OPERATE_MAX: Duration = Duration::from_secs(120);
 

@@ -511,11 +511,13 @@ fn run<N: Observable + 'static>(
         }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         let (operator, questions) = operate::port();
-        admin::serve(control.as_deref(), metrics, move || status.status(), operator.clone())
-            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone(), live);
         spawn_local(switchboard.run(questions));
+        let port = operator.clone();
         let administered = hooks.admin.map(|make| make(operator)).transpose().map_err(ServiceFault::Configuration)?;
+        let asked = admin::Operator { port, api: administered.as_ref().map(|side| side.door.clone()) };
+        admin::serve(control.as_deref(), metrics, move || status.status(), asked)
+            .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
         let (port, mut asked) = mpsc::channel::<oneshot::Sender<Status>>(8);
         let status = Rc::clone(&reactor);
         spawn_local(async move {

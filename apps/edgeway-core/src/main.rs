@@ -1,9 +1,12 @@
 //! `edgeway-core`: the service inside. Dials out to every edge and talks to the registrars.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use edgeway_admin::Ingredients;
+use edgeway_admin::store::{MemoryStore, SqliteStore, Store};
 use edgeway_config::{CoreSettings, parse_core};
 use edgeway_core_node::{CoreNode, Settings};
 use edgeway_model::{Moment, Random};
@@ -36,8 +39,25 @@ fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
     service::stop_at_signals(stop)?;
     let random = Random::from_seed(service::seed()?);
     let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
-    let hooks = Hooks { inside: Some(edgeway_connectors::inside::make(settings.clone())), ..Hooks::default() };
+    let admin =
+        edgeway_admin::make(Ingredients { settings: settings.clone().into(), store: store(&settings), announce: None });
+    let hooks = Hooks {
+        inside: Some(edgeway_connectors::inside::make(settings.clone())),
+        admin: Some(admin),
+        ..Hooks::default()
+    };
     service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
+}
+
+/// Without a store the core carries calls all the same; who may administer it is then not known.
+fn store(settings: &CoreSettings) -> Arc<dyn Store> {
+    match SqliteStore::open(Path::new(&settings.state_dir)) {
+        Ok(store) => Arc::new(store),
+        Err(fault) => {
+            tracing::error!("nobody can sign in to administer this core, and nothing is kept: {fault}");
+            Arc::new(MemoryStore::new())
+        }
+    }
 }
 
 fn settings(arguments: &Arguments) -> Result<CoreSettings, ServiceFault> {

@@ -451,6 +451,8 @@ impl Observable for CoreNode {
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),
+            domains: self.domains(),
+            tokens: Some(self.takes_tokens()),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             ..Status::default()

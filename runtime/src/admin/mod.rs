@@ -6,6 +6,7 @@
 //! | `/status` | the node's status, JSON (`edgeway status`) |
 //! | `/metrics` | the same as Prometheus text |
 //! | `/livez` | 200 while the node answers |
+//! | `/api/…` | the REST API of a core's administrator's side; on the socket only |
 //! | `POST /ask/<path>[?node=NAME]` | what an [`OperatorPort`] is asked, JSON both ways; on the socket only |
 //!
 //! The loopback address only tells; nothing can be changed through it. Who may reach the socket is a matter of its
@@ -41,14 +42,17 @@ pub use self::client::{FetchFault, ask, fetch};
 pub use self::report::{cell, grid, json, printable, table};
 use self::socket::SocketFile;
 use crate::limits::{
-    ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX, OPERATE_BODY_BYTES_MAX,
-    OPERATE_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_CONVERSATION_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_HEADERS_MAX,
+    OPERATE_BODY_BYTES_MAX, OPERATE_MAX, OPERATOR_STREAM_MAX,
 };
 use crate::metrics;
-use crate::operate::OperatorPort;
+use crate::operate::{AdminBody, AdminDoor, OperatorPort};
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the administrator's side tells what happens, for as long as somebody listens.
+const STREAM: &str = "/api/v1/stream";
 
 /// The operator's door could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +101,7 @@ pub enum AdminFault {
 /// Serves the operator until the tasks of this thread end; then the socket file goes, too. `status` is
 /// called once per question.
 ///
-/// `port`: who is asked what is posted to `/ask/` on the socket.
+/// `operator`: who is asked what is posted to `/ask/` on the socket, and who serves `/api/` there.
 ///
 /// Must be called within a [`tokio::task::LocalSet`] on a current-thread runtime.
 ///
@@ -107,7 +111,7 @@ pub fn serve<S>(
     unix: Option<&Path>,
     tcp: Option<std::net::TcpListener>,
     status: S,
-    port: OperatorPort,
+    operator: impl Into<Operator>,
 ) -> Result<(), AdminFault>
 where
     S: Fn() -> Status + Clone + 'static,
@@ -115,7 +119,7 @@ where
     let tcp = tcp.map(take_over).transpose()?;
     let unix = unix.map(socket::bind).transpose()?;
     if let Some((listener, file)) = unix {
-        spawn_local(accept(Door::Unix(listener, file), status.clone(), Some(port)));
+        spawn_local(accept(Door::Unix(listener, file), status.clone(), Some(operator.into())));
     }
     if let Some(listener) = tcp {
         spawn_local(accept(Door::Tcp(listener), status, None));
@@ -136,7 +140,22 @@ enum Door {
     Tcp(TcpListener),
 }
 
-async fn accept<S>(door: Door, status: S, operator: Option<OperatorPort>)
+/// Who is asked what is more than the status.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The node.
+    pub port: OperatorPort,
+    /// The administrator's side, at a core that has one.
+    pub api: Option<AdminDoor>,
+}
+
+impl From<OperatorPort> for Operator {
+    fn from(port: OperatorPort) -> Self {
+        Self { port, api: None }
+    }
+}
+
+async fn accept<S>(door: Door, status: S, operator: Option<Operator>)
 where
     S: Fn() -> Status + Clone + 'static,
 {
@@ -145,11 +164,13 @@ where
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (status, operator) = (status.clone(), operator.clone());
         let accepted = match &door {
-            Door::Unix(listener, _) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
-            }
+            Door::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                drop(spawn_local(converse(stream, permit, status, operator, uid)));
+            }),
             Door::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| drop(spawn_local(converse(stream, permit, status, operator))))
+                let talk = |(stream, _)| drop(spawn_local(converse(stream, permit, status, operator, None)));
+                listener.accept().await.map(talk)
             }
         };
         if let Err(error) = accepted {
@@ -164,7 +185,8 @@ async fn converse<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     _permit: OwnedSemaphorePermit,
     status: S,
-    operator: Option<OperatorPort>,
+    operator: Option<Operator>,
+    uid: Option<u32>,
 ) where
     S: Fn() -> Status,
 {
@@ -172,14 +194,19 @@ async fn converse<S>(
     let service = service_fn(|request: Request<Incoming>| {
         let (status, operator, patience) = (&status, &operator, &patience);
         async move {
-            let path = request.uri().path().strip_prefix("/ask/").map(str::to_owned);
-            Ok::<_, Infallible>(match (operator, path) {
-                (Some(port), Some(path)) => {
+            let path = request.uri().path();
+            if let Some(door) = operator.as_ref().and_then(|it| it.api.as_ref()).filter(|_| path.starts_with("/api/")) {
+                patience.set(if path == STREAM { OPERATOR_STREAM_MAX } else { OPERATE_MAX });
+                return Ok(administer(request, door, uid).await);
+            }
+            let path = path.strip_prefix("/ask/").map(str::to_owned);
+            Ok::<_, Infallible>(whole(match (operator, path) {
+                (Some(operator), Some(path)) => {
                     patience.set(OPERATE_MAX);
-                    put(request, &path, port).await
+                    put(request, &path, &operator.port).await
                 }
                 (Some(_) | None, _) => answer(&request, status),
-            })
+            }))
         }
     });
     let conversation = http1::Builder::new()
@@ -201,6 +228,20 @@ async fn converse<S>(
         }
     }
     tracing::debug!("a conversation with an operator's program took too long");
+}
+
+/// What is asked of the administrator's side goes there whole.
+async fn administer(request: Request<Incoming>, door: &AdminDoor, uid: Option<u32>) -> Response<AdminBody> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, ADMIN_BODY_BYTES_MAX).collect().await else {
+        return whole(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off"));
+    };
+    let answer = door.pass(Request::from_parts(head, body.to_bytes()), uid).await;
+    answer.unwrap_or_else(|| whole(refusal(StatusCode::SERVICE_UNAVAILABLE, "the administrator's side has ended")))
+}
+
+fn whole(response: Response<Full<Bytes>>) -> Response<AdminBody> {
+    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
 }
 
 /// Puts a question to a node: this one, or the one that the query names.

@@ -29,6 +29,7 @@ pub fn json(status: &Status) -> Value {
         "services": status.services.iter().map(service).collect::<Vec<_>>(),
         "links": status.links.iter().map(link).collect::<Vec<_>>(),
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
+        "domains": status.domains,
         "requests": counts(&status.requests),
         "drops": counts(&status.drops),
         "handshakes": counts(&status.handshakes),

@@ -3,6 +3,7 @@
 //! The operator's socket, the REST API and the web pages all ask through an [`OperatorPort`], from any thread; the
 //! answers are given on the reactor's thread, which never waits for anybody.
 
+mod door;
 mod live;
 mod switchboard;
 
@@ -15,6 +16,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
 pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
@@ -206,7 +208,3 @@ impl OperatorPort {
 fn ended() -> Refusal {
     Refusal::unavailable("the service has ended")
 }
-
-/// What makes the administrator's side of a core: it is given a port, runs on threads of its own, and ends when what it
-/// returns is dropped.
-pub type MakeAdmin = Box<dyn FnOnce(OperatorPort) -> Result<Box<dyn std::any::Any>, String>>;

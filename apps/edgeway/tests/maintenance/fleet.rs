@@ -23,7 +23,7 @@ use edgeway_lab_servers::xmpp::{ChatClient, ChatConfig, XmppConfig, XmppNode, Xm
 use edgeway_lab_servers::{Observer, Phone, PhoneConfig, PhoneTransport};
 use edgeway_model::world::Status;
 use edgeway_model::{Moment, NodeId, Random};
-use edgeway_runtime::operate::{OperatorPort, Prepared};
+use edgeway_runtime::operate::{AdminDoor, Administration, OperatorPort, Prepared};
 use edgeway_runtime::pki::{Authority, EdgeBook, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, StatusPort, Stop};
 
@@ -97,7 +97,8 @@ impl Node {
             };
             let admin = move |port: OperatorPort| {
                 let _ = told.send(port);
-                Ok(Box::new(()) as Box<dyn std::any::Any>)
+                let (door, _) = AdminDoor::new();
+                Ok(Administration { door, kept: Box::new(()) })
             };
             let mut hooks = Hooks { ready: Some(Box::new(ready)), admin: Some(Box::new(admin)), ..Hooks::default() };
             let (text, origin) = (fs::read_to_string(&config).expect("settings"), config.display().to_string());

@@ -1,0 +1,248 @@
+//! What surrounds every request, of API and pages: the name of the host, the bound of the body, who asks, whether the
+//! browser was sent by another site, the audit log, and the headers of the answer.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+
+use super::{Actor, Peer, Problem};
+use crate::limits::{AUDIT_TEXT_MAX, AUDITED_REFUSALS_MAX, BODY_BYTES_MAX, BODY_MAX};
+use crate::office::Office;
+use crate::store::AuditLine;
+
+/// Surrounds all that is served.
+pub fn surrounded(office: &Arc<Office>, router: Router) -> Router {
+    let door = Arc::new(Door { office: Arc::clone(office), refusals: Refusals::default() });
+    let nothing_here = || async { Problem::new("not_found", "There is nothing at this path.") };
+    router.fallback(nothing_here).layer(middleware::from_fn_with_state(door, pass))
+}
+
+struct Door {
+    office: Arc<Office>,
+    refusals: Refusals,
+}
+
+async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let trace = trace();
+    let (headers, method, path) =
+        (request.headers().clone(), request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<Peer>().copied();
+    let response = match peer {
+        None => Problem::new("broken", "It is not known where the request comes from.").into_response(),
+        Some(peer) => door.judge(request, peer, next).await,
+    };
+    let actor = response.extensions().get::<Actor>().cloned();
+    if let Some(peer) = peer {
+        let outcome = Outcome::of(&response);
+        door.write_down(&method, &path, peer, actor.as_ref(), outcome).await;
+    }
+    finished(response, &path, &trace, &headers)
+}
+
+impl Door {
+    async fn judge(&self, request: Request, peer: Peer, next: Next) -> Response {
+        if let Peer::Address(_) = peer
+            && let Err(problem) = self.is_for_us(request.uri(), request.headers())
+        {
+            return problem.into_response();
+        }
+        let actor = match self.who(request.headers(), peer).await {
+            Ok(actor) => actor,
+            Err(problem) => return problem.into_response(),
+        };
+        let mut request = match whole(request).await {
+            Ok(request) => request,
+            Err(problem) => return answered(problem.into_response(), actor),
+        };
+        if let Some(actor) = &actor {
+            request.extensions_mut().insert(actor.clone());
+        }
+        answered(next.run(request).await, actor)
+    }
+
+    /// RFC 9110 §7.4: a request for a name that is not ours is misdirected; this is what keeps names that are pointed at us by
+    /// others (DNS rebinding) out.
+    fn is_for_us(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let field = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        if let (Some(field), Some(authority)) = (field, authority)
+            && !field.eq_ignore_ascii_case(authority)
+        {
+            return Err(Problem::new("bad_request", "The request names two hosts."));
+        }
+        let Some(named) = authority.or(field) else {
+            return Err(Problem::new("bad_request", "The request names no host."));
+        };
+        let host = host_of(named);
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        if is_address || self.office.settled.names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+            Ok(())
+        } else {
+            Err(Problem::new("wrong_host", ""))
+        }
+    }
+
+    async fn who(&self, _headers: &HeaderMap, peer: Peer) -> Result<Option<Actor>, Problem> {
+        match peer {
+            Peer::Socket { uid } => Ok(Some(Actor::at_the_socket(uid))),
+            Peer::Address(_) => Ok(None),
+        }
+    }
+
+    /// Whatever changes something, and whatever is refused to somebody.
+    async fn write_down(&self, method: &Method, path: &str, peer: Peer, actor: Option<&Actor>, outcome: Outcome) {
+        if method.is_safe() && !outcome.refused_to_somebody {
+            return;
+        }
+        if actor.is_none() && !self.refusals.may_be_written(self.office.now_ms()) {
+            return;
+        }
+        let line = AuditLine {
+            number: 0,
+            at_ms: self.office.now_ms(),
+            actor: actor.map_or_else(|| "nobody".to_owned(), |actor| actor.author.clone()),
+            from: peer.from(),
+            action: clean(&format!("{method} {path}")),
+            outcome: outcome.words,
+        };
+        if let Err(fault) = self.office.stored(move |store| store.audit(&line)).await {
+            tracing::warn!(%fault, "the audit log could not be written");
+        }
+    }
+}
+
+/// What the audit log says of an answer.
+struct Outcome {
+    refused_to_somebody: bool,
+    words: String,
+}
+
+impl Outcome {
+    fn of(response: &Response) -> Self {
+        let status = response.status();
+        let words = match response.extensions().get::<Problem>() {
+            None if status.is_client_error() || status.is_server_error() => status.as_str().to_owned(),
+            None => "done".to_owned(),
+            Some(problem) => format!("refused: {}", problem.name()),
+        };
+        let refused_to_somebody = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+        Self { refused_to_somebody, words }
+    }
+}
+
+/// How many refusals of strangers have been written in this minute.
+#[derive(Default)]
+struct Refusals {
+    minute: AtomicU64,
+    count: AtomicU32,
+}
+
+impl Refusals {
+    fn may_be_written(&self, now_ms: u64) -> bool {
+        let minute = now_ms / 60_000;
+        if self.minute.swap(minute, Ordering::Relaxed) != minute {
+            self.count.store(0, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed) < AUDITED_REFUSALS_MAX
+    }
+}
+
+/// The body is read before anybody waits for it, within its bounds of size and time.
+async fn whole(request: Request) -> Result<Request, Problem> {
+    let (head, body) = request.into_parts();
+    let read = tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect());
+    let bytes: Bytes = match read.await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return Err(Problem::new("body_too_large", ""));
+        }
+        Ok(Err(_)) => return Err(Problem::new("bad_body", "The body broke off.")),
+        Err(_) => return Err(Problem::new("bad_body", "The body took too long.")),
+    };
+    Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+fn answered(mut response: Response, actor: Option<Actor>) -> Response {
+    if let Some(actor) = actor {
+        response.extensions_mut().insert(actor);
+    }
+    response
+}
+
+fn finished(response: Response, path: &str, trace: &str, asked: &HeaderMap) -> Response {
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    let problem = response.extensions().get::<Problem>().cloned();
+    let mut response = match problem {
+        Some(problem) => merged(problem.written(trace, asked), &response),
+        // What a layer of the library refuses has no words of ours yet.
+        None if refused && path.starts_with("/api/") => {
+            merged(Problem::of_status(status).written(trace, asked), &response)
+        }
+        None => response,
+    };
+    if status.is_server_error() {
+        tracing::warn!(%status, path = clean(path), trace_id = trace, "a request of an administrator failed");
+    }
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY.iter() {
+        headers.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+/// The headers of the refusal as it was, such as `Allow` and cookies, under the words of ours.
+fn merged(mut written: Response, before: &Response) -> Response {
+    for (name, value) in before.headers() {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
+            written.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    written
+}
+
+/// What every answer carries, unless it says something else itself.
+static SECURITY: LazyLock<Vec<(HeaderName, HeaderValue)>> = LazyLock::new(|| {
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
+                  connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    vec![
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::SERVER, HeaderValue::from_static("edgeway")),
+    ]
+});
+
+/// `example.com` of `example.com:9443`, `2001:db8::1` of `[2001:db8::1]:9443`.
+fn host_of(named: &str) -> &str {
+    if let Some(rest) = named.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    named.split(':').next().unwrap_or_default()
+}
+
+/// A text out of a request, as the audit log and ours may show it.
+fn clean(text: &str) -> String {
+    text.chars().take(AUDIT_TEXT_MAX).map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
+/// 64 random bits, in hexadecimal.
+fn trace() -> String {
+    let mut bytes = [0; 8];
+    // Without random numbers there is no TLS either; a trace is no secret.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

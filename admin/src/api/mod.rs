@@ -1,0 +1,54 @@
+//! The REST API, `/api/v1`: one table of routes, from which the router, the description and the test of roles are made.
+
+mod actor;
+mod door;
+pub mod nodes;
+mod problem;
+pub mod routes;
+mod taken;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+
+pub use self::actor::{Actor, Peer, Via};
+pub use self::door::surrounded;
+pub use self::problem::{CODES, Code, Problem};
+use self::routes::{Needs, Route};
+use crate::office::Office;
+
+/// The routes of the table, each with its check of the role.
+pub fn router(office: &Arc<Office>) -> Router {
+    let mut router = Router::new();
+    for route in routes::all() {
+        let check = middleware::from_fn_with_state(route.needs, may);
+        router = router.route(route.path, (route.handler)().route_layer(check));
+    }
+    router.method_not_allowed_fallback(no_such_method).with_state(Arc::clone(office))
+}
+
+/// Lets those through who may.
+async fn may(State(needs): State<Needs>, request: Request, next: Next) -> Response {
+    let Needs::Role(role) = needs else { return next.run(request).await };
+    match request.extensions().get::<Actor>() {
+        None => Problem::new("not_signed_in", "Sign in, or send an API token as Bearer.").into_response(),
+        Some(actor) if actor.role < role => {
+            let detail = format!("This takes the role {}; {} is {}.", role.as_str(), actor.name, actor.role.as_str());
+            Problem::new("not_permitted", detail).into_response()
+        }
+        Some(_) => next.run(request).await,
+    }
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new("no_such_method", "This is no method of this path.")
+}
+
+/// The entry of a path and a method.
+#[must_use]
+pub fn route(method: &http::Method, path: &str) -> Option<&'static Route> {
+    routes::all().find(|route| route.method == method.as_str() && route.path == path)
+}

@@ -1,0 +1,43 @@
+//! What handlers take out of requests; whatever does not fit is a [`Problem`].
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// A body of JSON.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new("wrong_media_type", "The body must be application/json."));
+        }
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|_| Problem::new("bad_body", "The body broke off, or is too large."))?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("bad_body", error.to_string()))
+    }
+}
+
+/// The parameters after `?`.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query.map(|query| Self(query.0)).map_err(|error| {
+            // Its text repeats what was written, which may be anything; the source names the parameter.
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            Problem::new("bad_query", source.unwrap_or_else(|| "the parameters cannot be read".to_owned()))
+        })
+    }
+}

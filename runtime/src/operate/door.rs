@@ -1,0 +1,58 @@
+//! The way from the operator's socket to the administrator's side: requests under `/api/` go there whole, and answers
+//! may be streams.
+
+use std::any::Any;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::{mpsc, oneshot};
+
+use super::OperatorPort;
+use crate::limits::OPERATOR_QUESTIONS_MAX;
+
+/// What the administrator's side answers with.
+pub type AdminBody = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// A request that came by the operator's socket. Whoever may open the socket may do everything.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The request, with its whole body.
+    pub request: Request<Bytes>,
+    /// The user that asks, as the system says.
+    pub uid: Option<u32>,
+    /// Takes the answer.
+    pub answer: oneshot::Sender<Response<AdminBody>>,
+}
+
+/// Hands requests to the administrator's side, from any thread.
+#[derive(Clone, Debug)]
+pub struct AdminDoor(mpsc::Sender<Forwarded>);
+
+impl AdminDoor {
+    /// A door, and where its requests come out.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Forwarded>) {
+        let (door, requests) = mpsc::channel(OPERATOR_QUESTIONS_MAX);
+        (Self(door), requests)
+    }
+
+    /// The answer to a request; `None` if the administrator's side has ended or has too much to do.
+    pub async fn pass(&self, request: Request<Bytes>, uid: Option<u32>) -> Option<Response<AdminBody>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Forwarded { request, uid, answer }).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// The administrator's side of a core while it runs: it ends when this is dropped.
+pub struct Administration {
+    /// Takes what comes by the operator's socket.
+    pub door: AdminDoor,
+    /// Threads and listeners.
+    pub kept: Box<dyn Any>,
+}
+
+/// What makes the administrator's side: it is given a port to the node, and runs on threads of its own.
+pub type MakeAdmin = Box<dyn FnOnce(OperatorPort) -> Result<Administration, String>>;
