@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::alarm::Alarm;
 use crate::certificates::CertificateStatus;
 use crate::dns::{DnsAnswer, DnsQuery};
+use crate::listing::{CallRow, Page, RegistrationRow, Wish};
 use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
@@ -50,6 +51,10 @@ pub trait Configurable<S>: Node {
 pub trait Observable: Node {
     /// What it counts and whom it is connected to, now.
     fn status(&self) -> Status;
+    /// Who is registered through it.
+    fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow>;
+    /// The calls it has a part in.
+    fn call_page(&self, wish: &Wish) -> Page<CallRow>;
 }
 
 /// A moment a node waits for, and what for.
@@ -410,6 +415,8 @@ impl Gauge {
 pub struct LinkStatus {
     /// The node at the other end.
     pub peer: String,
+    /// Its role, by its certificate; `None` where there is no link.
+    pub role: Option<Role>,
     /// Whether hello has been exchanged.
     pub up: bool,
     /// Round-trip time of the last keepalive.

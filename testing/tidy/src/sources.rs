@@ -188,6 +188,12 @@ pub fn check_events(files: &[TextFile], page: &str) -> Vec<String> {
         let names = line.split(pattern).skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name);
         named.extend(names.filter(|name| name.chars().all(|one| one.is_ascii_lowercase() || "._".contains(one))));
     }
+    // Facts that nodes tell have their names in one place.
+    let facts = files.iter().filter(|file| file.path == "model/src/notice.rs").map(|file| file.text.as_str());
+    let facts = facts.filter_map(|text| text.split_once("fn id(")).filter_map(|(_, rest)| rest.split_once("\n    }\n"));
+    for (facts, _) in facts {
+        named.extend(facts.split("=> \"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name));
+    }
     named.sort_unstable();
     named.dedup();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
