@@ -18,6 +18,7 @@ mod output;
 mod servers;
 mod support;
 mod terminal;
+mod trace;
 mod users;
 mod users_file;
 mod why;
@@ -93,6 +94,9 @@ enum Command {
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
+    /// SIP messages of one user or client, across edges and cores.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// Users who sign in.
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -222,6 +226,7 @@ fn main() -> ExitCode {
         Command::Nodes(wish) => listed::nodes(&wish),
         Command::Events(wish) => listed::events(&wish),
         Command::Maintenance(command) => maintenance::run(&command),
+        Command::Trace(command) => trace::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)
