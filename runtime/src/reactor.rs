@@ -64,6 +64,8 @@ pub struct Tap {
 
 /// Called with each notice of the node, on its thread.
 pub type NoticeSink = Box<dyn Fn(&Notice)>;
+/// Called with what a core has told this edge.
+type ToldSink = Box<dyn Fn(Told)>;
 /// Called with each SIP message, on the node's thread.
 pub type TapSink = Box<dyn Fn(Tap)>;
 
@@ -128,7 +130,7 @@ pub struct Reactor<N> {
     questions: Semaphore,
     inside_tls: RefCell<Option<Arc<ClientConfig>>>,
     /// Keeps what a core has told this edge.
-    keeps_told: RefCell<Option<Box<dyn Fn(Told)>>>,
+    keeps_told: RefCell<Option<ToldSink>>,
     deferred: RefCell<VecDeque<Input>>,
     /// Tasks of flows that still have something to say.
     live_flows: Cell<usize>,
