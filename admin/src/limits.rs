@@ -72,3 +72,58 @@ pub const AUDITED_REFUSALS_MAX: u32 = 30;
 
 /// Longest text of a request in the audit log, characters.
 pub const AUDIT_TEXT_MAX: usize = 200;
+
+/// Shortest password, characters (NIST SP 800-63B asks for 8 where there is a second factor, and for more where there is
+/// none).
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// Longest password, bytes: a passphrase is shorter, and hashing must not be made expensive by its length.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// Passwords hashed at once: each takes 19 MiB and some 30 ms of a processor.
+pub const HASHES_AT_ONCE: usize = 2;
+
+/// Sign-ins that wait for that; further ones are told to come again.
+pub const HASHES_WAITING_MAX: usize = 16;
+
+/// Longest name of an account, bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Longest name of a token, bytes.
+pub const TOKEN_NAME_BYTES_MAX: usize = 64;
+
+/// Longest life of a token that ends at all, days: ten years.
+pub const TOKEN_DAYS_MAX: u64 = 3_650;
+
+/// A session of a browser that is not used for so long ends, ms: half an hour.
+pub const SESSION_IDLE_MS: u64 = 30 * 60_000;
+
+/// A session ends after this in any case, ms: a working day.
+pub const SESSION_MS: u64 = 12 * 3_600_000;
+
+/// How often the use of a session or a token is written down, ms: a page that follows what happens asks every second.
+pub const SEEN_EVERY_MS: u64 = 60_000;
+
+/// How long the code for the first sign-in is good, ms: a day.
+pub const FIRST_CODE_MS: u64 = 24 * 3_600_000;
+
+/// Entries of each table of failed sign-ins; whoever failed longest ago is forgotten first.
+pub const THROTTLE_ENTRIES_MAX: usize = 4_096;
+
+/// Failed sign-ins are forgotten after this without a further one.
+pub const FAILURES_FORGOTTEN: Duration = Duration::from_secs(3_600);
+
+/// Programs and browsers that follow what happens at once.
+pub const FOLLOWERS_MAX: usize = 64;
+
+/// Of them of one account or token.
+pub const FOLLOWERS_OF_ONE_MAX: usize = 16;
+
+/// How often the status is told to those who follow it; all share one look.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// What may wait for one who reads slowly; then it ends, and they connect again.
+pub const FOLLOWER_QUEUE_MAX: usize = 64;
+
+/// How often it is asked whether somebody may still follow.
+pub const FOLLOWER_CHECK: Duration = Duration::from_secs(15);

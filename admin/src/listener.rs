@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 
 use crate::api::{self, Peer};
 use crate::certificate::Shown;
+use crate::configuration::{ConfigurationDesk, Parts};
 use crate::limits::{
     CERTIFICATE_LOOK, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, END_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_MAX,
     LISTEN_AGAIN, STALLED_MAX, STREAMS_MAX,
@@ -42,6 +43,8 @@ pub struct Ingredients {
     pub settings: Arc<CoreSettings>,
     /// Where revisions, accounts and the rest are kept.
     pub store: Arc<dyn Store>,
+    /// The configuration, as it was found at the start.
+    pub configuration: Parts,
     /// Told the address of the listener once it stands.
     pub announce: Option<std::sync::mpsc::Sender<SocketAddr>>,
 }
@@ -91,9 +94,11 @@ impl Drop for Running {
 }
 
 async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc::Receiver<Forwarded>) {
-    let Ingredients { settings, store, announce } = ingredients;
-    let office = Office::new(port, store, Settled::of(&settings));
+    let Ingredients { settings, store, configuration, announce } = ingredients;
+    let desk = ConfigurationDesk::new(configuration, port.clone());
+    let office = Office::new(port, store, desk.clone(), Settled::of(&settings));
     office.open().await;
+    tokio::spawn(async move { desk.watch().await });
     let router = router(&office);
     if let Some(at) = settings.admin.listen {
         tokio::spawn(keep_listening(at, settings, router.clone(), announce));

@@ -9,13 +9,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
-use edgeway_runtime::operate::{OperatorPort, Refusal};
+use edgeway_runtime::operate::{OperatorPort, Refusal, RefusalKind};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
+use crate::accounts::AccountsDesk;
+use crate::api::Followers;
+use crate::configuration::ConfigurationDesk;
 use crate::limits::{CURSOR_BYTES_MAX, NODE_ANSWER_MAX, NODE_ORDER_MAX, NODES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::store::{Store, StoreFault};
 use crate::views::{Everywhere, NodeView, NodesView, Page, Silent, Wanted};
+
+/// The clock, Unix milliseconds.
+pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What holds for as long as the service runs.
 #[derive(Clone, Debug)]
@@ -44,19 +50,41 @@ pub struct Office {
     pub port: OperatorPort,
     /// Revisions, accounts, audit.
     pub store: Arc<dyn Store>,
+    /// Where the configuration is changed.
+    pub desk: ConfigurationDesk,
     /// What holds for as long as the service runs.
     pub settled: Settled,
+    /// Who may sign in, and who has.
+    pub accounts: AccountsDesk,
+    /// Those who follow what happens.
+    pub followers: Followers,
+    now: Now,
 }
 
 impl Office {
     /// An office.
     #[must_use]
-    pub fn new(port: OperatorPort, store: Arc<dyn Store>, settled: Settled) -> Arc<Self> {
-        Arc::new(Self { port, store, settled })
+    pub fn new(port: OperatorPort, store: Arc<dyn Store>, desk: ConfigurationDesk, settled: Settled) -> Arc<Self> {
+        Self::with_clock(port, store, desk, settled, Arc::new(unix_ms))
+    }
+
+    /// An office with a clock of its own, for tests.
+    #[must_use]
+    pub fn with_clock(
+        port: OperatorPort,
+        store: Arc<dyn Store>,
+        desk: ConfigurationDesk,
+        settled: Settled,
+        now: Now,
+    ) -> Arc<Self> {
+        let accounts = AccountsDesk::new(Arc::clone(&store), settled.state_dir.clone(), Arc::clone(&now));
+        Arc::new(Self { port, store, desk, settled, accounts, followers: Followers::new(), now })
     }
 
     /// What is done once, when the service starts.
-    pub async fn open(self: &Arc<Self>) {}
+    pub async fn open(&self) {
+        self.accounts.open().await;
+    }
 
     /// Asks the store, on a thread that may wait.
     ///
@@ -124,6 +152,15 @@ impl Office {
         self.each(path, questions).await
     }
 
+    /// Asks one node, in the shape of [`Office::everywhere`].
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn one(&self, node: &NodeId, path: &str, body: Value) -> Result<Everywhere, Refusal> {
+        let answer = self.ask(Some(node), path, body).await?;
+        Ok(Everywhere { answers: vec![(node.as_str().to_owned(), answer)], silent: Vec::new() })
+    }
+
     /// Asks several nodes at once, each its own question.
     async fn each(&self, path: &str, questions: Vec<(NodeId, Value)>) -> Everywhere {
         let mut asked = JoinSet::new();
@@ -132,6 +169,8 @@ impl Office {
             asked.spawn(async move {
                 let asks = port.ask((!own).then_some(&node), &path, body);
                 let answer = match tokio::time::timeout(NODE_ANSWER_MAX, asks).await {
+                    // A node that has nothing of this kind has none of it.
+                    Ok(Err(refusal)) if refusal.kind == RefusalKind::NotFound => Ok(Value::Null),
                     Ok(answer) => answer.map_err(|refusal| refusal.why),
                     Err(_) => Err(format!("it did not answer within {} s", NODE_ANSWER_MAX.as_secs())),
                 };
@@ -219,9 +258,13 @@ impl Office {
     /// Unix milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        (self.now)()
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The peers of a status, and whether their links are up.

@@ -6,14 +6,15 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 
-use super::{Actor, Peer, Problem};
+use super::{Actor, Peer, Problem, Via};
+use crate::accounts::{COOKIE, secrets};
 use crate::limits::{AUDIT_TEXT_MAX, AUDITED_REFUSALS_MAX, BODY_BYTES_MAX, BODY_MAX};
 use crate::office::Office;
 use crate::store::AuditLine;
@@ -58,10 +59,22 @@ impl Door {
             Ok(actor) => actor,
             Err(problem) => return problem.into_response(),
         };
-        let mut request = match whole(request).await {
+        if let Err(problem) = is_of_this_site(&request, peer, actor.as_ref()) {
+            return answered(problem.into_response(), actor);
+        }
+        let (mut request, form_token) = match whole(request).await {
             Ok(request) => request,
             Err(problem) => return answered(problem.into_response(), actor),
         };
+        if !request.method().is_safe()
+            && let Some(Actor { via: Via::Cookie { csrf, .. }, .. }) = &actor
+        {
+            let field = request.headers().get("x-csrf-token").and_then(|value| value.to_str().ok());
+            let shown = field.map(str::to_owned).or(form_token).unwrap_or_default();
+            if !secrets::same(&shown, csrf) {
+                return answered(Problem::new("cross_site", "").into_response(), actor);
+            }
+        }
         if let Some(actor) = &actor {
             request.extensions_mut().insert(actor.clone());
         }
@@ -90,10 +103,24 @@ impl Door {
         }
     }
 
-    async fn who(&self, _headers: &HeaderMap, peer: Peer) -> Result<Option<Actor>, Problem> {
-        match peer {
-            Peer::Socket { uid } => Ok(Some(Actor::at_the_socket(uid))),
-            Peer::Address(_) => Ok(None),
+    async fn who(&self, headers: &HeaderMap, peer: Peer) -> Result<Option<Actor>, Problem> {
+        if let Peer::Socket { uid } = peer {
+            return Ok(Some(Actor::at_the_socket(uid)));
+        }
+        let cookie = cookie_in(headers)?;
+        let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+        match (fields.next(), fields.next(), cookie) {
+            (None, _, None) => Ok(None),
+            (None, _, Some(cookie)) => self.office.accounts.by_cookie(cookie).await,
+            // Which of two somebodies is meant is not guessed.
+            (Some(_), Some(_), _) | (Some(_), None, Some(_)) => Err(Problem::new("two_credentials", "")),
+            (Some(field), None, None) => {
+                let bad = || Problem::new("not_signed_in", "The token is not good, or good no more.");
+                let text = field.to_str().ok().and_then(|text| text.split_once(' '));
+                let token =
+                    text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+                self.office.accounts.by_token(token.ok_or_else(bad)?).await?.map(Some).ok_or_else(bad)
+            }
         }
     }
 
@@ -156,7 +183,7 @@ impl Refusals {
 }
 
 /// The body is read before anybody waits for it, within its bounds of size and time.
-async fn whole(request: Request) -> Result<Request, Problem> {
+async fn whole(request: Request) -> Result<(Request, Option<String>), Problem> {
     let (head, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect());
     let bytes: Bytes = match read.await {
@@ -167,11 +194,67 @@ async fn whole(request: Request) -> Result<Request, Problem> {
         Ok(Err(_)) => return Err(Problem::new("bad_body", "The body broke off.")),
         Err(_) => return Err(Problem::new("bad_body", "The body took too long.")),
     };
-    Ok(Request::from_parts(head, Body::from(bytes)))
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_form = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM);
+    let token = if is_form { token_in_form(bytes.clone()).await } else { None };
+    Ok((Request::from_parts(head, Body::from(bytes)), token))
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The field `csrf` of a form.
+async fn token_in_form(bytes: Bytes) -> Option<String> {
+    let request = Request::builder().method(Method::POST).header(header::CONTENT_TYPE, FORM).body(Body::from(bytes));
+    let fields = axum::Form::<Vec<(String, String)>>::from_request(request.ok()?, &()).await.ok()?;
+    fields.0.into_iter().find(|(name, _)| name == "csrf").map(|(_, value)| value)
+}
+
+/// The cookie of our session, if the browser sends one.
+fn cookie_in(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut ours = cookies.by_ref().filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
+    match (ours.next(), ours.next()) {
+        (found, None) => Ok(found),
+        (_, Some(_)) => Err(Problem::new("two_credentials", "The browser sends two cookies of ours.")),
+    }
+}
+
+/// What changes something must not have been sent by a page of somebody else: browsers say which page sent it (Fetch Metadata;
+/// RFC 6454 §7). Programs with a token, and whoever is at the socket, are no browsers.
+fn is_of_this_site(request: &Request, peer: Peer, actor: Option<&Actor>) -> Result<(), Problem> {
+    let is_browser = actor.is_none_or(|actor| matches!(actor.via, Via::Cookie { .. }));
+    if request.method().is_safe() || !is_browser || matches!(peer, Peer::Socket { .. }) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| text(header::HOST)).unwrap_or_default();
+    let origin = text(header::ORIGIN);
+    let of_ours =
+        origin.is_none_or(|origin| origin.strip_prefix("https://").is_some_and(|it| it.eq_ignore_ascii_case(host)));
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    if of_ours && site.is_none_or(|site| ["same-origin", "none"].contains(&site)) {
+        Ok(())
+    } else {
+        Err(Problem::new("cross_site", ""))
+    }
+}
+
+/// Where somebody goes after signing in: a path of ours, whatever a link says; else the first page.
+#[must_use]
+pub fn local_path(next: &str) -> &str {
+    let legal = |char: char| char.is_ascii_graphic() && char != '\\';
+    let local = next.starts_with('/') && !next.starts_with("//") && next.chars().all(legal);
+    if local { next } else { "/" }
 }
 
 fn answered(mut response: Response, actor: Option<Actor>) -> Response {
-    if let Some(actor) = actor {
+    // Whoever has just signed in stays who they are.
+    if let Some(actor) = actor
+        && response.extensions().get::<Actor>().is_none()
+    {
         response.extensions_mut().insert(actor);
     }
     response

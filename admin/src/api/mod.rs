@@ -1,10 +1,17 @@
 //! The REST API, `/api/v1`: one table of routes, from which the router, the description and the test of roles are made.
 
+pub mod accounts;
 mod actor;
+pub mod audit;
+pub mod configuration;
 mod door;
 pub mod nodes;
+pub mod openapi;
 mod problem;
 pub mod routes;
+pub mod servers;
+pub mod session;
+mod stream;
 mod taken;
 
 use std::sync::Arc;
@@ -15,9 +22,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
 pub use self::actor::{Actor, Peer, Via};
+pub use self::door::local_path;
 pub use self::door::surrounded;
 pub use self::problem::{CODES, Code, Problem};
 use self::routes::{Needs, Route};
+pub use self::stream::Followers;
+use crate::accounts::Role;
 use crate::office::Office;
 
 /// The routes of the table, each with its check of the role.
@@ -32,12 +42,19 @@ pub fn router(office: &Arc<Office>) -> Router {
 
 /// Lets those through who may.
 async fn may(State(needs): State<Needs>, request: Request, next: Next) -> Response {
-    let Needs::Role(role) = needs else { return next.run(request).await };
+    let role = match needs {
+        Needs::Nothing => return next.run(request).await,
+        Needs::Role(role) => role,
+        Needs::Socket => Role::Administrator,
+    };
     match request.extensions().get::<Actor>() {
         None => Problem::new("not_signed_in", "Sign in, or send an API token as Bearer.").into_response(),
         Some(actor) if actor.role < role => {
             let detail = format!("This takes the role {}; {} is {}.", role.as_str(), actor.name, actor.role.as_str());
             Problem::new("not_permitted", detail).into_response()
+        }
+        Some(actor) if needs == Needs::Socket && actor.via != Via::Socket => {
+            Problem::new("not_permitted", "This is done on the machine itself, at the control socket.").into_response()
         }
         Some(_) => next.run(request).await,
     }

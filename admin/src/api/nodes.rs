@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::Problem;
 use super::taken::{Json, Query};
 use crate::limits::{FILTER_BYTES_MAX, PAGE_MAX};
 use crate::office::Office;
-use crate::views::{NodesView, Page, Wanted};
+use crate::views::{Everywhere, NodesView, Page, Wanted};
 
 type Asked<T> = Result<Answer<T>, Problem>;
 
@@ -113,4 +115,76 @@ pub(super) async fn end_maintenance(State(office): State<Arc<Office>>, Path(node
 async fn ordered(office: &Office, node: &str, order: Value) -> Asked<Value> {
     let node = office.node(node)?;
     Ok(Answer(office.order(Some(&node), "maintenance", order).await?))
+}
+
+/// Which messages are wanted: of one of the three.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ladder {
+    node: Option<String>,
+    user: Option<String>,
+    call_id: Option<String>,
+    trace: Option<String>,
+}
+
+pub(super) async fn ladder(State(office): State<Arc<Office>>, Query(wanted): Query<Ladder>) -> Asked<Value> {
+    let named = [("user", wanted.user), ("call_id", wanted.call_id), ("trace", wanted.trace)];
+    let body: serde_json::Map<_, _> =
+        named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect();
+    if body.len() != 1 {
+        return Err(Problem::new("bad_query", "Name one of user, call_id and trace."));
+    }
+    let all = match wanted.node {
+        Some(node) => office.one(&office.node(&node)?, "ladder", Value::Object(body)).await?,
+        None => office.everywhere("ladder", Value::Object(body)).await,
+    };
+    Ok(Answer(merged_ladder(all)))
+}
+
+/// The messages of all nodes in the order of time, as far as their clocks agree.
+fn merged_ladder(all: Everywhere) -> Value {
+    let mut messages = Vec::new();
+    for (node, answer) in all.answers {
+        let of_node = answer.get("messages").and_then(Value::as_array).into_iter().flatten();
+        messages.extend(of_node.filter(|one| one.is_object()).take(PAGE_MAX).map(|message| {
+            let mut message = message.clone();
+            message["node"] = node.as_str().into();
+            message
+        }));
+    }
+    messages.sort_by_key(|message| message.get("at_ms").and_then(Value::as_u64).unwrap_or(0));
+    json!({ "messages": messages, "silent": all.silent })
+}
+
+/// Whose messages are noted, and for how long.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceOrder {
+    /// The user.
+    #[schema(example = "alice", max_length = 320)]
+    user: String,
+    /// For so many seconds.
+    #[schema(example = 300, minimum = 1, maximum = 600)]
+    seconds: u64,
+}
+
+pub(super) async fn begin_trace(
+    State(office): State<Arc<Office>>,
+    Path(node): Path<String>,
+    Json(order): Json<TraceOrder>,
+) -> Asked<Value> {
+    let node = office.node(&node)?;
+    let body = json!({ "user": order.user, "seconds": order.seconds });
+    Ok(Answer(office.order(Some(&node), "trace/start", body).await?))
+}
+
+pub(super) async fn end_trace(State(office): State<Arc<Office>>, Path(node): Path<String>) -> Asked<Value> {
+    let node = office.node(&node)?;
+    Ok(Answer(office.order(Some(&node), "trace/stop", json!({})).await?))
+}
+
+pub(super) async fn metrics(State(office): State<Arc<Office>>) -> Result<Response, Problem> {
+    let answer = office.ask(None, "metrics", json!({})).await?;
+    let text = answer.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(([(CONTENT_TYPE, edgeway_runtime::metrics::CONTENT_TYPE)], text).into_response())
 }

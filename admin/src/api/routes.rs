@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, delete, get, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::nodes;
+use super::{accounts, audit, configuration, nodes, servers, session, stream};
 use crate::accounts::Role;
+use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
 use crate::office::Office;
 use crate::views::{NodesView, Page};
 
@@ -44,6 +45,8 @@ pub enum Needs {
     Nothing,
     /// Whoever has at least this role.
     Role(Role),
+    /// Whoever may open the control socket.
+    Socket,
 }
 
 /// A parameter after `?`.
@@ -55,6 +58,8 @@ pub struct Parameter {
     pub kind: Kind,
     /// What it does.
     pub doc: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
 }
 
 /// What a parameter may be.
@@ -66,6 +71,8 @@ pub enum Kind {
     Number(u64, u64),
     /// true or false.
     Flag,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
 }
 
 /// Makes one.
@@ -79,8 +86,6 @@ pub type Shaped = (String, RefOr<Schema>, Vec<(String, RefOr<Schema>)>);
 pub enum Body {
     /// JSON of this shape.
     Json(Shape),
-    /// Text of this media type.
-    Text(&'static str),
 }
 
 /// What comes back.
@@ -90,6 +95,8 @@ pub enum Answer {
     Json(Shape),
     /// 201 with JSON of this shape.
     Created(Shape),
+    /// 200 with JSON of this shape, or text of this media type.
+    JsonOr(Shape, &'static str),
     /// 200 with text of this media type.
     Text(&'static str),
     /// 204.
@@ -129,28 +136,71 @@ impl Route {
         self.answer = Answer::Json(shape::<T>);
         self
     }
+
+    const fn gives_or<T: ToSchema>(mut self, kind: &'static str) -> Self {
+        self.answer = Answer::JsonOr(shape::<T>, kind);
+        self
+    }
+
+    const fn makes<T: ToSchema>(mut self) -> Self {
+        self.answer = Answer::Created(shape::<T>);
+        self
+    }
+
+    const fn tells(mut self, kind: &'static str) -> Self {
+        self.answer = Answer::Text(kind);
+        self
+    }
+
+    const fn gives_nothing(mut self) -> Self {
+        self.answer = Answer::Nothing;
+        self
+    }
+
+    const fn if_match(mut self) -> Self {
+        self.if_match = true;
+        self
+    }
+
+    const fn refuses(mut self, codes: &'static [&'static str]) -> Self {
+        self.refusals = codes;
+        self
+    }
 }
 
 const READ: Needs = Needs::Role(Role::ReadOnly);
 const OPERATE: Needs = Needs::Role(Role::Operator);
+const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter()
+    NODES.iter().chain(CONFIGURATION).chain(SERVERS).chain(WHO)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
-    Parameter { name, kind: Kind::Text(crate::limits::FILTER_BYTES_MAX), doc }
+    Parameter { name, kind: Kind::Text(crate::limits::FILTER_BYTES_MAX), doc, required: false }
 }
 
-const NODE: Parameter = Parameter { name: "node", kind: Kind::Text(63), doc: "Only what this node knows." };
+const NODE: Parameter =
+    Parameter { name: "node", kind: Kind::Text(63), doc: "Only what this node knows.", required: false };
 const AFTER: Parameter = Parameter {
     name: "after",
     kind: Kind::Text(crate::limits::CURSOR_BYTES_MAX),
     doc: "`next` of the page before; without it the first page.",
+    required: false,
 };
-const LIMIT: Parameter =
-    Parameter { name: "limit", kind: Kind::Number(1, crate::limits::PAGE_MAX as u64), doc: "Entries of a page." };
+const LIMIT: Parameter = Parameter {
+    name: "limit",
+    kind: Kind::Number(1, crate::limits::PAGE_MAX as u64),
+    doc: "Entries of a page.",
+    required: false,
+};
+const BEFORE: Parameter = Parameter {
+    name: "before",
+    kind: Kind::Number(0, i64::MAX as u64),
+    doc: "`next` of the page before; without it the newest.",
+    required: false,
+};
 const USER: Parameter = text("user", "Only where the user's name contains this.");
 
 const NODES: &[Route] = &[
@@ -188,8 +238,230 @@ const NODES: &[Route] = &[
         "Begins maintenance mode, or changes its deadline",
         || put(nodes::begin_maintenance),
     )
-    .takes::<nodes::MaintenanceOrder>(),
+    .takes::<nodes::MaintenanceOrder>()
+    .refuses(&["conflict"]),
     Route::new("DELETE", "/api/v1/maintenance/{node}", OPERATE, "Ends maintenance mode", || {
         delete(nodes::end_maintenance)
     }),
+    Route::new("DELETE", "/api/v1/calls/{node}/{id}", OPERATE, "Ends a call", || delete(servers::end_call))
+        .refuses(&["invalid", "conflict"]),
+    Route::new("DELETE", "/api/v1/chats/{node}/{id}", OPERATE, "Ends a chat session", || delete(servers::end_chat))
+        .refuses(&["invalid", "conflict"]),
+    Route::new("GET", "/api/v1/alarms", READ, "Alarms of all nodes", || get(servers::alarms))
+        .gives::<servers::AlarmsView>(),
+    Route::new("GET", "/api/v1/certificates", READ, "Certificates of all nodes, and when they end", || {
+        get(servers::certificates)
+    }),
+    Route::new("GET", "/api/v1/ladder", READ, "The messages of a call or a registration, of all nodes", || {
+        get(nodes::ladder)
+    })
+    .query(&[NODE, text("user", "Of this user."), text("call_id", "Of this Call-ID."), text("trace", "Of this trace.")])
+    .refuses(&["invalid", "not_found"]),
+    Route::new("PUT", "/api/v1/traces/{node}", OPERATE, "Begins to note the messages of a user", || {
+        put(nodes::begin_trace)
+    })
+    .takes::<nodes::TraceOrder>()
+    .refuses(&["conflict"]),
+    Route::new("DELETE", "/api/v1/traces/{node}", OPERATE, "Notes no more messages", || delete(nodes::end_trace))
+        .refuses(&["invalid", "conflict"]),
+    Route::new("GET", "/api/v1/metrics", READ, "Metrics of this core for Prometheus", || get(nodes::metrics))
+        .tells("text/plain"),
+    Route::new("GET", "/api/v1/stream", READ, "What happens, as it happens: status, event, alarms", || {
+        get(stream::follow)
+    })
+    .tells("text/event-stream")
+    .refuses(&["too_many"]),
+];
+
+const SERVERS: &[Route] = &[
+    Route::new("GET", "/api/v1/servers", READ, "UC servers, and what was found in them", || get(servers::list)),
+    Route::new(
+        "POST",
+        "/api/v1/servers/refresh",
+        OPERATE,
+        "Asks known servers again; dry_run shows what would change",
+        || post(servers::refresh),
+    )
+    .takes::<servers::RefreshOrder>(),
+    Route::new("POST", "/api/v1/servers/discover", OPERATE, "Asks for servers that are not known yet, too", || {
+        post(servers::discover)
+    })
+    .takes::<servers::RefreshOrder>(),
+    Route::new("GET", "/api/v1/allow-list", READ, "The HTTP server allow list in force", || get(servers::allow_list))
+        .query(&[Parameter {
+            name: "format",
+            kind: Kind::OneOf(&["json", "csv"]),
+            doc: "csv: as spreadsheets read it.",
+            required: false,
+        }])
+        .gives_or::<Value>("text/csv"),
+    Route::new("GET", "/api/v1/settings", READ, "All settings there are: default, unit, what a change takes", || {
+        get(servers::settings)
+    })
+    .gives::<servers::SettingsView>(),
+    Route::new("POST", "/api/v1/users/revoke", ADMINISTER, "Ends what a user has signed in to", || {
+        post(servers::revoke)
+    })
+    .takes::<servers::UserOrder>(),
+    Route::new("POST", "/api/v1/users/purge", ADMINISTER, "Forgets the remembered credentials of a user", || {
+        post(servers::purge)
+    })
+    .takes::<servers::UserOrder>(),
+];
+
+const WHO: &[Route] = &[
+    Route::new("GET", "/api/v1/session", READ, "Who is signed in", || get(session::show))
+        .gives::<session::SessionView>(),
+    Route::new("POST", "/api/v1/session", Needs::Nothing, "Signs in: the answer sets a cookie", || {
+        post(session::sign_in)
+    })
+    .takes::<session::Credentials>()
+    .gives::<session::SessionView>()
+    .refuses(&["wrong_credentials", "too_many"]),
+    Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out))
+        .gives_nothing()
+        .refuses(&["invalid"]),
+    Route::new(
+        "POST",
+        "/api/v1/session/first",
+        Needs::Nothing,
+        "Makes the first administrator, by the one-time code",
+        || post(session::first),
+    )
+    .takes::<session::FirstCredentials>()
+    .gives::<session::SessionView>()
+    .refuses(&["wrong_credentials", "too_many", "changed_meanwhile", "conflict"]),
+    Route::new(
+        "PUT",
+        "/api/v1/session/password",
+        READ,
+        "Changes one's own password; all sessions end but this one",
+        || put(session::change_password),
+    )
+    .takes::<session::PasswordChange>()
+    .gives::<session::SessionView>()
+    .refuses(&["wrong_credentials", "too_many", "changed_meanwhile", "not_found", "conflict"]),
+    Route::new("POST", "/api/v1/first-code", Needs::Socket, "A new code for a first sign-in", || {
+        post(accounts::reset_code)
+    })
+    .makes::<accounts::MadeCode>(),
+    Route::new("GET", "/api/v1/accounts", ADMINISTER, "Accounts", || get(accounts::list))
+        .gives::<accounts::AccountsView>(),
+    Route::new("POST", "/api/v1/accounts", ADMINISTER, "Makes an account", || post(accounts::add))
+        .takes::<accounts::NewAccount>()
+        .makes::<accounts::AccountView>()
+        .refuses(&["conflict"]),
+    Route::new("GET", "/api/v1/accounts/{name}", ADMINISTER, "One account, with its ETag", || get(accounts::show))
+        .gives::<accounts::AccountView>(),
+    Route::new("PATCH", "/api/v1/accounts/{name}", ADMINISTER, "Changes an account; its sessions end", || {
+        patch(accounts::change)
+    })
+    .takes::<accounts::AccountPatch>()
+    .gives::<accounts::AccountView>()
+    .if_match()
+    .refuses(&["conflict"]),
+    Route::new("DELETE", "/api/v1/accounts/{name}", ADMINISTER, "Removes an account; its sessions end", || {
+        delete(accounts::remove)
+    })
+    .gives_nothing()
+    .if_match()
+    .refuses(&["conflict"]),
+    Route::new("GET", "/api/v1/tokens", ADMINISTER, "API tokens, without their secrets", || get(accounts::tokens))
+        .gives::<accounts::TokensView>(),
+    Route::new("POST", "/api/v1/tokens", ADMINISTER, "Makes an API token", || post(accounts::add_token))
+        .takes::<accounts::NewToken>()
+        .makes::<accounts::MadeToken>()
+        .refuses(&["conflict"]),
+    Route::new("DELETE", "/api/v1/tokens/{id}", ADMINISTER, "Revokes an API token", || delete(accounts::revoke_token))
+        .gives_nothing(),
+    Route::new("GET", "/api/v1/audit", ADMINISTER, "Who did what, newest first", || get(audit::list))
+        .query(&[BEFORE, LIMIT])
+        .gives::<audit::AuditPage>(),
+    Route::new("GET", "/api/v1/openapi.json", Needs::Nothing, "This description", || get(served_description)),
+    Route::new("GET", "/api/v1/problems/{code}", Needs::Nothing, "What a refusal means", || get(meaning)),
+];
+
+async fn served_description() -> axum::Json<Value> {
+    axum::Json(super::openapi::description())
+}
+
+async fn meaning(axum::extract::Path(name): axum::extract::Path<String>) -> Result<axum::Json<Value>, super::Problem> {
+    let code = super::CODES.iter().find(|code| code.name == name);
+    let code = code.ok_or_else(|| super::Problem::new("not_found", "There is no problem of that name."))?;
+    let (title, title_ja) = code.title;
+    let meaning = serde_json::json!({
+        "code": code.name, "status": code.status, "title": title, "title_ja": title_ja, "what_to_do": code.doc,
+    });
+    Ok(axum::Json(meaning))
+}
+
+const fn needed(name: &'static str, doc: &'static str) -> Parameter {
+    Parameter { required: true, ..number(name, doc) }
+}
+
+const fn number(name: &'static str, doc: &'static str) -> Parameter {
+    Parameter { name, kind: Kind::Number(0, i64::MAX as u64), doc, required: false }
+}
+
+const CONFIGURATION: &[Route] = &[
+    Route::new("GET", "/api/v1/configuration", READ, "The configuration that holds", || get(configuration::current))
+        .gives::<CurrentView>(),
+    Route::new("PUT", "/api/v1/configuration", ADMINISTER, "Changes the configuration", || put(configuration::put))
+        .takes::<configuration::ConfigurationOrder>()
+        .gives::<CommitView>()
+        .if_match()
+        .refuses(&["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/plan", ADMINISTER, "What a change would do", || {
+        post(configuration::plan)
+    })
+    .takes::<configuration::ConfigurationOrder>()
+    .gives::<PlanView>()
+    .refuses(&["invalid", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions", READ, "The history, newest first", || {
+        get(configuration::revisions)
+    })
+    .query(&[number("before", "Only revisions before this one."), LIMIT])
+    .gives::<configuration::RevisionsView>()
+    .refuses(&["unavailable"]),
+    Route::new("GET", "/api/v1/configuration/revisions/{number}", READ, "One revision with its text", || {
+        get(configuration::revision)
+    })
+    .gives::<DocumentView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/diff", READ, "What makes one revision of another", || {
+        get(configuration::difference)
+    })
+    .query(&[needed("from", "The one."), needed("to", "The other.")])
+    .gives::<DifferenceView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new(
+        "POST",
+        "/api/v1/configuration/rollback",
+        ADMINISTER,
+        "A new revision with the text of an old one",
+        || post(configuration::rollback),
+    )
+    .takes::<configuration::RollbackOrder>()
+    .gives::<CommitView>()
+    .refuses(&["not_found", "invalid", "conflict", "changed_meanwhile", "unavailable"]),
+    Route::new("POST", "/api/v1/configuration/confirm", OPERATE, "A revision that waits stays", || {
+        post(configuration::confirm)
+    })
+    .takes::<configuration::ConfirmOrder>()
+    .gives::<CurrentView>()
+    .refuses(&["not_found", "unavailable"]),
+    Route::new("GET", "/api/v1/configuration/origins", READ, "What each setting is, and where it is written", || {
+        get(configuration::origins)
+    })
+    .gives::<configuration::OriginsView>(),
+    Route::new("GET", "/api/v1/configuration/export", READ, "The whole configuration as a text to apply again", || {
+        get(configuration::export)
+    })
+    .query(&[Parameter {
+        name: "secrets",
+        kind: Kind::Flag,
+        doc: "With what is sealed; for administrators.",
+        required: false,
+    }])
+    .tells("application/toml"),
 ];

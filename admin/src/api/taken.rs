@@ -2,7 +2,8 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use http::header::CONTENT_TYPE;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -40,4 +41,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Problem::new("bad_query", source.unwrap_or_else(|| "the parameters cannot be read".to_owned()))
         })
     }
+}
+
+/// The version that a change is one of; `None`: of whatever there is (RFC 9110 §13.1.1).
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+    // A tag that none of ours is matches nothing.
+    number.map(Some).ok_or_else(|| Problem::new("changed_meanwhile", "If-Match is no ETag of this."))
 }

@@ -70,7 +70,7 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
     if let Some((path, _)) = written.secrets().iter().find(|(_, secret)| !secret.is_sealed()) {
         return Err(BootFault(format!("{origin}: {path}: is a secret in plain text. {PLAIN_REMEDY}")));
     }
-    let state_dir = PathBuf::from(text_at(&local, "state_dir").unwrap_or("/var/lib/edgeway".to_owned()));
+    let state_dir = state_dir(&local);
     let node = text_at(&local, "node").unwrap_or_default();
     let judge = Judge::new(local, Arc::new(Seal::of(&state_dir)));
     let mut boot = Boot { text, origin, written, node, state_dir, judge, alarms: Vec::new() };
@@ -94,16 +94,8 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
         last_good::write(&boot.state_dir, &document, &boot.node, revision);
     }
     let settings_now = Arc::new(settings.clone());
-    let holding = Holding {
-        revision,
-        source,
-        booted: document.clone(),
-        document,
-        judge: boot.judge,
-        settings: settings_now,
-        waiting,
-        restart: Vec::new(),
-    };
+    let holding =
+        Holding { revision, source, document, judge: boot.judge, settings: settings_now, waiting, restart: Vec::new() };
     let Boot { state_dir, alarms, .. } = boot;
     let parts = Parts { store, file: file.to_owned(), state_dir, holding, alarms };
     Ok(Booted { settings, parts })
@@ -301,6 +293,11 @@ impl Boot {
             node: None,
         });
     }
+}
+
+/// Where a node keeps its files.
+pub(super) fn state_dir(local: &Document) -> PathBuf {
+    PathBuf::from(text_at(local, "state_dir").unwrap_or_else(|| "/var/lib/edgeway".to_owned()))
 }
 
 /// The text of one of the node's own settings.

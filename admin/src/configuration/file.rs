@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use edgeway_config::document::{self, Document, diff, overlay};
 
-use super::judge::Judge;
 use super::proposal::problem;
 use super::views::{CommitView, ProblemView};
-use super::{By, ConfigurationFault, FILE_AUTHOR, Holding, Inner, Next, ended};
+use super::{By, ConfigurationFault, FILE_AUTHOR, Inner, Next, ended};
 use crate::store::Kind;
 
 /// What the file says now.
@@ -17,7 +16,7 @@ struct Read {
 }
 
 impl Inner {
-    /// Shared settings that were changed in the file are a change by the file; the node's own hold after a restart.
+    /// Shared settings that were changed in the file are a change by the file; the node's own hold at once where they can.
     pub(super) async fn read_file(&self) -> Result<Option<CommitView>, ConfigurationFault> {
         let file = self.file.clone();
         let reading = tokio::task::spawn_blocking(move || read(&file)).await;
@@ -27,42 +26,23 @@ impl Inner {
         let record = self.stored(move |store| store.record(Kind::Imported, &node)).await?;
         let last = record.and_then(|record| Document::parse(&record.value, "what was last read").ok());
         let changes = last.map(|last| diff(&last, &written)).unwrap_or_default();
-        let own: Vec<_> = diff(&now.judge.local, &local).iter().map(|change| change.path.to_string()).collect();
-        if changes.is_empty() {
-            if !own.is_empty() {
-                self.check(&now, local, now.document.clone()).await?;
-                self.hold(with_restart(&now, own));
-                self.tell_what_holds().await;
-            }
+        if changes.is_empty() && local == now.judge.local {
             return Ok(None);
         }
         if let Some(waiting) = &now.waiting {
             return Err(ConfigurationFault::Waiting { revision: waiting.revision });
         }
         let document = overlay(&changes, &now.document);
-        self.check(&now, local, document.clone()).await?;
-        let judge = now.judge.clone();
+        let judge = now.judge.with(local);
         let judging = tokio::task::spawn_blocking(move || (judge.settings(&document), document, judge));
         let (judged, document, judge) = judging.await.map_err(|_| ended())?;
         let judged = judged.map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))?;
         let settings = Arc::new(judged.settings);
         let by = By { author: FILE_AUTHOR.to_owned(), comment: "the file was changed".to_owned() };
-        let also = vec![(Kind::Imported, self.node.clone(), Some(written.to_toml()))];
+        let imported = (Kind::Imported, self.node.clone(), Some(written.to_toml()));
+        let also = if changes.is_empty() { Vec::new() } else { vec![imported] };
         let next = Next { document, judge, settings, by, also, confirm: None, insist: false };
-        let done = self.make(&now, now.revision, next).await?;
-        if !own.is_empty() {
-            self.hold(with_restart(&self.now(), own));
-            self.tell_what_holds().await;
-        }
-        Ok(Some(done))
-    }
-
-    /// Whether the node could start with it.
-    async fn check(&self, now: &Holding, local: Document, document: Document) -> Result<(), ConfigurationFault> {
-        let judge: Judge = now.judge.with(local);
-        let judging = tokio::task::spawn_blocking(move || judge.settings(&document).map(drop));
-        let judged = judging.await.map_err(|_| ended())?;
-        judged.map_err(|problems| ConfigurationFault::Problems(ProblemView::all(problems)))
+        self.make(&now, now.revision, next).await.map(Some)
     }
 }
 
@@ -80,12 +60,4 @@ fn read(file: &std::path::Path) -> Result<Read, ConfigurationFault> {
         }
         None => Ok(Read { local, written }),
     }
-}
-
-fn with_restart(now: &Holding, own: Vec<String>) -> Holding {
-    let mut holding = now.clone();
-    holding.restart.extend(own);
-    holding.restart.sort();
-    holding.restart.dedup();
-    holding
 }

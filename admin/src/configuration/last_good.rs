@@ -5,8 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use edgeway_config::document::Document;
+use edgeway_config::document::{self, Document, diff, merge, overlay};
 use edgeway_config::limits::CONFIG_TEXT_BYTES_MAX;
+use edgeway_config::{CoreSettings, Problems, parse_core};
+
+use super::boot::state_dir;
 
 /// In the state directory.
 const NAME: &str = "last-good.toml";
@@ -30,6 +33,25 @@ fn replace(state_dir: &Path, text: &str) -> io::Result<()> {
     drop(file);
     fs::rename(&aside, &path)?;
     File::open(state_dir)?.sync_all()
+}
+
+/// The settings of a core out of its file, for tools beside it: where the file alone is no working one, because what is
+/// shared stands in the store only, with the last good copy.
+///
+/// # Errors
+/// What is wrong with the file alone.
+pub fn settings_beside(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
+    let alone = parse_core(text, origin);
+    if alone.is_ok() {
+        return alone;
+    }
+    let with_copy = || {
+        let (local, written) = document::split(text, origin).ok()?;
+        let shared = read(&state_dir(&local))?;
+        // The file's own words are judged, too: a mistake in it is not hidden by the copy.
+        parse_core(&merge(&local, &overlay(&diff(&Document::default(), &written), &shared)), origin).ok()
+    };
+    with_copy().map_or(alone, Ok)
 }
 
 /// It, if there is one that can be read.

@@ -23,13 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeway_config::CoreSettings;
-use edgeway_config::document::{Document, Path, Plan, diff, plan};
+use edgeway_config::document::{Document, Plan, diff, plan};
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_runtime::operate::{OperatorPort, Told};
 use tokio::sync::Notify;
 
 pub use self::boot::{BootFault, Booted, Parts, boot, boot_with};
 pub use self::fault::ConfigurationFault;
+pub use self::last_good::settings_beside;
 pub use self::proposal::Proposal;
 pub use self::views::{
     ChangeOrder, ChangeView, CommitView, CurrentView, DifferenceView, DocumentView, OriginView, PlanView, ProblemView,
@@ -86,13 +87,11 @@ impl Source {
 pub(crate) struct Holding {
     revision: u64,
     source: Source,
-    /// What held when the service started.
-    booted: Document,
     document: Document,
     judge: Judge,
     settings: Arc<CoreSettings>,
     waiting: Option<Waiting>,
-    /// Settings that hold after a restart.
+    /// Settings that hold after a restart, as the node says.
     restart: Vec<String>,
 }
 
@@ -378,7 +377,8 @@ impl Inner {
     async fn make(&self, now: &Arc<Holding>, head: u64, next: Next) -> Result<CommitView, ConfigurationFault> {
         let Next { document, judge, settings, by, mut also, confirm, insist } = next;
         let changes = diff(&now.document, &document);
-        if changes.is_empty() && also.is_empty() && now.waiting.is_none() {
+        let nothing_to_keep = changes.is_empty() && also.is_empty() && now.waiting.is_none();
+        if nothing_to_keep && judge.local == now.judge.local {
             return Ok(CommitView { revision: now.revision, steps: Vec::new(), waiting: None });
         }
         let planned = plan(&now.settings, &settings, &changes);
@@ -397,15 +397,15 @@ impl Inner {
         }
         comment.truncate(end);
         let new = NewRevision { author, at_ms: now_ms(), comment, document: document.to_toml() };
-        let committed = self
-            .stored(move |store| {
-                let writes: Vec<_> =
-                    also.iter().map(|(kind, key, value)| Write { kind: *kind, key, value: value.as_deref() }).collect();
-                store.commit(head, new, &writes)
-            })
-            .await;
+        let taken = move |store: &dyn Store| {
+            let writes: Vec<_> =
+                also.iter().map(|(kind, key, value)| Write { kind: *kind, key, value: value.as_deref() }).collect();
+            store.commit(head, new, &writes).map(|head| head.number)
+        };
+        // What is the node's own is in its file, and in no revision.
+        let committed = if nothing_to_keep { Ok(now.revision) } else { self.stored(taken).await };
         let committed = match committed {
-            Ok(head) => Ok(head.number),
+            Ok(revision) => Ok(revision),
             Err(fault) => {
                 let cause = format!("A change of the configuration was not taken by its store: {fault}");
                 tracing::error!("{cause}");
@@ -423,15 +423,14 @@ impl Inner {
         if let Err(refusal) = self.port.apply().await {
             return Err(self.not_applied(&committed, &refusal.why).await);
         }
-        let restart = restart(now, &document, &prepared.restart);
+        let restart = prepared.restart.clone();
         let (revision, waiting, source) = match &committed {
-            Ok(revision) => (*revision, waiting, Source::Store),
+            Ok(revision) => (*revision, waiting, if nothing_to_keep { now.source } else { Source::Store }),
             // It holds, and it is written as soon as the store can be.
             Err(_) => (now.revision, now.waiting.clone(), now.source),
         };
         let view = waiting.as_ref().map(Waiting::view);
-        let holding =
-            Holding { revision, source, booted: now.booted.clone(), document, judge, settings, waiting, restart };
+        let holding = Holding { revision, source, document, judge, settings, waiting, restart };
         self.hold(holding);
         self.tell_what_holds().await;
         let revision = committed?;
@@ -539,20 +538,6 @@ fn steps(plan: Plan, restart: &[String]) -> Vec<StepView> {
         view
     };
     plan.steps.into_iter().map(of).collect()
-}
-
-/// What needs a restart now: what did before or does by this change, but not what is as it was at the start.
-fn restart(now: &Holding, document: &Document, new: &[String]) -> Vec<String> {
-    let mut all: Vec<String> = now.restart.iter().chain(new).cloned().collect();
-    all.sort();
-    all.dedup();
-    all.retain(|path| match path.parse::<Path>() {
-        Ok(place) if place.setting().is_some_and(|one| one.scope() == edgeway_config::Scope::Shared) => {
-            now.booted.at(&place) != document.at(&place)
-        }
-        Ok(_) | Err(_) => true,
-    });
-    all
 }
 
 #[cfg(test)]

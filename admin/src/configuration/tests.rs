@@ -61,8 +61,9 @@ fn node() -> (OperatorPort, Arc<Noted>) {
                     drop(answer.send(Err(vec!["the certificate cannot be read".to_owned()])));
                 }
                 Work::Prepare(settings, answer) => {
+                    let restart = if settings.sip.path_headers { vec![] } else { vec!["sip.path_headers".to_owned()] };
                     *node.prepared.lock().expect("ours") = Some(settings);
-                    drop(answer.send(Ok(Prepared { restart: vec!["sip.path_headers".to_owned()] })));
+                    drop(answer.send(Ok(Prepared { restart })));
                 }
                 Work::Apply(answer) => {
                     let prepared = node.prepared.lock().expect("ours").take().expect("it was prepared");
@@ -239,6 +240,12 @@ async fn an_edit_of_the_file_is_a_change_like_any_other() {
     let done = desk.read_file().await.expect("read").expect("it was changed");
     assert_eq!((done.revision, done.steps.len(), node.domains()), (3, 1, vec!["example.net".to_owned()]));
     assert!(desk.current().document.contains("debug"), "what was changed elsewhere stays");
+
+    let text = fs::read_to_string(&path).expect("the file");
+    fs::write(&path, format!("drain.timeout = \"3s\"\n{text}")).expect("written");
+    assert_eq!(desk.read_file().await.expect("read").expect("it was changed").revision, 3, "in no revision");
+    let own = node.applied.lock().expect("ours").last().expect("applied").drain_timeout;
+    assert_eq!(own, Duration::from_secs(3), "what is the node's own holds, too");
 
     file(scratch.path(), &SHARED.replace("example.com", "no..name"));
     assert!(matches!(desk.read_file().await, Err(ConfigurationFault::Problems(_))));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
+use edgeway_admin::configuration::settings_beside;
+use edgeway_config::{CoreSettings, EdgeSettings, parse_edge};
 use edgeway_model::{NodeId, Role};
 use edgeway_runtime::admin;
 use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Token, unix_now};
@@ -83,14 +84,14 @@ fn edge_settings(path: &Path) -> Result<EdgeSettings, Failure> {
 }
 
 pub(crate) fn core_settings(path: &Path) -> Result<CoreSettings, Failure> {
-    parse_core(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
+    settings_beside(&read(path)?, &path.display().to_string()).map_err(Failure::configuration)
 }
 
 /// Reads a file as whichever kind it is: only a core has registrars and domains.
 pub(crate) fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
     let text = read(path)?;
     let origin = path.display().to_string();
-    let (edge, core) = (parse_edge(&text, &origin), parse_core(&text, &origin));
+    let (edge, core) = (parse_edge(&text, &origin), settings_beside(&text, &origin));
     match (edge, core) {
         (Ok(edge), _) => Ok(AnySettings::Edge(Box::new(edge))),
         (_, Ok(core)) => Ok(AnySettings::Core(Box::new(core))),
@@ -122,7 +123,7 @@ pub(crate) fn node_named(text: &str) -> Result<NodeId, String> {
 
 impl At {
     /// The socket of the node on this machine, and which kind of node it is.
-    fn socket(&self) -> Result<(Role, String), Failure> {
+    pub(crate) fn socket(&self) -> Result<(Role, String), Failure> {
         if let Some(config) = &self.config {
             let settings = any_settings(config)?;
             return Ok((settings.role(), settings.control_socket().to_owned()));

@@ -8,6 +8,7 @@ mod allow_list;
 mod certificates;
 mod chats;
 mod commands;
+mod config;
 mod here;
 mod lab;
 mod listed;
@@ -41,9 +42,9 @@ enum Command {
     /// An edge, a core, a registrar and two phones in this process: watch a call cross.
     #[command(after_help = "Examples:\n  edgeway lab --ladder\n  edgeway lab --listen 192.168.1.20")]
     Lab(lab::LabArgs),
-    /// Checks settings files.
+    /// The configuration: what holds, what a change would do, the change, the history.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(config::ConfigCommand),
     /// What a running node counts and whom it is connected to.
     #[command(
         after_help = "Examples:\n  edgeway status\n  edgeway status --config ./core.toml --output json\n  edgeway status --node edge1"
@@ -118,19 +119,6 @@ enum Format {
     Table,
     /// For programs.
     Json,
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Reports every problem of a settings file at once.
-    #[command(
-        after_help = "Examples:\n  edgeway config check /etc/edgeway/edge.toml\n  edgeway config check ./core.toml"
-    )]
-    Check {
-        /// The settings files, of edges and cores.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,7 +210,7 @@ enum PkiCommand {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Lab(args) => lab::run(&args, nodes::start),
-        Command::Config(ConfigCommand::Check { files }) => commands::check(&files),
+        Command::Config(command) => config::run(&command),
         Command::Status { at, output } => commands::status(&at, matches!(output, Format::Json)),
         Command::Alarms(command) => alarms::run(&command),
         Command::Certificates(command) => certificates::run(&command),

@@ -139,7 +139,7 @@ fn words(seconds: u64) -> String {
 }
 
 /// `90s`, `30m`, `2h`; a number alone is seconds.
-fn span(text: &str) -> Result<Duration, String> {
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),

@@ -106,6 +106,36 @@ pub fn ask(
     exchange(target, &request, OPERATE_MAX)
 }
 
+/// A request to the administrator's side of the core at `target` (the path of its socket).
+#[derive(Clone, Copy, Debug)]
+pub struct ApiRequest<'a> {
+    /// `GET`, `PUT`, …
+    pub method: &'a str,
+    /// `/api/v1/…`, with what stands after `?`.
+    pub path: &'a str,
+    /// For `If-Match`: the revision that was read.
+    pub revision: Option<u64>,
+    /// JSON, where something is sent.
+    pub body: Option<&'a serde_json::Value>,
+}
+
+/// Asks the REST API at `target` (the path of a core's socket); returns the HTTP status and the body. Blocks for at most
+/// [`OPERATE_MAX`].
+///
+/// # Errors
+/// [`FetchFault`], which also knows the exit code.
+pub fn api(target: &str, request: ApiRequest<'_>) -> Result<(u16, String), FetchFault> {
+    let ApiRequest { method, path, revision, body } = request;
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    let matching = revision.map(|revision| format!("If-Match: \"{revision}\"\r\n")).unwrap_or_default();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{matching}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(target, &request, OPERATE_MAX)
+}
+
 fn exchange(target: &str, request: &str, within: Duration) -> Result<(u16, String), FetchFault> {
     let deadline = Instant::now() + within;
     let addresses = addresses_of(target)?;

@@ -146,6 +146,11 @@ impl Node {
     }
 
     /// What its settings file says.
+    pub(crate) fn file(&self) -> &Path {
+        &self.config
+    }
+
+    /// What is in it.
     pub(crate) fn written(&self) -> String {
         fs::read_to_string(&self.config).expect("settings")
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use edgeway_admin::configuration::{By, ChangeOrder, ConfigurationDesk, Proposal, boot};
 use edgeway_lab_servers::Ending;
+use serde_json::json;
 
 use crate::fleet::{DOMAIN, Fleet, PATIENCE, PIECE, PIECES, wait};
 use crate::{INACTIVE, Sessions};
@@ -136,4 +138,37 @@ async fn what_cannot_be_used_changes_nothing_and_what_wants_a_restart_is_said() 
     fleet.write("allow.csv", "nonsense");
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(fleet.fetch("alice", "/quick").await.status, 200, "the last good one");
+}
+
+#[tokio::test]
+async fn the_desk_changes_what_runs_and_takes_it_back() {
+    let fleet = Fleet::start("desk", 1, 18_400).await;
+    let core = &fleet.cores[0];
+    let desk = ConfigurationDesk::new(boot(core.file()).expect("its file and its store").parts, core.port().clone());
+    let by = || By { author: "account test".to_owned(), comment: String::new() };
+    let order = |path: &str, value| ChangeOrder { path: path.to_owned(), value };
+    let other = "other.example";
+    let alice = fleet.phone("alice").await;
+    assert_eq!(fleet.sign_in_at(other, "frank").await.status, 403, "nobody serves that domain");
+    let changes = Proposal::Changes(vec![
+        order("domains", json!([DOMAIN, other])),
+        order("sign_in.maximum_authorizations_per_period", json!(3)),
+    ]);
+    let plan = desk.propose(changes.clone()).await.expect("a plan");
+    assert!(plan.steps.len() == 2 && plan.steps.iter().all(|step| step.impact != "restart"), "{plan:?}");
+    assert_eq!(fleet.sign_in_at(other, "frank").await.status, 403, "a plan changes nothing");
+    let done = desk.commit(plan.revision, changes, by(), None).await.expect("committed");
+    assert_eq!(fleet.sign_in_at(other, "frank").await.status, 200, "the domain is served");
+    for _ in 0..3 {
+        assert_eq!(fleet.wrong_password("zoe").await.status, 401);
+    }
+    assert_eq!(fleet.wrong_password("zoe").await.status, 429, "three in a period");
+    let missing = Proposal::Changes(vec![order("http.allow_list", json!("/nowhere.csv"))]);
+    let refused = desk.commit(done.revision, missing, by(), None).await.expect_err("there is no such file");
+    assert!(refused.to_string().contains("nowhere.csv"), "{refused}");
+    desk.rollback(plan.revision, by()).await.expect("rolled back");
+    assert_eq!(fleet.sign_in_at(other, "frank").await.status, 403, "it is served no longer");
+    assert_eq!(fleet.wrong_password("zoe").await.status, 401, "and the bound is as it was");
+    assert!(alice.refresh().await.is_ok_and(|granted| granted > 0), "whoever was registered is");
+    alice.unregister().await.expect("whoever goes may go");
 }

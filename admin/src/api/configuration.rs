@@ -1,0 +1,220 @@
+//! The configuration: what holds, what a change would do, the change, the history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::taken::{Json, Query};
+use super::{Actor, Problem};
+use crate::accounts::Role;
+use crate::configuration::{
+    By, ChangeOrder, CommitView, ConfigurationFault, CurrentView, DifferenceView, DocumentView, OriginView, PlanView,
+    Proposal, RevisionView,
+};
+use crate::limits::PAGE_DEFAULT;
+use crate::office::Office;
+
+type Asked<T> = Result<Answer<T>, Problem>;
+
+/// What the configuration is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigurationOrder {
+    /// All of it, as TOML. Either this or `changes`.
+    document: Option<String>,
+    /// Some settings, by their names.
+    changes: Option<Vec<ChangeOrder>>,
+    /// Why.
+    #[serde(default)]
+    comment: String,
+    /// The revision before comes back unless this one is confirmed within so many seconds.
+    #[schema(example = 300, maximum = 86_400)]
+    confirm_s: Option<u64>,
+}
+
+impl ConfigurationOrder {
+    fn proposal(&mut self) -> Result<Proposal, Problem> {
+        match (self.document.take(), self.changes.take()) {
+            (Some(document), None) => Ok(Proposal::Document(document)),
+            (None, Some(changes)) => Ok(Proposal::Changes(changes)),
+            (Some(_), Some(_)) | (None, None) => {
+                Err(Problem::new("bad_body", "Send either `document` or `changes`, and not both."))
+            }
+        }
+    }
+}
+
+/// Which revision comes back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackOrder {
+    /// Its number.
+    #[schema(example = 6)]
+    to: u64,
+    /// Why.
+    #[serde(default)]
+    comment: String,
+}
+
+/// Which revision stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmOrder {
+    /// Its number.
+    #[schema(example = 7)]
+    revision: u64,
+}
+
+/// Part of the history.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RevisionsView {
+    /// The newest first.
+    revisions: Vec<RevisionView>,
+    /// For the next page, as `before`; null at the end.
+    next: Option<u64>,
+}
+
+/// Where settings are written.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OriginsView {
+    /// One for each setting that holds.
+    settings: Vec<OriginView>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Between {
+    from: u64,
+    to: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Export {
+    #[serde(default)]
+    secrets: bool,
+}
+
+fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
+    let mut response = Answer(view).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// The revision that a change was made from.
+fn expected(headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
+    let number = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
+    number.ok_or_else(|| Problem::new("changed_meanwhile", "If-Match names no revision of the configuration."))
+}
+
+fn by(actor: &Actor, comment: String) -> By {
+    By { author: actor.author.clone(), comment }
+}
+
+pub(super) async fn current(State(office): State<Arc<Office>>) -> Response {
+    let current: CurrentView = office.desk.current();
+    tagged(current.revision, current)
+}
+
+pub(super) async fn plan(
+    State(office): State<Arc<Office>>,
+    Json(mut order): Json<ConfigurationOrder>,
+) -> Asked<PlanView> {
+    Ok(Answer(office.desk.propose(order.proposal()?).await?))
+}
+
+pub(super) async fn put(
+    State(office): State<Arc<Office>>,
+    actor: Actor,
+    headers: HeaderMap,
+    Json(mut order): Json<ConfigurationOrder>,
+) -> Result<Response, Problem> {
+    let (expected, proposal) = (expected(&headers)?, order.proposal()?);
+    let confirm = order.confirm_s.map(Duration::from_secs);
+    let done: CommitView = office.desk.commit(expected, proposal, by(&actor, order.comment), confirm).await?;
+    Ok(tagged(done.revision, done))
+}
+
+pub(super) async fn revisions(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<RevisionsView> {
+    let limit = part.limit.unwrap_or(PAGE_DEFAULT);
+    let revisions = office.desk.history(part.before, limit).await?;
+    let next = revisions.last().map(|oldest| oldest.revision).filter(|oldest| revisions.len() >= limit && *oldest > 1);
+    Ok(Answer(RevisionsView { revisions, next }))
+}
+
+pub(super) async fn revision(State(office): State<Arc<Office>>, Path(number): Path<String>) -> Asked<DocumentView> {
+    let number = number.parse().map_err(|_| Problem::new("not_found", "There is no such revision."))?;
+    Ok(Answer(office.desk.revision(number).await?))
+}
+
+pub(super) async fn difference(
+    State(office): State<Arc<Office>>,
+    Query(Between { from, to }): Query<Between>,
+) -> Asked<DifferenceView> {
+    Ok(Answer(office.desk.difference(from, to).await?))
+}
+
+pub(super) async fn rollback(
+    State(office): State<Arc<Office>>,
+    actor: Actor,
+    Json(RollbackOrder { to, comment }): Json<RollbackOrder>,
+) -> Asked<CommitView> {
+    Ok(Answer(office.desk.rollback(to, by(&actor, comment)).await?))
+}
+
+pub(super) async fn confirm(
+    State(office): State<Arc<Office>>,
+    Json(ConfirmOrder { revision }): Json<ConfirmOrder>,
+) -> Asked<CurrentView> {
+    Ok(Answer(office.desk.confirm(revision).await?))
+}
+
+pub(super) async fn origins(State(office): State<Arc<Office>>) -> Answer<OriginsView> {
+    Answer(OriginsView { settings: office.desk.origins() })
+}
+
+/// What is sealed is for administrators, though nobody without the key can open it.
+pub(super) async fn export(
+    State(office): State<Arc<Office>>,
+    actor: Actor,
+    Query(Export { secrets }): Query<Export>,
+) -> Result<Response, Problem> {
+    if secrets && !actor.may(Role::Administrator) {
+        return Err(Problem::new("not_permitted", "Sealed secrets take the role administrator."));
+    }
+    let mut response = office.desk.export(secrets).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/toml"));
+    Ok(response)
+}
+
+impl From<ConfigurationFault> for Problem {
+    fn from(fault: ConfigurationFault) -> Self {
+        let said = fault.to_string();
+        match fault {
+            ConfigurationFault::Problems(problems) => Self::new("invalid", said).with("errors", json!(problems)),
+            ConfigurationFault::Refused(reasons) => Self::new("invalid", said).with("reasons", json!(reasons)),
+            ConfigurationFault::Conflict { head } => Self::new("changed_meanwhile", said).with("revision", json!(head)),
+            ConfigurationFault::Waiting { revision } => Self::new("conflict", said).with("revision", json!(revision)),
+            ConfigurationFault::NotFound(_) => Self::new("not_found", said),
+            ConfigurationFault::Store(_) | ConfigurationFault::Unavailable(_) => Self::new("unavailable", said),
+        }
+    }
+}

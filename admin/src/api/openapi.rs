@@ -1,0 +1,207 @@
+//! The description of the API, OpenAPI 3.1, out of the table of routes.
+
+use serde_json::{Map, Value, json};
+
+use super::CODES;
+use super::routes::{self, Answer, Body, Kind, Needs, Route, Shape};
+
+/// The whole description.
+#[must_use]
+pub fn description() -> Value {
+    let mut schemas = Map::new();
+    schemas.insert("Problem".to_owned(), problem_schema());
+    let mut paths = Map::new();
+    for route in routes::all() {
+        let operation = operation(route, &mut schemas);
+        let path = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        path[route.method.to_ascii_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Edgeway administration",
+            "version": "1",
+            "description": "What the pages and the command line do, and more. Refusals are problems (RFC 9457); what they \
+                            mean is at /api/v1/problems/{code}. Times are Unix milliseconds.",
+            "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+        },
+        "servers": [{ "url": "/", "description": "admin.listen, or the control socket" }],
+        "security": [{ "token": [] }, { "cookie": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "bearerFormat": "edgeway_<id>_<secret>" },
+                "cookie": { "type": "apiKey", "in": "cookie", "name": crate::accounts::COOKIE },
+            },
+        },
+    })
+}
+
+/// The description as it is served, printed and committed.
+#[must_use]
+pub fn text() -> String {
+    format!("{:#}\n", description())
+}
+
+fn problem_schema() -> Value {
+    let codes: Vec<_> = CODES.iter().map(|code| code.name).collect();
+    json!({
+        "type": "object",
+        "description": "A refusal (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "trace_id"],
+        "properties": {
+            "type": { "type": "string", "format": "uri-reference", "example": "/api/v1/problems/not_found" },
+            "title": { "type": "string", "description": "In a few words, in the language of Accept-Language." },
+            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+            "detail": { "type": "string", "description": "What is said of this one case." },
+            "code": { "type": "string", "enum": codes },
+            "trace_id": { "type": "string", "description": "To be looked for in the log of the core." },
+            "retry_after": { "type": "integer", "minimum": 0, "description": "Seconds." },
+            "problems": { "type": "array", "items": { "type": "object" }, "description": "Of a configuration: all that is wrong." },
+        },
+    })
+}
+
+fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
+    let mut parameters: Vec<Value> = names_in(route.path).map(|name| {
+        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1, "maxLength": 256 } })
+    }).collect();
+    parameters.extend(route.query.iter().map(|one| {
+        let schema = match one.kind {
+            Kind::Text(bytes) => json!({ "type": "string", "maxLength": bytes }),
+            Kind::Number(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+            Kind::Flag => json!({ "type": "boolean" }),
+            Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
+        };
+        json!({ "name": one.name, "in": "query", "required": one.required, "description": one.doc, "schema": schema })
+    }));
+    if route.if_match {
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string", "example": "\"7\"" },
+            "description": "The ETag of what was read; `*` for whatever there is.",
+        }));
+    }
+    let mut responses = Map::new();
+    let (status, answer) = answer(route, schemas);
+    responses.insert(status.to_owned(), answer);
+    for (status, codes) in refusals(route) {
+        responses.insert(
+            status.to_string(),
+            json!({
+                "description": codes.join(", "),
+                "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+            }),
+        );
+    }
+    let role = match route.needs {
+        Needs::Nothing => "Anybody.".to_owned(),
+        Needs::Socket => "On the control socket only.".to_owned(),
+        Needs::Role(role) => format!("Role: {}.", role.as_str()),
+    };
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "tags": [tag(route.path)],
+        "summary": route.title,
+        "description": role,
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if route.needs == Needs::Nothing {
+        operation["security"] = json!([{}]);
+    }
+    match route.body {
+        None => {}
+        Some(Body::Json(shape)) => {
+            let schema = reference(shape, schemas);
+            operation["requestBody"] =
+                json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        }
+    }
+    operation
+}
+
+fn answer(route: &Route, schemas: &mut Map<String, Value>) -> (&'static str, Value) {
+    let json_of = |shape: Shape, schemas: &mut Map<String, Value>| json!({ "description": route.title, "content": { "application/json": { "schema": reference(shape, schemas) } } });
+    match route.answer {
+        Answer::Json(shape) => ("200", json_of(shape, schemas)),
+        Answer::Created(shape) => ("201", json_of(shape, schemas)),
+        Answer::Text(kind) => {
+            ("200", json!({ "description": route.title, "content": { kind: { "schema": { "type": "string" } } } }))
+        }
+        Answer::JsonOr(shape, other) => {
+            let schema = reference(shape, schemas);
+            (
+                "200",
+                json!({ "description": route.title, "content": {
+                "application/json": { "schema": schema },
+                other: { "schema": { "type": "string" } },
+            } }),
+            )
+        }
+        Answer::Nothing => ("204", json!({ "description": "It is done." })),
+    }
+}
+
+/// The statuses a route may refuse with, each with its codes.
+fn refusals(route: &Route) -> std::collections::BTreeMap<u16, Vec<&'static str>> {
+    let mut names = vec!["bad_request", "two_credentials", "not_signed_in", "wrong_host", "broken", "unavailable"];
+    if matches!(route.needs, Needs::Role(_) | Needs::Socket) {
+        names.push("not_permitted");
+    }
+    if !route.query.is_empty() {
+        names.push("bad_query");
+    }
+    if route.method != "GET" {
+        names.extend(["cross_site", "body_too_large"]);
+    }
+    if route.body.is_some() {
+        names.extend(["bad_body", "wrong_media_type", "invalid"]);
+    }
+    if route.if_match {
+        names.extend(["changed_meanwhile", "not_understood"]);
+    }
+    if route.path.contains('{') {
+        names.push("not_found");
+    }
+    names.extend(route.refusals);
+    let mut all: std::collections::BTreeMap<u16, Vec<&'static str>> = std::collections::BTreeMap::new();
+    for code in CODES.iter().filter(|code| names.contains(&code.name)) {
+        all.entry(code.status).or_default().push(code.name);
+    }
+    all
+}
+
+/// A reference to a schema, which is put where references lead, with those it refers to.
+fn reference(shape: Shape, schemas: &mut Map<String, Value>) -> Value {
+    let (name, schema, others) = shape();
+    let value = serde_json::to_value(&schema).unwrap_or_default();
+    if name == "Value" {
+        return json!({ "type": "object" });
+    }
+    schemas.entry(name.clone()).or_insert(value);
+    for (name, schema) in others {
+        schemas.entry(name).or_insert(serde_json::to_value(&schema).unwrap_or_default());
+    }
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// `node` and `id` of `/api/v1/calls/{node}/{id}`.
+fn names_in(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn tag(path: &str) -> &str {
+    path.split('/').nth(3).unwrap_or_default()
+}
+
+/// `put_maintenance_node`.
+fn operation_id(route: &Route) -> String {
+    let rest = route.path.trim_start_matches("/api/v1/");
+    let words: String = rest
+        .chars()
+        .filter(|char| !"{}".contains(*char))
+        .map(|char| if char.is_ascii_alphanumeric() { char } else { '_' })
+        .collect();
+    format!("{}_{words}", route.method.to_ascii_lowercase())
+}

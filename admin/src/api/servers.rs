@@ -1,0 +1,210 @@
+//! What this core knows of the servers inside, of its rules, domains and certificates.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use edgeway_config::{Role, known_settings};
+use http::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::Problem;
+use super::taken::{Json, Query};
+use crate::office::Office;
+use crate::views::Silent;
+
+type Asked<T> = Result<Answer<T>, Problem>;
+
+/// Which servers are asked again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshOrder {
+    /// The publisher; null: all.
+    #[serde(default)]
+    #[schema(example = "cucm1.example.com", max_length = 253)]
+    name: Option<String>,
+    /// Whether it is only shown what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Whose credentials are meant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserOrder {
+    /// The user.
+    #[schema(example = "alice", max_length = 320)]
+    user: String,
+    /// Their deployment; null: the default one.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    deployment: Option<String>,
+}
+
+/// One setting there is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SettingView {
+    /// Its name with its tables.
+    #[schema(example = "sip.options_interval")]
+    path: String,
+    /// What may be written, with its unit.
+    unit: String,
+    /// What holds where it is not written, in the words of the manual.
+    preset: String,
+    /// A good value, in TOML.
+    example: String,
+    /// What a change takes: `none`, `new_flows`, `drains` or `restart`.
+    impact: String,
+    /// The same in words.
+    words: String,
+    /// `shared`, or `local`: in the node's own file only.
+    scope: String,
+    /// What it does.
+    doc: String,
+}
+
+/// All settings of a core.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SettingsView {
+    /// In the order of the manual.
+    settings: Vec<SettingView>,
+}
+
+/// An alarm, and where it is up.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AlarmsView {
+    /// The alarms of all nodes, as their status has them, each with `node`.
+    #[schema(value_type = Vec<Object>)]
+    alarms: Vec<Value>,
+    /// Who did not answer.
+    silent: Vec<Silent>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    format: Option<String>,
+}
+
+pub(super) async fn list(State(office): State<Arc<Office>>) -> Asked<Value> {
+    Ok(Answer(office.ask(None, "servers", json!({})).await?))
+}
+
+pub(super) async fn refresh(State(office): State<Arc<Office>>, Json(order): Json<RefreshOrder>) -> Asked<Value> {
+    let body = json!({ "name": order.name, "dry_run": order.dry_run });
+    Ok(Answer(office.order(None, "servers/refresh", body).await?))
+}
+
+pub(super) async fn discover(State(office): State<Arc<Office>>, Json(order): Json<RefreshOrder>) -> Asked<Value> {
+    let body = json!({ "name": order.name, "dry_run": order.dry_run });
+    Ok(Answer(office.order(None, "servers/discover", body).await?))
+}
+
+pub(super) async fn allow_list(
+    State(office): State<Arc<Office>>,
+    Query(form): Query<Form>,
+) -> Result<Response, Problem> {
+    let list = office.ask(None, "allow-list", json!({})).await?;
+    match form.format.as_deref() {
+        None | Some("json") => Ok(Answer(list).into_response()),
+        Some("csv") => Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&list)).into_response()),
+        Some(_) => Err(Problem::new("bad_query", "format: json or csv")),
+    }
+}
+
+/// RFC 4180, with the columns that `edgeway allow-list` takes back.
+fn csv(list: &Value) -> String {
+    let mut out = String::from("Url,Deployment,HttpMethods,MatchType,Description\r\n");
+    for rule in list.get("rules").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let methods = match rule.get("methods") {
+            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            Some(Value::String(all)) => all.clone(),
+            Some(_) | None => String::new(),
+        };
+        let cells = [text("url"), text("deployment"), methods, text("match_type"), text("description")];
+        out.push_str(&cells.map(|cell| quoted(&cell)).join(","));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+fn quoted(cell: &str) -> String {
+    // A cell that begins like a formula is none (a spreadsheet would run it).
+    let cell = if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell.to_owned() };
+    if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+pub(super) async fn revoke(State(office): State<Arc<Office>>, Json(order): Json<UserOrder>) -> Asked<Value> {
+    Ok(Answer(office.order(None, "users/revoke", of_user(&order)).await?))
+}
+
+pub(super) async fn purge(State(office): State<Arc<Office>>, Json(order): Json<UserOrder>) -> Asked<Value> {
+    Ok(Answer(office.order(None, "users/purge", of_user(&order)).await?))
+}
+
+fn of_user(order: &UserOrder) -> Value {
+    match &order.deployment {
+        Some(deployment) => json!({ "user": order.user, "deployment": deployment }),
+        None => json!({ "user": order.user }),
+    }
+}
+
+pub(super) async fn end_chat(
+    State(office): State<Arc<Office>>,
+    Path((node, id)): Path<(String, String)>,
+) -> Asked<Value> {
+    let node = office.node(&node)?;
+    let id: u64 = id.parse().map_err(|_| Problem::new("not_found", "Chats have numbers."))?;
+    Ok(Answer(office.order(Some(&node), "chats/disconnect", json!({ "id": id })).await?))
+}
+
+pub(super) async fn end_call(
+    State(office): State<Arc<Office>>,
+    Path((node, id)): Path<(String, String)>,
+) -> Asked<Value> {
+    let node = office.node(&node)?;
+    let id = id.parse::<u64>().map_or_else(|_| Value::from(id.as_str()), Value::from);
+    Ok(Answer(office.order(Some(&node), "calls/end", json!({ "id": id })).await?))
+}
+
+pub(super) async fn alarms(State(office): State<Arc<Office>>) -> Answer<AlarmsView> {
+    let all = office.everywhere("status", json!({})).await;
+    let mut alarms = Vec::new();
+    for (node, status) in &all.answers {
+        for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten().filter(|one| one.is_object())
+        {
+            let mut alarm = alarm.clone();
+            alarm["node"] = node.as_str().into();
+            alarms.push(alarm);
+        }
+    }
+    Answer(AlarmsView { alarms, silent: all.silent })
+}
+
+pub(super) async fn certificates(State(office): State<Arc<Office>>) -> Answer<Value> {
+    let all = office.everywhere("status", json!({})).await;
+    let of = |(node, status): &(String, Value)| json!({ "node": node, "certificates": status.get("certificates") });
+    let nodes: Vec<_> = all.answers.iter().map(of).collect();
+    Answer(json!({ "nodes": nodes, "silent": all.silent }))
+}
+
+pub(super) async fn settings() -> Answer<SettingsView> {
+    let view = |setting: &edgeway_config::Setting| SettingView {
+        path: setting.path.to_owned(),
+        unit: setting.unit.to_owned(),
+        preset: match setting.preset {
+            edgeway_config::Preset::Required => "required".to_owned(),
+            edgeway_config::Preset::Toml(words) | edgeway_config::Preset::Derived(words) => words.to_owned(),
+        },
+        example: setting.example.to_owned(),
+        impact: setting.impact.as_str().to_owned(),
+        words: setting.impact.words().to_owned(),
+        scope: setting.scope().as_str().to_owned(),
+        doc: setting.doc.to_owned(),
+    };
+    Answer(SettingsView { settings: known_settings(Role::Core).iter().map(view).collect() })
+}
