@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use edgeway_admin::Ingredients;
-use edgeway_admin::store::MemoryStore;
-use edgeway_config::{parse_core, parse_edge};
+use edgeway_admin::configuration::{Booted, boot};
+use edgeway_config::parse_edge;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_lab_servers::ca::LabCa;
@@ -94,13 +94,14 @@ fn run(
         let node = EdgeNode::new((&settings).into(), random);
         return Ok(Box::new(move |hooks, stopped| service::run_edge(&settings, node, EdgeKeys::Files, hooks, stopped)));
     }
-    let settings = parse_core(&text, &origin).map_err(|problems| anyhow!("{problems}"))?;
+    let Booted { settings, parts } = boot(config).map_err(|fault| anyhow!("{fault}"))?;
     hooks.inside = Some(edgeway_connectors::inside::make(settings.clone()));
     if let Some(opened) = opened {
         let (announce, announced) = channel();
         let ingredients = Ingredients {
             settings: Arc::new(settings.clone()),
-            store: Arc::new(MemoryStore::new()),
+            store: parts.store.clone().context("a store")?,
+            configuration: parts,
             announce: Some(announce),
         };
         hooks.admin = Some(Box::new(move |port: OperatorPort| {
@@ -156,7 +157,7 @@ pub(crate) struct World {
     cores: Vec<Node>,
     edge: Node,
     /// To the first core.
-    pub(crate) port: OperatorPort,
+    port: OperatorPort,
     /// Where the first core's pages are.
     pub(crate) pages: SocketAddr,
     xmpp: SocketAddr,
@@ -164,7 +165,7 @@ pub(crate) struct World {
     dns: LabDns,
     _cluster: UcCluster,
     _chat: XmppServer,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// Ports free over TCP and UDP.
@@ -269,7 +270,7 @@ impl World {
             dns,
             _cluster: cluster,
             _chat: chat,
-            _folder: folder,
+            folder,
         };
         world.ready().await?;
         Ok(world)
@@ -290,6 +291,12 @@ impl World {
             ensure!(Instant::now() < until, "the nodes do not find each other");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// The code for the first sign-in at the pages.
+    pub(crate) fn first_code(&self) -> Result<String> {
+        let text = fs::read_to_string(self.folder.0.join("core1/first-code")).context("the first code")?;
+        Ok(text.trim().to_owned())
     }
 
     /// Maintenance mode for the first core, until nothing is served there any more.
