@@ -30,10 +30,15 @@ const browser = await chromium.launch({
   ],
 });
 
+// Who looks: made by the first sign-in, below.
+const NAME = "ada";
+const PASSWORD = "correct horse battery";
+let signedIn;
+
 /** A browser of its own: language, theme, and what it complains of. */
-async function visitor({ language = "en", theme = "light", script = true } = {}) {
+async function visitor({ language = "en", theme = "light", script = true, stranger = false } = {}) {
   const context = await browser.newContext({
-    ignoreHTTPSErrors: true, locale: language === "ja" ? "ja-JP" : "en-GB", colorScheme: theme,
+    storageState: stranger ? undefined : signedIn, ignoreHTTPSErrors: true, locale: language === "ja" ? "ja-JP" : "en-GB", colorScheme: theme,
     timezoneId: "Asia/Tokyo", viewport: { width: 1360, height: 900 }, javaScriptEnabled: script,
   });
   const complaints = [];
@@ -72,6 +77,50 @@ async function end() {
   await browser.close();
   console.log(`browser: ${outcomes.passed} passed, ${outcomes.failed} failed`);
   process.exit(outcomes.failed === 0 ? 0 : 1);
+}
+
+/** Types into what has the focus, goes on by Tab, and sends by Enter: no mouse. */
+async function type(page, texts) {
+  for (const [at, text] of texts.entries()) {
+    if (at > 0) await page.keyboard.press("Tab");
+    await page.keyboard.type(text);
+  }
+  await page.keyboard.press("Enter");
+}
+
+// Signing in, by keyboard: at first with the code, then by name and password.
+{
+  const { context, page } = await visitor({ stranger: true });
+  if (told.phase !== "maintenance") {
+    await page.goto(`${told.open}/first-sign-in`);
+    await type(page, ["AAAAA-BBBBB", NAME, PASSWORD]);
+    await page.waitForSelector("[role=alert]");
+    check("a wrong code makes nobody", (await page.textContent("[role=alert]")).includes("code is wrong"));
+    check("what was typed stays, but for secrets", (await page.inputValue("#name")) === NAME && (await page.inputValue("#password")) === "");
+    await type(page, [told.code]);
+    await page.fill("#password", PASSWORD);
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/status/overview");
+    check("the first administrator is in", (await page.textContent(".tools")).includes(NAME));
+    await page.click(".tools details:last-child summary");
+    await page.click(".tools details:last-child button");
+    await page.waitForURL("**/sign-in");
+    await page.goto(`${told.open}/status/alarms`);
+    check("whoever has signed out is out", new URL(page.url()).pathname === "/sign-in", page.url());
+    await page.goto(`${told.open}/sign-in`);
+    await type(page, [NAME, "wrong wrong wrong"]);
+    await page.waitForSelector("[role=alert]");
+    check("a wrong password lets nobody in", (await page.textContent("[role=alert]")).includes("wrong"));
+  }
+  await page.waitForTimeout(2500);
+  await page.goto(`${told.open}/sign-in?next=${encodeURIComponent("//evil.example/")}`);
+  await type(page, [NAME, PASSWORD]);
+  await page.waitForURL("**/status/overview");
+  check("sign-in leads to our pages only", page.url().startsWith(told.open), page.url());
+  const form = await context.request.post(`${told.open}/status/chats/disconnect`, { form: { node: "core1", id: "1" } });
+  check("a form without its token does nothing", form.status() === 403, String(form.status()));
+  signedIn = await context.storageState();
+  await context.close();
 }
 
 // A core in maintenance mode, when nobody is served any more: the figure of these systems, row by row.
@@ -279,20 +328,20 @@ for (const [language, rows] of [
 
 // Without a session nothing is shown, and one is asked to sign in.
 for (const language of ["en", "ja"]) {
-  const { context, page } = await visitor({ language });
+  const { context, page } = await visitor({ language, stranger: true });
   {
     for (const at of ["/sign-in", "/first-sign-in"]) {
-      await page.goto(told.listener + at);
+      await page.goto(told.open + at);
       check(`${at} is in ${language}`, (await page.getAttribute("html", "lang")) === language);
       const wrong = await violations(page);
       check(`${at} in ${language} is accessible`, wrong.length === 0, wrong.join(" | "));
       await page.screenshot({ path: path.join(shots, `${at.slice(1)}.${language}.light.png`) });
     }
   }
-  await page.goto(`${told.listener}/status/calls?user=a`);
+  await page.goto(`${told.open}/status/calls?user=a`);
   const at = new URL(page.url());
   check("a stranger is asked to sign in", at.pathname === "/sign-in" && at.searchParams.get("next") === "/status/calls?user=a", page.url());
-  const live = await context.request.get(`${told.listener}/status/calls`, { headers: { "hx-request": "true" }, maxRedirects: 0 });
+  const live = await context.request.get(`${told.open}/status/calls`, { headers: { "hx-request": "true" }, maxRedirects: 0 });
   check("and so is a script", live.status() === 401, String(live.status()));
   await context.close();
 }

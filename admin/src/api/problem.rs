@@ -145,6 +145,12 @@ impl Problem {
         self
     }
 
+    /// How long to wait.
+    #[must_use]
+    pub const fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// With a member of its own.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {

@@ -5,16 +5,9 @@
 mod world;
 
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use axum::Extension;
-use edgeway_admin::api::Peer;
-use edgeway_admin::configuration::{ConfigurationDesk, boot_with};
-use edgeway_admin::listener::router;
-use edgeway_admin::office::{Office, Settled};
-use edgeway_admin::store::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::world::{HOSTILE, World};
@@ -50,20 +43,7 @@ async fn look(stay: bool) -> Result<bool> {
     let call = tokio::try_join!(alice.call(bob.aor()), answering)?;
     let chats = (world.chat("carol").await?, world.chat("dave").await?);
 
-    // A way in as the control socket's, besides the listener's with its sign-in.
-    let mut settled = Settled { names: Vec::new(), ..Settled::of(&settings()?) };
-    settled.node = edgeway_model::NodeId::new("core1").context("a name")?;
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let booted = boot_with(&world.core_file(), |_| Ok(Arc::clone(&store)))?;
-    let desk = ConfigurationDesk::new(booted.parts, world.port.clone());
-    let office = Office::new(world.port.clone(), store, desk, settled);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let at = listener.local_addr()?;
-    let pages = router(&office).layer(Extension(Peer::Socket { uid: None }));
-    tokio::spawn(async move { axum::serve(listener, pages).await });
-
-    let told =
-        json!({ "open": format!("http://{at}"), "listener": format!("https://{}", world.pages), "hostile": HOSTILE });
+    let told = json!({ "open": format!("https://{}", world.pages), "code": world.first_code()?, "hostile": HOSTILE });
     println!("{told}");
     if stay {
         tokio::signal::ctrl_c().await?;
@@ -91,11 +71,4 @@ async fn run(folder: &'static std::path::Path, told: serde_json::Value) -> Resul
     let run = move || Command::new("node").arg("look.mjs").arg(told.to_string()).current_dir(folder).status();
     let status = tokio::task::spawn_blocking(run).await?.context("node cannot be run")?;
     Ok(status.success())
-}
-
-/// What an office needs to know of a core's settings.
-fn settings() -> Result<edgeway_config::CoreSettings> {
-    let text = "node = \"core1\"\nstate_dir = \"/nonexistent\"\ndomains = [\"lab.example\"]\n\
-                [sip]\nlisten = [\"127.0.0.1:5060\"]\nregistrars = [\"tcp:127.0.0.1:5062\"]\n[media]\naddress = \"127.0.0.1\"\n[link]\nlisten = \"127.0.0.1:7001\"\n";
-    edgeway_config::parse_core(text, "browser").map_err(|problems| anyhow::anyhow!("{problems}"))
 }

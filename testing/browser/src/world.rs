@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use edgeway_admin::Ingredients;
-use edgeway_admin::configuration::boot_with;
-use edgeway_admin::store::{MemoryStore, Store};
-use edgeway_config::{parse_core, parse_edge};
+use edgeway_admin::configuration::{Booted, boot};
+use edgeway_config::parse_edge;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_lab_servers::ca::LabCa;
@@ -95,16 +94,14 @@ fn run(
         let node = EdgeNode::new((&settings).into(), random);
         return Ok(Box::new(move |hooks, stopped| service::run_edge(&settings, node, EdgeKeys::Files, hooks, stopped)));
     }
-    let settings = parse_core(&text, &origin).map_err(|problems| anyhow!("{problems}"))?;
+    let Booted { settings, parts } = boot(config).map_err(|fault| anyhow!("{fault}"))?;
     hooks.inside = Some(edgeway_connectors::inside::make(settings.clone()));
     if let Some(opened) = opened {
         let (announce, announced) = channel();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let booted = boot_with(config, |_| Ok(Arc::clone(&store)))?;
         let ingredients = Ingredients {
             settings: Arc::new(settings.clone()),
-            store,
-            configuration: booted.parts,
+            store: parts.store.clone().context("a store")?,
+            configuration: parts,
             announce: Some(announce),
         };
         hooks.admin = Some(Box::new(move |port: OperatorPort| {
@@ -160,7 +157,7 @@ pub(crate) struct World {
     cores: Vec<Node>,
     edge: Node,
     /// To the first core.
-    pub(crate) port: OperatorPort,
+    port: OperatorPort,
     /// Where the first core's pages are.
     pub(crate) pages: SocketAddr,
     xmpp: SocketAddr,
@@ -191,11 +188,6 @@ fn issue(authority: &Authority, folder: &Path, name: &str, role: Role, link: Soc
 }
 
 impl World {
-    /// The settings file of the first core.
-    pub(crate) fn core_file(&self) -> PathBuf {
-        self.folder.0.join("core1.toml")
-    }
-
     /// Starts it and waits until everything answers.
     pub(crate) async fn start() -> Result<Self> {
         let folder = Folder::new()?;
@@ -299,6 +291,12 @@ impl World {
             ensure!(Instant::now() < until, "the nodes do not find each other");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// The code for the first sign-in at the pages.
+    pub(crate) fn first_code(&self) -> Result<String> {
+        let text = fs::read_to_string(self.folder.0.join("core1/first-code")).context("the first code")?;
+        Ok(text.trim().to_owned())
     }
 
     /// Maintenance mode for the first core, until nothing is served there any more.
