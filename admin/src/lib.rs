@@ -13,6 +13,7 @@ pub mod configuration;
 pub mod limits;
 pub mod listener;
 pub mod office;
+pub mod pages;
 pub mod store;
 pub mod support;
 pub mod views;

@@ -34,6 +34,7 @@ use crate::limits::{
     LISTEN_AGAIN, STALLED_MAX, STREAMS_MAX,
 };
 use crate::office::{Office, Settled};
+use crate::pages;
 use crate::store::Store;
 
 /// What the administrator's side is made of.
@@ -116,7 +117,7 @@ async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc
 
 /// All that is served, by either way.
 pub fn router(office: &Arc<Office>) -> Router {
-    api::surrounded(office, api::router(office))
+    api::surrounded(office, api::router(office).merge(pages::router(office)))
 }
 
 /// Listens for as long as the service runs. A port that is taken is no reason for a core not to carry calls: the operator

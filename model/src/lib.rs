@@ -14,6 +14,7 @@ pub mod chat;
 pub mod dns;
 pub mod ids;
 pub mod limits;
+pub mod listing;
 pub mod maintenance;
 pub mod media;
 pub mod moment;

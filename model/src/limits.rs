@@ -46,3 +46,10 @@ pub const SPELLINGS_MAX: usize = 3;
 /// Access tokens of one user that are known side by side: one for each device, and for each device that has
 /// just got a new one the old one.
 pub const ACCESS_TOKENS_MAX: usize = 8;
+
+/// Rows of one page of a list that an operator reads: what a screen shows, and less than 500 KiB of JSON.
+pub const LISTED_MAX: usize = 500;
+
+/// Rows looked at for one page of a list with a filter: one millisecond or so, for which calls wait. The page that ends
+/// by it says where to go on.
+pub const LISTED_EXAMINED_MAX: usize = 20_000;

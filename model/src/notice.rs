@@ -245,6 +245,133 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// The stable name of its kind, as logs and lists of events have it.
+    #[must_use]
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::LinkUp { .. } => "link.up",
+            Self::LinkDown { .. } => "link.down",
+            Self::MediaPath { .. } => "link.media_path",
+            Self::LinkRefused { .. } => "link.refused",
+            Self::CertificateRenewed { .. } => "certificate.renewed",
+            Self::CertificateExpiring { .. } => "certificate.expiring",
+            Self::CertificateRevoked { .. } => "certificate.revoked",
+            Self::CertificatesReloaded { .. } => "certificate.reloaded",
+            Self::CertificatesRejected { .. } => "certificate.rejected",
+            Self::ClockSkew { .. } => "link.clock_skew",
+            Self::Registered { .. } => "registration.added",
+            Self::Unregistered { .. } => "registration.removed",
+            Self::CallOffered { .. } => "call.offered",
+            Self::CallRinging { .. } => "call.ringing",
+            Self::CallAnswered { .. } => "call.answered",
+            Self::CallEnded { .. } => "call.ended",
+            Self::OneWayMedia { .. } => "media.one_way",
+            Self::NoMedia { .. } => "media.none",
+            Self::Registrar { alive: true, .. } => "registrar.up",
+            Self::Registrar { alive: false, .. } => "registrar.down",
+            Self::Resolution { fault: None, .. } => "registrar.name_found",
+            Self::Resolution { fault: Some(_), .. } => "registrar.name_lost",
+            Self::Maintenance { .. } => "maintenance",
+            Self::ChatOffence { .. } => "chat.offence",
+            Self::Attempt(_) => "attempt",
+            Self::Dropped { .. } => "request.refused",
+        }
+    }
+
+    /// How much it matters. What comes once for each message or call is for whoever looks for it.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::CertificateExpiring { .. } | Self::CertificatesRejected { .. } => Level::Error,
+            Self::LinkDown { .. }
+            | Self::MediaPath { path: MediaPath::Tcp | MediaPath::None, .. }
+            | Self::LinkRefused { .. }
+            | Self::CertificateRevoked { .. }
+            | Self::ClockSkew { .. }
+            | Self::Registrar { alive: false, .. }
+            | Self::Resolution { fault: Some(_), .. }
+            | Self::Maintenance { .. } => Level::Warning,
+            Self::LinkUp { .. }
+            | Self::MediaPath { path: MediaPath::Udp, .. }
+            | Self::CertificateRenewed { .. }
+            | Self::CertificatesReloaded { .. }
+            | Self::Registrar { alive: true, .. }
+            | Self::Resolution { fault: None, .. }
+            | Self::OneWayMedia { .. }
+            | Self::NoMedia { .. } => Level::Info,
+            Self::Registered { .. }
+            | Self::Unregistered { .. }
+            | Self::CallOffered { .. }
+            | Self::CallRinging { .. }
+            | Self::CallAnswered { .. }
+            | Self::CallEnded { .. }
+            | Self::ChatOffence { .. }
+            | Self::Attempt(_)
+            | Self::Dropped { .. } => Level::Debug,
+        }
+    }
+
+    /// Whom it is about, where that is a person or an address: for the operator's own lists, never for logs.
+    #[must_use]
+    pub fn revealed(&self) -> Option<String> {
+        match self {
+            Self::Registered { aor, .. } | Self::Unregistered { aor, .. } => Some(aor.reveal().clone()),
+            Self::CallOffered { call }
+            | Self::CallRinging { call }
+            | Self::CallAnswered { call }
+            | Self::CallEnded { call, .. }
+            | Self::NoMedia { call, .. } => Some(call.reveal().clone()),
+            Self::ChatOffence { client, .. } => Some(client.reveal().to_string()),
+            Self::LinkUp { .. }
+            | Self::LinkDown { .. }
+            | Self::MediaPath { .. }
+            | Self::LinkRefused { .. }
+            | Self::CertificateRenewed { .. }
+            | Self::CertificateExpiring { .. }
+            | Self::CertificateRevoked { .. }
+            | Self::CertificatesReloaded { .. }
+            | Self::CertificatesRejected { .. }
+            | Self::ClockSkew { .. }
+            | Self::OneWayMedia { .. }
+            | Self::Registrar { .. }
+            | Self::Resolution { .. }
+            | Self::Maintenance { .. }
+            | Self::Attempt(_)
+            | Self::Dropped { .. } => None,
+        }
+    }
+}
+
+/// How much a fact matters to an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// For whoever looks for it.
+    Debug,
+    /// Good to know.
+    Info,
+    /// Somebody should look at it.
+    Warning,
+    /// Somebody must do something.
+    Error,
+}
+
+impl Level {
+    /// Every level, the least first.
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warning, Self::Error];
+
+    /// In lower case.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

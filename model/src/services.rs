@@ -22,8 +22,12 @@ pub enum ServiceState {
     NotConfigured,
     /// It works, as far as this node sees.
     Configured,
-    /// It is set up, and something is wrong.
+    /// It is set up, and something is wrong, or the node is in maintenance mode.
     WithErrors,
+    /// It is on. Said of Unified Communications as a whole.
+    Enabled,
+    /// Other nodes decide: this one does not know.
+    AtTheCores,
 }
 
 impl ServiceState {
@@ -34,6 +38,8 @@ impl ServiceState {
             Self::NotConfigured => "Not configured",
             Self::Configured => "Configured",
             Self::WithErrors => "Configured but with errors",
+            Self::Enabled => "Enabled",
+            Self::AtTheCores => "Set at the cores",
         }
     }
 }

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::alarm::Alarm;
 use crate::certificates::CertificateStatus;
 use crate::dns::{DnsAnswer, DnsQuery};
+use crate::listing::{CallRow, Page, RegistrationRow, Wish};
 use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
@@ -50,6 +51,10 @@ pub trait Configurable<S>: Node {
 pub trait Observable: Node {
     /// What it counts and whom it is connected to, now.
     fn status(&self) -> Status;
+    /// Who is registered through it.
+    fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow>;
+    /// The calls it has a part in.
+    fn call_page(&self, wish: &Wish) -> Page<CallRow>;
 }
 
 /// A moment a node waits for, and what for.
@@ -326,6 +331,10 @@ pub struct Status {
     pub proxied: u64,
     /// Maintenance mode; `None` while the node serves.
     pub maintenance: Option<MaintenanceStatus>,
+    /// The domains served (core only).
+    pub domains: Vec<String>,
+    /// Whether some users may show access tokens; `None` where the node does not know.
+    pub tokens: Option<bool>,
     /// The links, by peer name.
     pub links: Vec<LinkStatus>,
     /// The registrars (core only).
@@ -402,6 +411,8 @@ impl Gauge {
 pub struct LinkStatus {
     /// The node at the other end.
     pub peer: String,
+    /// Its role, by its certificate; `None` where there is no link.
+    pub role: Option<Role>,
     /// Whether hello has been exchanged.
     pub up: bool,
     /// Round-trip time of the last keepalive.

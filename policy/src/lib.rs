@@ -13,6 +13,7 @@ pub mod deployments;
 pub mod discovery;
 pub mod fuzzing;
 pub mod health;
+pub mod lengths;
 pub mod limits;
 pub mod location;
 pub mod rate;

@@ -123,3 +123,6 @@ pub const ALLOW_CASES_MAX: usize = 10_000;
 
 /// Mistakes of one file that are reported: whoever has more starts with these.
 pub const ALLOW_PROBLEMS_MAX: usize = 100;
+
+/// Calls whose lengths are remembered, for a guess at how long those of now will go on: an hour or two of a busy node.
+pub const LENGTHS_KEPT: usize = 512;

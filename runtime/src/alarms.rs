@@ -1,52 +1,75 @@
 //! The alarms that stand at a node.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use edgeway_model::alarm::{Alarm, Severity};
+use edgeway_model::notice::Level;
 
 use crate::http::limits::ALARMS_MAX;
+use crate::operate::Events;
+
+/// The names of the two events.
+const RAISED: &str = "alarm.raised";
+const ENDED: &str = "alarm.ended";
 
 /// Alarms by what they are and what they are about.
 #[derive(Debug, Default)]
-pub(crate) struct Alarms(BTreeMap<(&'static str, String), Alarm>);
+pub(crate) struct Alarms {
+    standing: BTreeMap<(&'static str, String), Alarm>,
+    events: Rc<Events>,
+}
 
 impl Alarms {
+    /// None stands; what comes and goes is an event.
+    pub(crate) fn telling(events: Rc<Events>) -> Self {
+        Self { standing: BTreeMap::new(), events }
+    }
+
     /// One stands from now on, or stands with other words. It stands since it was raised first.
     pub(crate) fn raise(&mut self, mut alarm: Alarm) {
         let key = (alarm.id, alarm.about.clone());
-        match self.0.get(&key) {
+        match self.standing.get(&key) {
             Some(known) => alarm.since_ms = known.since_ms,
             None => {
                 self.make_room();
                 let Alarm { id, about, severity, cause, action, .. } = &alarm;
-                match severity {
-                    Severity::Warning => tracing::warn!(alarm = id, %about, "{cause} {action}"),
-                    Severity::Error | Severity::Critical => tracing::error!(alarm = id, %about, "{cause} {action}"),
+                let level = match severity {
+                    Severity::Warning => Level::Warning,
+                    Severity::Error | Severity::Critical => Level::Error,
+                };
+                match level {
+                    Level::Error => tracing::error!(event = RAISED, alarm = id, %about, "{cause} {action}"),
+                    Level::Debug | Level::Info | Level::Warning => {
+                        tracing::warn!(event = RAISED, alarm = id, %about, "{cause} {action}");
+                    }
                 }
+                self.events.add(level, RAISED, format!("{id} ({about}): {cause} {action}"));
             }
         }
-        self.0.insert(key, alarm);
+        self.standing.insert(key, alarm);
     }
 
     /// One is over.
     pub(crate) fn end(&mut self, id: &'static str, about: &str) {
-        if self.0.remove(&(id, about.to_owned())).is_some() {
-            tracing::info!(alarm = id, %about, "an alarm is over");
+        if self.standing.remove(&(id, about.to_owned())).is_some() {
+            tracing::info!(event = ENDED, alarm = id, %about, "an alarm is over");
+            self.events.add(Level::Info, ENDED, format!("{id} ({about}) is over"));
         }
     }
 
     /// All of them, the worst first, and then the oldest.
     pub(crate) fn list(&self) -> Vec<Alarm> {
-        let mut list: Vec<_> = self.0.values().cloned().collect();
+        let mut list: Vec<_> = self.standing.values().cloned().collect();
         list.sort_by_key(|alarm| (std::cmp::Reverse(alarm.severity), alarm.since_ms));
         list
     }
 
     fn make_room(&mut self) {
-        while self.0.len() >= ALARMS_MAX {
-            let least = self.0.values().min_by_key(|alarm| (alarm.severity, alarm.since_ms));
+        while self.standing.len() >= ALARMS_MAX {
+            let least = self.standing.values().min_by_key(|alarm| (alarm.severity, alarm.since_ms));
             let Some(key) = least.map(|alarm| (alarm.id, alarm.about.clone())) else { return };
-            self.0.remove(&key);
+            self.standing.remove(&key);
         }
     }
 }

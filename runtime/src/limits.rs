@@ -121,6 +121,15 @@ pub const OPERATE_MAX: Duration = Duration::from_secs(120);
 /// Questions of operators that may wait for the reactor; further ones wait where they come from.
 pub const OPERATOR_QUESTIONS_MAX: usize = 64;
 
+/// Events kept of what seldom happens and matters: those of some busy days, some 400 KiB.
+pub const EVENTS_KEPT: usize = 2_000;
+
+/// Events kept of what happens with every message or call: those of the last seconds, or of a quiet hour.
+pub const FREQUENT_EVENTS_KEPT: usize = 500;
+
+/// Longest text of an event, bytes: some reasons of the system are long.
+pub const EVENT_BYTES_MAX: usize = 512;
+
 /// How often a process looks at what it uses of its machine, at most: each look reads some files of `/proc`.
 pub const RESOURCES_EVERY: Duration = Duration::from_secs(1);
 

@@ -24,60 +24,61 @@ use crate::clock::{rfc3339, unix_ms};
 
 /// Writes a notice as a log line.
 pub fn notice(notice: &Notice) {
+    let id = notice.id();
     match notice {
-        Notice::LinkUp { link, peer, skew_ms } => info!(event = "link.up", %peer, %link, skew_ms, "{notice}"),
+        Notice::LinkUp { link, peer, skew_ms } => info!(event = id, %peer, %link, skew_ms, "{notice}"),
         Notice::LinkDown { link, peer, why } => {
             let peer = peer.as_ref().map(tracing::field::display);
-            warn!(event = "link.down", peer, %link, reason = why, "{notice}");
+            warn!(event = id, peer, %link, reason = why, "{notice}");
         }
-        Notice::MediaPath { peer, path: MediaPath::Udp } => info!(event = "link.media_path", %peer, "{notice}"),
+        Notice::MediaPath { peer, path: MediaPath::Udp } => info!(event = id, %peer, "{notice}"),
         Notice::MediaPath { peer, path: MediaPath::Tcp | MediaPath::None } => {
-            warn!(event = "link.media_path", %peer, "{notice}");
+            warn!(event = id, %peer, "{notice}");
         }
-        Notice::LinkRefused { peer, why } => warn!(event = "link.refused", %peer, reason = why, "{notice}"),
+        Notice::LinkRefused { peer, why } => warn!(event = id, %peer, reason = why, "{notice}"),
         Notice::CertificateRenewed { node, not_after_unix } => {
-            info!(event = "certificate.renewed", %node, not_after_unix, "{notice}");
+            info!(event = id, %node, not_after_unix, "{notice}");
         }
         Notice::CertificateExpiring { node, seconds_left, .. } => {
-            tracing::error!(event = "certificate.expiring", %node, seconds_left, "{notice}");
+            tracing::error!(event = id, %node, seconds_left, "{notice}");
         }
-        Notice::CertificateRevoked { node } => warn!(event = "certificate.revoked", %node, "{notice}"),
-        Notice::CertificatesReloaded { .. } => info!(event = "certificate.reloaded", "{notice}"),
-        Notice::CertificatesRejected { .. } => tracing::error!(event = "certificate.rejected", "{notice}"),
-        Notice::ClockSkew { peer, skew_ms } => warn!(event = "link.clock_skew", %peer, skew_ms, "{notice}"),
-        Notice::Registrar { address, alive: true, .. } => info!(event = "registrar.up", %address, "{notice}"),
+        Notice::CertificateRevoked { node } => warn!(event = id, %node, "{notice}"),
+        Notice::CertificatesReloaded { .. } => info!(event = id, "{notice}"),
+        Notice::CertificatesRejected { .. } => tracing::error!(event = id, "{notice}"),
+        Notice::ClockSkew { peer, skew_ms } => warn!(event = id, %peer, skew_ms, "{notice}"),
+        Notice::Registrar { address, alive: true, .. } => info!(event = id, %address, "{notice}"),
         Notice::Registrar { address, alive: false, why } => {
-            warn!(event = "registrar.down", %address, reason = why, "{notice}");
+            warn!(event = id, %address, reason = why, "{notice}");
         }
-        Notice::Resolution { name, fault: None } => info!(event = "registrar.name_found", name, "{notice}"),
+        Notice::Resolution { name, fault: None } => info!(event = id, name, "{notice}"),
         Notice::Resolution { name, fault: Some(fault) } => {
-            warn!(event = "registrar.name_lost", name, reason = fault, "{notice}");
+            warn!(event = id, name, reason = fault, "{notice}");
         }
-        Notice::OneWayMedia { relay } => info!(event = "media.one_way", %relay, "{notice}"),
+        Notice::OneWayMedia { relay } => info!(event = id, %relay, "{notice}"),
         Notice::NoMedia { call, silent_for } => {
-            info!(event = "media.none", call = call.reveal(), seconds = silent_for.as_secs(), "{notice}");
+            info!(event = id, call = call.reveal(), seconds = silent_for.as_secs(), "{notice}");
         }
         // One per message or call: a crowd, or an attacker, must not fill the log; and these name people.
-        Notice::Registered { aor, flow } => debug!(event = "registration.added", aor = aor.reveal(), %flow, "{notice}"),
+        Notice::Registered { aor, flow } => debug!(event = id, aor = aor.reveal(), %flow, "{notice}"),
         Notice::Unregistered { aor, why } => {
-            debug!(event = "registration.removed", aor = aor.reveal(), reason = why, "{notice}");
+            debug!(event = id, aor = aor.reveal(), reason = why, "{notice}");
         }
-        Notice::CallOffered { call } => debug!(event = "call.offered", call = call.reveal(), "{notice}"),
-        Notice::CallRinging { call } => debug!(event = "call.ringing", call = call.reveal(), "{notice}"),
-        Notice::CallAnswered { call } => debug!(event = "call.answered", call = call.reveal(), "{notice}"),
+        Notice::CallOffered { call } => debug!(event = id, call = call.reveal(), "{notice}"),
+        Notice::CallRinging { call } => debug!(event = id, call = call.reveal(), "{notice}"),
+        Notice::CallAnswered { call } => debug!(event = id, call = call.reveal(), "{notice}"),
         Notice::CallEnded { call, why } => {
-            debug!(event = "call.ended", call = call.reveal(), reason = why, "{notice}");
+            debug!(event = id, call = call.reveal(), reason = why, "{notice}");
         }
-        Notice::Maintenance { on } => warn!(event = "maintenance", on, "{notice}"),
+        Notice::Maintenance { on } => warn!(event = id, on, "{notice}"),
         Notice::ChatOffence { client, offence, .. } => {
-            debug!(event = "chat.offence", client = %client.reveal(), kind = offence.label(), "{notice}");
+            debug!(event = id, client = %client.reveal(), kind = offence.label(), "{notice}");
         }
         Notice::Attempt(attempt) => {
             let (reason, code) = (attempt.reason.id(), attempt.code.map(|code| code.to_string()));
             let (code, trace) = (code.as_deref().unwrap_or_default(), attempt.trace.as_str());
-            debug!(event = "attempt", kind = attempt.kind.label(), reason, code, trace, "{notice}");
+            debug!(event = id, kind = attempt.kind.label(), reason, code, trace, "{notice}");
         }
-        Notice::Dropped { reason, .. } => debug!(event = "request.refused", reason = reason.label(), "{notice}"),
+        Notice::Dropped { reason, .. } => debug!(event = id, reason = reason.label(), "{notice}"),
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`Reactor::input`]; facts that arise while commands are carried out wait until the node is drained.
 
 mod bounds;
+mod operated;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -17,14 +18,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::attempt::Attempt;
-use edgeway_model::certificates::CertificateStatus;
 use edgeway_model::dns::DnsQuery;
-use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{
-    Configurable, ConfigurationStatus, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Observable, Output,
-    Status, Transport,
+    Configurable, ConfigurationStatus, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Output, Transport,
 };
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Role};
 use rustls::{ClientConfig, ServerConnection};
@@ -39,17 +37,17 @@ use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
 use crate::handshake::HandshakeCounters;
-use crate::http::{Counts, HttpFact, HttpHandle, Purpose};
+use crate::http::{Counts, HttpFact, HttpHandle};
 use crate::limits::{CLOSE_MAX, DNS_QUESTIONS_MAX, LINK_FAREWELL, STOP_POLL, TICK_GRID, WALL_CLOCK_EVERY};
-use crate::link::{CallerHello, LinkHost};
+use crate::link::{Asks, CallerHello, LinkHost};
 use crate::media::{MediaFact, MediaHandle};
+use crate::operate::{Events, OperatorPort};
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
-use crate::services::{self, ALARM_MAINTENANCE};
 use crate::strangers::Strangers;
-use crate::trace::{self, Journal};
+use crate::trace::Journal;
 
 /// A SIP message on its way past the reactor, for a ladder.
 #[derive(Clone, Debug)]
@@ -83,6 +81,7 @@ struct FlowEntry {
 struct LinkEntry {
     peer: NodeId,
     outbox: Rc<Outbox>,
+    asks: Option<Rc<Asks>>,
 }
 
 /// One node and everything it is connected to.
@@ -113,6 +112,9 @@ pub struct Reactor<N> {
     /// What became of attempts.
     journal: Arc<Journal>,
     alarms: RefCell<Alarms>,
+    /// What has happened lately.
+    events: Rc<Events>,
+    operator: RefCell<Option<OperatorPort>>,
     /// What the administrator's side says of the configuration.
     configuration: RefCell<ConfigurationStatus>,
     certificates: RefCell<Vec<certificates::Source>>,
@@ -134,35 +136,6 @@ pub struct Reactor<N> {
     tap: RefCell<Option<TapSink>>,
 }
 
-impl<N: Observable + 'static> Reactor<N> {
-    /// What an operator sees.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let mut status = self.node.borrow().status();
-        if let Some(media) = &*self.media.borrow() {
-            status.media_packets = media.totals();
-        }
-        status.alarms = self.alarms.borrow().list();
-        status.configuration = self.configuration.borrow().clone();
-        status.certificates = self.certificates();
-        status.http = self.http_counts.read();
-        status.chats = *self.chats.borrow();
-        status.provisioning = self.http_counts.served(Purpose::Provisioning);
-        status.proxied = self.http_counts.served(Purpose::Proxy);
-        if status.role == "edge" {
-            status.handshakes = self.handshakes.outcomes().to_vec();
-        }
-        if let (Some(told), Some(ordered)) = (&mut status.maintenance, self.ordered.get()) {
-            (told.since_ms, told.deadline_ms, told.kept) = (ordered.since_ms, ordered.deadline_ms, ordered.kept);
-        }
-        status.resources = self.meter.read();
-        (status.started_ms, status.now_ms) = (self.started_ms, unix_ms());
-        let runs = services::Runs { https: self.http.borrow().is_some(), chat: self.chat.get() };
-        status.services = services::of(&status, runs);
-        status
-    }
-}
-
 impl<N: Node + 'static> Reactor<N> {
     /// A reactor around a node, with the product's limits; nothing runs before [`Self::run`].
     #[must_use]
@@ -173,6 +146,7 @@ impl<N: Node + 'static> Reactor<N> {
     /// As [`Self::new`], with limits of its own.
     #[must_use]
     pub fn with_limits(node: N, clock: Clock, limits: ReactorLimits) -> Rc<Self> {
+        let events = Rc::<Events>::default();
         Rc::new(Self {
             node: RefCell::new(node),
             clock,
@@ -191,8 +165,10 @@ impl<N: Node + 'static> Reactor<N> {
             started_ms: unix_ms(),
             chat: Cell::new(false),
             http_counts: Arc::default(),
+            alarms: RefCell::new(Alarms::telling(Rc::clone(&events))),
+            events,
+            operator: RefCell::default(),
             journal: Arc::default(),
-            alarms: RefCell::default(),
             configuration: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
@@ -368,93 +344,9 @@ impl<N: Node + 'static> Reactor<N> {
         Arc::clone(&self.http_counts)
     }
 
-    /// What became of attempts here.
-    #[must_use]
-    pub fn journal(&self) -> Arc<Journal> {
-        Arc::clone(&self.journal)
-    }
-
-    /// Who answers questions about attempts and traces.
-    #[must_use]
-    pub fn trace(&self) -> trace::Desk {
-        trace::Desk::new(self.journal())
-    }
-
     /// The HTTP thread hears what the node says about sign-in from now on.
     pub fn attach_http(&self, http: HttpHandle) {
         *self.http.borrow_mut() = Some(http);
-    }
-
-    /// Takes the node out of service, or back.
-    pub fn maintain(self: &Rc<Self>, order: MaintenanceOrder) {
-        self.input(Input::Maintenance(order));
-        let ordered = match order {
-            MaintenanceOrder::Begin { within } => {
-                let now = unix_ms();
-                let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-                let before = self.ordered.get().unwrap_or(Ordered { since_ms: now, ..Ordered::default() });
-                Some(Ordered { deadline_ms: within.map(|within| now.saturating_add(millis(within))), ..before })
-            }
-            MaintenanceOrder::Cancel => None,
-        };
-        self.ordered.set(ordered);
-        let on = ordered.is_some();
-        if let Some(http) = &*self.http.borrow() {
-            http.maintain(on);
-        }
-        if let Some(waits) = self.ends_all.borrow_mut().take() {
-            waits.abort();
-        }
-        if !on {
-            return self.alarms.borrow_mut().end(ALARM_MAINTENANCE, "node");
-        }
-        // The node ends calls and registrations by itself.
-        if let (MaintenanceOrder::Begin { within: Some(within) }, Some(http)) = (order, self.http.borrow().clone()) {
-            *self.ends_all.borrow_mut() = Some(spawn_local(async move {
-                tokio::time::sleep(within).await;
-                http.end_all();
-            }));
-        }
-        self.alarms.borrow_mut().raise(Alarm {
-            id: ALARM_MAINTENANCE,
-            about: "node".to_owned(),
-            severity: Severity::Warning,
-            cause: "Maintenance mode is on: nothing new is begun here, what exists goes on.".to_owned(),
-            action: "When the work is done: edgeway maintenance cancel.".to_owned(),
-            since_ms: crate::clock::unix_ms(),
-            node: None,
-        });
-    }
-
-    /// Whether there is a link with this node.
-    pub(crate) fn is_linked(&self, node: &NodeId) -> bool {
-        self.links.borrow().values().any(|entry| entry.peer == *node)
-    }
-
-    /// Whether maintenance mode, which is on, outlives a restart.
-    pub(crate) fn keep_maintenance(&self, kept: bool) {
-        self.ordered.set(self.ordered.get().map(|ordered| Ordered { kept, ..ordered }));
-    }
-
-    /// Certificates that an operator sees and is warned of in time.
-    pub(crate) fn attach_certificates(&self, source: certificates::Source) {
-        self.certificates.borrow_mut().push(source);
-    }
-
-    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
-        self.certificates.borrow().iter().flat_map(|source| source()).collect()
-    }
-
-    pub(crate) fn set_configuration(&self, now: ConfigurationStatus) {
-        *self.configuration.borrow_mut() = now;
-    }
-
-    pub(crate) fn raise_alarm(&self, alarm: Alarm) {
-        self.alarms.borrow_mut().raise(alarm);
-    }
-
-    pub(crate) fn end_alarm(&self, id: &'static str, about: &str) {
-        self.alarms.borrow_mut().end(id, about);
     }
 
     /// Whether the HTTP thread carries chat, too.
@@ -697,6 +589,9 @@ impl<N: Node + 'static> Reactor<N> {
         crate::log::notice(notice);
         if let Notice::Attempt(attempt) = notice {
             self.journal.record(Attempt::clone(attempt));
+        } else {
+            // Attempts have a list of their own.
+            self.events.note(notice);
         }
         for sink in &*self.notices.borrow() {
             sink(notice);
@@ -736,12 +631,22 @@ impl<N: Node + 'static> LinkHost for Rc<Reactor<N>> {
     }
 
     fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>) {
-        self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox });
+        self.links.borrow_mut().insert(link, LinkEntry { peer: peer.clone(), outbox, asks: None });
         self.input(Input::Link { link, event: LinkEvent::Opened { peer: peer.clone(), role, address } });
         let path = self.media.borrow().as_ref().map_or(MediaPath::None, |media| media.path(&peer));
         if path.is_open() {
             self.input(Input::Link { link, event: LinkEvent::DatagramPath { path } });
         }
+    }
+
+    fn link_asks(&self, link: LinkId, asks: Rc<Asks>) {
+        if let Some(entry) = self.links.borrow_mut().get_mut(&link) {
+            entry.asks = Some(asks);
+        }
+    }
+
+    fn operator(&self) -> Option<OperatorPort> {
+        self.operator.borrow().clone()
     }
 
     fn link_received(&self, link: LinkId, bytes: Bytes) {

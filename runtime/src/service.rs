@@ -490,6 +490,8 @@ fn run<N: Observable + 'static>(
         reactor.attach_media(media.clone());
         spawn_local(Rc::clone(&reactor).run());
         spawn_local(Rc::clone(&reactor).run_media(facts));
+        let (operator, questions) = operate::port();
+        reactor.attach_operator(operator.clone());
         let (http, live) = start(&reactor, &media)?;
         let status = Rc::clone(&reactor);
         let own = status.status();
@@ -497,7 +499,6 @@ fn run<N: Observable + 'static>(
             reactor.journal().belongs_to(name, if own.role == "edge" { Role::Edge } else { Role::Core });
         }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
-        let (operator, questions) = operate::port();
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone(), live);
         spawn_local(switchboard.run(questions));
         let port = operator.clone();

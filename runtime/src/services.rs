@@ -19,10 +19,30 @@ pub struct Runs {
     pub chat: bool,
 }
 
-/// The rows, out of the rest of the status.
+/// The rows, out of the rest of the status: those that operators of such systems know, in their order and words.
 #[must_use]
 pub fn of(status: &Status, runs: Runs) -> Vec<ServiceStatus> {
-    vec![registrations(status, runs), im_and_presence(status, runs), federation()]
+    vec![
+        row("Unified Communications status", ServiceState::Enabled, &[]),
+        registrations(status, runs),
+        im_and_presence(status, runs),
+        row("XMPP Federation", ServiceState::NotConfigured, &["Edgeway carries chat of its own users only"]),
+        single_sign_on(status),
+        tokens(status),
+    ]
+}
+
+/// A row without parts.
+fn row(name: &'static str, state: ServiceState, notes: &[&str]) -> ServiceStatus {
+    ServiceStatus { name, state, parts: Vec::new(), notes: notes.iter().map(ToString::to_string).collect() }
+}
+
+/// In maintenance mode what is set up is not whole, as these systems say.
+fn state(status: &Status, notes: &[String]) -> ServiceState {
+    match notes.is_empty() && status.maintenance.is_none() {
+        true => ServiceState::Configured,
+        false => ServiceState::WithErrors,
+    }
 }
 
 /// How far a part is, with so many served by it.
@@ -60,8 +80,7 @@ fn registrations(status: &Status, runs: Runs) -> ServiceStatus {
     } else if alive < known {
         notes.push(format!("{} of {known} registrars do not answer", known - alive));
     }
-    let state = if notes.is_empty() { ServiceState::Configured } else { ServiceState::WithErrors };
-    ServiceStatus { name: "Unified CM registrations", state, parts, notes }
+    ServiceStatus { name: "Unified CM registrations", state: state(status, &notes), parts, notes }
 }
 
 fn im_and_presence(status: &Status, runs: Runs) -> ServiceStatus {
@@ -84,15 +103,33 @@ fn im_and_presence(status: &Status, runs: Runs) -> ServiceStatus {
         } else if !down.is_empty() {
             notes.push(format!("{} IM and Presence server(s) do not answer", down.len()));
         }
-        if notes.is_empty() { ServiceState::Configured } else { ServiceState::WithErrors }
+        if parts[0].state == PartState::Drained {
+            notes.push(UNSERVED.to_owned());
+        }
+        state(status, &notes)
     };
     ServiceStatus { name: "IM and Presence Service", state, parts, notes }
 }
 
-/// Chat with other organisations, server to server.
-fn federation() -> ServiceStatus {
-    let notes = vec!["Edgeway carries chat of its own users only".to_owned()];
-    ServiceStatus { name: "XMPP Federation", state: ServiceState::NotConfigured, parts: Vec::new(), notes }
+/// What is said of chat in maintenance mode once nobody chats any more.
+const UNSERVED: &str = "Service requires an active connection to at least one IM & Presence server (Maintenance mode)";
+
+/// Signing in at an identity provider by SAML. There is none; access tokens of Unified CM are the next row.
+fn single_sign_on(status: &Status) -> ServiceStatus {
+    let name = "Single Sign-On support";
+    match status.tokens {
+        None => row(name, ServiceState::AtTheCores, &[]),
+        Some(_) => row(name, ServiceState::NotConfigured, &["Users sign in with a password or an access token"]),
+    }
+}
+
+fn tokens(status: &Status) -> ServiceStatus {
+    let name = "OAuth token with refresh";
+    match status.tokens {
+        None => row(name, ServiceState::AtTheCores, &[]),
+        Some(true) => row(name, ServiceState::Configured, &[]),
+        Some(false) => row(name, ServiceState::NotConfigured, &["Enable on the Unified Communications page"]),
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +157,7 @@ mod tests {
         let mut status = Status { role: "core", links: vec![link], ..Status::default() };
         let shown = |status: &Status, chat| {
             let runs = Runs { https: true, chat };
-            let [_, im, federation] = <[_; 3]>::try_from(of(status, runs)).unwrap();
+            let [_, _, im, federation, ..] = <[_; 6]>::try_from(of(status, runs)).unwrap();
             assert_eq!((federation.name, federation.state.label()), ("XMPP Federation", "Not configured"));
             let part = (im.parts[0].name, &*im.parts[0].state.to_string());
             assert_eq!(
@@ -154,7 +191,7 @@ mod tests {
         let mut status = Status { role: "edge", links: vec![link], ..Status::default() };
         let shown = |status: &Status| {
             let rows = of(status, Runs { https: true, chat: true });
-            let parts = rows[0].parts.iter().chain(&rows[1].parts[..1]);
+            let parts = rows[1].parts.iter().chain(&rows[2].parts[..1]);
             parts.map(|part| format!("{}: {}", part.name, part.state)).collect::<Vec<_>>()
         };
         assert!(shown(&status).iter().all(|part| part.ends_with(": Active")));
@@ -175,5 +212,55 @@ mod tests {
         );
         (status.calls, status.chats, status.proxied) = (gauge(0), gauge(0), 0);
         assert!(shown(&status).iter().all(|part| part.ends_with(": Inactive (Maintenance mode)")));
+    }
+
+    #[test]
+    fn in_maintenance_mode_the_rows_are_those_of_the_figure() {
+        let link = LinkStatus { peer: "edge1".into(), up: true, ..LinkStatus::default() };
+        let mut status = Status { role: "core", links: vec![link], tokens: Some(true), ..Status::default() };
+        status.registrars = vec![a_registrar()];
+        status.maintenance = Some(edgeway_model::maintenance::MaintenanceStatus::default());
+        let mut lines = Vec::new();
+        for row in of(&status, Runs { https: true, chat: true }) {
+            lines.push(format!("{}: {}", row.name, row.state.label()));
+            // Calls and registrations are counted beside the figure's rows.
+            let parts = row.parts.iter().filter(|part| part.name != "SIP");
+            lines.extend(parts.map(|part| format!("  {}: {}", part.name, part.state)));
+            lines.extend(row.notes.iter().map(|note| format!("  {note}")));
+        }
+        let figure = "\
+Unified Communications status: Enabled
+Unified CM registrations: Configured but with errors
+  HTTP proxy service: Inactive (Maintenance mode)
+  Port forwarding mesh: Inactive (Maintenance mode)
+  Provisioning server: Inactive (Maintenance mode)
+IM and Presence Service: Configured but with errors
+  XMPP router: Inactive (Maintenance mode)
+  HTTP proxy service: Inactive (Maintenance mode)
+  Port forwarding mesh: Inactive (Maintenance mode)
+  Provisioning server: Inactive (Maintenance mode)
+  Service requires an active connection to at least one IM & Presence server (Maintenance mode)
+XMPP Federation: Not configured
+  Edgeway carries chat of its own users only
+Single Sign-On support: Not configured
+  Users sign in with a password or an access token
+OAuth token with refresh: Configured";
+        assert_eq!(lines.join("\n"), figure);
+        (status.role, status.tokens) = ("edge", None);
+        let of_edge = of(&status, Runs { https: true, chat: true });
+        assert_eq!(of_edge.len(), 6);
+        assert!(of_edge[4..].iter().all(|row| row.state.label() == "Set at the cores"));
+    }
+
+    fn a_registrar() -> edgeway_model::world::RegistrarStatus {
+        edgeway_model::world::RegistrarStatus {
+            name: "cucm1".into(),
+            deployment: "default".into(),
+            zone: "CEtcp-cucm1".into(),
+            address: None,
+            transport: None,
+            alive: true,
+            why: None,
+        }
     }
 }

@@ -28,6 +28,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("runtime/src/media", "Media threads"),
     ("runtime/src/http", "HTTP"),
     ("runtime/src/chat", "Chat"),
+    ("admin/src/pages", "Web pages"),
     ("connectors/src/chat", "Chat at the core"),
     ("connectors/src/discovery", "Discovery of UC servers"),
     ("connectors/src/proxy", "The reverse proxy and its HTTP client"),

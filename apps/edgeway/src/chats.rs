@@ -161,7 +161,7 @@ fn table(role: Role, chats: &[Value], now_ms: u64) -> String {
     out
 }
 
-fn ago(ms: u64) -> String {
+pub(crate) fn ago(ms: u64) -> String {
     match ms / 1_000 {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds @ 120..=7_199 => format!("{} min", seconds / 60),

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod here;
 mod lab;
+mod listed;
 mod maintenance;
 mod nodes;
 mod output;
@@ -88,6 +89,20 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Who is registered through a node.
+    #[command(
+        after_help = "Examples:\n  edgeway registrations\n  edgeway registrations --user alice\n  edgeway registrations --node edge1"
+    )]
+    Registrations(listed::Registrations),
+    /// The calls a node has a part in.
+    #[command(after_help = "Examples:\n  edgeway calls\n  edgeway calls --user alice\n  edgeway calls --node core2")]
+    Calls(listed::Calls),
+    /// A node, and those it is linked with.
+    #[command(after_help = "Examples:\n  edgeway nodes\n  edgeway nodes --config ./core.toml -o json")]
+    Nodes(listed::Nodes),
+    /// What has happened at a node lately.
+    #[command(after_help = "Examples:\n  edgeway events --level warning\n  edgeway events --id link --node edge1")]
+    Events(listed::Events),
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
@@ -222,6 +237,10 @@ fn main() -> ExitCode {
         Command::Completions { shell } => complete(shell),
         Command::AllowList(command) => allow_list::run(&command),
         Command::Chats(command) => chats::run(&command),
+        Command::Registrations(wish) => listed::registrations(&wish),
+        Command::Calls(wish) => listed::calls(&wish),
+        Command::Nodes(wish) => listed::nodes(&wish),
+        Command::Events(wish) => listed::events(&wish),
         Command::Maintenance(command) => maintenance::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {

@@ -3,7 +3,8 @@
 //! * the core sends to its registrars and to nobody else;
 //! * no other edge's link, client or call is touched;
 //! * memory grows by 64 MiB at most;
-//! * a breach of the protocol ends the link, with a reason.
+//! * a breach of the protocol ends the link, with a reason;
+//! * what operators ask it costs the core a bounded time and memory, whatever it answers.
 //!
 //! A million frames go to the core as a value; some of them, and an HTTP/2 flood, over real sockets.
 
@@ -289,4 +290,12 @@ fn over_real_sockets_a_hostile_edge_reaches_nobody_and_a_flood_ends_the_link() {
 #[test]
 fn the_chat_carrier_of_a_hostile_edge_costs_a_core_its_windows_and_no_more() {
     hostile::alone("the_chat_carrier_of_a_hostile_edge_costs_a_core_its_windows_and_no_more", hostile::carrier::attack);
+}
+
+#[test]
+fn what_a_hostile_edge_answers_is_bounded_and_what_it_was_not_asked_ends_its_link() {
+    hostile::alone(
+        "what_a_hostile_edge_answers_is_bounded_and_what_it_was_not_asked_ends_its_link",
+        hostile::questions::attack,
+    );
 }

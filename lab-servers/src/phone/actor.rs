@@ -461,7 +461,7 @@ impl Actor {
             format!("Contact: {};{instance}", self.contact()),
             format!("Expires: {expires}"),
             "Supported: path, outbound, gruu".to_owned(),
-            "User-Agent: Edgeway lab phone".to_owned(),
+            format!("User-Agent: {}", self.config.user_agent),
             allow(),
         ];
         self.authorise("REGISTER", &uri, &mut lines);

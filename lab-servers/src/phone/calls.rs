@@ -242,7 +242,7 @@ impl Actor {
         let mut lines = vec![
             format!("Contact: {contact}"),
             "Supported: outbound, 100rel".to_owned(),
-            "User-Agent: Edgeway lab phone".to_owned(),
+            format!("User-Agent: {}", self.config.user_agent),
             allow(),
         ];
         self.authorise("INVITE", &head.uri, &mut lines);

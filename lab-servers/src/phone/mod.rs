@@ -98,6 +98,8 @@ pub struct PhoneConfig {
     pub digest_user: Option<String>,
     /// The name of the device, told in the Contact as phones of a call manager do.
     pub device: Option<String>,
+    /// What it says it is.
+    pub user_agent: String,
     /// Its password.
     pub password: String,
     /// The domain of its address of record.
@@ -146,6 +148,7 @@ impl PhoneConfig {
             user: user.to_owned(),
             digest_user: None,
             device: None,
+            user_agent: "Edgeway lab phone".to_owned(),
             password: password.to_owned(),
             domain: domain.to_owned(),
             transport,

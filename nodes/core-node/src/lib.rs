@@ -19,6 +19,7 @@
 //! | `nonces.rs` | what clients prove themselves with once |
 //! | `dialogs.rs` | where requests within dialogs may go |
 //! | `sign_in.rs` | who has signed in, and who is told |
+//! | `lists.rs` | what an operator reads of registrations and calls |
 //! | `configure.rs` | new settings while it runs |
 //! | `contact.rs` | the Contact rewriting of "Path headers Off" |
 
@@ -34,6 +35,7 @@ mod identity;
 mod inward;
 pub mod limits;
 mod links;
+mod lists;
 mod maintenance;
 mod nonces;
 mod outward;
@@ -54,6 +56,7 @@ use edgeway_config::InsideEncryption;
 pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
+use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, Status, Transport};
@@ -446,10 +449,20 @@ impl Observable for CoreNode {
             maintenance: self.maintenance_status(),
             links: self.links.status(),
             registrars: self.zones.status(),
+            domains: self.domains(),
+            tokens: Some(self.takes_tokens()),
             requests: self.counts.requests.iter().map(|(method, count)| (*method, *count)).collect(),
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             ..Status::default()
         }
+    }
+
+    fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow> {
+        self.list_registrations(wish)
+    }
+
+    fn call_page(&self, wish: &Wish) -> Page<CallRow> {
+        self.list_calls(wish)
     }
 }
 

@@ -135,3 +135,6 @@ pub const HOMES_PER_USER_MAX: usize = 4;
 
 /// Connections of clients that other cores have vouched for: twice what an edge may carry.
 pub const VOUCHED_MAX: usize = 2 * edgeway_model::limits::FLOWS_MAX;
+
+/// Bytes kept of each party's address of a call, for an operator who looks: longer ones are cut.
+pub const PARTY_BYTES_MAX: usize = 128;

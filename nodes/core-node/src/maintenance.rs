@@ -108,6 +108,11 @@ impl CoreNode {
     pub(crate) fn maintenance_status(&self) -> Option<MaintenanceStatus> {
         let maintenance = self.maintenance?;
         let left = maintenance.deadline.map(|deadline| deadline.since(self.now));
-        Some(MaintenanceStatus { lasted: self.now.since(maintenance.begun), left, ..MaintenanceStatus::default() })
+        Some(MaintenanceStatus {
+            lasted: self.now.since(maintenance.begun),
+            left,
+            sip_left: self.outlook(),
+            ..MaintenanceStatus::default()
+        })
     }
 }

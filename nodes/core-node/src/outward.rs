@@ -1,5 +1,7 @@
 //! What comes from registrars and inside parties, on its way outside.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use edgeway_media::sdp::Side;
 use edgeway_model::notice::DropReason;
@@ -289,10 +291,19 @@ impl CoreNode {
         let Some(known) = self.edges.get(edge) else { return };
         let index = known.index;
         let changes = self.bindings.accept(request, answer, flow_at(index, flow), now);
+        if let Some(client) = client_of(request) {
+            self.bindings.set_client(flow_at(index, flow), client);
+        }
         self.registered_in_deployment(flow_at(index, flow), request);
         if changes.iter().any(|change| matches!(change, Change::Registered { .. })) {
             self.device_registered(edge, flow, request, now);
         }
         self.report(changes);
     }
+}
+
+/// Where a client connects from, as its edge has marked the client's own Via, below the edge's.
+fn client_of(register: &Message) -> Option<SocketAddr> {
+    let via = register.vias().nth(1)?;
+    Some(SocketAddr::new(via.received()?.trim_matches(['[', ']']).parse().ok()?, via.rport()??))
 }

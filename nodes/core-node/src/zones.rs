@@ -5,7 +5,7 @@
 //! to registrars of another.
 
 use edgeway_model::sign_in::Deployment;
-use edgeway_model::zones::Zones;
+use edgeway_model::zones::{Challenge, Zones};
 use edgeway_model::{FlowId, Moment};
 use edgeway_policy::deployments::Served;
 use edgeway_sip::Message;
@@ -25,6 +25,11 @@ impl CoreNode {
     /// All domains, of all deployments.
     pub(crate) fn domains(&self) -> Vec<String> {
         self.zones.all().iter().flat_map(Served::domains).cloned().collect()
+    }
+
+    /// Whether the users of some deployment may show access tokens.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        self.zones.all().iter().any(|served| matches!(served.challenge, Challenge::Core { bearer: true, .. }))
     }
 
     /// The deployment a client's request belongs to. `None`: to none that there is.

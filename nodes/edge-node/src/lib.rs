@@ -10,6 +10,7 @@
 //! | `flows.rs` | client connections: framing, tokens, keepalives, strangers |
 //! | `outside.rs` | requests and responses that come from clients |
 //! | `inside.rs` | requests and responses that come from cores |
+//! | `lists.rs` | what an operator reads of registrations and calls |
 //! | `links.rs` | cores: hello, who is up, media ports granted to them |
 //! | `sign_in.rs` | what cores tell this edge's HTTP side, and the HTTP side's ports |
 
@@ -21,6 +22,7 @@ mod flows;
 mod inside;
 pub mod limits;
 mod links;
+mod lists;
 mod maintenance;
 mod outside;
 mod sign_in;
@@ -30,10 +32,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use edgeway_link::{Frame, Links};
+use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{FlowCommand, FlowEvent, Observable, Status};
 use edgeway_model::{Deadline, FlowId, Input, Moment, Node, NodeId, Output, Pii, Random};
+use edgeway_policy::lengths::Lengths;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
 
@@ -109,6 +113,8 @@ pub struct EdgeNode {
     cores: BTreeMap<NodeId, Core>,
     ports: Ports,
     counts: Counts,
+    /// How long calls have lasted.
+    lengths: Lengths,
     maintenance: Option<maintenance::Maintenance>,
     /// Which of the cores are taken out of service, a bit for each.
     draining_cores: u64,
@@ -145,6 +151,7 @@ impl EdgeNode {
             cores: BTreeMap::new(),
             ports: Ports::default(),
             counts: Counts::default(),
+            lengths: Lengths::default(),
             maintenance: None,
             draining_cores: 0,
             now: Moment::ZERO,
@@ -342,5 +349,13 @@ impl Observable for EdgeNode {
             drops: self.counts.drops.iter().map(|(reason, count)| (reason.label(), *count)).collect(),
             ..Status::default()
         }
+    }
+
+    fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow> {
+        self.registrations(wish)
+    }
+
+    fn call_page(&self, wish: &Wish) -> Page<CallRow> {
+        self.calls(wish)
     }
 }

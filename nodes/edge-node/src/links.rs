@@ -34,8 +34,8 @@ pub(crate) struct Core {
     relays: BTreeMap<RelayId, Relay>,
     /// Relays this edge has ended, past the deadline of maintenance mode, and the core has not.
     ended: BTreeSet<RelayId>,
-    /// Calls the relays belong to, each with its number of relays.
-    calls: BTreeMap<u32, u32>,
+    /// Calls the relays belong to.
+    calls: BTreeMap<u32, CallHere>,
     /// Relays named since its last hello; `None` once it has said `Synchronised`.
     named: Option<BTreeSet<RelayId>>,
     /// Flows that closed while it may not have heard of it.
@@ -52,6 +52,16 @@ impl Core {
     }
 }
 
+/// A call, as far as an edge knows of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallHere {
+    /// How many relays it has.
+    relays: u32,
+    /// The client's.
+    pub(crate) flow: FlowId,
+    pub(crate) since: Moment,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Relay {
     ports: PortPair,
@@ -65,15 +75,21 @@ impl Core {
         self.relays.values().any(|relay| relay.flow == flow)
     }
 
-    fn end_relay(&mut self, relay: RelayId) -> bool {
-        let Some(ended) = self.relays.remove(&relay) else { return false };
-        if let Some(relays) = self.calls.get_mut(&ended.call) {
-            *relays -= 1;
-            if *relays == 0 {
-                self.calls.remove(&ended.call);
-            }
+    /// The calls it has relays for, by its own numbers.
+    pub(crate) fn calls_here(&self) -> impl Iterator<Item = (u32, CallHere)> {
+        self.calls.iter().map(|(id, call)| (*id, *call))
+    }
+
+    /// Ends a relay, and with the last one its call; whether there was such a relay, and since when the call was there.
+    fn end_relay(&mut self, relay: RelayId) -> (bool, Option<Moment>) {
+        let Some(ended) = self.relays.remove(&relay) else { return (false, None) };
+        let Some(call) = self.calls.get_mut(&ended.call) else { return (true, None) };
+        call.relays -= 1;
+        let over = (call.relays == 0).then_some(call.since);
+        if over.is_some() {
+            self.calls.remove(&ended.call);
         }
-        true
+        (true, over)
     }
 }
 
@@ -305,7 +321,10 @@ impl EdgeNode {
             }
             None => {
                 core.relays.insert(relay, wanted);
-                *core.calls.entry(wanted.call).or_default() += 1;
+                core.calls
+                    .entry(wanted.call)
+                    .or_insert(CallHere { relays: 0, flow: wanted.flow, since: self.now })
+                    .relays += 1;
                 None
             }
         };
@@ -343,7 +362,11 @@ impl EdgeNode {
             // Its ports are in other hands by now.
             return;
         }
-        if core.end_relay(relay) {
+        let (there, over) = core.end_relay(relay);
+        if let Some(since) = over {
+            self.lengths.note(self.now.since(since));
+        }
+        if there {
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         } else if core.granted.remove(&ports) {
             self.ports.free.push(ports);
@@ -357,7 +380,9 @@ impl EdgeNode {
         core.ended.retain(|relay| named.contains(relay));
         let ended: Vec<_> = core.relays.keys().filter(|relay| !named.contains(relay)).copied().collect();
         for relay in ended {
-            core.end_relay(relay);
+            if let (_, Some(since)) = core.end_relay(relay) {
+                self.lengths.note(self.now.since(since));
+            }
             self.outputs.push_back(Output::Media(MediaCommand::Close { peer: peer.clone(), relay }));
         }
         self.ports.free.extend(std::mem::take(&mut core.granted));

@@ -150,6 +150,11 @@ impl EdgeNode {
     pub(crate) fn maintenance_status(&self) -> Option<MaintenanceStatus> {
         let maintenance = self.maintenance?;
         let left = maintenance.deadline.map(|deadline| deadline.since(self.now));
-        Some(MaintenanceStatus { lasted: self.now.since(maintenance.begun), left, ..MaintenanceStatus::default() })
+        Some(MaintenanceStatus {
+            lasted: self.now.since(maintenance.begun),
+            left,
+            sip_left: self.outlook(),
+            ..MaintenanceStatus::default()
+        })
     }
 }

@@ -133,6 +133,7 @@ impl Links {
     pub fn status(&self) -> Vec<LinkStatus> {
         let status = |(peer, conversation): &(NodeId, Link)| LinkStatus {
             peer: peer.as_str().to_owned(),
+            role: Some(conversation.role()),
             up: conversation.is_up(),
             round_trip: conversation.round_trip(),
             skew_ms: conversation.skew_ms(),

@@ -39,6 +39,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 pub use self::client::{ApiRequest, FetchFault, api, ask, fetch};
+pub(crate) use self::report::link;
 pub use self::report::{cell, grid, json, printable, table};
 use self::socket::SocketFile;
 use crate::limits::{

@@ -29,6 +29,7 @@ pub fn json(status: &Status) -> Value {
         "services": status.services.iter().map(service).collect::<Vec<_>>(),
         "links": status.links.iter().map(link).collect::<Vec<_>>(),
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
+        "domains": status.domains,
         "requests": counts(&status.requests),
         "drops": counts(&status.drops),
         "handshakes": counts(&status.handshakes),
@@ -85,9 +86,10 @@ fn service(service: &ServiceStatus) -> Value {
     })
 }
 
-fn link(link: &LinkStatus) -> Value {
+pub(crate) fn link(link: &LinkStatus) -> Value {
     json!({
         "peer": link.peer,
+        "role": link.role.map(|role| role.to_string()),
         "state": if link.up { "up" } else { "down" },
         "round_trip_ms": link.round_trip.map(|time| time.as_secs_f64() * 1e3),
         "clock_skew_ms": link.skew_ms,

@@ -16,11 +16,11 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsConnector, client};
 
-use super::LinkHost;
 use super::back_off::BackOff;
 use super::limits::{ADDRESSES_MAX, CONNECT_MAX, LINKED_CHECK_EVERY, UNACKNOWLEDGED_MAX};
 use super::listener::REPLACED;
 use super::pipe::{End, Held, Pipe};
+use super::{Asks, LinkHost};
 use crate::outbox::Outbox;
 use crate::pki::tls::{explain_io, link_client_config};
 use crate::pki::{EdgeRecord, Trust, server_name};
@@ -145,7 +145,11 @@ async fn carry<H: LinkHost>(
         standing.trouble = None;
     }
     host.link_opened(link, edge.node.clone(), edge.role, address, Rc::clone(&outbox));
-    let end = pipe.run(host, link, &outbox, &Held { trust, link: &trusted }).await;
+    // Only cores dial.
+    let asks = Asks::new(edge.node.clone(), edge.role, Role::Core, host.operator());
+    host.link_asks(link, Rc::clone(&asks));
+    let end = pipe.run(host, link, &outbox, &Held { trust, link: &trusted, asks: &asks }).await;
+    asks.end();
     trust.close(&trusted);
     standing.borrow_mut().outbox = None;
     host.link_closed(link, end.why());

@@ -9,6 +9,8 @@ use edgeway_model::{LinkId, NodeId, Role};
 use rustls::server::Accepted;
 use rustls::{ServerConfig, ServerConnection};
 
+use super::Asks;
+use crate::operate::OperatorPort;
 use crate::outbox::Outbox;
 use crate::pki::Joined;
 
@@ -41,6 +43,14 @@ pub trait LinkHost {
     /// A link stands: both certificates are verified and the signalling stream is open. What goes
     /// into `outbox` goes to the peer; closing it closes the link.
     fn link_opened(&self, link: LinkId, peer: NodeId, role: Role, address: SocketAddr, outbox: Rc<Outbox>);
+    /// How the peer of a link that stands can be asked; said right after `link_opened`.
+    fn link_asks(&self, link: LinkId, asks: Rc<Asks>) {
+        drop((link, asks));
+    }
+    /// Who answers what peers ask; `None`: nobody.
+    fn operator(&self) -> Option<OperatorPort> {
+        None
+    }
     /// Bytes of the peer, in order, cut anywhere.
     fn link_received(&self, link: LinkId, bytes: Bytes);
     /// The link is gone. Comes exactly once for each `link_opened`, and is the last call for the

@@ -85,3 +85,37 @@ pub const WINDOW_PER_SECOND_MAX: u32 = 20_000;
 
 /// How often a core that is linked by a dial of the other core looks whether it must dial itself.
 pub const LINKED_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// Questions of operators one link carries at once, those included whose answers nobody waits for any more.
+pub const QUESTIONS_MAX: usize = 8;
+
+/// Longest question to another node, bytes: what narrows a list, or who is to be traced.
+pub const QUESTION_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest answer of another node, bytes: a page of 500 rows has some 250 KiB. So many questions at once hold 8 MiB at most.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A piece of an answer, bytes; one is under way on a link at a time. On a path of 10 Mbit/s, signalling waits behind it for
+/// 26 ms.
+pub const ANSWER_PIECE_BYTES: usize = 32 * 1024;
+
+/// Largest message about a question, bytes: a piece and its head.
+pub const ASK_MESSAGE_BYTES_MAX: usize = ANSWER_PIECE_BYTES + 16;
+
+/// What may wait to be said about questions, bytes: each may be asked, pulled and given up, and one piece be on its way.
+pub const ASK_QUEUE_BYTES_MAX: usize = QUESTIONS_MAX * (QUESTION_BYTES_MAX + 64) + 2 * ASK_MESSAGE_BYTES_MAX;
+
+/// How long another node may take to answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How deep an answer may be: ours are half as deep.
+pub const ANSWER_DEPTH_MAX: usize = 32;
+
+/// Objects and lists in an answer. Each may cost half a KiB once it is read; a page of 500 calls has some 1,000.
+pub const ANSWER_WRAPPED_MAX: usize = 16 * 1024;
+
+/// Commas in an answer, which part its values.
+pub const ANSWER_COMMAS_MAX: usize = 128 * 1024;
+
+/// Longest reason of another node that is passed on, characters.
+pub const ANSWER_WORDS_MAX: usize = 500;

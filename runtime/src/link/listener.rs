@@ -22,7 +22,7 @@ use tokio_rustls::{LazyConfigAcceptor, server};
 use super::dialler::{KEPT, stays, tune};
 use super::limits::{CORES_MAX, STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX};
 use super::pipe::{End, Held, Pipe};
-use super::{CallerHello, Carries, LinkHost};
+use super::{Asks, CallerHello, Carries, LinkHost};
 use crate::outbox::Outbox;
 use crate::pki::tls::{
     BULK_ALPN, CHAT_ALPN, JOIN_ALPN, MEDIA_STREAM_ALPN, explain_io, for_bulk, for_chat, for_media_stream,
@@ -303,10 +303,14 @@ async fn carry<H: LinkHost>(
     let link = host.next_link();
     let older = cores.borrow_mut().insert(core.clone(), Rc::clone(&outbox));
     host.link_opened(link, core.clone(), Role::Core, peer, Rc::clone(&outbox));
+    let ours = trust.identity().map_or(Role::Edge, |identity| identity.role());
+    let asks = Asks::new(core.clone(), Role::Core, ours, host.operator());
+    host.link_asks(link, Rc::clone(&asks));
     if let Some(older) = older {
         older.close(REPLACED.to_owned());
     }
-    let end = pipe.run(&host, link, &outbox, &Held { trust: &trust, link: &trusted }).await;
+    let end = pipe.run(&host, link, &outbox, &Held { trust: &trust, link: &trusted, asks: &asks }).await;
+    asks.end();
     trust.close(&trusted);
     {
         let mut cores = cores.borrow_mut();

@@ -10,7 +10,8 @@
 //!    │ 200 ─────────────────────────────────────────────────────▶ │
 //!    │ ◀═══════════ opaque link bytes in both bodies ═══════════▶ │
 //! ```
-//! A second stream, `/identity`, carries certificates and revocations; see [`crate::pki::trust`]. Two cores
+//! A second stream, `/identity`, carries certificates and revocations; see [`crate::pki::trust`]. A third, `/ask`, carries
+//! what operators ask through a core; see `asks.rs`. Two cores
 //! link the same way: the one that is dialled (port 7002) plays the edge's part in HTTP/2, and of two links
 //! between them the one dialled by the lower name stays.
 //!
@@ -25,6 +26,7 @@
 //!
 //! A link that is closed on purpose carries the reason to the peer in a trailer.
 
+mod asks;
 pub(crate) mod back_off;
 pub(crate) mod calm;
 mod dialler;
@@ -38,6 +40,7 @@ mod scenario;
 #[cfg(test)]
 mod trust_scenario;
 
+pub use asks::Asks;
 pub use dialler::{Dialler, dial};
 pub use host::{CallerHello, Carries, LinkHost};
 pub use listener::{Door, Listener, listen};

@@ -19,14 +19,16 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{client, server};
 
-use super::LinkHost;
 use super::calm::Calm;
 use super::gate::Gate;
 use super::limits::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, LINGER_MAX, OPEN_MAX, REASON_BYTES_MAX, ROUNDS_MAX,
-    SEND_BUFFER_BYTES, SIGNALLING_STREAMS, SMALL_FRAMES_BUDGET_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    ASK_MESSAGE_BYTES_MAX, CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADER_BYTES_MAX, LINGER_MAX, OPEN_MAX,
+    REASON_BYTES_MAX, ROUNDS_MAX, SEND_BUFFER_BYTES, SIGNALLING_STREAMS, SMALL_FRAMES_BUDGET_BYTES,
+    STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
+use super::{Asks, LinkHost};
 use crate::outbox::{Outbox, Taken};
+use crate::pki::limits::IDENTITY_MESSAGE_BYTES_MAX;
 use crate::pki::tls::explain_io;
 use crate::pki::trust::cut_message;
 use crate::pki::{Trust, TrustedLink};
@@ -35,6 +37,8 @@ use crate::pki::{Trust, TrustedLink};
 const SIGNALLING_PATH: &str = "/sip";
 /// The path of the identity stream: certificates and revocations ([`crate::pki::trust`]).
 const IDENTITY_PATH: &str = "/identity";
+/// The path of the stream of questions ([`super::asks`]).
+const ASK_PATH: &str = "/ask";
 /// The trailer that says why a link was closed.
 const REASON_TRAILER: &str = "edgeway-reason";
 
@@ -57,7 +61,7 @@ pub(super) struct Pipe {
     socket: Option<OwnedFd>,
     send: SendStream<Bytes>,
     receive: RecvStream,
-    identity: IdentityStream,
+    beside: Beside,
     /// Taken from the outbox, on its way into frames.
     taken: Vec<Bytes>,
     pending: Bytes,
@@ -65,17 +69,23 @@ pub(super) struct Pipe {
     gated: Waker,
 }
 
-/// The stream certificates travel on. A peer of the first release has none; the link works without.
-enum IdentityStream {
+/// The streams beside the signalling.
+struct Beside {
+    identity: SideStream,
+    asks: SideStream,
+}
+
+/// A stream of messages. A peer of an earlier version has none; the link works without.
+enum SideStream {
     /// There is none, or none yet.
     None,
     /// We, the client of HTTP/2, have asked for it.
     Asked(Box<(h2::client::ResponseFuture, SendStream<Bytes>)>),
     /// It is open.
-    Open(Box<OpenIdentity>),
+    Open(Box<OpenSide>),
 }
 
-struct OpenIdentity {
+struct OpenSide {
     send: SendStream<Bytes>,
     receive: RecvStream,
     arrived: BytesMut,
@@ -83,14 +93,71 @@ struct OpenIdentity {
     pending: Bytes,
 }
 
-impl IdentityStream {
+/// Whose messages a stream carries.
+trait Side {
+    /// The largest message, bytes.
+    const BYTES_MAX: usize;
+    /// What is to be said.
+    fn says(&self) -> &Outbox;
+    /// The peer has said this; an error ends the link.
+    fn hears(&self, message: &[u8]) -> Result<(), &'static str>;
+    /// Whether there is such a stream.
+    fn speaks(&self, speaks: bool);
+}
+
+/// Certificates and revocations.
+struct Identities<'a>(&'a Held<'a>);
+
+impl Side for Identities<'_> {
+    const BYTES_MAX: usize = IDENTITY_MESSAGE_BYTES_MAX;
+
+    fn says(&self) -> &Outbox {
+        &self.0.link.says
+    }
+
+    fn hears(&self, message: &[u8]) -> Result<(), &'static str> {
+        self.0.trust.handle_message(self.0.link, message)
+    }
+
+    fn speaks(&self, speaks: bool) {
+        self.0.link.speaks.set(speaks);
+    }
+}
+
+/// Questions of operators.
+struct Questions<'a>(&'a Rc<Asks>);
+
+impl Side for Questions<'_> {
+    const BYTES_MAX: usize = ASK_MESSAGE_BYTES_MAX;
+
+    fn says(&self) -> &Outbox {
+        &self.0.says
+    }
+
+    fn hears(&self, message: &[u8]) -> Result<(), &'static str> {
+        self.0.handle_message(message)
+    }
+
+    fn speaks(&self, speaks: bool) {
+        self.0.speaks.set(speaks);
+    }
+}
+
+impl Beside {
+    fn poll(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> Result<(), String> {
+        self.identity.poll(context, &Identities(held))?;
+        self.asks.poll(context, &Questions(held.asks))
+    }
+}
+
+impl SideStream {
     fn open(send: SendStream<Bytes>, receive: RecvStream) -> Self {
         let (arrived, taken, pending) = (BytesMut::new(), Vec::new(), Bytes::new());
-        Self::Open(Box::new(OpenIdentity { send, receive, arrived, taken, pending }))
+        Self::Open(Box::new(OpenSide { send, receive, arrived, taken, pending }))
     }
 
     /// Moves messages both ways; an error ends the link.
-    fn poll(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> Result<(), String> {
+    fn poll<S: Side>(&mut self, context: &mut Context<'_>, side: &S) -> Result<(), String> {
         if let Self::Asked(asked) = self {
             match Pin::new(&mut asked.0).poll(context) {
                 Poll::Pending => return Ok(()),
@@ -102,37 +169,37 @@ impl IdentityStream {
             }
         }
         let Self::Open(open) = self else { return Ok(()) };
-        held.link.speaks.set(true);
-        let lives = open.poll_receive(context, held)? && open.poll_send(context, held);
+        side.speaks(true);
+        let lives = open.poll_receive(context, side)? && open.poll_send(context, side);
         if !lives {
-            held.link.speaks.set(false);
+            side.speaks(false);
             *self = Self::None;
         }
         Ok(())
     }
 }
 
-impl OpenIdentity {
+impl OpenSide {
     /// Whether the stream is still open.
-    fn poll_receive(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> Result<bool, String> {
+    fn poll_receive<S: Side>(&mut self, context: &mut Context<'_>, side: &S) -> Result<bool, String> {
         while let Poll::Ready(arrived) = self.receive.poll_data(context) {
             let Some(Ok(bytes)) = arrived else { return Ok(false) };
             if self.receive.flow_control().release_capacity(bytes.len()).is_err() {
                 return Ok(false);
             }
             self.arrived.extend_from_slice(&bytes);
-            while let Some(message) = cut_message(&mut self.arrived)? {
-                held.trust.handle_message(held.link, &message)?;
+            while let Some(message) = cut_message(&mut self.arrived, S::BYTES_MAX)? {
+                side.hears(&message)?;
             }
         }
         Ok(true)
     }
 
     /// Whether the stream is still open.
-    fn poll_send(&mut self, context: &mut Context<'_>, held: &Held<'_>) -> bool {
+    fn poll_send<S: Side>(&mut self, context: &mut Context<'_>, side: &S) -> bool {
         loop {
             if self.pending.is_empty() {
-                match held.link.says.poll_take(context, &mut self.taken) {
+                match side.says().poll_take(context, &mut self.taken) {
                     Poll::Ready(Taken::Bytes) => self.pending = gather(&mut self.taken),
                     Poll::Ready(Taken::Close(_)) | Poll::Pending => return true,
                 }
@@ -160,6 +227,8 @@ pub(super) struct Held<'a> {
     pub(super) trust: &'a Rc<Trust>,
     /// This link in it.
     pub(super) link: &'a Rc<TrustedLink>,
+    /// What is asked on it.
+    pub(super) asks: &'a Rc<Asks>,
 }
 
 /// How a link ended.
@@ -215,13 +284,15 @@ impl Pipe {
     /// Writes what is left and tells the peer why, if it is we who close; waits a moment for it.
     pub(super) async fn close(mut self, end: End, outbox: Rc<Outbox>) {
         let End::Ours(why) = end else { return };
+        // Whoever ends the link for a breach beside the signalling has not closed it.
+        outbox.close(why.clone());
         let mut told = false;
         // GOAWAY (RFC 9113 §6.8): nothing new is begun on this connection.
         if let Connection::Core(connection) = &mut self.connection {
             connection.graceful_shutdown();
         }
         let gone = poll_fn(|context| {
-            if self.connection.poll_drive(context, &mut self.identity).is_ready() {
+            if self.connection.poll_drive(context, &mut self.beside).is_ready() {
                 return Poll::Ready(());
             }
             // What still arrives must not hold up the peer's own end.
@@ -250,8 +321,8 @@ impl Pipe {
     fn new(connection: Connection, socket: Option<OwnedFd>, send: SendStream<Bytes>, receive: RecvStream) -> Self {
         let gate = Gate::new();
         let gated = Waker::from(Arc::clone(&gate));
-        let identity = IdentityStream::None;
-        Self { connection, socket, send, receive, identity, taken: Vec::new(), pending: Bytes::new(), gate, gated }
+        let beside = Beside { identity: SideStream::None, asks: SideStream::None };
+        Self { connection, socket, send, receive, beside, taken: Vec::new(), pending: Bytes::new(), gate, gated }
     }
 
     /// Reads, delivers, takes and writes until nothing moves.
@@ -265,7 +336,7 @@ impl Pipe {
     ) -> Poll<End> {
         for _ in 0..ROUNDS_MAX {
             self.gate.forget();
-            let driven = self.connection.poll_drive(context, &mut self.identity);
+            let driven = self.connection.poll_drive(context, &mut self.beside);
             // What arrived before the connection broke still counts.
             if let Poll::Ready(end) = self.poll_receive(context, host, link) {
                 return Poll::Ready(end);
@@ -276,7 +347,7 @@ impl Pipe {
             if let Poll::Ready(end) = self.poll_send(context, outbox) {
                 return Poll::Ready(end);
             }
-            if let Err(why) = self.identity.poll(context, held) {
+            if let Err(why) = self.beside.poll(context, held) {
                 return Poll::Ready(End::Ours(format!("{} broke the protocol: {why}", held.link.node)));
             }
             if !self.gate.is_noted() {
@@ -354,7 +425,7 @@ impl Pipe {
 
 impl Connection {
     /// Reads and writes the socket; `Ready` when the connection is over, with the reason.
-    fn poll_drive(&mut self, context: &mut Context<'_>, identity: &mut IdentityStream) -> Poll<String> {
+    fn poll_drive(&mut self, context: &mut Context<'_>, beside: &mut Beside) -> Poll<String> {
         let over = || "the peer closed the connection".to_owned();
         match self {
             Self::Edge { connection, .. } => Pin::new(connection).poll(context).map(|ended| match ended {
@@ -364,13 +435,19 @@ impl Connection {
             Self::Core(connection) => loop {
                 match ready!(connection.poll_accept(context)) {
                     Some(Ok((request, mut respond))) => {
-                        let wanted = request.uri().path() == IDENTITY_PATH && request.method() == Method::POST;
-                        if wanted && matches!(identity, IdentityStream::None) {
-                            if let Ok(send) = respond.send_response(Response::new(()), false) {
-                                *identity = IdentityStream::open(send, request.into_body());
+                        let stream = match request.uri().path() {
+                            IDENTITY_PATH => Some(&mut beside.identity),
+                            ASK_PATH => Some(&mut beside.asks),
+                            _ => None,
+                        };
+                        let stream = stream.filter(|stream| matches!(stream, SideStream::None));
+                        match stream.filter(|_| request.method() == Method::POST) {
+                            Some(stream) => {
+                                if let Ok(send) = respond.send_response(Response::new(()), false) {
+                                    *stream = SideStream::open(send, request.into_body());
+                                }
                             }
-                        } else {
-                            refuse(&mut respond);
+                            None => refuse(&mut respond),
                         }
                     }
                     Some(Err(error)) => return Poll::Ready(explain(&error)),
@@ -409,15 +486,16 @@ async fn open_as_edge(tls: server::TlsStream<TcpStream>) -> Result<Pipe, String>
     if response.status() != StatusCode::OK {
         return Err(format!("the core refused the signalling stream with {}", response.status()));
     }
-    let request =
-        Request::builder().method(Method::POST).uri("https://link/identity").body(()).map_err(|e| e.to_string())?;
-    let asked = requests.send_request(request, false);
+    let mut open = |path: &str| {
+        let uri = format!("https://link{path}");
+        let request = Request::builder().method(Method::POST).uri(uri).body(()).map_err(|e| e.to_string())?;
+        let asked = requests.send_request(request, false).map(Box::new);
+        Ok::<_, String>(asked.map_or(SideStream::None, SideStream::Asked))
+    };
+    let beside = Beside { identity: open(IDENTITY_PATH)?, asks: open(ASK_PATH)? };
     let connection = Connection::Edge { connection: Box::new(connection), _requests: requests };
-    let mut pipe = Pipe::new(connection, socket, send, response.into_body());
-    if let Ok(asked) = asked {
-        pipe.identity = IdentityStream::Asked(Box::new(asked));
-    }
-    Ok(pipe)
+    let pipe = Pipe::new(connection, socket, send, response.into_body());
+    Ok(Pipe { beside, ..pipe })
 }
 
 async fn open_as_core(tls: client::TlsStream<TcpStream>) -> Result<Pipe, String> {

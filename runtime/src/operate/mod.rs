@@ -4,6 +4,8 @@
 //! answers are given on the reactor's thread, which never waits for anybody.
 
 mod door;
+mod events;
+mod lists;
 mod live;
 mod switchboard;
 
@@ -13,10 +15,12 @@ use edgeway_config::CoreSettings;
 use edgeway_model::NodeId;
 use edgeway_model::alarm::Alarm;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
+pub(crate) use self::events::Events;
 pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
 use crate::limits::OPERATOR_QUESTIONS_MAX;
@@ -101,6 +105,17 @@ impl Refusal {
     /// Not now.
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self { kind: RefusalKind::Unavailable, why: why.into() }
+    }
+}
+
+/// The particulars of a question; nothing at all says as much as nothing in particular.
+fn read<T: DeserializeOwned + Default>(body: &Value) -> Result<T, Refusal> {
+    match body {
+        Value::Null => Ok(T::default()),
+        body @ Value::Object(_) => T::deserialize(body).map_err(|error| Refusal::invalid(error.to_string())),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Refusal::invalid("a question is an object"))
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use edgeway_model::world::{ConfigurationStatus, Observable};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use super::lists::{self, Now};
 use super::{Asked, Live, Question, Refusal, Told, Work};
 use crate::admin;
+use crate::clock::unix_ms;
 use crate::http::HttpHandle;
 use crate::maintenance::Desk;
 use crate::reactor::Reactor;
@@ -69,13 +71,39 @@ impl<N: Observable + 'static> Switchboard<N> {
         });
     }
 
+    fn now(&self) -> Now {
+        Now { unix_ms: unix_ms(), moment: self.reactor.now() }
+    }
+
     pub(crate) async fn answer(&self, question: Question) -> Result<Value, Refusal> {
-        let own = self.reactor.status().node;
-        if let Some(node) = question.node.filter(|node| node.as_str() != own) {
-            return Err(Refusal::unavailable(format!("{node} cannot be asked from here")));
+        let status = self.reactor.status();
+        if let Some(node) = question.node.filter(|node| node.as_str() != status.node) {
+            if status.role == "edge" {
+                return Err(Refusal::invalid("an edge asks no other node: ask a core"));
+            }
+            let Some(asks) = self.reactor.asks_of(&node) else {
+                return Err(match status.links.iter().any(|link| link.peer == node.as_str()) {
+                    true => Refusal::unavailable(format!("there is no link with {node} now")),
+                    false => Refusal::not_found(format!("no node {node} is linked with this one")),
+                });
+            };
+            return asks.ask(&question.path, &question.body).await;
         }
         match question.path.as_str() {
             "status" => Ok(admin::json(&self.reactor.status())),
+            "registrations" => {
+                let page = self.reactor.registration_page(&lists::wish(&question.body)?);
+                Ok(lists::registrations(page, self.now()))
+            }
+            "calls" => {
+                let page = self.reactor.call_page(&lists::wish(&question.body)?);
+                Ok(lists::calls(page, self.now()))
+            }
+            "events" => self.reactor.events().list(&question.body),
+            "links" => {
+                let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
+                Ok(json!({ "links": links }))
+            }
             path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => {
                 self.reactor.trace().ask(path, &question.body)
             }

@@ -25,8 +25,8 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::identity::{IDENTITY_FILE, Life, REVOKED_FILE, key_hash_of, node_of, public_key_of, serial_of};
 use super::limits::{
-    EXPIRY_SAID_EVERY, IDENTITY_MESSAGE_BYTES_MAX, IDENTITY_MESSAGES_PER_MINUTE_MAX, IDENTITY_QUEUE_BYTES_MAX,
-    NODE_VALIDITY, OFFER_EVERY, TRUST_EVERY,
+    EXPIRY_SAID_EVERY, IDENTITY_MESSAGES_PER_MINUTE_MAX, IDENTITY_QUEUE_BYTES_MAX, NODE_VALIDITY, OFFER_EVERY,
+    TRUST_EVERY,
 };
 use super::{Authority, Identity, NodeState, PkiError, Role, tls, unix_now};
 use crate::outbox::Outbox;
@@ -516,11 +516,11 @@ impl TrustedLink {
 ///
 /// # Errors
 /// If it is longer than any may be.
-pub(crate) fn cut_message(buffer: &mut BytesMut) -> Result<Option<BytesMut>, &'static str> {
+pub(crate) fn cut_message(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<BytesMut>, &'static str> {
     let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*head) as usize;
-    if length > IDENTITY_MESSAGE_BYTES_MAX {
-        return Err("a message on its identity stream is too long");
+    if length > bytes_max {
+        return Err("a message beside the signalling is too long");
     }
     if buffer.len() < 4 + length {
         return Ok(None);

@@ -1,6 +1,7 @@
 //! What a hostile edge says, and what a registrar answers.
 
 pub(crate) mod carrier;
+pub(crate) mod questions;
 pub(crate) mod sockets;
 
 use std::fmt::Write as _;

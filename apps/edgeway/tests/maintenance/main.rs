@@ -1,5 +1,6 @@
 //! Maintenance mode as an operator orders it: what exists goes on, what is new is refused or goes elsewhere.
 
+mod asked;
 mod fleet;
 mod settings;
 

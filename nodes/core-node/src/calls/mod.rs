@@ -17,6 +17,7 @@
 //! | `offers.rs` | offers, answers and what becomes of an offer that is refused |
 //! | `relays.rs` | relays, their ports here and at the edge, and who is told |
 //! | `target.rs` | where requests of a dialog go |
+//! | `list.rs` | what an operator reads of calls |
 //! | `moves.rs` | clients that come back over another connection |
 //! | `watch.rs` | calls that have lost their client or their media |
 //! | `refusal.rs` | why a description goes no further |
@@ -26,6 +27,7 @@
 //! and silent.
 
 mod exchange;
+mod list;
 mod moves;
 mod offers;
 mod refusal;
@@ -40,11 +42,13 @@ use edgeway_model::media::PortPair;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::Gauge;
 use edgeway_model::{FlowId, Moment, NodeId, Pii, Random, RelayId};
+use edgeway_policy::lengths::Lengths;
 use edgeway_sip::Message;
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::proxy::TransactionId;
 
 use self::exchange::Exchange;
+use self::list::Parties;
 use self::moves::Spare;
 use self::offers::Proposal;
 pub(crate) use self::refusal::MediaRefusal;
@@ -73,6 +77,8 @@ struct Dialog {
 #[derive(Debug)]
 struct Call {
     id: String,
+    parties: Parties,
+    since: Moment,
     /// What the operator counts as one call: the same for both parties where both are clients.
     number: u32,
     /// The edge and flow the client is reached by, as the edge numbers it, and told apart from other
@@ -133,6 +139,8 @@ pub(crate) struct Calls {
     waited_for: bool,
     /// Binding failed: not asked again before this.
     bind_again_at: Option<Moment>,
+    /// How long calls have lasted.
+    lengths: Lengths,
     pub(crate) gauge: Gauge,
 }
 
@@ -153,6 +161,7 @@ impl Calls {
             asked: 0,
             waited_for: false,
             bind_again_at: None,
+            lengths: Lengths::default(),
             gauge: Gauge::default(),
         }
     }
@@ -311,6 +320,8 @@ impl CoreNode {
         };
         let call = Call {
             id: request.call_id().to_owned(),
+            parties: Parties::of(request),
+            since: now,
             number,
             edge: edge.clone(),
             flow,
@@ -373,6 +384,7 @@ impl CoreNode {
         for id in &call.exchanges {
             self.calls.exchanges.remove(id);
         }
+        self.calls.lengths.note(self.now.since(call.since));
         self.calls.release_number(&call.id);
         self.calls.gauge.set(self.calls.numbers.len() as u64);
         for relay in call.relays.into_iter().flatten() {

@@ -40,6 +40,13 @@ pub(super) struct Relay {
     packets: (u64, u64),
 }
 
+impl Relay {
+    /// What is carried.
+    pub(super) const fn class(&self) -> MediaClass {
+        self.class
+    }
+}
+
 impl Calls {
     /// Returns whether anything waited for them.
     pub(crate) fn ports_bound(&mut self, ports: Vec<PortPair>) -> bool {

@@ -3,6 +3,7 @@
 //! Runs with `EDGEWAY_INTEROP=1`, as root, in a mount namespace of its own (`cargo xtask test --only build,store`); something
 //! missing then fails with the Debian package that brings it. Otherwise it says so and runs nothing.
 
+mod desk;
 mod disk;
 
 use std::fs;

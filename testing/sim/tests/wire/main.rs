@@ -8,6 +8,7 @@ mod headers;
 mod hostile;
 mod identity;
 mod impostors;
+mod lists;
 mod maintenance;
 mod register;
 mod registrars;
