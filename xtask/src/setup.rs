@@ -20,6 +20,7 @@ struct Package {
 
 /// Every package, each because something runs it.
 const PACKAGES: [Package; 22] = [
+    Package { name: "python3-venv", used_by: "api: schemathesis", services: &[] },
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", services: &["kamailio.service"] },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", services: &[] },
     Package { name: "baresip-core", used_by: "interop: the phones", services: &[] },
@@ -65,6 +66,7 @@ pub(crate) fn run() -> Result<()> {
             bail!("cargo-deny could not be installed");
         }
     }
+    crate::api::set_up()?;
     println!("setup: everything is there");
     Ok(())
 }
