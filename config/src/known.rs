@@ -164,6 +164,25 @@ const DRAIN_TIMEOUT: Setting = Setting {
           `TimeoutStopSec` (90 s). `0s`: ends at once.",
 };
 
+const HEP_COLLECTOR: Setting = Setting {
+    path: "hep.collector",
+    preset: Preset::Derived("none"),
+    unit: "udp: and an address with port",
+    example: "\"udp:10.0.0.9:9060\"",
+    impact: RESTART,
+    doc: "Where all SIP messages are sent as HEP version 3, without keys, credentials and tokens: a collector such as \
+          Homer, on a network of your own, because who calls whom stands in them and nothing is encrypted.",
+};
+
+const HEP_CAPTURE_ID: Setting = Setting {
+    path: "hep.capture_id",
+    preset: Preset::Toml("2001"),
+    unit: "number",
+    example: "2002",
+    impact: RESTART,
+    doc: "The number by which the collector tells this node's packets from others'.",
+};
+
 const LOG_FORMAT: Setting = Setting {
     path: "log.format",
     preset: Preset::Toml("\"human\""),
@@ -210,6 +229,8 @@ const EDGE: &[Setting] = &[
     METRICS,
     LOG_LEVEL,
     LOG_FORMAT,
+    HEP_COLLECTOR,
+    HEP_CAPTURE_ID,
     Setting {
         path: "sip.listen",
         preset: Preset::Toml("[\"0.0.0.0:5061\"]"),
@@ -382,6 +403,8 @@ const CORE: &[Setting] = &[
     METRICS,
     LOG_LEVEL,
     LOG_FORMAT,
+    HEP_COLLECTOR,
+    HEP_CAPTURE_ID,
     Setting {
         path: "sip.listen",
         preset: Preset::Toml("[\"0.0.0.0:5060\"]"),

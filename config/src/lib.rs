@@ -37,7 +37,8 @@ pub use problem::{Problem, Problems};
 pub use settings::{
     AdminSettings, CertificateFiles, CoreLinkSettings, CoreMediaSettings, CoreSettings, CoreSipSettings,
     CoreTlsSettings, EdgeLimits, EdgeLinkSettings, EdgeMediaSettings, EdgeSettings, EdgeSipSettings, FixedEdge,
-    HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar, StandbyKeepalive,
+    HepSettings, HostPort, InsideEncryption, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange, Registrar,
+    StandbyKeepalive,
 };
 
 pub use sign_in::{

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::reader::{Complaint, Found, Reader};
-use crate::settings::{LogFormat, LogLevel, LogSettings, MediaDscp, PortRange};
+use crate::settings::{HepSettings, LogFormat, LogLevel, LogSettings, MediaDscp, PortRange};
 use crate::values;
 
 pub(crate) const STATE_DIR: &str = "/var/lib/edgeway";
@@ -23,8 +23,18 @@ pub(crate) fn log(reader: &mut Reader<'_>) -> LogSettings {
     LogSettings {
         level: reader.read("log.level", values::log_level).or(LogLevel::Info),
         format: reader.read("log.format", values::log_format).or(LogFormat::Human),
+        hep: hep(reader),
     }
 }
+
+fn hep(reader: &mut Reader<'_>) -> Option<HepSettings> {
+    let collector = reader.read("hep.collector", values::hep_collector).good();
+    let capture_id = reader.read("hep.capture_id", values::capture_id).or(HEP_CAPTURE_ID);
+    collector.map(|collector| HepSettings { collector, capture_id })
+}
+
+/// The capture id of a node that is given none.
+const HEP_CAPTURE_ID: u32 = 2_001;
 
 /// One address a setting wants to listen on.
 pub(crate) struct Claim {

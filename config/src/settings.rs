@@ -141,6 +141,17 @@ pub struct LogSettings {
     pub level: LogLevel,
     /// One line for people or one JSON object per line. Default `human`.
     pub format: LogFormat,
+    /// Where signalling is sent, too. Default: nowhere.
+    pub hep: Option<HepSettings>,
+}
+
+/// A collector of signalling, such as Homer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HepSettings {
+    /// Where it takes HEP version 3, over UDP.
+    pub collector: SocketAddr,
+    /// The number by which it tells this node's packets from others'. Default 2001.
+    pub capture_id: u32,
 }
 
 /// Severity of a log line.

@@ -472,6 +472,23 @@ pub(crate) fn method(value: &DeValue<'_>) -> Parsed<String> {
     Ok(name)
 }
 
+/// Where signalling goes: `udp:` and an address.
+pub(crate) fn hep_collector(value: &DeValue<'_>) -> Parsed<SocketAddr> {
+    let written = text(value, "udp: and an address with port")?;
+    let Some(address) = written.strip_prefix("udp:") else {
+        return Err(Complaint::new(
+            format!("\"{}\" does not say how it is reached", shown(written)),
+            "Write it as udp:10.0.0.9:9060; UDP is what there is.",
+        ));
+    };
+    parse_socket_addr(address)
+}
+
+pub(crate) fn capture_id(value: &DeValue<'_>) -> Parsed<u32> {
+    let number = integer(value, "a whole number")?;
+    u32::try_from(number).map_err(|_| Complaint::new(format!("{number} is no capture id"), "It is 0 to 4294967295."))
+}
+
 pub(crate) fn authorizations(value: &DeValue<'_>) -> Parsed<u32> {
     let number = integer(value, "a number")?;
     u32::try_from(number)

@@ -24,6 +24,7 @@ pub mod random;
 pub mod secret;
 pub mod services;
 pub mod sign_in;
+pub mod signal;
 pub mod world;
 pub mod zones;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::attempt::Attempt;
 use crate::chat::ChatOffence;
 use crate::media::MediaPath;
+use crate::signal::Signal;
 use crate::{FlowId, LinkId, NodeId, Pii, RelayId};
 
 /// Why something was refused or dropped. Each has a counter; the text names the cause.
@@ -236,6 +237,8 @@ pub enum Notice {
     },
     /// What became of an attempt to register, to call, and so on: for "why was this refused?".
     Attempt(Box<Attempt>),
+    /// A SIP message has passed; told only while somebody wants to see them ([`crate::Input::Trace`]).
+    Signal(Box<Signal>),
     /// Something was refused or dropped.
     Dropped {
         /// Why, as counted.
@@ -275,6 +278,7 @@ impl Notice {
             Self::Maintenance { .. } => "maintenance",
             Self::ChatOffence { .. } => "chat.offence",
             Self::Attempt(_) => "attempt",
+            Self::Signal(_) => "signal",
             Self::Dropped { .. } => "request.refused",
         }
     }
@@ -308,6 +312,7 @@ impl Notice {
             | Self::CallEnded { .. }
             | Self::ChatOffence { .. }
             | Self::Attempt(_)
+            | Self::Signal(_)
             | Self::Dropped { .. } => Level::Debug,
         }
     }
@@ -338,6 +343,7 @@ impl Notice {
             | Self::Resolution { .. }
             | Self::Maintenance { .. }
             | Self::Attempt(_)
+            | Self::Signal(_)
             | Self::Dropped { .. } => None,
         }
     }
@@ -431,6 +437,9 @@ impl fmt::Display for Notice {
                     write!(f, " ({code})")?;
                 }
                 if attempt.detail.is_empty() { Ok(()) } else { write!(f, ", {}", attempt.detail) }
+            }
+            Self::Signal(signal) => {
+                write!(f, "a message {}", if signal.received { "came" } else { "went" })
             }
             Self::Dropped { reason, detail } => write!(f, "refused ({}): {detail}", reason.label()),
         }

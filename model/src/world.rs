@@ -163,6 +163,8 @@ pub enum Input {
     SignIn(SignInFact),
     /// The operator takes the node out of service, or back.
     Maintenance(MaintenanceOrder),
+    /// Somebody wants to see SIP messages from now on ([`Notice::Signal`]), or nobody does any more.
+    Trace(bool),
     /// Where SIP goes inside has changed (core only): takes the place of what held before, at once.
     Zones(Arc<Zones>),
 }
@@ -343,6 +345,8 @@ pub struct Status {
     pub requests: Vec<(&'static str, u64)>,
     /// What was refused or dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// What was meant for others to read and did not leave, by where it was to go (counted by the runtime).
+    pub dropped_events: Vec<(&'static str, u64)>,
     /// What became of connections of clients before they were flows, by outcome (edge only; counted by
     /// the runtime).
     pub handshakes: Vec<(&'static str, u64)>,

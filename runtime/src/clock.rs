@@ -36,6 +36,12 @@ pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The wall clock: Unix microseconds; 0 if it is set before 1970.
+#[must_use]
+pub fn unix_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// A wall clock time as RFC 3339 has it, in UTC with milliseconds.
 #[must_use]
 pub fn rfc3339(unix_ms: u64) -> String {

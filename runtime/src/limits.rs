@@ -187,6 +187,9 @@ pub const TICK_GRID: Duration = Duration::from_millis(10);
 /// The longest deadline of maintenance mode: a week.
 pub const MAINTENANCE_WITHIN_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// Characters of one field of a log line: what a client writes may stand there.
+pub const LOG_FIELD_CHARACTERS_MAX: usize = 2_048;
+
 /// Settings that were prepared and are not used by then are forgotten when files are read again: whoever prepares means to
 /// use it at once, and may have died meanwhile.
 pub const PREPARED_KEPT: Duration = Duration::from_secs(60);

@@ -21,6 +21,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{rfc3339, unix_ms};
+use crate::limits::LOG_FIELD_CHARACTERS_MAX;
+use crate::trace::scrub;
 
 /// Writes a notice as a log line.
 pub fn notice(notice: &Notice) {
@@ -78,6 +80,8 @@ pub fn notice(notice: &Notice) {
             let (code, trace) = (code.as_deref().unwrap_or_default(), attempt.trace.as_str());
             debug!(event = id, kind = attempt.kind.label(), reason, code, trace, "{notice}");
         }
+        // Whole messages are for those who have asked for them, and not for the log.
+        Notice::Signal(_) => {}
         Notice::Dropped { reason, .. } => debug!(event = id, reason = reason.label(), "{notice}"),
     }
 }
@@ -155,11 +159,19 @@ impl Fields {
     fn write_json(&self, out: &mut impl fmt::Write, unix_ms: u64, level: Level) -> fmt::Result {
         write!(out, r#"{{"ts":"{}","level":"{}""#, rfc3339(unix_ms), level.as_str().to_ascii_lowercase())?;
         if let Some(event) = &self.event {
-            write!(out, r#","event":{}"#, Value::from(event.as_str()))?;
+            out.write_str(r#","event":"#)?;
+            write_json_text(out, event)?;
         }
-        write!(out, r#","msg":{}"#, Value::from(self.message.as_str()))?;
+        out.write_str(r#","msg":"#)?;
+        write_json_text(out, &self.message)?;
         for (name, value) in &self.others {
-            write!(out, ",{}:{value}", Value::from(*name))?;
+            write!(out, ",{}:", Value::from(*name))?;
+            match value {
+                Value::String(text) => write_json_text(out, text)?,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    write!(out, "{value}")?;
+                }
+            }
         }
         out.write_str("}\n")
     }
@@ -184,7 +196,21 @@ impl Fields {
     }
 
     fn record(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
+        self.take(field.name(), value);
+    }
+
+    /// Without what looks like a secret, and of a bounded length: clients have a say in many a text.
+    fn take(&mut self, name: &'static str, value: Value) {
+        let value = match value {
+            Value::String(text) if text.len() > LOG_FIELD_CHARACTERS_MAX => {
+                let mut bounded: String = scrub(&text).chars().take(LOG_FIELD_CHARACTERS_MAX).collect();
+                bounded.push('…');
+                Value::String(bounded)
+            }
+            Value::String(text) => Value::String(scrub(&text).into_owned()),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other,
+        };
+        match (name, value) {
             ("event", Value::String(event)) => self.event = Some(event),
             ("message", Value::String(message)) => self.message = message,
             (name, value) => self.others.push((name, value)),
@@ -225,8 +251,30 @@ const fn colour_of(level: Level) -> &'static str {
 
 fn write_escaped(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     text.chars().try_for_each(|character| {
-        if character.is_control() { write!(out, "{}", character.escape_default()) } else { out.write_char(character) }
+        if is_hidden(character) { write!(out, "{}", character.escape_default()) } else { out.write_char(character) }
     })
+}
+
+/// As JSON has it, with everything escaped that would not be seen as what it is.
+fn write_json_text(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    out.write_char('"')?;
+    for character in text.chars() {
+        match character {
+            '"' => out.write_str("\\\"")?,
+            '\\' => out.write_str("\\\\")?,
+            // All of these are of the basic plane: four digits say them.
+            hidden if is_hidden(hidden) => write!(out, "\\u{:04x}", u32::from(hidden))?,
+            other => out.write_char(other)?,
+        }
+    }
+    out.write_char('"')
+}
+
+/// Control characters, ends of lines of any kind, and marks that turn the direction of a text.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{feff}')
+        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -254,6 +302,100 @@ mod tests {
         let parsed: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(parsed["msg"], "refused: \"x\"\r\nforged line \u{1b}[2J");
         assert_eq!(parsed["skew_ms"], -3);
+    }
+
+    /// 10^5 fields of hostile texts: each line is one line, in both shapes, shows no control character, and no secret that is
+    /// written in a way in which secrets are written.
+    #[test]
+    fn hostile_fields_forge_nothing_and_give_nothing_away() {
+        const SECRET: &str = "S3cretS3cret9";
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut dice = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 11).unwrap_or(0) % bound
+        };
+        let secrets = [
+            "Authorization: Basic {}",
+            "Bearer {}",
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}|2^20",
+            "token={}",
+            "access_token=\"{}\"",
+            "sip:alice:{}@example.com",
+            "https://u:{}@h/",
+            "Cookie: X-Auth={}; Path=/",
+            "Digest username=\"a\", response=\"{}\"",
+            "PASSWORD={}&x",
+            "proxy-authorization={}",
+            "<sip:a:{}@h>",
+        ];
+        let hostile = [
+            '\r',
+            '\n',
+            '\u{1b}',
+            '\0',
+            '\u{7f}',
+            '\u{9b}',
+            '\u{85}',
+            '\u{2028}',
+            '\u{202e}',
+            '\u{2066}',
+            '"',
+            '\\',
+            '{',
+            '}',
+            '=',
+            ' ',
+            'a',
+            'é',
+            '漢',
+            '\u{1f600}',
+            '%',
+            '<',
+            '\t',
+        ];
+        let mut fields = 0;
+        while fields < 100_000 {
+            let mut line = Fields { event: Some("attempt".to_owned()), ..Fields::default() };
+            for name in ["message", "aor", "call", "reason", "user_agent"] {
+                let mut text: String = (0..dice(24)).map(|_| hostile[dice(hostile.len())]).collect();
+                if dice(2) == 0 {
+                    let secret = secrets[dice(secrets.len())].replace("{}", SECRET);
+                    text = format!("{text} {secret} {}", hostile[dice(hostile.len())]);
+                }
+                line.take(name, Value::from(text));
+                fields += 1;
+            }
+            let (mut json, mut human) = (String::new(), String::new());
+            line.write_json(&mut json, AT, Level::DEBUG).expect("written");
+            line.event = Some("attempt".to_owned()).filter(|_| dice(2) == 0);
+            line.write_human(&mut human, AT, Level::DEBUG, false).expect("written");
+            for written in [&json, &human] {
+                assert!(!written.contains(SECRET), "{written:?}");
+                let body = written.strip_suffix('\n').expect("an end");
+                assert!(!body.chars().any(is_hidden), "{written:?}");
+            }
+            let parsed: Value = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(parsed["event"], "attempt");
+        }
+        let mut long = Fields::default();
+        long.take("aor", Value::from("x".repeat(1_000_000)));
+        let mut json = String::new();
+        long.write_json(&mut json, AT, Level::DEBUG).expect("written");
+        assert!(json.len() < 2 * LOG_FIELD_CHARACTERS_MAX);
+    }
+
+    #[test]
+    fn what_is_no_secret_stays() {
+        for text in [
+            "refused (identity): Basic authentication is not offered",
+            "call one:two:three@10.0.0.1: ended, hang-up",
+            "registered alice@example.com on flow 7",
+            "response 200 to a token of nobody",
+        ] {
+            assert_eq!(scrub(text), text);
+        }
     }
 
     #[test]

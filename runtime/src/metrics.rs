@@ -91,6 +91,11 @@ const UC_NODE_UP: Family =
     gauge("edgeway_uc_node_up", &["node", "service"], "Whether the registrar answers (1) or not (0); only on a core.");
 const REQUESTS: Family = counter("edgeway_requests_total", &["proto", "method"], "Requests received.");
 const DROPS: Family = counter("edgeway_drops_total", &["reason"], "What was refused or dropped, by reason.");
+const DROPPED_EVENTS: Family = counter(
+    "edgeway_dropped_events_total",
+    &["sink"],
+    "What was meant for others to read and did not leave, because the system did not take it; only where there is a sink.",
+);
 const RTP_PACKETS: Family = counter(
     "edgeway_rtp_packets_total",
     &["dir"],
@@ -138,7 +143,7 @@ const CONFIGURATION: Family = gauge(
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 33] = [
+pub const FAMILIES: [Family; 34] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -161,6 +166,7 @@ pub const FAMILIES: [Family; 33] = [
     HANDSHAKES,
     REQUESTS,
     DROPS,
+    DROPPED_EVENTS,
     RTP_PACKETS,
     HTTP,
     XMPP,
@@ -215,6 +221,7 @@ pub fn render(status: &Status) -> String {
     // Every reason from the start, so that a rate over the first one is seen.
     let dropped = |label| status.drops.iter().find(|(reason, _)| *reason == label).map_or(0, |(_, count)| *count);
     page.family(DROPS, DropReason::ALL.map(|reason| ([reason.label()], dropped(reason.label()))));
+    page.family(DROPPED_EVENTS, status.dropped_events.iter().map(|(sink, count)| ([*sink], *count)));
     let (inward, outward) = status.media_packets;
     page.family(RTP_PACKETS, [(["inward"], inward), (["outward"], outward)]);
     let (chat, http): (Vec<_>, Vec<_>) = status.http.iter().partition(|(what, _)| what.starts_with(CHAT_COUNTERS));
@@ -316,6 +323,7 @@ mod tests {
             }],
             requests: vec![("INVITE", 4), ("REGISTER", 120)],
             drops: vec![(DropReason::NoRelay.label(), 7)],
+            dropped_events: vec![("hep", 2)],
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
             http: vec![("chat_signed_in", 9), ("https_answered_2xx", 12)],

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgeway_config::HepSettings;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::attempt::Attempt;
 use edgeway_model::dns::DnsQuery;
 use edgeway_model::media::{MediaCommand, MediaPath};
 use edgeway_model::notice::Notice;
+use edgeway_model::signal::Signal;
 use edgeway_model::world::{
     Configurable, ConfigurationStatus, FlowCommand, FlowEvent, Gauge, LinkCommand, LinkEvent, Node, Output, Transport,
 };
@@ -32,7 +34,7 @@ use tokio::task::{JoinHandle, spawn_local};
 pub use self::bounds::ReactorLimits;
 use crate::alarms::Alarms;
 use crate::certificates;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::{Clock, unix_ms, unix_us};
 use crate::datagram::DatagramOutbox;
 use crate::dns::Resolver;
 use crate::flow::{self, Dialling};
@@ -47,7 +49,7 @@ use crate::pki::Joined;
 use crate::pki::tls::media_server_config;
 use crate::resources::Meter;
 use crate::strangers::Strangers;
-use crate::trace::Journal;
+use crate::trace::{Exporter, Journal, Recorder};
 
 /// A SIP message on its way past the reactor, for a ladder.
 #[derive(Clone, Debug)]
@@ -111,6 +113,8 @@ pub struct Reactor<N> {
     http_counts: Arc<Counts>,
     /// What became of attempts.
     journal: Arc<Journal>,
+    /// Messages of those who are traced.
+    recorder: Rc<Recorder>,
     alarms: RefCell<Alarms>,
     /// What has happened lately.
     events: Rc<Events>,
@@ -169,6 +173,7 @@ impl<N: Node + 'static> Reactor<N> {
             events,
             operator: RefCell::default(),
             journal: Arc::default(),
+            recorder: Rc::default(),
             configuration: RefCell::default(),
             certificates: RefCell::default(),
             http_over: Notify::new(),
@@ -342,6 +347,27 @@ impl<N: Node + 'static> Reactor<N> {
     /// What the HTTP thread counts adds up here.
     pub(crate) fn http_counts(&self) -> Arc<Counts> {
         Arc::clone(&self.http_counts)
+    }
+
+    /// Says whose attempts and messages these are.
+    pub(crate) fn recorded_as(self: &Rc<Self>, node: NodeId, role: Role) {
+        self.journal.belongs_to(node.clone(), role);
+        let reactor = Rc::downgrade(self);
+        let switch = move |on| {
+            if let Some(reactor) = reactor.upgrade() {
+                reactor.input(Input::Trace(on));
+            }
+        };
+        self.recorder.belongs_to(node, Box::new(switch));
+    }
+
+    /// Sends what passes to a collector, too.
+    ///
+    /// # Errors
+    /// When there is no socket for it.
+    pub(crate) fn export(&self, to: HepSettings, node: &NodeId) -> std::io::Result<()> {
+        self.recorder.export(Exporter::new(to.collector, to.capture_id, node)?);
+        Ok(())
     }
 
     /// The HTTP thread hears what the node says about sign-in from now on.
@@ -586,6 +612,9 @@ impl<N: Node + 'static> Reactor<N> {
     }
 
     fn tell(&self, notice: &Notice) {
+        if let Notice::Signal(signal) = notice {
+            return self.recorder.take(Signal::clone(signal), unix_us());
+        }
         crate::log::notice(notice);
         if let Notice::Attempt(attempt) = notice {
             self.journal.record(Attempt::clone(attempt));

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings};
+use edgeway_config::{CoreSettings, CoreTlsSettings, EdgeSettings, HepSettings};
 use edgeway_model::certificates::{CertificateStatus, CertificateUse};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::notice::Notice;
@@ -251,6 +251,7 @@ pub fn run_edge<N: Observable + 'static>(
         ..ReactorLimits::default()
     };
     run(node, limits, media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
+        export(reactor, settings.log.hep, &settings.node)?;
         // One configuration for all listeners: a ticket got on one resumes on the other.
         let tls = server_config(Arc::clone(&certificates));
         let http = if https.is_empty() && !settings.xmpp.is_on() {
@@ -383,6 +384,7 @@ pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
     let drain = Rc::new(Cell::new(settings.drain_timeout));
     let ending = Ending { stopped, within: Rc::clone(&drain) };
     run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {
+        export(reactor, settings.log.hep, &settings.node)?;
         reactor.attach_resolver(Resolver::new(settings.sip.dns_servers.clone()));
         if let Some(client) = tls.client {
             reactor.attach_inside_tls(client);
@@ -436,6 +438,17 @@ pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
         let live = LiveCore::new(Rc::clone(reactor), settings, parts);
         spawn_local(Rc::clone(&live).watch_files());
         Ok((http, Some(live as Rc<dyn Live>)))
+    })
+}
+
+/// Sends signalling to a collector, where the settings name one.
+fn export<N: Observable + 'static>(
+    reactor: &Rc<Reactor<N>>,
+    hep: Option<HepSettings>,
+    node: &NodeId,
+) -> Result<(), ServiceFault> {
+    hep.map_or(Ok(()), |to| {
+        reactor.export(to, node).map_err(ServiceFault::system("opening a socket for hep.collector"))
     })
 }
 
@@ -496,7 +509,7 @@ fn run<N: Observable + 'static>(
         let status = Rc::clone(&reactor);
         let own = status.status();
         if let Some(name) = NodeId::new(&own.node) {
-            reactor.journal().belongs_to(name, if own.role == "edge" { Role::Edge } else { Role::Core });
+            reactor.recorded_as(name, if own.role == "edge" { Role::Edge } else { Role::Core });
         }
         let desk = maintenance::Desk::open(Rc::clone(&reactor), state_dir);
         let switchboard = operate::Switchboard::new(Rc::clone(&reactor), desk, http.clone(), live);

@@ -35,6 +35,8 @@ const ROOMS: &[(&str, &str)] = &[
     ("connectors/src/authorities", "Who checks credentials"),
     ("connectors/src/sign_in", "Sign-in at the core"),
     ("admin/src/configuration", "Changes of the configuration"),
+    ("admin/src", "The administrator's listener"),
+    ("admin/src/support", "Support bundles"),
     ("admin/src/store", "The store of revisions"),
     ("lab-servers/src", "Servers and phones of the lab"),
     ("apps/edgeway/src/lab", "The lab"),

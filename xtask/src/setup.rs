@@ -19,7 +19,7 @@ struct Package {
 }
 
 /// Every package, each because something runs it.
-const PACKAGES: [Package; 22] = [
+const PACKAGES: [Package; 24] = [
     Package { name: "python3-venv", used_by: "api: schemathesis", services: &[] },
     Package { name: "kamailio", used_by: "interop: the registrar; bench: the peer", services: &["kamailio.service"] },
     Package { name: "kamailio-tls-modules", used_by: "bench: the peer that faces clients", services: &[] },
@@ -43,6 +43,7 @@ const PACKAGES: [Package; 22] = [
     Package { name: "openssl", used_by: "interop, sign-in: certificates as a client sees them", services: &[] },
     Package { name: "curl", used_by: "sign-in: the client", services: &[] },
     Package { name: "libfaketime", used_by: "sign-in: 480 minutes in a moment", services: &[] },
+    Package { name: "tshark", used_by: "capture: what Wireshark makes of our files", services: &[] },
     Package { name: "lintian", used_by: "package: what Debian says of it", services: &[] },
     Package { name: "systemd", used_by: "package: how closed the services are", services: &[] },
     Package { name: "e2fsprogs", used_by: "store: a disk that breaks", services: &[] },

@@ -35,6 +35,10 @@ fn steps() -> Vec<Step> {
         Step::cargo("expat", &["test", "--locked", "-p", "edgeway-interop", "--test", "expat"])
             .env("EDGEWAY_INTEROP", "1")
             .within(5 * 60),
+        // Captures of signalling, as Wireshark reads them.
+        Step::cargo("capture", &["test", "--locked", "-p", "edgeway-interop", "--test", "capture"])
+            .env("EDGEWAY_INTEROP", "1")
+            .within(5 * 60),
         Step::cargo(
             BUILD,
             &["build", "--release", "--locked", "-p", "edgeway", "-p", "edgeway-edge", "-p", "edgeway-core"],

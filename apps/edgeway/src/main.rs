@@ -19,6 +19,7 @@ mod output;
 mod servers;
 mod support;
 mod terminal;
+mod trace;
 mod users;
 mod users_file;
 mod why;
@@ -106,6 +107,9 @@ enum Command {
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
+    /// SIP messages of one user or client, across edges and cores.
+    #[command(subcommand)]
+    Trace(trace::TraceCommand),
     /// Users who sign in.
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -242,6 +246,7 @@ fn main() -> ExitCode {
         Command::Nodes(wish) => listed::nodes(&wish),
         Command::Events(wish) => listed::events(&wish),
         Command::Maintenance(command) => maintenance::run(&command),
+        Command::Trace(command) => trace::run(&command),
         Command::Users(command) => users::run(&command),
         Command::Edge(EdgeCommand::Invite { config, address, minutes }) => {
             commands::invite(&config, address.as_deref(), minutes)

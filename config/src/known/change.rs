@@ -80,7 +80,7 @@ const LOCAL: [&str; 17] = [
 ];
 
 /// As [`LOCAL`], of what was added with the administrator's side.
-const LOCAL_TOO: [&str; 2] = ["sign_in.key_file", "admin."];
+const LOCAL_TOO: [&str; 3] = ["sign_in.key_file", "admin.", "hep.capture_id"];
 
 /// Settings whose values are secrets: they are sealed where they are kept and never shown.
 const SECRETS: [&str; 3] = ["unified_cm.password", "im_and_presence.password", "unity.password"];

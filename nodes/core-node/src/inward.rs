@@ -43,6 +43,7 @@ impl CoreNode {
         bytes: Bytes,
         now: Moment,
     ) {
+        self.saw_at_edge(true, edge, &bytes);
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_edge(edge, (flow, address), &message, now),
             Ok(message) => self.response_from_edge(edge, flow, &message, now),
@@ -157,6 +158,13 @@ impl CoreNode {
             Ok(body) => body,
             Err(refusal) => return self.refuse_media(id, refusal, now),
         };
+        let (place, name) = (destination.place, destination.name.as_deref().unwrap_or_default());
+        let by = match (registrar, named) {
+            (true, true) => "the registrar it names",
+            (true, false) => "the registrar that holds it, or else by priority",
+            (false, _) => "where its dialog leads",
+        };
+        self.decided(|| format!("to {} {} {name}: {by}", place.0, place.1.via()));
         self.send_inward(id, tagged, &request, body, &destination, now);
         if registrar {
             self.tried(id, destination.place, named, request.method() == Some("INVITE"), now);
@@ -302,9 +310,7 @@ impl CoreNode {
         let bytes = edit.finish();
         match hop {
             Hop::Flow(flow) => self.send_stream(flow, bytes),
-            Hop::Datagram { local, peer } => {
-                self.outputs.push_back(edgeway_model::Output::Datagram { local, peer, bytes });
-            }
+            Hop::Datagram { local, peer } => self.send_datagram(local, peer, bytes),
             Hop::Peer(_) | Hop::Client { .. } => {}
         }
     }

@@ -43,6 +43,7 @@ mod refusals;
 mod registrars;
 mod sign_in;
 mod streams;
+mod traced;
 mod vouched;
 mod zones;
 
@@ -172,6 +173,9 @@ pub struct CoreNode {
     maintenance: Option<maintenance::Maintenance>,
     /// The last moment it heard of.
     now: Moment,
+    /// Whether somebody wants to see messages, and why the next one leaves.
+    tracing: bool,
+    decided: Option<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -211,6 +215,8 @@ impl CoreNode {
             counts: Counts::default(),
             maintenance: None,
             now,
+            tracing: false,
+            decided: None,
             outputs: VecDeque::new(),
             random,
             settings,
@@ -325,9 +331,7 @@ impl CoreNode {
                 match transmit.hop {
                     Hop::Flow(flow) => self.send_stream(flow, transmit.bytes),
                     Hop::Peer(edge) | Hop::Client { edge, .. } => self.send_edge(&edge, transmit.bytes),
-                    Hop::Datagram { local, peer } => {
-                        self.outputs.push_back(Output::Datagram { local, peer, bytes: transmit.bytes });
-                    }
+                    Hop::Datagram { local, peer } => self.send_datagram(local, peer, transmit.bytes),
                 }
             }
             quiet &= !self.settle_registrars(now);
@@ -414,6 +418,7 @@ impl Node for CoreNode {
             Input::Media(event) => self.handle_media(event, now),
             Input::Resolved { query, answer } => self.zones.handle_answer(&query, &answer, now),
             Input::Maintenance(order) => self.maintain(order, now),
+            Input::Trace(on) => self.trace(on),
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
                 self.take_zones(&zones, now);

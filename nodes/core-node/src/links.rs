@@ -322,6 +322,7 @@ impl CoreNode {
     }
 
     pub(crate) fn send_edge(&mut self, edge: &NodeId, sip: Bytes) {
+        self.saw_at_edge(false, edge, &sip);
         self.send_frame(edge, &Frame::ToClient { sip });
     }
 

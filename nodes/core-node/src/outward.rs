@@ -32,6 +32,7 @@ struct Way {
 impl CoreNode {
     pub(crate) fn message_from_inside(&mut self, hop: Hop, bytes: Bytes, now: Moment) {
         self.registrar_heard(&hop, now);
+        self.saw_inside(true, &hop, &bytes);
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_inside(hop, &message, now),
             Ok(message) => self.response_from_inside(&hop, &message, now),
@@ -47,9 +48,7 @@ impl CoreNode {
     fn send_hop(&mut self, hop: &Hop, bytes: Bytes) {
         match hop {
             Hop::Flow(flow) => self.send_stream(*flow, bytes),
-            Hop::Datagram { local, peer } => {
-                self.outputs.push_back(edgeway_model::Output::Datagram { local: *local, peer: *peer, bytes });
-            }
+            Hop::Datagram { local, peer } => self.send_datagram(*local, *peer, bytes),
             Hop::Peer(edge) | Hop::Client { edge, .. } => self.send_edge(&edge.clone(), bytes),
         }
     }
@@ -128,6 +127,7 @@ impl CoreNode {
         }
         edit.push_via(&format!("SIP/2.0/TLS {};branch={}", self.agent(), self.proxy.branch(id)));
         let bytes = edit.finish();
+        self.decided(|| format!("to {}: the Path of the client", way.edge));
         self.proxy.forward(id, Hop::Peer(way.edge), bytes, now);
     }
 

@@ -70,6 +70,7 @@ impl CoreNode {
             None => format!("{status} {}", reason_phrase(status)),
         };
         self.tell_attempt(request, from, why, Some(code), detail);
+        self.decided(|| format!("refused here: {} ({code})", why.words()));
         attempt::with_code(response, &self.agent(), warning, (&code.to_string(), why.words()))
     }
 

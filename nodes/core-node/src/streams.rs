@@ -139,6 +139,7 @@ impl CoreNode {
     }
 
     pub(crate) fn send_stream(&mut self, flow: FlowId, bytes: Bytes) {
+        self.saw_inside(false, &Hop::Flow(flow), &bytes);
         self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Send { bytes } });
     }
 

@@ -45,6 +45,7 @@ impl EdgeNode {
         told.code = Some(code);
         told.detail = detail(status, reason, warning);
         self.notice(Notice::Attempt(Box::new(told)));
+        self.decided(|| format!("refused here: {} ({code})", why.words()));
         response.build()
     }
 

@@ -111,6 +111,7 @@ impl EdgeNode {
     }
 
     fn flow_message(&mut self, flow: FlowId, bytes: Bytes, now: Moment) {
+        self.saw_at_flow(true, flow, &bytes);
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_client(flow, &message, now),
             Ok(message) => self.response_from_client(flow, &message, now),

@@ -12,6 +12,7 @@ use crate::flows::RegisteredPath;
 
 impl EdgeNode {
     pub(crate) fn message_from_core(&mut self, core: &NodeId, bytes: bytes::Bytes, now: Moment) {
+        self.saw_at_core(true, core, &bytes);
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.request_from_core(core, &message, now),
             Ok(message) => self.response_from_core(core, &message, now),

@@ -26,6 +26,7 @@ mod lists;
 mod maintenance;
 mod outside;
 mod sign_in;
+mod traced;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -120,6 +121,9 @@ pub struct EdgeNode {
     draining_cores: u64,
     /// The last moment it heard of.
     now: Moment,
+    /// Whether somebody wants to see messages, and why the next one leaves.
+    tracing: bool,
+    decided: Option<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -155,6 +159,8 @@ impl EdgeNode {
             maintenance: None,
             draining_cores: 0,
             now: Moment::ZERO,
+            tracing: false,
+            decided: None,
             outputs: VecDeque::new(),
             random,
         }
@@ -181,6 +187,7 @@ impl EdgeNode {
     }
 
     fn send_flow(&mut self, flow: FlowId, bytes: Bytes) {
+        self.saw_at_flow(false, flow, &bytes);
         self.outputs.push_back(Output::Flow { flow, command: FlowCommand::Send { bytes } });
     }
 
@@ -311,6 +318,7 @@ impl Node for EdgeNode {
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
             Input::Maintenance(order) => self.maintain(order, now),
+            Input::Trace(on) => self.trace(on),
             // An edge looks up no names.
             Input::Resolved { .. } => {}
             // Nothing an edge's HTTP side knows is for anybody else, and an edge knows no registrars.

@@ -543,6 +543,7 @@ impl EdgeNode {
     }
 
     pub(crate) fn send_core(&mut self, core: &NodeId, flow: Option<FlowId>, sip: bytes::Bytes) {
+        self.saw_at_core(false, core, &sip);
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let peer = flow.and_then(|flow| self.flows.get(&flow)).map_or(unknown, |flow| flow.peer);
         self.send_frame(core, &Frame::FromClient { flow: flow.unwrap_or(FlowId(0)), peer, sip });

@@ -191,6 +191,16 @@ impl EdgeNode {
         let path = state.path.as_ref().filter(|path| !registers && request.to_tag().is_none() && !path.failed);
         let preferred = path.map(|path| &path.core).into_iter().chain(own.core.as_ref()).chain(habit);
         let Some(core) = routing::choose(preferred, exists, &candidates).cloned() else { return };
+        let by = if path.is_some_and(|path| path.core == core) {
+            "it is registered through it"
+        } else if own.core.as_ref() == Some(&core) {
+            "its Route names it"
+        } else if habit == Some(&core) {
+            "its last request went there"
+        } else {
+            "by load"
+        };
+        self.decided(|| format!("to {core}: {by}"));
         let bytes = self.outgoing(id, &request, flow, &own);
         // A standby path is asked after over another core than the active one.
         if let Some(state) = self.flows.get_mut(&flow).filter(|_| !is_keep_alive(&request)) {

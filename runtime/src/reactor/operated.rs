@@ -33,6 +33,7 @@ impl<N: Observable + 'static> Reactor<N> {
         status.configuration = self.configuration.borrow().clone();
         status.certificates = self.certificates();
         status.http = self.http_counts.read();
+        status.dropped_events = self.recorder.export_dropped().map(|dropped| ("hep", dropped)).into_iter().collect();
         status.chats = *self.chats.borrow();
         status.provisioning = self.http_counts.served(Purpose::Provisioning);
         status.proxied = self.http_counts.served(Purpose::Proxy);
@@ -89,7 +90,7 @@ impl<N: Node + 'static> Reactor<N> {
     /// Who answers questions about attempts and traces.
     #[must_use]
     pub fn trace(&self) -> trace::Desk {
-        trace::Desk::new(self.journal())
+        trace::Desk::of(self.journal(), Rc::clone(&self.recorder))
     }
 
     /// Takes the node out of service, or back.

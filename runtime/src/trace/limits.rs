@@ -14,3 +14,19 @@ pub const ATTEMPTS_PER_ANSWER_MAX: usize = 500;
 pub const ATTEMPTS_PER_ANSWER: usize = 100;
 /// Characters kept of what a client writes.
 pub const WORDS_CHARACTERS_MAX: usize = 160;
+/// Bytes of one message that are kept; sessions of this size describe dozens of streams.
+pub const MESSAGE_BYTES_MAX: usize = 16_384;
+/// Bytes of a message in one made-up datagram: what IP and UDP leave, rounded down.
+pub const DATAGRAM_BYTES_MAX: usize = 65_000;
+/// Messages kept of all who are traced.
+pub const KEPT_MAX: usize = 2_000;
+/// Bytes kept of all who are traced.
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages in one answer: with their texts it stays below what an answer may be long.
+pub const LADDER_MAX: usize = 200;
+/// Traces at a time.
+pub const TRACES_MAX: usize = 8;
+/// Calls and registrations that are followed once one of their messages was wanted.
+pub const CALLS_FOLLOWED_MAX: usize = 256;
+/// The longest trace, seconds.
+pub const TRACE_SECONDS_MAX: u64 = 600;

@@ -8,12 +8,14 @@
 //!
 //! `edgeway-bench parts` measures single parts of ours. `edgeway-bench soak` holds thousands of registrations,
 //! `edgeway-bench hostile` keeps strangers at the door, `edgeway-bench xmpp-hostile` breaks chat streams in every way, `edgeway-bench refresh` refreshes servers under load.
+//! `edgeway-bench drain` takes an edge and a core out of service under load.
 //! `edgeway-bench timing` measures whether refused sign-ins tell who is known.
 //!
 //! Everything runs on loopback and ends with the run. No numbers are judged here: a person reads the ratios.
 
 #![forbid(unsafe_code)]
 
+mod drain;
 mod hostile;
 mod http;
 mod media;
@@ -62,6 +64,8 @@ enum Bench {
     Refresh(refresh::RefreshArguments),
     /// Wrong passwords of users there are and users there are not: nobody may tell them apart by the answer or its time
     Timing(timing::TimingArguments),
+    /// An edge and a core are taken out of service under load: nobody may be hurt, nothing new may begin
+    Drain(drain::DrainArguments),
     /// Single parts of ours without the rest: a message on the link, a packet in the media engine
     Parts,
 }
@@ -125,7 +129,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     match arguments.bench {
-        Bench::Parts | Bench::Refresh(_) | Bench::Timing(_) | Bench::XmppHostile(_) => {}
+        Bench::Parts | Bench::Drain(_) | Bench::Refresh(_) | Bench::Timing(_) | Bench::XmppHostile(_) => {}
         Bench::Http(_) => requirement::check(requirement::BENCH_HTTP)?,
         Bench::Xmpp(_) => requirement::check(requirement::BENCH_XMPP)?,
         Bench::Sip(_) | Bench::Media(_) | Bench::Soak(_) | Bench::Hostile(_) => {
@@ -141,6 +145,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Bench::Soak(arguments) => soak::run(arguments),
         Bench::Hostile(arguments) => hostile::run(arguments),
         Bench::Refresh(arguments) => refresh::run(arguments),
+        Bench::Drain(arguments) => drain::run(arguments),
         Bench::Timing(arguments) => timing::run(arguments),
         Bench::XmppHostile(arguments) => xmpp_hostile::run(arguments),
         Bench::Parts => parts::run(),

@@ -44,6 +44,9 @@ pub const CHAT: &[Requirement] = &[
     Requirement { what: "/usr/lib/python3/dist-packages/slixmpp", package: "python3-slixmpp" },
 ];
 
+/// What reads captures.
+pub const CAPTURE: &[Requirement] = &[Requirement { what: "tshark", package: "tshark" }];
+
 /// What the directory's test needs.
 pub const DIRECTORY: &[Requirement] =
     &[Requirement { what: "slapd", package: "slapd" }, Requirement { what: "slapadd", package: "slapd" }];

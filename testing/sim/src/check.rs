@@ -206,6 +206,7 @@ pub(crate) fn called(notice: &Notice) -> &str {
         | Notice::Maintenance { .. }
         | Notice::ChatOffence { .. }
         | Notice::Attempt(_)
+        | Notice::Signal(_)
         | Notice::Dropped { .. } => "",
     }
 }

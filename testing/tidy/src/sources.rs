@@ -179,6 +179,32 @@ pub fn check_sizes(sizes: &[(String, u64)]) -> Vec<String> {
     large.map(|(path, bytes)| format!("{path}: {bytes} bytes; at most {FILE_BYTES_MAX}")).collect()
 }
 
+/// Every named event of the log is in the manual's page, and nothing else is.
+#[must_use]
+pub fn check_events(files: &[TextFile], page: &str) -> Vec<String> {
+    let pattern = concat!("event ", "= \"");
+    let mut named: Vec<&str> = Vec::new();
+    for (_, _, line) in lines(files, &[".rs"]).filter(|(file, _, _)| !file.starts_with("testing/")) {
+        let names = line.split(pattern).skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name);
+        named.extend(names.filter(|name| name.chars().all(|one| one.is_ascii_lowercase() || "._".contains(one))));
+    }
+    // Facts that nodes tell have their names in one place.
+    let facts = files.iter().filter(|file| file.path == "model/src/notice.rs").map(|file| file.text.as_str());
+    let facts = facts.filter_map(|text| text.split_once("fn id(")).filter_map(|(_, rest)| rest.split_once("\n    }\n"));
+    for (facts, _) in facts {
+        named.extend(facts.split("=> \"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(name, _)| name));
+    }
+    named.sort_unstable();
+    named.dedup();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let told: Vec<&str> = rows.map(|(name, _)| name).collect();
+    let missing = named.iter().filter(|name| !told.contains(name));
+    let missing = missing.map(|name| format!("docs/manual/events.md: {name} is not there"));
+    let gone = told.iter().filter(|name| !named.contains(name));
+    let gone = gone.map(|name| format!("docs/manual/events.md: no line of the log is called {name}"));
+    missing.chain(gone).collect()
+}
+
 fn lines<'f>(files: &'f [TextFile], endings: &'f [&str]) -> impl Iterator<Item = (&'f str, usize, &'f str)> {
     files
         .iter()

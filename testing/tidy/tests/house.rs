@@ -51,6 +51,12 @@ fn clippy_bans_the_world_in_pure_rooms() {
 }
 
 #[test]
+fn the_manual_has_every_event_of_the_log() {
+    none(sources::check_events(&HOUSE.texts, HOUSE.text("docs/manual/events.md")));
+    assert!(HOUSE.text("docs/manual/events.md").matches("| `").count() > 20);
+}
+
+#[test]
 fn source_files_are_short() {
     none(sources::check_lengths(&HOUSE.texts, HOUSE.text("testing/tidy/excused.txt")));
 }

@@ -15,4 +15,5 @@ mod registrars;
 mod rig;
 mod sign_in;
 mod talk;
+mod traced;
 mod verdicts;

@@ -14,6 +14,7 @@ use edgeway_model::dns::{DnsAnswer, DnsQuery};
 use edgeway_model::media::{MediaCommand, MediaEvent, PortPair};
 use edgeway_model::notice::Notice;
 use edgeway_model::sign_in::SignInFact;
+use edgeway_model::signal::Signal;
 use edgeway_model::world::{FlowCommand, FlowEvent, LinkCommand, LinkEvent, Transport};
 use edgeway_model::{FlowId, Input, LinkId, Moment, Node, NodeId, Output, Random, Role};
 use edgeway_sip::framer::{Element, Framer};
@@ -71,6 +72,8 @@ pub(crate) struct Rig {
     told: Vec<(At, SignInFact)>,
     /// What nodes have told their operators of attempts, and nobody has read.
     attempts: Vec<(At, Attempt)>,
+    /// And of messages that have passed.
+    signals: Vec<(At, Signal)>,
     /// All that has crossed the links towards the edge.
     pub(crate) to_edge: Vec<u8>,
     /// What the edge has said to cores whose links are slow, and has not arrived.
@@ -135,6 +138,7 @@ impl Rig {
             inside_silent: false,
             told: Vec::new(),
             attempts: Vec::new(),
+            signals: Vec::new(),
             to_edge: Vec::new(),
             to_second_edge: Decoder::default(),
             held: BTreeMap::new(),
@@ -476,6 +480,7 @@ impl Rig {
             }
             (at, Output::SignIn(fact)) => self.told.push((at, fact)),
             (at, Output::Notice(Notice::Attempt(attempt))) => self.attempts.push((at, *attempt)),
+            (at, Output::Notice(Notice::Signal(signal))) => self.signals.push((at, *signal)),
             (_, Output::Link { .. } | Output::Media(_) | Output::Notice(_) | Output::Datagram { .. }) => {}
         }
     }
@@ -483,6 +488,11 @@ impl Rig {
     /// What operators have been told of attempts since this was asked last.
     pub(crate) fn attempts(&mut self) -> Vec<(At, Attempt)> {
         std::mem::take(&mut self.attempts)
+    }
+
+    /// The same of messages.
+    pub(crate) fn signals(&mut self) -> Vec<(At, Signal)> {
+        std::mem::take(&mut self.signals)
     }
 
     fn obey_client(&mut self, flow: FlowId, command: FlowCommand) {

@@ -1,0 +1,344 @@
+//! One node is drained once, and looked at all the while.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use edgeway_interop::quartet::Which;
+use edgeway_lab_servers::xmpp::{ChatClient, ChatError};
+use edgeway_lab_servers::{MediaGap, Phone, PhoneError};
+
+use super::crowd::{Crowd, together};
+use super::world::{INACTIVE, NodeStatus, Person, World};
+use super::{DrainArguments, PACKETS_IN_A_ROW_MAX, PAUSE_MORE_MAX, Target};
+
+/// The parts of services that drain, the one that carries all others last.
+pub(super) const PARTS: [&str; 5] =
+    ["HTTP proxy service", "Provisioning server", "SIP", "XMPP router", "Port forwarding mesh"];
+/// Those who try something new in a round.
+pub(super) const VISITORS: usize = 4;
+/// Until the other nodes have heard of it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How long a count may take to be right.
+const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+/// The node must be drained so soon after its last session.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+/// Registrations that are tried again at once.
+const AT_ONCE: usize = 16;
+/// With a call up a registration is granted for so long, seconds.
+const SHORT: u32 = 60;
+
+/// What it takes.
+pub(super) struct Round<'a> {
+    pub(super) world: &'a World,
+    pub(super) target: Target,
+    pub(super) arguments: &'a DrainArguments,
+    pub(super) routes: &'a [String],
+    /// Which of the people chat and visit.
+    pub(super) crowd: usize,
+}
+
+/// What was found.
+pub(super) struct Row {
+    /// New things that were tried while the node was out of service.
+    pub(super) attempts: usize,
+    /// Of them, those that were refused.
+    refused: usize,
+    pub(super) packets: u64,
+    pub(super) lost: u64,
+    pub(super) before: MediaGap,
+    pub(super) during: MediaGap,
+    /// From the cancel until a new registration, call, chat and sign-in were served.
+    pub(super) again: Duration,
+    /// From the end of the last session until the node said that it is drained.
+    pub(super) drained: Duration,
+}
+
+/// A gap for people.
+pub(super) fn gap(gap: MediaGap) -> String {
+    format!("{} packets, {} ms", gap.packets, gap.time.as_millis())
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempts, refused, packets, lost, before, during, again, drained } = self;
+        write!(
+            f,
+            "{refused} of {attempts} new things refused, the others served elsewhere; {lost} of {packets} packets lost; \
+             longest gap {} (before: {}); served again within {} ms; drained after {} ms",
+            gap(*during),
+            gap(*before),
+            again.as_millis(),
+            drained.as_millis(),
+        )
+    }
+}
+
+impl Round<'_> {
+    pub(super) async fn run(&self) -> Result<Row> {
+        let Self { world, target, arguments, .. } = *self;
+        let sizes = (arguments.registrations, arguments.calls, arguments.chats);
+        let first_chat = self.crowd * 4 * arguments.chats;
+        let mut crowd = Crowd::begin(world, target, sizes, self.routes, first_chat).await?;
+        let all = |status: &NodeStatus| {
+            (status.count("registrations"), status.count("calls"), status.count("chats")) == sizes
+        };
+        world.wait(target, "everybody is counted", COUNTED_WITHIN, all).await?;
+        world.refusals()?;
+
+        crowd.count_gaps_anew();
+        tokio::time::sleep(Duration::from_secs(arguments.before)).await;
+        let (before, heard) = (crowd.gap(), crowd.heard());
+        crowd.count_gaps_anew();
+
+        self.begin().await?;
+        let mut tried = self.try_everything(&crowd, 1).await?;
+        self.goes_on(&mut crowd).await?;
+        let again = self.cancelled().await.context("cancelled")?;
+        self.begin().await?;
+        tried.add(self.try_everything(&crowd, 2).await?);
+        tried.add(self.all_move(&mut crowd).await?);
+        self.goes_on(&mut crowd).await?;
+
+        let (during, now) = (crowd.gap(), crowd.heard());
+        let drained = self.ends(crowd).await?;
+        world.edgeway(target, &["maintenance", "cancel"]).await?;
+        let (packets, lost) = (now.0 - heard.0, now.1 - heard.1);
+        ensure!(
+            during.packets <= before.packets.max(PACKETS_IN_A_ROW_MAX) && during.time <= before.time + PAUSE_MORE_MAX,
+            "the media has a gap of {}; before it was {}",
+            gap(during),
+            gap(before)
+        );
+        ensure!(drained <= DRAINED_WITHIN, "drained only {drained:?} after the last session");
+        Ok(Row { attempts: tried.attempts, refused: tried.refused, packets, lost, before, during, again, drained })
+    }
+
+    /// Maintenance mode begins.
+    async fn begin(&self) -> Result<()> {
+        let said = self.world.edgeway(self.target, &["maintenance", "start"]).await?;
+        ensure!(said.contains("draining: "), "maintenance start said: {said}");
+        tokio::time::sleep(TOLD_WITHIN).await;
+        Ok(())
+    }
+
+    fn visitor(&self, number: usize) -> Person {
+        Person::Visitor(self.crowd * VISITORS + number)
+    }
+
+    fn newcomer(&self, crowd: &Crowd) -> Result<Person> {
+        crowd.idle.last().map(|(person, _)| *person).context("an idle phone")
+    }
+
+    /// Whatever is new, once of each kind: refused at an edge, and at a core taken by the other one. `callee`: an idle
+    /// phone that has not moved.
+    async fn try_everything(&self, crowd: &Crowd, callee: usize) -> Result<Tried> {
+        let (world, target) = (self.world, self.target);
+        let mut tried = Tried::default();
+        let refused = target == Target::Edge;
+        // A second connection of somebody who is registered: the device comes from elsewhere.
+        let person = self.newcomer(crowd)?;
+        let new = Phone::register(world.phone(Which::First, person, crowd.route(person))).await;
+        tried.sip("a new registration", &new, refused)?;
+        if let Ok(new) = new {
+            new.unregister().await?;
+        }
+        let (_, idle) = crowd.idle.first().context("an idle phone")?;
+        let (callee, there) = crowd.idle.get(callee).context("another")?;
+        if refused {
+            tried.sip("a new call", &idle.call(&world.aor(*callee)).await, true)?;
+        } else {
+            // The callee is still reached through the core that is drained only: the registrar has no other way.
+            tried.sip("a call for who is there only", &idle.call(&world.aor(*callee)).await, true)?;
+            ensure!(there.refresh().await.is_ok_and(|granted| granted > SHORT), "a refresh through the other core");
+            let answering = there.answer_next(COUNTED_WITHIN, Duration::ZERO);
+            let aor = world.aor(*callee);
+            let (there, here) = tokio::join!(answering, idle.call(&aor));
+            tried.sip("a new call", &here, false)?;
+            there.context("answered")?;
+            here.context("a call")?.hang_up().await.context("a BYE")?;
+        }
+        for method in ["MESSAGE", "SUBSCRIBE", "PUBLISH"] {
+            let status = idle.request(method, &world.aor(*callee)).await?;
+            tried.count(refused);
+            ensure!((status == 503) == refused, "{method} was answered {status}");
+        }
+        let got = world.sign_in(Which::First, self.visitor(0)).await?;
+        tried.count(refused);
+        let as_stated =
+            if refused { got.status == 503 && got.header("retry-after").is_some() } else { got.status == 200 };
+        ensure!(as_stated, "a sign-in was answered {} {:?}", got.status, got.headers);
+        tried.count(refused);
+        match (ChatClient::start(&world.chat(Which::First, self.visitor(1))).await, refused) {
+            (Err(ChatError::Stream(condition, _)), true) if condition == "system-shutdown" => {}
+            (Ok(chat), false) => chat.close().await?,
+            (Ok(_), true) => bail!("a new chat was let in"),
+            (Err(error), _) => return Err(error).context("a new chat"),
+        }
+        // Whatever was refused was refused in the right words.
+        let heard = world.refusals()?;
+        ensure!(heard >= if refused { 5 } else { 1 }, "only {heard} refusals were heard");
+        Ok(tried)
+    }
+
+    /// What exists goes on: requests within dialogs pass, nothing has ended.
+    async fn goes_on(&self, crowd: &mut Crowd) -> Result<()> {
+        for (here, there) in crowd.calls.iter().take(crowd.talked_in()) {
+            here.hold().await.context("a re-INVITE")?;
+            here.resume().await.context("a second re-INVITE")?;
+            there.hold_by_update(true).await.context("an UPDATE")?;
+            there.hold_by_update(false).await.context("a second UPDATE")?;
+        }
+        crowd.is_whole().await
+    }
+
+    /// In service again: everything new is served, at once and by this node.
+    async fn cancelled(&self) -> Result<Duration> {
+        let (world, target) = (self.world, self.target);
+        world.edgeway(target, &["maintenance", "cancel"]).await?;
+        let since = Instant::now();
+        let served = world.status(target).await?;
+        for part in PARTS {
+            ensure!(served.part(part) == "Active", "{part}: {}", served.part(part));
+        }
+        let edge = Which::First;
+        let first_core = self.routes.iter().find(|route| world.names_first_core(route)).context("a Route")?;
+        // These have phones of their own.
+        let (caller, callee) = (self.visitor(2), self.visitor(3));
+        let before = served.count("registrations");
+        let phones = together([caller, callee].map(|person| async move {
+            let got = world.sign_in(edge, person).await?;
+            ensure!(got.status == 200, "a sign-in was answered {}", got.status);
+            Ok(Phone::register(world.phone(edge, person, first_core)).await?)
+        }));
+        let phones = phones.await?;
+        let [from, to] = <&[Phone; 2]>::try_from(phones.as_slice())?;
+        let (there, here) = tokio::join!(to.answer_next(COUNTED_WITHIN, Duration::ZERO), from.call(to.aor()));
+        let (here, _there) = (here.context("a call")?, there.context("answered")?);
+        let chat = ChatClient::start(&world.chat(edge, self.visitor(1))).await?;
+        let took = since.elapsed();
+        let now = world.status(target).await?;
+        ensure!(now.count("registrations") == before + 2, "the new registrations are elsewhere: {now}");
+        here.hang_up().await?;
+        chat.close().await?;
+        for phone in &phones {
+            phone.unregister().await?;
+        }
+        Ok(took)
+    }
+
+    /// Registrations go to the other node as they are refreshed; those with a call up stay at an edge, for a minute.
+    async fn all_move(&self, crowd: &mut Crowd) -> Result<Tried> {
+        let (world, target) = (self.world, self.target);
+        let mut tried = Tried::default();
+        let sent = std::mem::take(&mut crowd.idle);
+        let mut idle: Vec<(Person, Phone)> = Vec::new();
+        let mut left = sent.into_iter();
+        loop {
+            let some: Vec<_> = left.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
+            tried.attempts += some.len();
+            let crowd = &*crowd;
+            let moved = some.into_iter().map(|(person, phone)| async move {
+                match (phone.refresh().await, target) {
+                    (Err(PhoneError::Refused { status: 503, .. }), Target::Edge) => {
+                        // As a client does: the next edge.
+                        drop(phone);
+                        let config = world.phone(Which::Second, person, crowd.route(person));
+                        Ok((person, Phone::register(config).await.context("at the other edge")?))
+                    }
+                    (Ok(granted), Target::Core) if granted > SHORT => Ok((person, phone)),
+                    (other, _) => bail!("a refresh was answered {other:?}"),
+                }
+            });
+            idle.extend(together(moved).await?);
+        }
+        if target == Target::Edge {
+            let heard = world.refusals()?;
+            ensure!(heard == idle.len(), "{heard} refusals of {} refreshes", idle.len());
+            tried.refused += heard;
+        }
+        let talkers = crowd.talkers.len();
+        for phone in &crowd.talkers {
+            let granted = phone.refresh().await.context("with a call up")?;
+            ensure!((granted <= SHORT) == (target == Target::Edge), "with a call up {granted} s were granted");
+        }
+        let staying = if target == Target::Edge { talkers } else { 0 };
+        let moved = move |status: &NodeStatus| status.count("registrations") == staying;
+        world.wait(target, "registrations have moved", COUNTED_WITHIN, moved).await?;
+        // One goes for good.
+        let (_, one) = idle.pop().context("an idle phone")?;
+        one.unregister().await.context("a de-registration")?;
+        crowd.idle = idle;
+        Ok(tried)
+    }
+
+    /// One kind of session after the other ends, and the parts with them; how long the node took after the last.
+    async fn ends(&self, crowd: Crowd) -> Result<Duration> {
+        let (world, target) = (self.world, self.target);
+        let Crowd { talkers, idle, calls, chats, download, .. } = crowd;
+        world.files.hurry(true);
+        download.await?.context("the download")?;
+        let http = |status: &NodeStatus| status.inactive(&["HTTP proxy service", "Provisioning server"]);
+        let status = world.wait(target, "no request is left", DRAINED_WITHIN, http).await?;
+        ensure!(PARTS[2..].iter().all(|part| status.part(part).starts_with("Draining (")), "all at once: {status}");
+
+        for (here, _) in &calls {
+            here.hang_up().await.context("a BYE")?;
+        }
+        for phone in &talkers {
+            phone.unregister().await.context("a de-registration")?;
+        }
+        let status = world.wait(target, "no call is left", DRAINED_WITHIN, |status| status.inactive(&["SIP"])).await?;
+        ensure!(PARTS[3..].iter().all(|part| status.part(part).starts_with("Draining (")), "all at once: {status}");
+
+        for chat in chats {
+            chat.close().await?;
+        }
+        let last = Instant::now();
+        let drained = |status: &NodeStatus| status.inactive(&PARTS);
+        world.wait(target, "drained", 2 * DRAINED_WITHIN, drained).await?;
+        let took = last.elapsed();
+        let said = world.edgeway(target, &["maintenance", "status", "--watch"]).await?;
+        ensure!(said.contains("drained: "), "maintenance status said: {said} rather than {INACTIVE}");
+        let mut idle = idle.into_iter();
+        loop {
+            let some: Vec<_> = idle.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(took);
+            }
+            together(some.into_iter().map(|(_, phone)| async move { Ok(phone.unregister().await?) })).await?;
+        }
+    }
+}
+
+/// How many new things were tried.
+#[derive(Default)]
+struct Tried {
+    attempts: usize,
+    refused: usize,
+}
+
+impl Tried {
+    fn count(&mut self, refused: bool) {
+        self.attempts += 1;
+        self.refused += usize::from(refused);
+    }
+
+    /// A request was answered as it should be.
+    fn sip<T>(&mut self, what: &str, outcome: &Result<T, PhoneError>, refused: bool) -> Result<()> {
+        self.count(refused);
+        match (outcome, refused) {
+            (Err(PhoneError::Refused { status: 503, .. }), true) | (Ok(_), false) => Ok(()),
+            (Err(other), _) => bail!("{what}: {other}"),
+            (Ok(_), true) => bail!("{what} was let in"),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.attempts += other.attempts;
+        self.refused += other.refused;
+    }
+}
