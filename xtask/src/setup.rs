@@ -71,6 +71,7 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     install_browser_packages()?;
+    crate::api::set_up()?;
     println!("setup: everything is there");
     Ok(())
 }
