@@ -9,20 +9,22 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use edgeway_config::CoreSettings;
 use edgeway_runtime::listen::bind_tcp;
 use edgeway_runtime::operate::{AdminDoor, Administration, Forwarded, MakeAdmin, OperatorPort};
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -31,7 +33,7 @@ use crate::certificate::Shown;
 use crate::configuration::{ConfigurationDesk, Parts};
 use crate::limits::{
     CERTIFICATE_LOOK, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, END_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_MAX,
-    LISTEN_AGAIN, STALLED_MAX, STREAMS_MAX,
+    IDLE_MAX, LISTEN_AGAIN, PIECE_BYTES, STALLED_MAX, STREAMS_MAX, WINDOW_BYTES,
 };
 use crate::office::{Office, Settled};
 use crate::pages;
@@ -222,11 +224,16 @@ async fn converse(
         Ok(Err(error)) => return tracing::debug!(%error, "an administrator's handshake failed"),
         Err(_) => return tracing::debug!("an administrator's handshake took too long"),
     };
+    let idle = Idle::new();
+    let begun = idle.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer::Address(from));
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        let (router, turn) = (router.clone(), begun.turn());
+        async move {
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(response.map(|body| Answering::new(body, turn.0.clone())))
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -238,10 +245,149 @@ async fn converse(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .keep_alive_interval(HEAD_MAX)
         .keep_alive_timeout(HANDSHAKE_MAX);
-    if let Err(error) = builder.serve_connection(TokioIo::new(Patient::new(tls)), service).await {
+    let connection = builder.serve_connection(TokioIo::new(Patient::new(tls)), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => Some(outcome),
+        () = idle.over(HEAD_MAX, IDLE_MAX) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(END_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%error, "an administrator's connection failed");
+    }
+}
+
+/// Whether the other side of a connection waits for anything of ours. What else it sends, pings and the beginning of a
+/// request among it, does not keep its place.
+#[derive(Clone)]
+struct Idle(Arc<Mutex<Waits>>);
+
+struct Waits {
+    /// Requests whose answer, or its next part, is to come from us.
+    count: usize,
+    /// When there was last one.
+    last: Instant,
+    /// Whether there was any.
+    begun: bool,
+}
+
+/// The other side waits for us.
+struct Turn(Idle);
+
+impl Idle {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Waits { count: 0, last: Instant::now(), begun: false })))
+    }
+
+    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> Turn {
+        let mut waits = self.waits();
+        waits.count += 1;
+        waits.begun = true;
+        drop(waits);
+        Turn(self.clone())
+    }
+
+    /// Returns once nobody has waited for so long, `first` before the first request.
+    async fn over(&self, first: Duration, further: Duration) {
+        loop {
+            let now = Instant::now();
+            let until = {
+                let waits = self.waits();
+                let longest = if waits.begun { further } else { first };
+                if waits.count > 0 { now + longest } else { waits.last + longest }
+            };
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut waits = self.0.waits();
+        waits.count -= 1;
+        waits.last = Instant::now();
+    }
+}
+
+/// The body of an answer. While it has nothing to send, as a stream of events between two of them, it is our turn; a part
+/// that was sent and that the other side does not take is not.
+struct Answering {
+    body: Body,
+    idle: Idle,
+    turn: Option<Turn>,
+    /// What of the last part is to be handed over.
+    rest: Bytes,
+}
+
+impl Answering {
+    const fn new(body: Body, idle: Idle) -> Self {
+        Self { body, idle, turn: None, rest: Bytes::new() }
+    }
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))))
+        };
+        match polled {
+            Poll::Ready(polled) => {
+                self.turn = None;
+                self.idle.waits().last = Instant::now();
+                let Some(Ok(frame)) = polled else { return Poll::Ready(polled) };
+                Poll::Ready(Some(Ok(match frame.into_data() {
+                    Ok(mut data) => {
+                        self.rest = data.split_off(data.len().min(PIECE_BYTES));
+                        Frame::data(data)
+                    }
+                    Err(trailers) => trailers,
+                })))
+            }
+            Poll::Pending => {
+                if self.turn.is_none() {
+                    self.turn = Some(self.idle.turn());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
     }
 }
 
@@ -293,5 +439,77 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_shutdown(context);
         self.judge(outcome, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(30);
+    const FURTHER: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_a_place_who_asks_for_nothing() {
+        let begin = Instant::now();
+        let idle = Idle::new();
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 30);
+
+        let (begin, idle) = (Instant::now(), Idle::new());
+        let turn = idle.turn();
+        let long = Duration::from_secs(1_000);
+        assert!(tokio::time::timeout(long, idle.over(FIRST, FURTHER)).await.is_err(), "it is our turn");
+        drop(turn);
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 1_060);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_us_is_under_way_and_one_that_is_left_lying_is_not() {
+        let idle = Idle::new();
+        let (lines, received) = mpsc::channel::<Bytes>(1);
+        struct Lines(mpsc::Receiver<Bytes>);
+        impl HttpBody for Lines {
+            type Data = Bytes;
+            type Error = Infallible;
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+                self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+            }
+        }
+        let mut body = Answering::new(Body::new(Lines(received)), idle.clone());
+        drop(idle.turn());
+        let long = Duration::from_secs(1_000);
+        {
+            let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+            tokio::pin!(next);
+            tokio::select! {
+                _ = &mut next => panic!("there is nothing yet"),
+                () = idle.over(FIRST, FURTHER) => panic!("it is our turn"),
+                () = tokio::time::sleep(long) => {}
+            }
+            lines.send(Bytes::from_static(b"x")).await.expect("read");
+            assert!(next.await.is_some());
+        }
+        let begin = Instant::now();
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 60, "nobody reads on");
+    }
+    #[tokio::test]
+    async fn an_answer_is_whole_though_it_is_handed_over_in_pieces() {
+        let sent: Bytes = (0..3 * PIECE_BYTES + 7).map(|n| n.to_le_bytes()[0]).collect();
+        let mut body = Answering::new(Body::from(sent.clone()), Idle::new());
+        let mut got = Vec::new();
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            let data = frame.expect("ours").into_data().expect("data");
+            assert!(data.len() <= PIECE_BYTES);
+            got.extend_from_slice(&data);
+            assert_eq!(body.size_hint().exact(), Some((sent.len() - got.len()) as u64));
+            assert_eq!(body.is_end_stream(), got.len() == sent.len());
+        }
+        assert_eq!(got, sent);
     }
 }
