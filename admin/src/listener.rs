@@ -22,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -169,7 +169,12 @@ async fn accept(listener: TcpListener, mut shown: Shown, router: Router) {
                     let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
                     let Some(place) = addresses.enter(peer.ip()) else { continue };
                     let (acceptor, router) = (acceptor.clone(), router.clone());
-                    tokio::spawn(converse(stream, peer.ip(), acceptor, router, (permit, place)));
+                    let _ = stream.set_nodelay(true);
+                    let held: (OwnedSemaphorePermit, Place) = (permit, place);
+                    tokio::spawn(async move {
+                        converse(stream, peer.ip(), acceptor, router).await;
+                        drop(held);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an administrator's connection could not be accepted");
@@ -212,13 +217,11 @@ impl Drop for Place {
 }
 
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     from: IpAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    _held: (OwnedSemaphorePermit, Place),
 ) {
-    let _ = stream.set_nodelay(true);
     let tls = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return tracing::debug!(%error, "an administrator's handshake failed"),
@@ -498,6 +501,60 @@ mod tests {
         idle.over(FIRST, FURTHER).await;
         assert_eq!(begin.elapsed().as_secs(), 60, "nobody reads on");
     }
+    /// Talks to a listener until it hangs up; answers what it has said, and after how many seconds it did.
+    async fn hung_up_on(name: &str, alpn: &[u8], first: Vec<u8>, every_ten_seconds: &[u8]) -> (Vec<u8>, u64) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let scratch = crate::scratch::Scratch::new(name);
+        let settings = edgeway_config::AdminSettings { listen: None, certificate: None, names: Vec::new() };
+        let shown = Shown::open(&settings, scratch.path(), "core1").expect("a certificate");
+        let pem = std::fs::read(scratch.path().join("admin.crt")).expect("there");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).expect("a certificate");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(pem.contents.into()).expect("a root");
+        let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let from = IpAddr::from([192, 0, 2, 1]);
+        tokio::spawn(converse(far, from, TlsAcceptor::from(shown.tls()), router));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let server = "localhost".try_into().expect("a name");
+        let tls = connector.connect(server, near).await.expect("a handshake");
+        let begin = Instant::now();
+        let (mut reads, mut writes) = tokio::io::split(tls);
+        writes.write_all(&first).await.expect("taken");
+        writes.flush().await.expect("taken");
+        let (mut said, mut piece) = (Vec::new(), [0; 4_096]);
+        let mut ticks = tokio::time::interval(Duration::from_secs(10));
+        while begin.elapsed() < Duration::from_secs(1_000) {
+            tokio::select! {
+                read = reads.read(&mut piece) => match read {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => said.extend_from_slice(&piece[..count]),
+                },
+                _ = ticks.tick() => {
+                    let _ = writes.write_all(every_ten_seconds).await;
+                    let _ = writes.flush().await;
+                }
+            }
+        }
+        (said, begin.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_asked_ends() {
+        let (said, after) = hung_up_on("silent", b"http/1.1", Vec::new(), b"").await;
+        assert!(said.is_empty() && (30..=33).contains(&after), "{after} s");
+        // RFC 9113 §3.4, §6.7: the preface, no settings, and a ping now and then.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        let ping = b"\0\0\x08\x06\0\0\0\0\x0012345678";
+        let (said, after) = hung_up_on("pings", b"h2", preface, ping).await;
+        assert!(!said.is_empty() && (30..=33).contains(&after), "{after} s");
+        let ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+        let (said, after) = hung_up_on("asks", b"http/1.1", ask, b"").await;
+        assert!(said.ends_with(b"here") && after <= 63, "{after} s");
+    }
+
     #[tokio::test]
     async fn an_answer_is_whole_though_it_is_handed_over_in_pieces() {
         let sent: Bytes = (0..3 * PIECE_BYTES + 7).map(|n| n.to_le_bytes()[0]).collect();
