@@ -18,11 +18,32 @@ pub const HEAD_MAX: Duration = Duration::from_secs(30);
 /// Largest head of a request, bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// How long a connection may have no request under way, whatever else it sends, before it is ended.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// An answer is handed over in pieces of so many bytes, so that one that is taken slowly is seen to be taken.
+pub const PIECE_BYTES: usize = 16 * 1024;
+
 /// Requests of one HTTP/2 connection at once: a page with its assets and its stream has ten.
 pub const STREAMS_MAX: u32 = 64;
 
 /// Largest body of a request, bytes: as on the control socket.
 pub const BODY_BYTES_MAX: usize = edgeway_runtime::limits::ADMIN_BODY_BYTES_MAX;
+
+/// Largest body of somebody who has not signed in, bytes: a name, a password and where to go then, each character written
+/// as three.
+pub const STRANGERS_BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// Bodies held at once, bytes: sixteen of the largest. Further ones are told to come again.
+pub const BODIES_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
+
+/// Bodies held at once of those who have not signed in, bytes, apart from the others so that they keep nobody out who has:
+/// 128 of the largest.
+pub const STRANGERS_BODIES_BYTES_MAX: usize = 128 * STRANGERS_BODY_BYTES_MAX;
+
+/// What a client may send on an HTTP/2 connection before anybody reads it, bytes: as RFC 9113 has it, since it is held
+/// even of strangers.
+pub const WINDOW_BYTES: u32 = 65_535;
 
 /// How long the body of a request may take.
 pub const BODY_MAX: Duration = Duration::from_secs(20);
@@ -66,9 +87,16 @@ pub const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 /// How long the administrator's side may take to end.
 pub const END_MAX: Duration = Duration::from_secs(2);
 
-/// Refusals of strangers that are written to the audit log in a minute; the others are only counted, so that nobody
-/// can push its lines out from outside.
+/// Refusals of strangers that are written to the audit log in a minute, and as many of failed sign-ins; the others are
+/// not, so that nobody can push its lines out from outside.
 pub const AUDITED_REFUSALS_MAX: u32 = 30;
+
+/// Requests of one account or token that were refused and are written to the audit log in an hour; then one line says that
+/// there are more, so that nobody with little to say can push its lines out.
+pub const AUDITED_REFUSALS_OF_ONE_MAX: u32 = 60;
+
+/// Accounts and tokens whose refusals are counted: as many as there may be of both.
+pub const AUDITED_ONES_MAX: usize = 1_024;
 
 /// Longest text of a request in the audit log, characters.
 pub const AUDIT_TEXT_MAX: usize = 200;

@@ -9,20 +9,22 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use edgeway_config::CoreSettings;
 use edgeway_runtime::listen::bind_tcp;
 use edgeway_runtime::operate::{AdminDoor, Administration, Forwarded, MakeAdmin, OperatorPort};
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -31,7 +33,7 @@ use crate::certificate::Shown;
 use crate::configuration::{ConfigurationDesk, Parts};
 use crate::limits::{
     CERTIFICATE_LOOK, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, END_MAX, HANDSHAKE_MAX, HEAD_BYTES_MAX, HEAD_MAX,
-    LISTEN_AGAIN, STALLED_MAX, STREAMS_MAX,
+    IDLE_MAX, LISTEN_AGAIN, PIECE_BYTES, STALLED_MAX, STREAMS_MAX, WINDOW_BYTES,
 };
 use crate::office::{Office, Settled};
 use crate::pages;
@@ -167,7 +169,12 @@ async fn accept(listener: TcpListener, mut shown: Shown, router: Router) {
                     let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
                     let Some(place) = addresses.enter(peer.ip()) else { continue };
                     let (acceptor, router) = (acceptor.clone(), router.clone());
-                    tokio::spawn(converse(stream, peer.ip(), acceptor, router, (permit, place)));
+                    let _ = stream.set_nodelay(true);
+                    let held: (OwnedSemaphorePermit, Place) = (permit, place);
+                    tokio::spawn(async move {
+                        converse(stream, peer.ip(), acceptor, router).await;
+                        drop(held);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an administrator's connection could not be accepted");
@@ -210,23 +217,26 @@ impl Drop for Place {
 }
 
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     from: IpAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    _held: (OwnedSemaphorePermit, Place),
 ) {
-    let _ = stream.set_nodelay(true);
     let tls = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => return tracing::debug!(%error, "an administrator's handshake failed"),
         Err(_) => return tracing::debug!("an administrator's handshake took too long"),
     };
+    let idle = Idle::new();
+    let begun = idle.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer::Address(from));
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        let (router, turn) = (router.clone(), begun.turn());
+        async move {
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(response.map(|body| Answering::new(body, turn.0.clone())))
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -238,10 +248,149 @@ async fn converse(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .keep_alive_interval(HEAD_MAX)
         .keep_alive_timeout(HANDSHAKE_MAX);
-    if let Err(error) = builder.serve_connection(TokioIo::new(Patient::new(tls)), service).await {
+    let connection = builder.serve_connection(TokioIo::new(Patient::new(tls)), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => Some(outcome),
+        () = idle.over(HEAD_MAX, IDLE_MAX) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(END_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%error, "an administrator's connection failed");
+    }
+}
+
+/// Whether the other side of a connection waits for anything of ours. What else it sends, pings and the beginning of a
+/// request among it, does not keep its place.
+#[derive(Clone)]
+struct Idle(Arc<Mutex<Waits>>);
+
+struct Waits {
+    /// Requests whose answer, or its next part, is to come from us.
+    count: usize,
+    /// When there was last one.
+    last: Instant,
+    /// Whether there was any.
+    begun: bool,
+}
+
+/// The other side waits for us.
+struct Turn(Idle);
+
+impl Idle {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Waits { count: 0, last: Instant::now(), begun: false })))
+    }
+
+    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> Turn {
+        let mut waits = self.waits();
+        waits.count += 1;
+        waits.begun = true;
+        drop(waits);
+        Turn(self.clone())
+    }
+
+    /// Returns once nobody has waited for so long, `first` before the first request.
+    async fn over(&self, first: Duration, further: Duration) {
+        loop {
+            let now = Instant::now();
+            let until = {
+                let waits = self.waits();
+                let longest = if waits.begun { further } else { first };
+                if waits.count > 0 { now + longest } else { waits.last + longest }
+            };
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut waits = self.0.waits();
+        waits.count -= 1;
+        waits.last = Instant::now();
+    }
+}
+
+/// The body of an answer. While it has nothing to send, as a stream of events between two of them, it is our turn; a part
+/// that was sent and that the other side does not take is not.
+struct Answering {
+    body: Body,
+    idle: Idle,
+    turn: Option<Turn>,
+    /// What of the last part is to be handed over.
+    rest: Bytes,
+}
+
+impl Answering {
+    const fn new(body: Body, idle: Idle) -> Self {
+        Self { body, idle, turn: None, rest: Bytes::new() }
+    }
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))))
+        };
+        match polled {
+            Poll::Ready(polled) => {
+                self.turn = None;
+                self.idle.waits().last = Instant::now();
+                let Some(Ok(frame)) = polled else { return Poll::Ready(polled) };
+                Poll::Ready(Some(Ok(match frame.into_data() {
+                    Ok(mut data) => {
+                        self.rest = data.split_off(data.len().min(PIECE_BYTES));
+                        Frame::data(data)
+                    }
+                    Err(trailers) => trailers,
+                })))
+            }
+            Poll::Pending => {
+                if self.turn.is_none() {
+                    self.turn = Some(self.idle.turn());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
     }
 }
 
@@ -293,5 +442,131 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.inner).poll_shutdown(context);
         self.judge(outcome, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(30);
+    const FURTHER: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_a_place_who_asks_for_nothing() {
+        let begin = Instant::now();
+        let idle = Idle::new();
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 30);
+
+        let (begin, idle) = (Instant::now(), Idle::new());
+        let turn = idle.turn();
+        let long = Duration::from_secs(1_000);
+        assert!(tokio::time::timeout(long, idle.over(FIRST, FURTHER)).await.is_err(), "it is our turn");
+        drop(turn);
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 1_060);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_for_us_is_under_way_and_one_that_is_left_lying_is_not() {
+        let idle = Idle::new();
+        let (lines, received) = mpsc::channel::<Bytes>(1);
+        struct Lines(mpsc::Receiver<Bytes>);
+        impl HttpBody for Lines {
+            type Data = Bytes;
+            type Error = Infallible;
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+                self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+            }
+        }
+        let mut body = Answering::new(Body::new(Lines(received)), idle.clone());
+        drop(idle.turn());
+        let long = Duration::from_secs(1_000);
+        {
+            let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+            tokio::pin!(next);
+            tokio::select! {
+                _ = &mut next => panic!("there is nothing yet"),
+                () = idle.over(FIRST, FURTHER) => panic!("it is our turn"),
+                () = tokio::time::sleep(long) => {}
+            }
+            lines.send(Bytes::from_static(b"x")).await.expect("read");
+            assert!(next.await.is_some());
+        }
+        let begin = Instant::now();
+        idle.over(FIRST, FURTHER).await;
+        assert_eq!(begin.elapsed().as_secs(), 60, "nobody reads on");
+    }
+    /// Talks to a listener until it hangs up; answers what it has said, and after how many seconds it did.
+    async fn hung_up_on(name: &str, alpn: &[u8], first: Vec<u8>, every_ten_seconds: &[u8]) -> (Vec<u8>, u64) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let scratch = crate::scratch::Scratch::new(name);
+        let settings = edgeway_config::AdminSettings { listen: None, certificate: None, names: Vec::new() };
+        let shown = Shown::open(&settings, scratch.path(), "core1").expect("a certificate");
+        let pem = std::fs::read(scratch.path().join("admin.crt")).expect("there");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).expect("a certificate");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(pem.contents.into()).expect("a root");
+        let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let from = IpAddr::from([192, 0, 2, 1]);
+        tokio::spawn(converse(far, from, TlsAcceptor::from(shown.tls()), router));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let server = "localhost".try_into().expect("a name");
+        let tls = connector.connect(server, near).await.expect("a handshake");
+        let begin = Instant::now();
+        let (mut reads, mut writes) = tokio::io::split(tls);
+        writes.write_all(&first).await.expect("taken");
+        writes.flush().await.expect("taken");
+        let (mut said, mut piece) = (Vec::new(), [0; 4_096]);
+        let mut ticks = tokio::time::interval(Duration::from_secs(10));
+        while begin.elapsed() < Duration::from_secs(1_000) {
+            tokio::select! {
+                read = reads.read(&mut piece) => match read {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => said.extend_from_slice(&piece[..count]),
+                },
+                _ = ticks.tick() => {
+                    let _ = writes.write_all(every_ten_seconds).await;
+                    let _ = writes.flush().await;
+                }
+            }
+        }
+        (said, begin.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_asked_ends() {
+        let (said, after) = hung_up_on("silent", b"http/1.1", Vec::new(), b"").await;
+        assert!(said.is_empty() && (30..=33).contains(&after), "{after} s");
+        // RFC 9113 §3.4, §6.7: the preface, no settings, and a ping now and then.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        let ping = b"\0\0\x08\x06\0\0\0\0\x0012345678";
+        let (said, after) = hung_up_on("pings", b"h2", preface, ping).await;
+        assert!(!said.is_empty() && (30..=33).contains(&after), "{after} s");
+        let ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+        let (said, after) = hung_up_on("asks", b"http/1.1", ask, b"").await;
+        assert!(said.ends_with(b"here") && after <= 63, "{after} s");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_whole_though_it_is_handed_over_in_pieces() {
+        let sent: Bytes = (0..3 * PIECE_BYTES + 7).map(|n| n.to_le_bytes()[0]).collect();
+        let mut body = Answering::new(Body::from(sent.clone()), Idle::new());
+        let mut got = Vec::new();
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            let data = frame.expect("ours").into_data().expect("data");
+            assert!(data.len() <= PIECE_BYTES);
+            got.extend_from_slice(&data);
+            assert_eq!(body.size_hint().exact(), Some((sent.len() - got.len()) as u64));
+            assert_eq!(body.is_end_stream(), got.len() == sent.len());
+        }
+        assert_eq!(got, sent);
     }
 }

@@ -9,12 +9,10 @@ use zeroize::Zeroizing;
 
 use super::password::{self, Hashing};
 use super::rows::{self, Account, FirstCode, Session, Token};
-use super::throttle::{Place, Throttle};
+use super::throttle::{Attempt, FIRST_CODE, Place, Throttle};
 use super::{Role, secrets};
 use crate::api::{Actor, Peer, Problem, Via};
-use crate::limits::{
-    FIRST_CODE_MS, NAME_BYTES_MAX, SEEN_EVERY_MS, SESSION_IDLE_MS, SESSION_MS, TOKEN_DAYS_MAX, TOKEN_NAME_BYTES_MAX,
-};
+use crate::limits::{FIRST_CODE_MS, NAME_BYTES_MAX, SEEN_EVERY_MS, SESSION_MS, TOKEN_DAYS_MAX, TOKEN_NAME_BYTES_MAX};
 use crate::office::Now;
 use crate::store::{Store, StoreFault};
 
@@ -127,7 +125,7 @@ impl AccountsDesk {
     ) -> Result<SignedIn, Problem> {
         check_name(name)?;
         password::check(&password)?;
-        let place = self.attempt("", peer)?;
+        let attempt = self.attempt(FIRST_CODE, peer)?;
         let (now_ms, hash) = ((self.now)(), secrets::hash(&secrets::typed(code)));
         let found = self.stored(move |store| rows::first_code(store, now_ms)).await?;
         if !found.is_some_and(|found| secrets::same(&found.hash, &hash)) {
@@ -141,6 +139,7 @@ impl AccountsDesk {
                 let before = rows::account(store, &name)?;
                 let created_ms = before.as_ref().map_or(now_ms, |(account, _)| account.created_ms);
                 let account = Account {
+                    generation: before.as_ref().map_or(now_ms, |(account, _)| account.generation.saturating_add(1)),
                     name,
                     role: Role::Administrator,
                     password: kept,
@@ -160,7 +159,7 @@ impl AccountsDesk {
             .await?;
         let account = account.ok_or_else(|| Problem::new("wrong_credentials", "The code has just been used."))?;
         let _ = std::fs::remove_file(self.state_dir.join(FIRST_CODE_FILE));
-        self.succeeded("", place);
+        self.succeeded(attempt);
         self.begin(&account).await
     }
 
@@ -171,14 +170,14 @@ impl AccountsDesk {
     pub async fn sign_in(&self, peer: Peer, name: &str, password: Zeroizing<String>) -> Result<SignedIn, Problem> {
         let wrong = || Problem::new("wrong_credentials", "");
         let name = if check_name(name).is_ok() { name.to_owned() } else { String::new() };
-        let place = self.attempt(&name, peer)?;
+        let attempt = self.attempt(&name, peer)?;
         let asked = name.clone();
         let found = self.stored(move |store| rows::account(store, &asked)).await?.filter(|(found, _)| !found.disabled);
         let kept = found.as_ref().map(|(account, _)| account.password.clone());
         let password = if password.len() > crate::limits::PASSWORD_BYTES_MAX { Zeroizing::default() } else { password };
         let is = self.hashing.is(password, kept).await?;
         let Some((mut account, version)) = found.filter(|_| is) else { return Err(wrong()) };
-        self.succeeded(&name, place);
+        self.succeeded(attempt);
         account.last_sign_in_ms = Some((self.now)());
         let written = account.clone();
         match self.stored(move |store| rows::save_account(store, &written, Some(version))).await {
@@ -190,7 +189,8 @@ impl AccountsDesk {
         self.begin(&account).await
     }
 
-    /// A new session, never one that was there before: what somebody planted in a browser is worth nothing.
+    /// A new session, never one that was there before: what somebody planted in a browser is worth nothing. `account` is as
+    /// it was when its password was checked: if that has changed since, the session is good for nothing.
     async fn begin(&self, account: &Account) -> Result<SignedIn, Problem> {
         let cookie = secrets::secret()?;
         let now_ms = (self.now)();
@@ -201,6 +201,7 @@ impl AccountsDesk {
             created_ms: now_ms,
             seen_ms: now_ms,
             expires_ms: now_ms + SESSION_MS,
+            generation: account.generation,
         };
         let row = session.clone();
         self.stored(move |store| rows::begin_session(store, &row, now_ms)).await?;
@@ -220,9 +221,7 @@ impl AccountsDesk {
             .stored(move |store| {
                 let Some((mut session, version)) = rows::session(store, &hash, now_ms)? else { return Ok(None) };
                 let account = rows::account(store, &session.account)?.map(|(account, _)| account);
-                let account = account.filter(|account| !account.disabled && account.changed_ms <= session.created_ms);
-                let idle = session.seen_ms.saturating_add(SESSION_IDLE_MS) <= now_ms;
-                let Some(account) = account.filter(|_| !idle) else {
+                let Some(account) = account.filter(|account| session.is_good(account, now_ms)) else {
                     rows::end_session(store, &hash)?;
                     return Ok(None);
                 };
@@ -277,7 +276,11 @@ impl AccountsDesk {
         let role = actor.role;
         let asked = self.stored(move |store| match via {
             Via::Socket => Ok(true),
-            Via::Cookie { session, .. } => Ok(rows::session(store, &session, now_ms)?.is_some()),
+            Via::Cookie { session, .. } => {
+                let Some((session, _)) = rows::session(store, &session, now_ms)? else { return Ok(false) };
+                let account = rows::account(store, &session.account)?;
+                Ok(account.is_some_and(|(account, _)| session.is_good(&account, now_ms) && account.role >= role))
+            }
             Via::Token { id } => Ok(rows::token(store, &id)?.is_some_and(|(token, _)| {
                 token.role >= role && token.expires_ms.is_none_or(|expires| expires > now_ms)
             })),
@@ -313,16 +316,17 @@ impl AccountsDesk {
             return Err(Problem::new("invalid", "Only a browser that has signed in has a password to change."));
         }
         password::check(&new)?;
-        let place = self.attempt(&actor.name, peer)?;
+        let attempt = self.attempt(&actor.name, peer)?;
         let name = actor.name.clone();
         let found = self.stored(move |store| rows::account(store, &name)).await?;
+        let generation = found.as_ref().map(|(account, _)| account.generation);
         let kept = found.as_ref().map(|(account, _)| account.password.clone());
         if !self.hashing.is(old, kept).await? {
             return Err(Problem::new("wrong_credentials", "The old password is wrong."));
         }
-        self.succeeded(&actor.name, place);
+        self.succeeded(attempt);
         let change = AccountChange { password: Some(new), ..AccountChange::default() };
-        let (account, _) = self.change(&actor.name, change, None).await?;
+        let (account, _) = self.change_of(&actor.name, change, None, generation).await?;
         self.begin(&account).await
     }
 
@@ -360,6 +364,8 @@ impl AccountsDesk {
             changed_ms: now_ms,
             last_sign_in_ms: None,
             disabled: false,
+            // Not that of an account that was removed and had this name.
+            generation: now_ms,
         };
         let row = account.clone();
         match self.stored(move |store| rows::save_account(store, &row, Some(0))).await {
@@ -379,6 +385,17 @@ impl AccountsDesk {
         change: AccountChange,
         version: Option<u64>,
     ) -> Result<(Account, u64), Problem> {
+        self.change_of(name, change, version, None).await
+    }
+
+    /// As [`Self::change`], if it still is of this generation.
+    async fn change_of(
+        &self,
+        name: &str,
+        change: AccountChange,
+        version: Option<u64>,
+        generation: Option<u64>,
+    ) -> Result<(Account, u64), Problem> {
         let AccountChange { role, disabled, password } = change;
         let kept = match password {
             None => None,
@@ -389,7 +406,9 @@ impl AccountsDesk {
         };
         let _changing = self.changes.lock().await;
         let (mut account, found) = self.account(name).await?;
-        if version.is_some_and(|version| version != found) {
+        if version.is_some_and(|version| version != found)
+            || generation.is_some_and(|generation| generation != account.generation)
+        {
             return Err(Problem::new("changed_meanwhile", ""));
         }
         let was_administrator = is_administrator(&account);
@@ -397,6 +416,7 @@ impl AccountsDesk {
         account.disabled = disabled.unwrap_or(account.disabled);
         account.password = kept.unwrap_or(account.password);
         account.changed_ms = (self.now)();
+        account.generation = account.generation.saturating_add(1);
         let row = account.clone();
         let written = self
             .stored(move |store| {
@@ -483,19 +503,18 @@ impl AccountsDesk {
         if was_there { Ok(()) } else { Err(Problem::new("not_found", "There is no token of that id.")) }
     }
 
-    fn attempt(&self, account: &str, peer: Peer) -> Result<Option<Place>, Problem> {
+    fn attempt(&self, account: &str, peer: Peer) -> Result<Option<Attempt>, Problem> {
         let Peer::Address(address) = peer else { return Ok(None) };
-        let place = Place::from(address);
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        match throttle.attempt(account, place, (self.now)()) {
-            Ok(()) => Ok(Some(place)),
+        match throttle.attempt(account, Place::from(address), (self.now)()) {
+            Ok(attempt) => Ok(Some(attempt)),
             Err(wait) => Err(Problem::new("too_many", "").retry_after(wait)),
         }
     }
 
-    fn succeeded(&self, account: &str, place: Option<Place>) {
-        let Some(place) = place else { return };
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeeded(account, place, (self.now)());
+    fn succeeded(&self, attempt: Option<Attempt>) {
+        let Some(attempt) = attempt else { return };
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeeded(attempt, (self.now)());
     }
 
     async fn stored<T: Send + 'static>(
@@ -545,4 +564,81 @@ fn check_name(name: &str) -> Result<(), Problem> {
         return Err(Problem::new("invalid", detail));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::limits::SESSION_IDLE_MS;
+    use crate::scratch::Scratch;
+    use crate::store::MemoryStore;
+
+    const PEER: Peer = Peer::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn password(text: &str) -> Zeroizing<String> {
+        Zeroizing::new(format!("correct horse {text}"))
+    }
+
+    async fn desk(scratch: &Scratch) -> (AccountsDesk, Arc<AtomicU64>) {
+        let clock = Arc::new(AtomicU64::new(1_000_000));
+        let read = Arc::clone(&clock);
+        let now: Now = Arc::new(move || read.load(Ordering::SeqCst));
+        let desk = AccountsDesk::new(Arc::new(MemoryStore::new()), scratch.path().to_owned(), now);
+        desk.add("alice", Role::Administrator, password("old")).await.expect("added");
+        (desk, clock)
+    }
+
+    fn value(signed: &SignedIn) -> String {
+        let pair = signed.cookie.split(';').next().expect("a pair");
+        pair.split_once('=').expect("a value").1.to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_was_checked_before_a_change_is_worth_nothing_after_it_whatever_the_clock_says() {
+        let scratch = Scratch::new("accounts-generation");
+        let (desk, clock) = desk(&scratch).await;
+        let (checked, _) = desk.account("alice").await.expect("there");
+        let change = AccountChange { password: Some(password("new")), ..AccountChange::default() };
+        desk.change("alice", change, None).await.expect("changed");
+        clock.fetch_add(5_000, Ordering::SeqCst);
+        let late = desk.begin(&checked).await.expect("begun");
+        assert_eq!(desk.by_cookie(&value(&late)).await.expect("asked"), None, "the old password was checked for it");
+        assert!(desk.sign_in(PEER, "alice", password("old")).await.is_err());
+
+        clock.fetch_sub(100_000, Ordering::SeqCst);
+        let signed = desk.sign_in(PEER, "alice", password("new")).await.expect("signed in");
+        assert!(desk.by_cookie(&value(&signed)).await.expect("asked").is_some(), "though the clock was set back");
+
+        let stale = Some(checked.generation);
+        let change = AccountChange { password: Some(password("third")), ..AccountChange::default() };
+        let refused = desk.change_of("alice", change, None, stale).await.expect_err("changed meanwhile");
+        assert_eq!(refused.name(), "changed_meanwhile");
+    }
+
+    #[tokio::test]
+    async fn whoever_has_been_idle_may_follow_no_more() {
+        let scratch = Scratch::new("accounts-idle");
+        let (desk, clock) = desk(&scratch).await;
+        let signed = desk.sign_in(PEER, "alice", password("old")).await.expect("signed in");
+        clock.fetch_add(SESSION_IDLE_MS - 1, Ordering::SeqCst);
+        assert!(desk.still_may(&signed.actor).await);
+        clock.fetch_add(1, Ordering::SeqCst);
+        assert!(!desk.still_may(&signed.actor).await);
+    }
+
+    #[tokio::test]
+    async fn names_that_nobody_can_have_do_not_use_up_the_attempts_of_the_first_code() {
+        let scratch = Scratch::new("accounts-first");
+        let (desk, _clock) = desk(&scratch).await;
+        let code = desk.first_code().await.expect("a code");
+        let mut refused = 0;
+        for _ in 0..6 {
+            let Err(problem) = desk.sign_in(PEER, "NO NAME", password("x")).await else { panic!("nobody") };
+            refused += usize::from(problem.name() == "too_many");
+        }
+        assert_eq!(refused, 2);
+        desk.first_sign_in(PEER, &code, "bob", password("bob")).await.expect("it is the code");
+    }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::SESSION_IDLE_MS;
 use crate::store::limits::{PAGE_MAX, SESSIONS_MAX, SESSIONS_OF_ACCOUNT_MAX};
 use crate::store::{Kind, Record, Store, StoreFault};
 
@@ -41,6 +42,10 @@ pub struct Account {
     pub last_sign_in_ms: Option<u64>,
     /// Whether it is closed for now.
     pub disabled: bool,
+    /// Another one with each change of its password, role or closing: sessions of an earlier one are good no more, whatever
+    /// the clock says.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// A program that calls the API.
@@ -77,6 +82,17 @@ pub struct Session {
     pub seen_ms: u64,
     /// From when on it is good no more.
     pub expires_ms: u64,
+    /// The account's when its password was checked.
+    #[serde(default)]
+    pub generation: u64,
+}
+
+impl Session {
+    /// Whether it is one of `account` as that is now, and was used lately.
+    pub(super) fn is_good(&self, account: &Account, now_ms: u64) -> bool {
+        let is_idle = self.seen_ms.saturating_add(SESSION_IDLE_MS) <= now_ms;
+        !account.disabled && account.generation == self.generation && !is_idle
+    }
 }
 
 /// The code by which the first account is made.
@@ -93,7 +109,8 @@ pub struct FirstCode {
 // Hashes stay out of logs, wherever a row is printed.
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, role, password: _, created_ms: _, changed_ms, last_sign_in_ms: _, disabled } = self;
+        let Self { name, role, password: _, created_ms: _, changed_ms, last_sign_in_ms: _, disabled, generation: _ } =
+            self;
         write!(f, "Account({name:?}, {role:?}, changed {changed_ms}, disabled {disabled})")
     }
 }
@@ -107,7 +124,7 @@ impl fmt::Debug for Token {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hash: _, account, role, created_ms, seen_ms: _, expires_ms } = self;
+        let Self { hash: _, account, role, created_ms, seen_ms: _, expires_ms, generation: _ } = self;
         write!(f, "Session(of {account:?}, {role:?}, {created_ms} to {expires_ms})")
     }
 }
@@ -380,6 +397,7 @@ mod tests {
             changed_ms: 2,
             last_sign_in_ms: None,
             disabled: false,
+            generation: 0,
         }
     }
 
@@ -391,6 +409,7 @@ mod tests {
             created_ms: number,
             seen_ms: number,
             expires_ms: 1_000 + number,
+            generation: 0,
         }
     }
 

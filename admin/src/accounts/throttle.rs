@@ -19,8 +19,20 @@ struct Patience {
 }
 
 const AT_ADDRESS: Patience = Patience { free: 3, longest: Duration::from_secs(60) };
-const OF_ADDRESS: Patience = Patience { free: 10, longest: Duration::from_secs(15 * 60) };
+const OF_ADDRESS: Patience = Patience { free: 10, longest: Duration::from_secs(30) };
 const OF_ACCOUNT: Patience = Patience { free: 20, longest: Duration::from_secs(5) };
+
+/// What attempts with the code of the first start are counted under: no account is called so.
+pub(crate) const FIRST_CODE: &str = "first code";
+
+/// One that has begun.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pair: (String, Place),
+    /// Whether it was counted for the address and for the account.
+    counted: bool,
+}
 
 /// Where somebody is: an IPv4 address, or the network of an IPv6 one (RFC 6177: a site has at least that).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,7 +118,7 @@ impl Throttle {
     ///
     /// # Errors
     /// How long to wait; the attempt is not counted then.
-    pub(crate) fn attempt(&mut self, account: &str, place: Place, now_ms: u64) -> Result<(), Duration> {
+    pub(crate) fn attempt(&mut self, account: &str, place: Place, now_ms: u64) -> Result<Attempt, Duration> {
         let pair = (account.to_owned(), place);
         let known = self.known.0.contains_key(&pair);
         let mut wait = self.at_address.wait(&pair, AT_ADDRESS, now_ms);
@@ -117,20 +129,24 @@ impl Throttle {
         if !wait.is_zero() {
             return Err(wait);
         }
-        self.at_address.add(pair, now_ms);
+        self.at_address.add(pair.clone(), now_ms);
         if !known {
             self.of_address.add(place, now_ms);
             self.of_account.add(account.to_owned(), now_ms);
         }
-        Ok(())
+        Ok(Attempt { pair, counted: !known })
     }
 
-    /// The attempt was none of guessing.
-    pub(crate) fn succeeded(&mut self, account: &str, place: Place, now_ms: u64) {
-        let pair = (account.to_owned(), place);
+    /// The attempt was none of guessing. What others tried from there, or under that name from elsewhere, goes on counting:
+    /// whoever has one account must not guess at others more quickly for it.
+    pub(crate) fn succeeded(&mut self, attempt: Attempt, now_ms: u64) {
+        let Attempt { pair, counted } = attempt;
         self.at_address.0.remove(&pair);
-        for count in [self.of_address.0.get_mut(&place), self.of_account.0.get_mut(account)].into_iter().flatten() {
-            count.count = count.count.saturating_sub(1);
+        if counted {
+            let counts = [self.of_address.0.get_mut(&pair.1), self.of_account.0.get_mut(&pair.0)];
+            for count in counts.into_iter().flatten() {
+                count.count = count.count.saturating_sub(1);
+            }
         }
         self.known.add(pair, now_ms);
     }
@@ -174,8 +190,8 @@ mod tests {
     #[test]
     fn nobody_locks_out_one_who_has_signed_in_there_before() {
         let mut throttle = Throttle::new();
-        throttle.attempt("alice", place(1), 5).unwrap();
-        throttle.succeeded("alice", place(1), 5);
+        let attempt = throttle.attempt("alice", place(1), 5).unwrap();
+        throttle.succeeded(attempt, 5);
         // From many addresses, and from her own with other names.
         for n in 10..250 {
             let _ = throttle.attempt("alice", place(n), 6);
@@ -203,5 +219,30 @@ mod tests {
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:192.0.2.1"), place(1));
+    }
+
+    #[test]
+    fn an_account_of_ones_own_buys_no_guesses_at_others() {
+        let mut throttle = Throttle::new();
+        let mut tried = 0;
+        for n in 0..100 {
+            if let Ok(attempt) = throttle.attempt("mallory", place(1), 5) {
+                throttle.succeeded(attempt, 5);
+            }
+            tried += usize::from(throttle.attempt(&format!("user{n}"), place(1), 5).is_ok());
+        }
+        assert_eq!(tried, 11);
+    }
+
+    #[test]
+    fn an_address_waits_for_half_a_minute_at_most() {
+        let mut throttle = Throttle::new();
+        let mut now = 1_000;
+        for n in 0..100 {
+            while let Err(wait) = throttle.attempt(&format!("user{n}"), place(1), now) {
+                assert!(wait <= Duration::from_secs(30), "{wait:?}");
+                now += u64::try_from(wait.as_millis()).unwrap();
+            }
+        }
     }
 }

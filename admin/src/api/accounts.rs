@@ -133,7 +133,8 @@ pub struct MadeCode {
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
-        let Account { name, role, password: _, created_ms, changed_ms, last_sign_in_ms, disabled } = account;
+        let Account { name, role, password: _, created_ms, changed_ms, last_sign_in_ms, disabled, generation: _ } =
+            account;
         Self { name, role, disabled, created_ms, changed_ms, last_sign_in_ms }
     }
 }

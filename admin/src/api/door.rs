@@ -1,8 +1,9 @@
 //! What surrounds every request, of API and pages: the name of the host, the bound of the body, who asks, whether the
 //! browser was sent by another site, the audit log, and the headers of the answer.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,23 +13,29 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Body as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Actor, Peer, Problem, Via};
 use crate::accounts::{COOKIE, secrets};
-use crate::limits::{AUDIT_TEXT_MAX, AUDITED_REFUSALS_MAX, BODY_BYTES_MAX, BODY_MAX};
+use crate::limits::{
+    AUDIT_TEXT_MAX, AUDITED_ONES_MAX, AUDITED_REFUSALS_MAX, AUDITED_REFUSALS_OF_ONE_MAX, BODIES_BYTES_MAX,
+    BODY_BYTES_MAX, BODY_MAX, STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODY_BYTES_MAX,
+};
 use crate::office::Office;
 use crate::store::AuditLine;
 
 /// Surrounds all that is served.
 pub fn surrounded(office: &Arc<Office>, router: Router) -> Router {
-    let door = Arc::new(Door { office: Arc::clone(office), refusals: Refusals::default() });
+    let door = Arc::new(Door { office: Arc::clone(office), refusals: Mutex::default(), bodies: Bodies::new() });
     let nothing_here = || async { Problem::new("not_found", "There is nothing at this path.") };
     router.fallback(nothing_here).layer(middleware::from_fn_with_state(door, pass))
 }
 
 struct Door {
     office: Arc<Office>,
-    refusals: Refusals,
+    refusals: Mutex<Refusals>,
+    bodies: Bodies,
 }
 
 async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
@@ -62,8 +69,8 @@ impl Door {
         if let Err(problem) = is_of_this_site(&request, peer, actor.as_ref()) {
             return answered(problem.into_response(), actor);
         }
-        let (mut request, form_token) = match whole(request).await {
-            Ok(request) => request,
+        let (mut request, form_token, _held) = match self.bodies.whole(request, actor.is_some()).await {
+            Ok(read) => read,
             Err(problem) => return answered(problem.into_response(), actor),
         };
         if !request.method().is_safe()
@@ -129,8 +136,20 @@ impl Door {
         if method.is_safe() && !outcome.refused_to_somebody {
             return;
         }
-        if actor.is_none() && !self.refusals.may_be_written(self.office.now_ms()) {
-            return;
+        let mut outcome = outcome;
+        if outcome.refused || actor.is_none() {
+            let sort = match actor {
+                Some(actor) => Sort::Of(actor.author.clone()),
+                None if is_sign_in(method, path) => Sort::SignIn,
+                None => Sort::Stranger,
+            };
+            let is_person = matches!(sort, Sort::Of(_));
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            match refusals.count(sort, self.office.now_ms()) {
+                Written::Yes => {}
+                Written::Last if is_person => outcome.words.push_str("; more of this hour are not written"),
+                Written::Last | Written::No => return,
+            }
         }
         let line = AuditLine {
             number: 0,
@@ -148,6 +167,7 @@ impl Door {
 
 /// What the audit log says of an answer.
 struct Outcome {
+    refused: bool,
     refused_to_somebody: bool,
     words: String,
 }
@@ -161,43 +181,122 @@ impl Outcome {
             Some(problem) => format!("refused: {}", problem.name()),
         };
         let refused_to_somebody = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-        Self { refused_to_somebody, words }
+        let refused = status.is_client_error() || status.is_server_error();
+        Self { refused, refused_to_somebody, words }
     }
 }
 
-/// How many refusals of strangers have been written in this minute.
-#[derive(Default)]
-struct Refusals {
-    minute: AtomicU64,
-    count: AtomicU32,
+/// Whose refusals are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Sort {
+    /// Failed sign-ins of strangers: whoever floods us with something else does not hide them.
+    SignIn,
+    /// All else that strangers ask for.
+    Stranger,
+    /// Somebody who is known.
+    Of(String),
 }
+
+/// Whether a refusal is written to the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Yes,
+    /// As the last one of its time.
+    Last,
+    No,
+}
+
+/// How many refusals there have been of each sort, and in which minute or hour.
+#[derive(Default)]
+struct Refusals(HashMap<Sort, (u64, u32)>);
 
 impl Refusals {
-    fn may_be_written(&self, now_ms: u64) -> bool {
-        let minute = now_ms / 60_000;
-        if self.minute.swap(minute, Ordering::Relaxed) != minute {
-            self.count.store(0, Ordering::Relaxed);
+    fn count(&mut self, sort: Sort, now_ms: u64) -> Written {
+        let span = |sort: &Sort| match sort {
+            Sort::SignIn | Sort::Stranger => now_ms / 60_000,
+            Sort::Of(_) => now_ms / 3_600_000,
+        };
+        let most = match sort {
+            Sort::SignIn | Sort::Stranger => AUDITED_REFUSALS_MAX,
+            Sort::Of(_) => AUDITED_REFUSALS_OF_ONE_MAX,
+        };
+        if self.0.len() >= AUDITED_ONES_MAX && !self.0.contains_key(&sort) {
+            self.0.retain(|sort, (when, _)| *when == span(sort));
+            if self.0.len() >= AUDITED_ONES_MAX {
+                return Written::No;
+            }
         }
-        self.count.fetch_add(1, Ordering::Relaxed) < AUDITED_REFUSALS_MAX
+        let when = span(&sort);
+        let counted = self.0.entry(sort).or_insert((when, 0));
+        if counted.0 != when {
+            *counted = (when, 0);
+        }
+        counted.1 = counted.1.saturating_add(1);
+        match counted.1 {
+            count if count <= most => Written::Yes,
+            count if count == most + 1 => Written::Last,
+            _ => Written::No,
+        }
     }
 }
 
-/// The body is read before anybody waits for it, within its bounds of size and time.
-async fn whole(request: Request) -> Result<(Request, Option<String>), Problem> {
-    let (head, body) = request.into_parts();
-    let read = tokio::time::timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect());
-    let bytes: Bytes = match read.await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+/// What is held of bodies at once, in bytes.
+struct Bodies {
+    known: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Bodies {
+    fn new() -> Self {
+        let of = |bytes| Arc::new(Semaphore::new(bytes));
+        Self { known: of(BODIES_BYTES_MAX), strangers: of(STRANGERS_BODIES_BYTES_MAX) }
+    }
+
+    /// The body is read before anybody waits for it, within its bounds of size and time; what is held of it counts until
+    /// the permit is dropped. Of strangers only what they sign in with is read: whatever else they send is refused by its
+    /// route, which sees no body. What only asks for something has none.
+    async fn whole(
+        &self,
+        request: Request,
+        is_known: bool,
+    ) -> Result<(Request, Option<String>, Option<OwnedSemaphorePermit>), Problem> {
+        let (head, body) = request.into_parts();
+        if head.method.is_safe() || !is_known && !is_sign_in(&head.method, head.uri.path()) {
+            return Ok((Request::from_parts(head, Body::empty()), None, None));
+        }
+        let (most, room) = match is_known {
+            true => (BODY_BYTES_MAX, &self.known),
+            false => (STRANGERS_BODY_BYTES_MAX, &self.strangers),
+        };
+        // What does not say how long it is may be as long as it may be.
+        let size = body.size_hint();
+        if size.lower() > most as u64 {
             return Err(Problem::new("body_too_large", ""));
         }
-        Ok(Err(_)) => return Err(Problem::new("bad_body", "The body broke off.")),
-        Err(_) => return Err(Problem::new("bad_body", "The body took too long.")),
-    };
-    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_form = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM);
-    let token = if is_form { token_in_form(bytes.clone()).await } else { None };
-    Ok((Request::from_parts(head, Body::from(bytes)), token))
+        let bytes = size.upper().and_then(|upper| u32::try_from(upper).ok()).unwrap_or(u32::MAX).min(most as u32);
+        let full =
+            || Problem::new("unavailable", "Too much is being sent at once.").retry_after(Duration::from_secs(1));
+        let held = Arc::clone(room).try_acquire_many_owned(bytes).map_err(|_| full())?;
+        let read = tokio::time::timeout(BODY_MAX, Limited::new(body, most).collect());
+        let bytes: Bytes = match read.await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                return Err(Problem::new("body_too_large", ""));
+            }
+            Ok(Err(_)) => return Err(Problem::new("bad_body", "The body broke off.")),
+            Err(_) => return Err(Problem::new("bad_body", "The body took too long.")),
+        };
+        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_form = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM);
+        let token = if is_form { token_in_form(bytes.clone()).await } else { None };
+        Ok((Request::from_parts(head, Body::from(bytes)), token, Some(held)))
+    }
+}
+
+/// Whether somebody signs in by it, at the API or a page: all that is read of strangers.
+fn is_sign_in(method: &Method, path: &str) -> bool {
+    let paths = ["/api/v1/session", "/api/v1/session/first", "/sign-in", "/first-sign-in"];
+    method == Method::POST && paths.contains(&path)
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -328,4 +427,102 @@ fn trace() -> String {
     // Without random numbers there is no TLS either; a trace is no secret.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A body of `pieces` of a KiB that notes how many of them were read.
+    fn noted(pieces: usize, read: &Arc<AtomicUsize>) -> Body {
+        let read = Arc::clone(read);
+        struct Pieces(usize, Arc<AtomicUsize>);
+        impl hyper::body::Body for Pieces {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+                let Some(left) = self.0.checked_sub(1) else { return std::task::Poll::Ready(None) };
+                self.0 = left;
+                self.1.fetch_add(1, Ordering::SeqCst);
+                std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; 1_024])))))
+            }
+        }
+        Body::new(Pieces(pieces, read))
+    }
+
+    fn sent(method: Method, path: &str, body: Body) -> Request {
+        Request::builder().method(method).uri(path).body(body).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn of_strangers_only_what_they_sign_in_with_is_read_and_no_more_than_that_takes() {
+        let bodies = Bodies::new();
+        let read = Arc::new(AtomicUsize::new(0));
+        for (method, path, is_known) in [
+            (Method::POST, "/configuration/apply", false),
+            (Method::PUT, "/api/v1/session", false),
+            (Method::POST, "/api/v1/session/", false),
+            (Method::GET, "/sign-in", false),
+            (Method::GET, "/api/v1/session", true),
+        ] {
+            let request = sent(method, path, noted(4, &read));
+            let (request, ..) = bodies.whole(request, is_known).await.expect("its route refuses it");
+            assert!(request.into_body().is_end_stream(), "{path}");
+        }
+        assert_eq!(read.load(Ordering::SeqCst), 0, "not a byte");
+        for path in ["/api/v1/session", "/api/v1/session/first", "/sign-in", "/first-sign-in"] {
+            let (request, ..) =
+                bodies.whole(sent(Method::POST, path, noted(8, &read)), false).await.expect("short enough");
+            assert_eq!(request.into_body().collect().await.expect("read").to_bytes().len(), 8 * 1_024);
+        }
+        read.store(0, Ordering::SeqCst);
+        let long = bodies.whole(sent(Method::POST, "/sign-in", noted(1_000, &read)), false).await;
+        assert_eq!(long.map(drop).expect_err("too long").name(), "body_too_large");
+        assert_eq!(read.load(Ordering::SeqCst), 9);
+    }
+
+    #[tokio::test]
+    async fn so_much_is_held_at_once_and_strangers_keep_nobody_out() {
+        let bodies = Bodies::new();
+        let read = Arc::new(AtomicUsize::new(0));
+        let mut held = Vec::new();
+        for _ in 0..STRANGERS_BODIES_BYTES_MAX / STRANGERS_BODY_BYTES_MAX {
+            held.push(bodies.whole(sent(Method::POST, "/sign-in", noted(1, &read)), false).await.expect("room"));
+        }
+        let one_more = bodies.whole(sent(Method::POST, "/sign-in", noted(1, &read)), false).await;
+        assert_eq!(one_more.map(drop).expect_err("full").name(), "unavailable");
+        for _ in 0..BODIES_BYTES_MAX / BODY_BYTES_MAX {
+            held.push(bodies.whole(sent(Method::POST, "/a", noted(1, &read)), true).await.expect("room"));
+        }
+        let one_more = || bodies.whole(sent(Method::POST, "/a", Body::from("x")), true);
+        assert_eq!(one_more().await.map(drop).expect_err("full").name(), "unavailable");
+        held.clear();
+        one_more().await.expect("room again");
+    }
+
+    #[test]
+    fn refusals_of_one_are_so_many_an_hour_and_sign_ins_have_their_own() {
+        let mut refusals = Refusals::default();
+        let mut written = |sort: Sort, now_ms: u64| {
+            let all: Vec<_> = (0..1_000).map(|_| refusals.count(sort.clone(), now_ms)).collect();
+            let of = |what: Written| all.iter().filter(|one| **one == what).count();
+            (of(Written::Yes), of(Written::Last))
+        };
+        let bob = || Sort::Of("account bob".into());
+        assert_eq!(written(bob(), 0), (60, 1));
+        assert_eq!(written(bob(), 3_599_999), (0, 0));
+        assert_eq!(written(bob(), 3_600_000), (60, 1));
+        assert_eq!(written(Sort::Of("account eve".into()), 3_600_000), (60, 1));
+        assert_eq!(written(Sort::Stranger, 5), (30, 1));
+        assert_eq!(written(Sort::SignIn, 5), (30, 1), "401s of all sorts do not hide them");
+        for n in 0..AUDITED_ONES_MAX + 10 {
+            refusals.count(Sort::Of(n.to_string()), 7);
+        }
+        assert!(refusals.0.len() <= AUDITED_ONES_MAX);
+    }
 }

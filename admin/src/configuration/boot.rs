@@ -94,8 +94,16 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
         last_good::write(&boot.state_dir, &document, &boot.node, revision);
     }
     let settings_now = Arc::new(settings.clone());
-    let holding =
-        Holding { revision, source, document, judge: boot.judge, settings: settings_now, waiting, restart: Vec::new() };
+    let holding = Holding {
+        revision,
+        source,
+        document,
+        judge: boot.judge,
+        settings: settings_now,
+        waiting,
+        restart: Vec::new(),
+        owed: None,
+    };
     let Boot { state_dir, alarms, .. } = boot;
     let parts = Parts { store, file: file.to_owned(), state_dir, holding, alarms };
     Ok(Booted { settings, parts })
@@ -144,6 +152,11 @@ impl Boot {
         let at_ms = store.revision(number)?.map_or(0, |revision| revision.head.at_ms);
         settings.committed = Committed { revision: number, at_ms };
         let waiting = Waiting::read(store)?.filter(|waiting| [waiting.revision, waiting.back_to].contains(&number));
+        // What it goes back to holds already: nothing is left to confirm, whatever becomes of the clock.
+        let waiting = waiting.map(|waiting| match waiting.back_to == number {
+            true => Waiting { until_ms: 0, ..waiting },
+            false => waiting,
+        });
         Ok(Found { document, settings, revision: number, source: Source::Store, waiting })
     }
 

@@ -21,6 +21,7 @@ impl Inner {
         let file = self.file.clone();
         let reading = tokio::task::spawn_blocking(move || read(&file)).await;
         let Read { local, written } = reading.map_err(|_| ended())??;
+        self.take_back().await?;
         let now = self.now();
         let node = self.node.clone();
         let record = self.stored(move |store| store.record(Kind::Imported, &node)).await?;

@@ -93,6 +93,17 @@ pub(crate) struct Holding {
     waiting: Option<Waiting>,
     /// Settings that hold after a restart, as the node says.
     restart: Vec<String>,
+    /// What the store still has to take back.
+    owed: Option<Owed>,
+}
+
+/// A revision that is in the store and that the node has not used.
+#[derive(Clone, Debug)]
+struct Owed {
+    head: u64,
+    why: String,
+    /// The record that waits for its confirmation.
+    record: Option<String>,
 }
 
 /// Changes the configuration of a core. Clones are the same desk.
@@ -186,6 +197,7 @@ impl ConfigurationDesk {
         let inner = Arc::clone(&self.0);
         finished(tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
+            inner.take_back().await?;
             let now = inner.now();
             if expected != now.revision {
                 return Err(ConfigurationFault::Conflict { head: now.revision });
@@ -214,6 +226,12 @@ impl ConfigurationDesk {
             let Some(waiting) = now.waiting.clone().filter(|waiting| waiting.revision == revision) else {
                 return Err(ConfigurationFault::NotFound(format!("revision {revision} does not wait for anything")));
             };
+            // What its time has run out for goes back, and may have gone already where the store does not say so yet.
+            if waiting.until_ms <= now_ms() || now.revision != revision {
+                let why =
+                    format!("revision {revision} was not confirmed in time: revision {} comes back", waiting.back_to);
+                return Err(ConfigurationFault::NotFound(why));
+            }
             inner.stored(move |store| store.remove(Kind::Confirmation, &waiting.key())).await?;
             inner.hold(Holding { waiting: None, ..Holding::clone(&now) });
             inner.keep_copy().await;
@@ -274,6 +292,10 @@ impl ConfigurationDesk {
         let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
         loop {
             let pause = match inner.now().waiting.as_ref().map(|waiting| waiting.until_ms.saturating_sub(now_ms())) {
+                _ if inner.now().owed.is_some() => match self.take_back().await {
+                    Ok(()) => continue,
+                    Err(_) => ROLLBACK_AGAIN,
+                },
                 Some(0) => match self.roll_back_unconfirmed().await {
                     Ok(()) => continue,
                     Err(fault) => {
@@ -302,6 +324,15 @@ impl ConfigurationDesk {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    async fn take_back(&self) -> Result<(), ConfigurationFault> {
+        let inner = Arc::clone(&self.0);
+        finished(tokio::spawn(async move {
+            let _turn = inner.turn.lock().await;
+            inner.take_back().await
+        }))
+        .await
     }
 
     async fn roll_back_unconfirmed(&self) -> Result<(), ConfigurationFault> {
@@ -393,6 +424,7 @@ impl Inner {
         });
         also.extend(now.waiting.iter().map(|old| (Kind::Confirmation, old.key(), None)));
         also.extend(waiting.iter().map(|new| (Kind::Confirmation, new.key(), Some(new.json()))));
+        let (record, back_to) = (waiting.as_ref().map(Waiting::key), now.waiting.as_ref().map(|old| old.back_to));
         let By { author, mut comment } = by;
         let mut end = comment.len().min(COMMENT_BYTES_MAX);
         while !comment.is_char_boundary(end) {
@@ -424,16 +456,23 @@ impl Inner {
             }
         };
         if let Err(refusal) = self.port.apply().await {
-            return Err(self.not_applied(&committed, &refusal.why).await);
+            if nothing_to_keep {
+                return Err(ConfigurationFault::Refused(vec![refusal.why]));
+            }
+            return Err(self.not_applied(&committed, record, refusal.why).await);
         }
         let restart = prepared.restart.clone();
         let (revision, waiting, source) = match &committed {
             Ok(revision) => (*revision, waiting, if nothing_to_keep { now.source } else { Source::Store }),
-            // It holds, and it is written as soon as the store can be.
-            Err(_) => (now.revision, now.waiting.clone(), now.source),
+            // It holds, and it is written as soon as the store can be. Its text is that of the revision it goes back to;
+            // its time is over for good, whatever becomes of the clock.
+            Err(_) => {
+                let over = now.waiting.clone().map(|waiting| Waiting { until_ms: 0, ..waiting });
+                (back_to.unwrap_or(now.revision), over, now.source)
+            }
         };
         let view = waiting.as_ref().map(Waiting::view);
-        let holding = Holding { revision, source, document, judge, settings, waiting, restart };
+        let holding = Holding { revision, source, document, judge, settings, waiting, restart, owed: None };
         self.hold(holding);
         self.tell_what_holds().await;
         let revision = committed?;
@@ -443,21 +482,62 @@ impl Inner {
         Ok(CommitView { revision, steps: steps(planned, &prepared.restart), waiting: view })
     }
 
-    /// The node has not used what it had got ready for, which it must not do: what was committed is taken back.
-    async fn not_applied(&self, committed: &Result<u64, ConfigurationFault>, why: &str) -> ConfigurationFault {
+    /// The node has not used what it had got ready for, which it must not do: what was committed is taken back, and until
+    /// that is written nothing else is.
+    async fn not_applied(
+        &self,
+        committed: &Result<u64, ConfigurationFault>,
+        record: Option<String>,
+        why: String,
+    ) -> ConfigurationFault {
         tracing::error!("new settings were not applied: {why}");
         if let Ok(head) = *committed {
-            let text = self.now().document.to_toml();
-            let comment = format!("revision {head} was not applied: {why}");
-            let new = NewRevision { author: ABOUT.to_owned(), at_ms: now_ms(), comment, document: text };
-            if let Ok(taken_back) = self.stored(move |store| store.commit(head, new, &[])).await {
-                self.hold(Holding { revision: taken_back.number, waiting: None, ..Holding::clone(&self.now()) });
+            let owed = Owed { head, why: why.clone(), record };
+            self.hold(Holding { owed: Some(owed), ..Holding::clone(&self.now()) });
+            // Said there; tried again before the next change, and by the watch.
+            let _ = self.take_back().await;
+        }
+        ConfigurationFault::Refused(vec![why])
+    }
+
+    /// Writes what holds as the newest revision, where the newest is one that was not applied. What waited before goes on
+    /// waiting, under its new number.
+    async fn take_back(&self) -> Result<(), ConfigurationFault> {
+        let now = self.now();
+        let Some(Owed { head, why, record }) = now.owed.clone() else { return Ok(()) };
+        let comment = format!("revision {head} was not applied: {why}");
+        let document = now.document.to_toml();
+        let new = NewRevision { author: ABOUT.to_owned(), at_ms: now_ms(), comment, document };
+        let waiting = now.waiting.clone().map(|waiting| Waiting { revision: head + 1, ..waiting });
+        let kept = waiting.as_ref().map(|waiting| (waiting.key(), waiting.json()));
+        let taken = move |store: &dyn Store| {
+            let kind = Kind::Confirmation;
+            let gone = record.as_ref().map(|key| Write { kind, key, value: None });
+            let kept = kept.as_ref().map(|(key, value)| Write { kind, key, value: Some(value) });
+            store.commit(head, new, &gone.into_iter().chain(kept).collect::<Vec<_>>())
+        };
+        match self.stored(taken).await {
+            Ok(taken) => {
+                let (revision, owed) = (taken.number, None);
+                self.hold(Holding { revision, source: Source::Store, waiting, owed, ..Holding::clone(&now) });
+                self.tell(Told::AlarmOver { id: ALARM_REVISION, about: ABOUT.to_owned() }).await;
+                self.tell_what_holds().await;
+                Ok(())
+            }
+            Err(fault) => {
+                let cause = format!(
+                    "Revision {head} was not applied ({why}), and the store does not take back that it is the newest: {fault}"
+                );
+                tracing::error!("{cause}");
+                let action = "Make room, or let the service write its state directory; it tries again by itself.";
+                self.alarm(ALARM_REVISION, Severity::Error, cause, action).await;
+                Err(fault)
             }
         }
-        ConfigurationFault::Refused(vec![why.to_owned()])
     }
 
     async fn go_back(&self, to: u64, by: By, insist: bool) -> Result<CommitView, ConfigurationFault> {
+        self.take_back().await?;
         let now = self.now();
         // A rollback that the store did not take when it was due: its head is still the one that waited.
         let head = now.waiting.as_ref().map_or(now.revision, |waiting| waiting.revision);

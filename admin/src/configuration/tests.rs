@@ -26,6 +26,8 @@ struct Noted {
     applied: Mutex<Vec<Arc<CoreSettings>>>,
     aborted: AtomicUsize,
     refuses: AtomicBool,
+    /// It gets ready and does not use it, and what it does then.
+    does_not_apply: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     told: Mutex<Vec<Told>>,
 }
 
@@ -67,6 +69,11 @@ fn node() -> (OperatorPort, Arc<Noted>) {
                 }
                 Work::Apply(answer) => {
                     let prepared = node.prepared.lock().expect("ours").take().expect("it was prepared");
+                    if let Some(then) = node.does_not_apply.lock().expect("ours").take() {
+                        then();
+                        drop(answer.send(Err(Refusal::invalid("it has none"))));
+                        continue;
+                    }
                     node.applied.lock().expect("ours").push(prepared);
                     drop(answer.send(Ok(())));
                 }
@@ -395,7 +402,9 @@ async fn what_the_store_does_not_take_does_not_hold() {
     store.1.store(true, Ordering::SeqCst);
     assert!(desk.roll_back_unconfirmed().await.is_err());
     assert_eq!(node.domains(), ["b.example"], "it does not hold any more");
+    assert_eq!(desk.current().revision, 2, "and is not said to");
     store.1.store(false, Ordering::SeqCst);
+    assert!(matches!(desk.confirm(3).await, Err(ConfigurationFault::NotFound(_))), "it is too late");
     desk.roll_back_unconfirmed().await.expect("written");
     assert_eq!((desk.current().revision, desk.current().waiting), (4, None));
 }
@@ -478,4 +487,36 @@ async fn a_restart_that_is_needed_is_said_until_it_is_not() {
     assert_eq!((desk.current().restart, node.alarms()), (vec!["sip.path_headers".to_owned()], vec![ALARM_RESTART]));
     desk.commit(2, order(serde_json::Value::Null), by("a"), None).await.expect("committed");
     assert!(desk.current().restart.is_empty() && node.alarms().is_empty(), "it is as it was at the start");
+}
+
+#[tokio::test]
+async fn what_the_node_did_not_use_is_taken_back_with_its_confirmation_as_soon_as_the_store_can() {
+    let scratch = Scratch::new("desk-owed");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let opened = Arc::clone(&store);
+    let booted = boot_with(&path, |_| Ok(opened as Arc<dyn Store>)).expect("it starts");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    let minute = Some(Duration::from_secs(60));
+
+    *node.does_not_apply.lock().expect("ours") = Some(Box::new(|| ()));
+    let refused = desk.commit(1, domains(&["b.example"]), by("a"), minute).await;
+    assert!(matches!(refused, Err(ConfigurationFault::Refused(_))), "{refused:?}");
+    assert_eq!((desk.current().revision, desk.current().waiting), (3, None));
+    assert_eq!(Waiting::read(store.as_ref()).expect("asked"), None, "nothing waits");
+
+    let full = Arc::clone(&store);
+    *node.does_not_apply.lock().expect("ours") = Some(Box::new(move || full.1.store(true, Ordering::SeqCst)));
+    let refused = desk.commit(3, domains(&["b.example"]), by("a"), minute).await;
+    assert!(matches!(refused, Err(ConfigurationFault::Refused(_))), "{refused:?}");
+    assert_eq!(node.alarms(), [ALARM_REVISION]);
+    let still = desk.commit(3, domains(&["c.example"]), by("a"), None).await;
+    assert!(matches!(still, Err(ConfigurationFault::Store(_))), "it says why: {still:?}");
+    store.1.store(false, Ordering::SeqCst);
+    desk.take_back().await.expect("there is room again");
+    assert_eq!((desk.current().revision, node.alarms()), (5, Vec::new()));
+    assert_eq!(Waiting::read(store.as_ref()).expect("asked"), None, "nothing waits");
+    desk.commit(5, domains(&["c.example"]), by("a"), None).await.expect("it goes on");
+    assert_eq!(node.domains(), ["c.example"]);
 }
