@@ -12,7 +12,8 @@
     clock: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" },
   };
   const format = {
-    full: new Intl.DateTimeFormat(language, shown.full),
+    // Year, month, day: no order of them is everybody's.
+    full: new Intl.DateTimeFormat(language === "en" ? "en-CA" : language, shown.full),
     clock: new Intl.DateTimeFormat(language, shown.clock),
   };
   function localise(within) {

@@ -107,7 +107,7 @@ fn steps() -> Vec<Step> {
 /// Whether everything held.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let steps = steps();
-    let names: Vec<&str> = steps.iter().map(|step| step.name).chain(BUILT.map(|(name, _)| name)).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.name).chain(BUILT.map(|(name, _)| name)).chain([API]).collect();
     if let Some(unknown) = options.only.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("there is no step {unknown}; there are: {}", names.join(", "));
     }
@@ -126,6 +126,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for (name, step) in BUILT.into_iter().filter(|(name, _)| wanted(name)) {
         let outcome = Outcome::of(name, || run_built(step, &outcomes));
         outcomes.push(outcome);
+    }
+    if wanted(API) {
+        outcomes.push(Outcome::of(API, || match failed(BUILD, &outcomes) {
+            Some(why) => why,
+            None => crate::api::step().unwrap_or_else(|error| Tally::failed(format!("{error:#}"))),
+        }));
     }
     Ok(print_summary(&outcomes))
 }
@@ -159,6 +165,8 @@ fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
 
 /// The step that builds what later ones run.
 const BUILD: &str = "build";
+/// The step that tries the REST API against its description.
+const API: &str = "api";
 /// Makes a step.
 type MakeStep = fn() -> Result<Step>;
 /// Steps that are made when it is their turn: the store on bad disks, the package, with real daemons, and across a bad path.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::Problem;
 use super::taken::{Json, if_match};
+use super::{Actor, Problem};
 use crate::accounts::rows::{Account, Token};
 use crate::accounts::{AccountChange, Role};
 use crate::office::Office;
@@ -166,10 +166,11 @@ pub(super) async fn show(State(office): State<Arc<Office>>, Path(name): Path<Str
 pub(super) async fn change(
     State(office): State<Arc<Office>>,
     Path(name): Path<String>,
+    actor: Actor,
     headers: HeaderMap,
     Json(patch): Json<AccountPatch>,
 ) -> Result<Response, Problem> {
-    let version = if_match(&headers)?;
+    let version = if_match(&headers, &actor)?;
     let AccountPatch { role, disabled, password } = patch;
     let change = AccountChange { role, disabled, password };
     Ok(shown(office.accounts.change(&name, change, version).await?))
@@ -178,9 +179,10 @@ pub(super) async fn change(
 pub(super) async fn remove(
     State(office): State<Arc<Office>>,
     Path(name): Path<String>,
+    actor: Actor,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let version = if_match(&headers)?;
+    let version = if_match(&headers, &actor)?;
     office.accounts.remove(&name, version).await?;
     Ok(StatusCode::NO_CONTENT)
 }

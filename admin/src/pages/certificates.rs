@@ -40,11 +40,12 @@ struct Row {
 fn row(f: &Frame, node: &str, certificate: &Certificate, now_ms: u64) -> Row {
     let end_ms = certificate.not_after_unix.saturating_mul(1000);
     let days = end_ms.saturating_sub(now_ms) / DAY_MS;
-    let icon = match days {
-        _ if end_ms <= now_ms => Icon::Bad,
-        0..=LATE_DAYS => Icon::Bad,
-        0..=SOON_DAYS => Icon::Warning,
-        _ => Icon::Good,
+    let icon = if days <= LATE_DAYS {
+        Icon::Bad
+    } else if days <= SOON_DAYS {
+        Icon::Warning
+    } else {
+        Icon::Good
     };
     let text = if end_ms <= now_ms { f.say("certificates.ended").to_owned() } else { f.count("time.days", &days) };
     Row {

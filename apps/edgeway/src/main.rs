@@ -3,6 +3,7 @@
 //! `edgeway <noun> <verb>`. Data goes to standard output, messages to standard error. Exit codes: 0 ok,
 //! 1 failed or findings, 2 usage, 3 not running, 78 bad configuration.
 
+mod accounts;
 mod alarms;
 mod allow_list;
 mod certificates;
@@ -60,6 +61,18 @@ enum Command {
     /// What is wrong at a node, why, and what to do.
     #[command(after_help = "Examples:\n  edgeway alarms\n  edgeway alarms --config ./core.toml -o json")]
     Alarms(alarms::Alarms),
+    /// On the core: who may sign in to administer.
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
+    /// On the core: tokens of programs that use the REST API.
+    #[command(subcommand)]
+    Tokens(accounts::TokensCommand),
+    /// On the core: who did what to administer it.
+    #[command(after_help = "Examples:\n  edgeway audit\n  edgeway audit --limit 200 --output json")]
+    Audit(accounts::Audit),
+    /// Prints the description of the REST API, OpenAPI 3.1.
+    #[command(after_help = "Examples:\n  edgeway openapi > openapi.json\n  edgeway openapi | jq .paths")]
+    Openapi,
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
@@ -217,6 +230,13 @@ fn main() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Status { at, output } => commands::status(&at, matches!(output, Format::Json)),
         Command::Alarms(command) => alarms::run(&command),
+        Command::Accounts(command) => accounts::accounts(&command),
+        Command::Tokens(command) => accounts::tokens(&command),
+        Command::Audit(command) => accounts::audit(&command),
+        Command::Openapi => {
+            output::show!("{}", edgeway_admin::api::openapi::text());
+            ExitCode::SUCCESS
+        }
         Command::Certificates(command) => certificates::run(&command),
         Command::Completions { shell } => complete(shell),
         Command::AllowList(command) => allow_list::run(&command),

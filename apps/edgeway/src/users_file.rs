@@ -210,14 +210,18 @@ fn user_name(text: &str) -> Result<UserName, Failure> {
 }
 
 fn new_hash(password: &Password) -> Result<String, Failure> {
-    let password = match &password.password_file {
+    hash(typed(password)?.as_bytes(), Costs::USUAL).map_err(|fault| failure(&fault))
+}
+
+/// A new password, from where it was said to come from.
+pub(crate) fn typed(password: &Password) -> Result<Zeroizing<String>, Failure> {
+    match &password.password_file {
         Some(file) => {
-            first_line(File::open(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?)?
+            first_line(File::open(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?)
         }
-        None if io::stdin().is_terminal() => twice()?,
-        None => first_line(io::stdin().lock())?,
-    };
-    hash(password.as_bytes(), Costs::USUAL).map_err(|fault| failure(&fault))
+        None if io::stdin().is_terminal() => twice(),
+        None => first_line(io::stdin().lock()),
+    }
 }
 
 fn twice() -> Result<Zeroizing<String>, Failure> {
