@@ -69,6 +69,9 @@ pub const PAGE_DEFAULT: usize = 100;
 /// Longest cursor taken back, bytes.
 pub const CURSOR_BYTES_MAX: usize = 4 * 1024;
 
+/// What one node may add to it, bytes as JSON: a text of 64, more than any node of ours says.
+pub const CURSOR_OF_NODE_BYTES_MAX: usize = 66;
+
 /// Longest filter of a list, bytes: the longest name of a user.
 pub const FILTER_BYTES_MAX: usize = 320;
 

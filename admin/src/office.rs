@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 use crate::accounts::AccountsDesk;
 use crate::api::Followers;
 use crate::configuration::ConfigurationDesk;
-use crate::limits::{CURSOR_BYTES_MAX, NODE_ANSWER_MAX, NODE_ORDER_MAX, NODES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{
+    CURSOR_BYTES_MAX, CURSOR_OF_NODE_BYTES_MAX, NODE_ANSWER_MAX, NODE_ORDER_MAX, NODES_MAX, PAGE_DEFAULT, PAGE_MAX,
+};
 use crate::store::{Store, StoreFault};
 use crate::views::{Everywhere, NodeView, NodesView, Page, Silent, Wanted};
 
@@ -292,15 +294,20 @@ fn merged(all: Everywhere, name: &str, share: usize) -> Page {
             entry
         }));
         page.total = page.total.saturating_add(answer.get("total").and_then(Value::as_u64).unwrap_or(0));
-        match answer.get("next") {
-            None | Some(Value::Null) => {}
-            Some(next) => drop(cursors.insert(node, next.clone())),
+        if let Some(next) = answer.get("next").filter(|next| is_cursor(next)) {
+            cursors.insert(node, next.clone());
         }
     }
     page.next = (!cursors.is_empty()).then(|| URL_SAFE_NO_PAD.encode(Value::Object(cursors).to_string()));
     // A cursor that would not be taken back is worse than none.
     page.next = page.next.filter(|cursor| cursor.len() <= CURSOR_BYTES_MAX);
     page
+}
+
+/// Nodes say with a number or a short text where they have come to. Anything else would take the room of the others, and
+/// end the lists of all of them.
+fn is_cursor(next: &Value) -> bool {
+    (next.is_number() || next.is_string()) && next.to_string().len() <= CURSOR_OF_NODE_BYTES_MAX
 }
 
 fn read_cursor(text: &str) -> Result<BTreeMap<String, Value>, Refusal> {
@@ -311,4 +318,25 @@ fn read_cursor(text: &str) -> Result<BTreeMap<String, Value>, Refusal> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
     let cursors: BTreeMap<String, Value> = serde_json::from_slice(&bytes).map_err(|_| bad())?;
     if cursors.is_empty() || cursors.len() > NODES_MAX { Err(bad()) } else { Ok(cursors) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_lies_about_what_is_next_does_not_end_the_lists_of_others() {
+        let answer = |next: Value| json!({ "calls": [{}], "next": next, "total": 1 });
+        let bad = [json!("x".repeat(8_000)), json!([[1]]), json!({}), json!(true), json!("\u{1}".repeat(60))];
+        for bad in bad {
+            let answers = [("core1", json!("1.0")), ("core2", json!(7)), ("edge1", bad)];
+            let answers = answers.map(|(node, next)| (node.to_owned(), answer(next))).to_vec();
+            let page = merged(Everywhere { answers, silent: Vec::new() }, "calls", 10);
+            let cursors = read_cursor(&page.next.expect("a next page")).expect("one of ours");
+            assert_eq!(
+                cursors.into_iter().collect::<Vec<_>>(),
+                [("core1".to_owned(), json!("1.0")), ("core2".to_owned(), json!(7))]
+            );
+        }
+    }
 }

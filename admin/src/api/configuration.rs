@@ -175,9 +175,11 @@ pub(super) async fn difference(
 pub(super) async fn rollback(
     State(office): State<Arc<Office>>,
     actor: Actor,
+    headers: HeaderMap,
     Json(RollbackOrder { to, comment }): Json<RollbackOrder>,
 ) -> Asked<CommitView> {
-    Ok(Answer(office.desk.rollback(to, by(&actor, comment)).await?))
+    let expected = headers.contains_key(IF_MATCH).then(|| expected(&headers)).transpose()?;
+    Ok(Answer(office.desk.rollback(to, expected, by(&actor, comment)).await?))
 }
 
 pub(super) async fn confirm(

@@ -175,11 +175,7 @@ struct Outcome {
 impl Outcome {
     fn of(response: &Response) -> Self {
         let status = response.status();
-        let words = match response.extensions().get::<Problem>() {
-            None if status.is_client_error() || status.is_server_error() => status.as_str().to_owned(),
-            None => "done".to_owned(),
-            Some(problem) => format!("refused: {}", problem.name()),
-        };
+        let words = super::audited::said(response);
         let refused_to_somebody = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         let refused = status.is_client_error() || status.is_server_error();
         Self { refused, refused_to_somebody, words }

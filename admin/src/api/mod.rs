@@ -3,6 +3,7 @@
 pub mod accounts;
 mod actor;
 pub mod audit;
+mod audited;
 pub mod configuration;
 mod door;
 pub mod nodes;
@@ -22,6 +23,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
 pub use self::actor::{Actor, Peer, Via};
+pub(crate) use self::audited::Audited;
 pub use self::door::local_path;
 pub use self::door::surrounded;
 pub use self::problem::{CODES, Code, Problem};

@@ -241,14 +241,18 @@ impl ConfigurationDesk {
     }
 
     /// Makes a new revision with the text of an old one. It is confirmed by being made, and so takes the place of one that
-    /// waits.
+    /// waits. With `expected` it is refused where another revision is the newest.
     ///
     /// # Errors
     /// [`ConfigurationFault`].
-    pub async fn rollback(&self, to: u64, by: By) -> Result<CommitView, ConfigurationFault> {
+    pub async fn rollback(&self, to: u64, expected: Option<u64>, by: By) -> Result<CommitView, ConfigurationFault> {
         let inner = Arc::clone(&self.0);
         finished(tokio::spawn(async move {
             let _turn = inner.turn.lock().await;
+            let head = inner.now().revision;
+            if expected.is_some_and(|expected| expected != head) {
+                return Err(ConfigurationFault::Conflict { head });
+            }
             let comment = match by.comment.as_str() {
                 "" => format!("back to revision {to}"),
                 comment => comment.to_owned(),

@@ -121,7 +121,7 @@ async fn what_the_file_says_is_the_first_revision_and_changes_are_further_ones()
     let same = desk.commit(2, domains(&["example.org"]), by("account bob"), None).await.expect("nothing to do");
     assert_eq!((same.revision, same.steps.len()), (2, 0));
 
-    let back = desk.rollback(1, by("account bob")).await.expect("rolled back");
+    let back = desk.rollback(1, None, by("account bob")).await.expect("rolled back");
     assert_eq!((back.revision, node.domains()), (3, vec!["example.com".to_owned()]));
     let history = desk.history(None, 10).await.expect("a history");
     let seen: Vec<_> = history.iter().map(|one| (one.revision, one.author.as_str(), one.comment.as_str())).collect();

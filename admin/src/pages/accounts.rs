@@ -11,14 +11,14 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::calls::outcome;
-use super::door::{Administrator, Operator};
+use super::door::Administrator;
 use super::layout::{ACCOUNTS, AUDIT, Entry, Frame, PEOPLE, TOKENS, Wish, query};
 use super::limits::HISTORY_ROWS;
 use super::time::Moment;
 use super::words::Said;
 use super::{Pages, Viewer, page, page_with};
 use crate::accounts::{AccountChange, Role};
-use crate::api::Problem;
+use crate::api::{Audited, Problem};
 use crate::store::AuditLine;
 
 /// A role and its words.
@@ -121,7 +121,8 @@ pub(crate) async fn add(
 ) -> Response {
     let Some(role) = role(&new.role) else { return StatusCode::BAD_REQUEST.into_response() };
     let added = pages.office.accounts.add(new.name.trim(), role, new.password).await.map(drop);
-    answer(&pages, &parts, who, ACCOUNTS, added).await
+    let subject = format!("account {}: {}", new.name.trim(), role.as_str());
+    answer(&pages, &parts, who, ACCOUNTS, subject, added).await
 }
 
 /// What is to become of an account.
@@ -150,7 +151,8 @@ pub(crate) async fn change(
             None => return StatusCode::BAD_REQUEST.into_response(),
         },
     };
-    answer(&pages, &parts, who, ACCOUNTS, changed).await
+    let subject = format!("account {}: {}", wanted.name, wanted.what);
+    answer(&pages, &parts, who, ACCOUNTS, subject, changed).await
 }
 
 /// Back to the list; or the list with what is wrong.
@@ -159,13 +161,15 @@ async fn answer(
     parts: &Parts,
     who: Administrator,
     entry: Entry,
+    subject: String,
     outcome: Result<(), Problem>,
 ) -> Response {
-    match outcome {
+    let audited = Audited { subject, done: outcome.is_ok() };
+    audited.on(match outcome {
         Ok(()) => Redirect::to(&format!("{}?outcome=done", entry.path)).into_response(),
         Err(problem) if entry == TOKENS => tokens_page(pages, parts, who, Some(problem), None).await,
         Err(problem) => accounts_page(pages, parts, who, Some(problem)).await,
-    }
+    })
 }
 
 #[derive(Template)]
@@ -250,9 +254,16 @@ pub(crate) async fn add_token(
         text => text.parse().map(Some),
     };
     let Ok(days) = days else { return StatusCode::BAD_REQUEST.into_response() };
-    match pages.office.accounts.add_token(new.name.trim(), role, days).await {
-        Ok((_, text)) => tokens_page(&pages, &parts, who, None, Some(text)).await,
-        Err(problem) => tokens_page(&pages, &parts, who, Some(problem), None).await,
+    let name = new.name.trim();
+    match pages.office.accounts.add_token(name, role, days).await {
+        Ok((token, text)) => {
+            let subject = format!("token {} {name}: {}", token.id, role.as_str());
+            Audited { subject, done: true }.on(tokens_page(&pages, &parts, who, None, Some(text)).await)
+        }
+        Err(problem) => {
+            let subject = format!("token {name}: {}", role.as_str());
+            Audited { subject, done: false }.on(tokens_page(&pages, &parts, who, Some(problem), None).await)
+        }
     }
 }
 
@@ -270,14 +281,13 @@ pub(crate) async fn revoke_token(
     Form(which): Form<WhichToken>,
 ) -> Response {
     let revoked = pages.office.accounts.revoke_token(&which.id).await;
-    answer(&pages, &parts, who, TOKENS, revoked).await
+    answer(&pages, &parts, who, TOKENS, format!("token {}", which.id), revoked).await
 }
 
 #[derive(Template)]
 #[template(path = "people.html")]
 struct People {
     f: Frame,
-    operates: bool,
     administers: bool,
     csrf: String,
     outcome: Option<&'static str>,
@@ -286,10 +296,10 @@ struct People {
 /// `GET /users/people`.
 pub(crate) async fn people(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
     let look = pages.look().await;
-    let (operates, administers, csrf) = (viewer.operates, viewer.administers, viewer.csrf.clone());
+    let (administers, csrf) = (viewer.administers, viewer.csrf.clone());
     let f = Frame::new(Wish::of(&parts), PEOPLE, viewer, &look.nodes);
     let outcome = outcome(parts.uri.query(), "accounts.done", "accounts.failed");
-    page(&People { operates, administers, csrf, outcome, f })
+    page(&People { administers, csrf, outcome, f })
 }
 
 /// Whose sign-ins.
@@ -308,7 +318,11 @@ impl Person {
 }
 
 /// `POST /users/people/purge`: what is remembered of a user's credentials is forgotten.
-pub(crate) async fn purge(State(pages): State<Pages>, _operator: Operator, Form(person): Form<Person>) -> Response {
+pub(crate) async fn purge(
+    State(pages): State<Pages>,
+    _administrator: Administrator,
+    Form(person): Form<Person>,
+) -> Response {
     told(&pages, "users/purge", &person).await
 }
 
@@ -329,7 +343,9 @@ async fn told(pages: &Pages, path: &str, person: &Person) -> Response {
             "failed"
         }
     };
-    Redirect::to(&format!("{}?outcome={outcome}", PEOPLE.path)).into_response()
+    let answer = Redirect::to(&format!("{}?outcome={outcome}", PEOPLE.path)).into_response();
+    // Whose, is kept out of the log, as the API keeps it out.
+    Audited { subject: String::new(), done: outcome == "done" }.on(answer)
 }
 
 #[derive(Template)]

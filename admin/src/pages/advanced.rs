@@ -218,6 +218,8 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Sent {
+    /// The one the form was made from; 0: none said so.
+    revision: u64,
     path_headers: String,
     refresh_interval: String,
     cleanup_interval: String,
@@ -274,12 +276,13 @@ pub(crate) async fn change(
     Form(sent): Form<Sent>,
 ) -> Response {
     let (_, document) = document(&pages);
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, changes(&sent, &document)).await
+    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, changes(&sent, &document)).await
 }
 
 /// A domain.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DomainSent {
+    revision: u64,
     deployment: String,
     domain: String,
     /// `add` or `remove`.
@@ -308,12 +311,13 @@ pub(crate) async fn domains(
         name => format!("deployment[{}].domains", json!(name)),
     };
     let changes = vec![ChangeOrder { path, value: json!(list) }];
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, changes).await
+    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, changes).await
 }
 
 /// A deployment that is to be.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeploymentSent {
+    revision: u64,
     name: String,
     domain: String,
 }
@@ -327,7 +331,8 @@ pub(crate) async fn add_deployment(
 ) -> Response {
     let path = format!("deployment[{}]", json!(sent.name.trim()));
     let value = json!({ "domains": [sent.domain.trim().to_ascii_lowercase()] });
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, vec![ChangeOrder { path, value }]).await
+    let change = ChangeOrder { path, value };
+    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, vec![change]).await
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::lists::{Part, Search, parts as list_parts};
 use super::time::Moment;
 use super::words::Said;
 use super::{Operator, Pages, Viewer, page};
+use crate::api::Audited;
 
 #[derive(Template)]
 #[template(path = "calls.html")]
@@ -135,5 +136,6 @@ pub(crate) async fn order(pages: &Pages, which: &Which, path: &str, back: &str) 
         }
     };
     let outcome = if done { "done" } else { "failed" };
-    Redirect::to(&format!("{back}?outcome={outcome}")).into_response()
+    let answer = Redirect::to(&format!("{back}?outcome={outcome}")).into_response();
+    Audited { subject: format!("node {}", which.node), done }.on(answer)
 }

@@ -1,8 +1,9 @@
 //! Who may see a page and press its buttons, as the door of the listener has found out.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::layout::{Frame, Viewer, Wish, percent_encoded};
@@ -62,6 +63,17 @@ impl FromRequestParts<Pages> for Administrator {
         }
         let author = parts.extensions.get::<Actor>().map(|actor| actor.author.clone()).unwrap_or_default();
         Ok(Self { csrf: viewer.csrf.clone(), viewer, author })
+    }
+}
+
+/// Lets those through who may, whatever a handler asks for.
+pub(super) async fn may(State(needs): State<Option<Role>>, request: Request, next: Next) -> Response {
+    let Some(role) = needs else { return next.run(request).await };
+    let (parts, body) = request.into_parts();
+    match parts.extensions.get::<Actor>() {
+        None => to_sign_in(&parts),
+        Some(actor) if !actor.may(role) => not_permitted(&parts),
+        Some(_) => next.run(Request::from_parts(parts, body)).await,
     }
 }
 

@@ -13,6 +13,7 @@ use super::layout::{DOCUMENT, Frame, HISTORY, Wish, query};
 use super::limits::HISTORY_ROWS;
 use super::time::Moment;
 use super::{Pages, Viewer, page, plan};
+use crate::api::Audited;
 use crate::configuration::{By, ChangeView};
 
 #[derive(Template)]
@@ -100,26 +101,39 @@ pub(crate) struct Which {
     revision: u64,
 }
 
+/// Back to which one, and from which.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Back {
+    revision: u64,
+    /// The newest when the page was made.
+    head: u64,
+}
+
 /// `POST /configuration/history/rollback`.
-pub(crate) async fn roll_back(State(pages): State<Pages>, who: Administrator, Form(which): Form<Which>) -> Response {
+pub(crate) async fn roll_back(
+    State(pages): State<Pages>,
+    who: Administrator,
+    parts: Parts,
+    Form(wanted): Form<Back>,
+) -> Response {
     let by = By { author: who.author, comment: String::new() };
-    match pages.office.desk.rollback(which.revision, by).await {
+    match pages.office.desk.rollback(wanted.revision, Some(wanted.head), by).await {
         Ok(done) => Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response(),
-        Err(fault) => failed(&fault.to_string()),
+        Err(fault) => plan::refuse(&pages, &parts, who.viewer, fault, HISTORY.path).await,
     }
 }
 
 /// `POST /configuration/history/confirm`.
 pub(crate) async fn confirm(State(pages): State<Pages>, _operator: Operator, Form(which): Form<Which>) -> Response {
-    match pages.office.desk.confirm(which.revision).await {
-        Ok(_) => Redirect::to(&format!("{}?outcome=done", HISTORY.path)).into_response(),
-        Err(fault) => failed(&fault.to_string()),
-    }
-}
-
-fn failed(why: &str) -> Response {
-    tracing::info!(why, "the configuration was not changed");
-    Redirect::to(&format!("{}?outcome=failed", HISTORY.path)).into_response()
+    let outcome = match pages.office.desk.confirm(which.revision).await {
+        Ok(_) => "done",
+        Err(fault) => {
+            tracing::info!(why = %fault, "the configuration was not changed");
+            "failed"
+        }
+    };
+    let answer = Redirect::to(&format!("{}?outcome={outcome}", HISTORY.path)).into_response();
+    Audited { subject: format!("revision {}", which.revision), done: outcome == "done" }.on(answer)
 }
 
 #[derive(Template)]
@@ -144,6 +158,8 @@ pub(crate) async fn document(State(pages): State<Pages>, viewer: Viewer, parts: 
 /// A text.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Text {
+    /// The one the text was made from.
+    revision: u64,
     document: String,
 }
 
@@ -154,7 +170,7 @@ pub(crate) async fn propose(
     parts: Parts,
     Form(text): Form<Text>,
 ) -> Response {
-    plan::preview_document(&pages, &parts, who, DOCUMENT, text.document).await
+    plan::preview_document(&pages, &parts, who, DOCUMENT, text.revision, text.document).await
 }
 
 /// `GET /configuration/document/export`: the same as a file.

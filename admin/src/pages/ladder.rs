@@ -46,7 +46,6 @@ struct Ladder {
 #[serde(default)]
 struct Answered {
     at_ms: u64,
-    node: Option<String>,
     from: Option<String>,
     to: Option<String>,
     first_line: Option<String>,
@@ -106,14 +105,10 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
             question[*name] = json!(value);
         }
         let all = pages.office.everywhere("ladder", question).await;
-        for (node, answer) in all.answers {
-            messages.extend(read::<Answered>(answer, "messages").into_iter().map(|message| shown(&node, message)));
-        }
+        let read = |(node, answer)| (node, read::<Answered>(answer, "messages"));
+        messages = merged(all.answers.into_iter().map(read).collect());
         silent = all.silent.into_iter().map(|silent| (silent.node, f.said(&silent.why))).collect();
     }
-    // Clocks of nodes differ by a little; what one node says stays in its order.
-    messages.sort_by_key(|message| message.at_ms);
-    messages.truncate(LADDER_MESSAGES_MAX);
     page(&Ladder {
         updated: Moment::of_ms(pages.office.now_ms()),
         user: search.filter("user").to_owned(),
@@ -127,11 +122,28 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
     })
 }
 
+/// The messages of all nodes. Where they are too many each node has the same room, less what it does not need, so that one
+/// of them does not push out what the others say.
+fn merged(mut answers: Vec<(String, Vec<Answered>)>) -> Vec<Message> {
+    answers.sort_by_key(|(_, messages)| messages.len());
+    let mut nodes = answers.len();
+    let mut merged: Vec<Message> = Vec::new();
+    for (node, mut messages) in answers {
+        let share = (LADDER_MESSAGES_MAX - merged.len()) / nodes;
+        nodes -= 1;
+        messages.sort_by_key(|message| message.at_ms);
+        merged.extend(messages.into_iter().take(share).map(|message| shown(&node, message)));
+    }
+    // Clocks of nodes differ by a little; what one node says stays in its order.
+    merged.sort_by_key(|message| message.at_ms);
+    merged
+}
+
 fn shown(node: &str, message: Answered) -> Message {
     Message {
         at_ms: message.at_ms,
         at: Moment::of_ms(message.at_ms),
-        node: message.node.unwrap_or_else(|| node.to_owned()),
+        node: node.to_owned(),
         from: message.from.unwrap_or_default(),
         to: message.to.unwrap_or_default(),
         first_line: message.first_line.unwrap_or_default(),
@@ -194,6 +206,19 @@ mod tests {
         assert_eq!(ends, [(95, 285, 277), (285, 95, 103)]);
         assert!(picture.arrows[0].y < picture.arrows[1].y && picture.arrows[1].y < picture.height);
         assert_eq!(super::picture(&[]), Picture { height: HEAD_HEIGHT + ROW_HEIGHT, ..Picture::default() });
+    }
+
+    #[test]
+    fn no_node_pushes_out_what_others_say_or_speaks_for_them() {
+        let said = |node: &str, at: u64, n: usize| {
+            let one = serde_json::json!({ "at_ms": at, "node": "core1", "first_line": node });
+            let answer = serde_json::json!({ "messages": vec![one; n] });
+            (node.to_owned(), read::<Answered>(answer, "messages"))
+        };
+        let merged = merged(vec![said("edge1", 0, 500), said("core1", 9, 30), said("core2", 9, 500)]);
+        let of =
+            |node: &str| merged.iter().filter(|message| message.node == node && message.first_line == node).count();
+        assert_eq!((merged.len(), of("core1"), of("edge1"), of("core2")), (LADDER_MESSAGES_MAX, 30, 185, 185));
     }
 
     #[test]

@@ -20,6 +20,12 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// Pages that are told so at once; further ones are refreshed by hand.
 pub const WATCHERS_MAX: usize = 64;
 
+/// Of them of one account or token.
+pub const WATCHERS_OF_ONE_MAX: usize = 16;
+
+/// How often it is asked whether one of them may still look.
+pub const WATCH_CHECK: Duration = Duration::from_secs(15);
+
 /// How long one of them is told so before its browser must ask anew, and prove again who asks.
 pub const WATCH_MAX: Duration = Duration::from_secs(300);
 

@@ -17,6 +17,7 @@ use super::time::{Moment, length};
 use super::views::{Remaining, Status};
 use super::words::Said;
 use super::{Operator, Pages, Viewer, page};
+use crate::api::Audited;
 
 #[derive(Template)]
 #[template(path = "maintenance.html")]
@@ -115,7 +116,10 @@ pub(crate) async fn start(State(pages): State<Pages>, _operator: Operator, Form(
         "" => Some(Value::Null),
         text => text.parse::<u64>().ok().filter(|minutes| (1..=WITHIN_MINUTES_MAX).contains(minutes)).map(seconds),
     };
-    let Some(within) = within else { return back(false) };
+    let Some(within) = within else {
+        let audited = Audited { subject: format!("node {}", wanted.node), done: false };
+        return audited.on(back(false));
+    };
     order(&pages, &wanted.node, json!({ "on": true, "within_s": within, "keep": wanted.keep.is_some() })).await
 }
 
@@ -135,6 +139,7 @@ pub(crate) async fn cancel(State(pages): State<Pages>, _operator: Operator, Form
 }
 
 async fn order(pages: &Pages, node: &str, body: Value) -> Response {
+    let subject = format!("node {node}");
     let done = match pages.office.node(node) {
         Ok(node) => pages.office.order(Some(&node), "maintenance", body).await,
         Err(refusal) => Err(refusal),
@@ -143,7 +148,7 @@ async fn order(pages: &Pages, node: &str, body: Value) -> Response {
         tracing::info!(why = %refusal.why, "maintenance mode was not switched");
     }
     pages.forget_look().await;
-    back(done.is_ok())
+    Audited { subject, done: done.is_ok() }.on(back(done.is_ok()))
 }
 
 fn back(done: bool) -> Response {

@@ -7,12 +7,13 @@ use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use edgeway_config::document::Document;
 use serde::Deserialize;
 
 use super::door::Administrator;
 use super::layout::{CONFIGURATION, Entry, Frame, HISTORY, Wish, is_local};
 use super::words::Said;
-use super::{Pages, page_with};
+use super::{Pages, Viewer, page_with};
 use crate::configuration::{By, ChangeOrder, ConfigurationFault, ProblemView, Proposal, StepView};
 
 /// Times within which a change can be asked to be confirmed, minutes.
@@ -41,22 +42,35 @@ pub(crate) async fn preview_changes(
     parts: &Parts,
     who: Administrator,
     entry: Entry,
+    revision: u64,
     changes: Vec<ChangeOrder>,
 ) -> Response {
     let kept = serde_json::to_string(&changes).unwrap_or_default();
     let proposal = Proposal::Changes(changes);
-    preview(pages, parts, who, entry, proposal, (Some(kept), None)).await
+    preview(pages, parts, who, entry, revision, proposal, (Some(kept), None)).await
 }
 
-/// Shows what another document would do.
+/// Shows what another document would do. The text goes back and forth with the form, and so must hold no password that is
+/// not sealed.
 pub(crate) async fn preview_document(
     pages: &Pages,
     parts: &Parts,
     who: Administrator,
     entry: Entry,
+    revision: u64,
     text: String,
 ) -> Response {
-    preview(pages, parts, who, entry, Proposal::Document(text.clone()), (None, Some(text))).await
+    // What is no document at all is refused with its lines, and not sent back.
+    let bare = Document::parse(&text, "configuration")
+        .ok()
+        .is_some_and(|document| document.secrets().iter().any(|(_, secret)| !secret.is_mask() && !secret.is_sealed()));
+    if bare {
+        let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer, &pages.look().await.nodes);
+        let why = Said { text: f.say("plan.bare_password").to_owned(), is_foreign: false };
+        let plan = refusal(f, Vec::new(), Some(why), entry.path);
+        return page_with(StatusCode::UNPROCESSABLE_ENTITY, &plan);
+    }
+    preview(pages, parts, who, entry, revision, Proposal::Document(text.clone()), (None, Some(text))).await
 }
 
 async fn preview(
@@ -64,11 +78,19 @@ async fn preview(
     parts: &Parts,
     who: Administrator,
     entry: Entry,
+    revision: u64,
     proposal: Proposal,
     (changes, document): (Option<String>, Option<String>),
 ) -> Response {
     let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer, &pages.look().await.nodes);
-    let (status, plan) = match pages.office.desk.propose(proposal).await {
+    let desk = &pages.office.desk;
+    let changed = |head: u64| (head != revision).then_some(ConfigurationFault::Conflict { head });
+    // A form that was filled in for another revision would undo what somebody else has done meanwhile.
+    let planned = match changed(desk.current().revision) {
+        Some(fault) => Err(fault),
+        None => desk.propose(proposal).await.and_then(|plan| changed(plan.revision).map_or(Ok(plan), Err)),
+    };
+    let (status, plan) = match planned {
         Ok(plan) => (
             StatusCode::OK,
             Plan {
@@ -88,17 +110,40 @@ async fn preview(
     page_with(status, &plan)
 }
 
+/// Says why the configuration was not changed.
+pub(crate) async fn refuse(
+    pages: &Pages,
+    parts: &Parts,
+    viewer: Viewer,
+    fault: ConfigurationFault,
+    back: &str,
+) -> Response {
+    let f = Frame::new(Wish::of(parts), CONFIGURATION, viewer, &pages.look().await.nodes);
+    let (status, plan) = refused(f, fault, back);
+    page_with(status, &plan)
+}
+
 fn refused(f: Frame, fault: ConfigurationFault, back: &str) -> (StatusCode, Plan) {
+    let mut status = StatusCode::UNPROCESSABLE_ENTITY;
     let (problems, fault) = match fault {
         ConfigurationFault::Problems(problems) => (problems, None),
+        ConfigurationFault::Conflict { head } => {
+            status = StatusCode::CONFLICT;
+            let text = f.with("plan.changed_meanwhile", "n", head);
+            (Vec::new(), Some(Said { text, is_foreign: false }))
+        }
         other @ (ConfigurationFault::Refused(_)
-        | ConfigurationFault::Conflict { .. }
         | ConfigurationFault::Waiting { .. }
         | ConfigurationFault::NotFound(_)
         | ConfigurationFault::Store(_)
         | ConfigurationFault::Unavailable(_)) => (Vec::new(), Some(f.said(&other.to_string()))),
     };
-    let plan = Plan {
+    (status, refusal(f, problems, fault, back))
+}
+
+/// A page that says why, and holds nothing of what was sent.
+fn refusal(f: Frame, problems: Vec<ProblemView>, fault: Option<Said>, back: &str) -> Plan {
+    Plan {
         steps: Vec::new(),
         problems,
         fault,
@@ -108,8 +153,7 @@ fn refused(f: Frame, fault: ConfigurationFault, back: &str) -> (StatusCode, Plan
         document: None,
         back: if is_local(back) { back.to_owned() } else { CONFIGURATION.path.to_owned() },
         f,
-    };
-    (StatusCode::UNPROCESSABLE_ENTITY, plan)
+    }
 }
 
 /// What is to be done.
@@ -141,7 +185,11 @@ pub(crate) async fn apply(
         (None, document) => document.map(Proposal::Document),
     };
     let Some(proposal) = proposal else { return StatusCode::BAD_REQUEST.into_response() };
-    let confirm = wanted.confirm.filter(|minutes| *minutes > 0).map(|minutes| Duration::from_secs(minutes * 60));
+    let confirm = match wanted.confirm {
+        None | Some(0) => None,
+        Some(minutes) if CONFIRM_MINUTES.contains(&minutes) => Some(Duration::from_secs(minutes * 60)),
+        Some(_) => return StatusCode::BAD_REQUEST.into_response(),
+    };
     let order = Order { revision: wanted.revision, proposal, comment: wanted.comment, confirm };
     carry_out(&pages, &parts, who, order, &wanted.back).await
 }
@@ -158,10 +206,10 @@ pub(crate) async fn apply_now(
     pages: &Pages,
     parts: &Parts,
     who: Administrator,
+    revision: u64,
     changes: Vec<ChangeOrder>,
     back: &str,
 ) -> Response {
-    let revision = pages.office.desk.current().revision;
     let order = Order { revision, proposal: Proposal::Changes(changes), comment: String::new(), confirm: None };
     carry_out(pages, parts, who, order, back).await
 }
@@ -170,10 +218,6 @@ async fn carry_out(pages: &Pages, parts: &Parts, who: Administrator, order: Orde
     let by = By { author: who.author, comment: order.comment };
     match pages.office.desk.commit(order.revision, order.proposal, by, order.confirm).await {
         Ok(done) => Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response(),
-        Err(fault) => {
-            let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer, &pages.look().await.nodes);
-            let (status, plan) = refused(f, fault, back);
-            page_with(status, &plan)
-        }
+        Err(fault) => refuse(pages, parts, who.viewer, fault, back).await,
     }
 }

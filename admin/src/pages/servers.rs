@@ -28,6 +28,8 @@ struct Servers {
     operates: bool,
     administers: bool,
     csrf: String,
+    /// What the forms are made from.
+    revision: u64,
     rows: Vec<Row>,
     fault: Option<Said>,
 }
@@ -84,6 +86,8 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
     let look = pages.look().await;
     let (operates, administers, csrf) = (viewer.operates, viewer.administers, viewer.csrf.clone());
     let f = Frame::new(Wish::of(&parts), SERVERS, viewer, &look.nodes);
+    // Before the servers are asked for: what is shown is at least as new.
+    let revision = pages.office.desk.current().revision;
     let (rows, fault) = match pages.office.ask(None, "servers", Value::Null).await {
         Ok(answer) => {
             let servers = answer.get("servers").and_then(Value::as_array);
@@ -92,7 +96,7 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
         Err(refusal) => (Vec::new(), Some(f.said(&refusal.why))),
     };
     let updated = Moment::of_ms(pages.office.now_ms());
-    page(&Servers { updated, operates, administers, csrf, rows, fault, f })
+    page(&Servers { updated, operates, administers, csrf, revision, rows, fault, f })
 }
 
 #[derive(Template)]
@@ -191,6 +195,7 @@ pub(crate) async fn refresh(
 /// A server that is to be asked from now on.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Added {
+    revision: u64,
     product: String,
     address: String,
     user: String,
@@ -220,12 +225,13 @@ pub(crate) async fn add(
         }
     }
     let change = ChangeOrder { path: format!("{list}[{}]", json!(address)), value };
-    plan::apply_now(&pages, &parts, who, vec![change], SERVERS.path).await
+    plan::apply_now(&pages, &parts, who, added.revision, vec![change], SERVERS.path).await
 }
 
 /// Which one.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Removed {
+    revision: u64,
     product: String,
     publisher: String,
 }
@@ -242,5 +248,5 @@ pub(crate) async fn remove(
         return StatusCode::BAD_REQUEST.into_response();
     };
     let change = ChangeOrder { path: format!("{list}[{}]", json!(removed.publisher)), value: Value::Null };
-    plan::preview_changes(&pages, &parts, who, SERVERS, vec![change]).await
+    plan::preview_changes(&pages, &parts, who, SERVERS, removed.revision, vec![change]).await
 }

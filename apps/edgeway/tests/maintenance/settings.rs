@@ -167,7 +167,7 @@ async fn the_desk_changes_what_runs_and_takes_it_back() {
     let refused = desk.commit(done.revision, missing, by(), None).await.expect_err("there is no such file");
     assert!(refused.to_string().contains("nowhere.csv"), "{refused}");
     assert!(desk.current().restart.is_empty(), "the node wants no restart for it");
-    desk.rollback(plan.revision, by()).await.expect("rolled back");
+    desk.rollback(plan.revision, None, by()).await.expect("rolled back");
     assert_eq!(fleet.sign_in_at(other, "frank").await.status, 403, "it is served no longer");
     assert_eq!(fleet.wrong_password("zoe").await.status, 401, "and the bound is as it was");
     assert!(alice.refresh().await.is_ok_and(|granted| granted > 0), "whoever was registered is");
