@@ -169,8 +169,8 @@ ports = "100-200"
         [
             "edge.toml:2: node: \"Edge 1\" is no node name. Use 1 to 63 of a-z, 0-9 and -, starting with a letter or \
              digit.",
-            "edge.toml:3: colour: unknown setting. Known here: node, state_dir, control_socket, drain, metrics, log, sip, \
-             https, link, media, limits, xmpp.",
+            "edge.toml:3: colour: unknown setting. Known here: node, state_dir, control_socket, drain, metrics, log, hep, \
+             sip, https, link, media, limits, xmpp.",
             "edge.toml:5: sip.lisen: unknown setting. Did you mean \"sip.listen\"?",
             "edge.toml:6: sip.public_port: 70000 is out of range. Use 1 to 65535.",
             "edge.toml:8: sip.stun_keepalive: wants true or false and got text.",

@@ -27,6 +27,18 @@ impl Told {
     }
 }
 
+impl Told {
+    /// A word that was committed later than the clock of whoever hears it permits counts as committed now: a core whose
+    /// clock is ahead is not heard before all others for ever. Without a clock it is believed.
+    #[must_use]
+    pub fn heard_at(self, unix_ms: Option<u64>, skew_ms: u64) -> Self {
+        match unix_ms {
+            Some(now_ms) if self.committed_ms > now_ms.saturating_add(skew_ms) => Self { committed_ms: now_ms, ..self },
+            Some(_) | None => self,
+        }
+    }
+}
+
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "revision {} of {}", self.revision, self.from)
@@ -48,5 +60,24 @@ mod tests {
         assert!(told("core1", 20).supersedes(&told("core2", 10)) && !told("core2", 10).supersedes(&told("core1", 20)));
         assert!(told("core2", 10).supersedes(&told("core1", 10)) && !told("core1", 10).supersedes(&told("core2", 10)));
         assert!(told("core1", 5).supersedes(&told("core1", 10)), "its clock was set back");
+    }
+
+    #[test]
+    fn nothing_is_committed_later_than_now() {
+        let told = |committed_ms| Told {
+            from: NodeId::new("core1").expect("a name"),
+            revision: 1,
+            committed_ms,
+            text: String::new(),
+        };
+        for (says, clock, counts) in [
+            (1_000, Some(5_000), 1_000),
+            (5_030, Some(5_000), 5_030),
+            (5_031, Some(5_000), 5_000),
+            (u64::MAX, Some(u64::MAX - 1), u64::MAX),
+            (u64::MAX, None, u64::MAX),
+        ] {
+            assert_eq!(told(says).heard_at(clock, 30).committed_ms, counts, "{says} at {clock:?}");
+        }
     }
 }

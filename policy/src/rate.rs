@@ -148,7 +148,7 @@ impl Rate {
         let standing = self.standing(subject, source, now);
         let mut window = self.take(subject);
         window.attempts.retain(|attempt| now.since(attempt.at) < self.settings.period);
-        let decision = self.decide(&window, standing, now);
+        let decision = self.decide(&window, standing, self.proof_ends(subject, source), now);
         let fresh = window.attempts.is_empty();
         if decision == Decision::Pass {
             if fresh && self.windows.len() >= RATE_USERS_MAX && !self.make_room() {
@@ -204,23 +204,39 @@ impl Rate {
         if source.holds_token {
             return Standing::Device;
         }
-        let places = self.proven.get(subject).map(Vec::as_slice).unwrap_or_default();
-        let known =
-            |(place, at): &(Prefix, Moment)| source.prefix == Some(*place) && now.since(*at) < self.settings.remember;
-        if places.iter().any(known) { Standing::Address } else { Standing::Stranger }
+        match self.proof_ends(subject, source) {
+            Some(ends) if now < ends => Standing::Address,
+            Some(_) | None => Standing::Stranger,
+        }
     }
 
-    fn decide(&self, window: &Window, standing: Standing, now: Moment) -> Decision {
+    /// When this place proves nothing any more.
+    fn proof_ends(&self, subject: &Subject, source: Source) -> Option<Moment> {
+        let places = self.proven.get(subject).map(Vec::as_slice).unwrap_or_default();
+        let known = places.iter().find(|(place, _)| source.prefix == Some(*place));
+        known.map(|(_, at)| *at + self.settings.remember)
+    }
+
+    fn decide(&self, window: &Window, standing: Standing, proof_ends: Option<Moment>, now: Moment) -> Decision {
+        let Some(mut passes) = self.passes(window, standing, now) else { return Decision::Pass };
+        // Whoever is a stranger again by then has waited for strangers, too.
+        if standing == Standing::Address && proof_ends.is_some_and(|ends| ends <= passes) {
+            passes = self.passes(window, Standing::Stranger, now).unwrap_or(passes);
+        }
+        Decision::Refused { retry_after: passes.since(now) }
+    }
+
+    /// When the next attempt of this standing passes; `None`: now.
+    fn passes(&self, window: &Window, standing: Standing, now: Moment) -> Option<Moment> {
         let limit = usize::try_from(self.settings.attempts).unwrap_or(usize::MAX);
         let against = |attempt: &&Attempt| attempt.standing >= standing;
         let count = window.attempts.iter().filter(against).count();
         if count < limit {
-            return Decision::Pass;
+            return None;
         }
         // So many must leave; they are in order of time.
         let last_to_leave = window.attempts.iter().filter(against).nth(count - limit);
-        let leaves = last_to_leave.map_or(now, |attempt| attempt.at) + self.settings.period;
-        Decision::Refused { retry_after: leaves.since(now) }
+        Some(last_to_leave.map_or(now, |attempt| attempt.at) + self.settings.period)
     }
 
     /// Takes a window out of all tables.

@@ -121,6 +121,12 @@ pub const OPERATE_MAX: Duration = Duration::from_secs(120);
 /// Questions of operators that may wait for the reactor; further ones wait where they come from.
 pub const OPERATOR_QUESTIONS_MAX: usize = 64;
 
+/// Questions that wait for somebody else's answer at a time: another node's, the HTTP side's, a disk's.
+pub const OPERATOR_QUESTIONS_ASKED_MAX: usize = 8;
+
+/// Questions that wait for one of those to be answered; further ones are refused.
+pub const OPERATOR_QUESTIONS_QUEUED_MAX: usize = 64;
+
 /// Events kept of what seldom happens and matters: those of some busy days, some 400 KiB.
 pub const EVENTS_KEPT: usize = 2_000;
 

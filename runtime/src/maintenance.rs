@@ -9,11 +9,14 @@ use std::time::Duration;
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::world::{Observable, Status};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::clock::unix_ms;
 use crate::limits::MAINTENANCE_WITHIN_MAX;
+use crate::pki::limits::STATE_FILE_BYTES_MAX;
 use crate::pki::store;
 use crate::reactor::Reactor;
+use crate::tls::read_file;
 
 /// In the state directory, while maintenance mode is to outlive a restart.
 const FILE: &str = "maintenance.json";
@@ -25,6 +28,8 @@ pub(crate) struct Desk<N: Observable + 'static> {
     state_dir: Option<PathBuf>,
     /// What was ordered, while maintenance mode is on.
     ordered: Cell<Option<Ordered>>,
+    /// Held while something is ordered: one thing at a time.
+    turn: Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +44,7 @@ impl<N: Observable + 'static> Desk<N> {
     /// Orders again what was to outlive a restart.
     pub(crate) fn open(reactor: Rc<Reactor<N>>, state_dir: Option<PathBuf>) -> Rc<Self> {
         let kept = state_dir.as_deref().and_then(kept);
-        let desk = Self { reactor, state_dir, ordered: Cell::new(None) };
+        let desk = Self { reactor, state_dir, ordered: Cell::new(None), turn: Mutex::default() };
         if let Some(until_ms) = kept {
             tracing::warn!("maintenance mode is on, as it was before the restart");
             desk.begin(Ordered { until_ms, kept: true });
@@ -60,7 +65,8 @@ impl<N: Observable + 'static> Desk<N> {
     ///
     /// # Errors
     /// In the operator's words. Then nothing has begun; but what was to end has ended, even where its file is in the way.
-    pub(crate) fn ask(&self, question: &Value) -> Result<Value, String> {
+    pub(crate) async fn ask(&self, question: &Value) -> Result<Value, String> {
+        let _one_at_a_time = self.turn.lock().await;
         let flag = |name: &str| match question.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -80,34 +86,39 @@ impl<N: Observable + 'static> Desk<N> {
         match flag("on")? {
             Some(true) => {
                 let ordered = Ordered { until_ms, kept };
-                self.write(Some(ordered).filter(|ordered| ordered.kept))?;
+                self.write(Some(ordered).filter(|ordered| ordered.kept)).await?;
                 self.begin(ordered);
             }
             Some(false) => {
                 self.ordered.set(None);
                 self.reactor.maintain(MaintenanceOrder::Cancel);
-                self.write(None)?;
+                self.write(None).await?;
             }
             None => {}
         }
         Ok(report(&self.reactor.status()))
     }
 
-    /// Writes down that it outlives a restart, or that it does not.
-    fn write(&self, ordered: Option<Ordered>) -> Result<(), String> {
-        let Some(dir) = &self.state_dir else { return Ok(()) };
-        let path = dir.join(FILE);
-        let Some(ordered) = ordered else {
-            return match std::fs::remove_file(&path) {
-                Ok(()) => Ok(()),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(format!("{} cannot be removed: {error}", path.display())),
-            };
-        };
-        let text = json!({ "until_ms": ordered.until_ms }).to_string();
-        let written = store::ensure_directory(dir).and_then(|()| store::replace(&path, text.as_bytes()));
-        written.map_err(|error| format!("it cannot be made to outlive a restart, so nothing has changed: {error}"))
+    /// Writes down that it outlives a restart, or that it does not. Disks are slow, and the reactor waits for none.
+    async fn write(&self, ordered: Option<Ordered>) -> Result<(), String> {
+        let Some(dir) = self.state_dir.clone() else { return Ok(()) };
+        let written = tokio::task::spawn_blocking(move || write(&dir, ordered)).await;
+        written.unwrap_or_else(|_| Err("nobody knows whether it was written down: ask again".to_owned()))
     }
+}
+
+fn write(dir: &Path, ordered: Option<Ordered>) -> Result<(), String> {
+    let path = dir.join(FILE);
+    let Some(ordered) = ordered else {
+        return match std::fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(format!("{} cannot be removed: {error}", path.display())),
+        };
+    };
+    let text = json!({ "until_ms": ordered.until_ms }).to_string();
+    let written = store::ensure_directory(dir).and_then(|()| store::replace(&path, text.as_bytes()));
+    written.map_err(|error| format!("it cannot be made to outlive a restart, so nothing has changed: {error}"))
 }
 
 /// What was written down, and its deadline. That it is there at all says that this node was to stay out of service: of a
@@ -117,7 +128,7 @@ fn kept(dir: &Path) -> Option<Option<u64>> {
         tracing::error!("the deadline of maintenance mode is lost: {FILE} {why}");
         None
     };
-    let text = match std::fs::read(dir.join(FILE)) {
+    let text = match read_file(&dir.join(FILE), STATE_FILE_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => return Some(damaged(&error.to_string())),

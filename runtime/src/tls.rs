@@ -349,8 +349,12 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateReason> {
     if bytes.len() as u64 > PEM_FILE_BYTES_MAX { Err(CertificateReason::TooLarge) } else { Ok(bytes) }
 }
 
-/// A file, or as much of it as is one byte too many.
+/// A file, or as much of it as is one byte too many. Whoever opens a pipe waits for its other end: only regular files
+/// are read.
 pub(crate) fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -775,5 +779,11 @@ mod tests {
         });
         let store = CertificateStore::from_pem(&chain, &key).unwrap();
         assert_eq!(store.choose(None).cert.len(), 1, "shown to whoever asks for no name");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let fault = read_file(Path::new("/dev/null"), 9).unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::InvalidInput, "{fault}");
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Edge {
     pub(crate) unheard_since: Option<Moment>,
     /// Messages that no honest edge sends, since its link came up.
     pub(crate) faults: u32,
+    /// Times it was told how it is to be, since its link came up, and has not said what became of that.
+    pub(crate) outcomes_due: u32,
 }
 
 impl CoreNode {
@@ -120,9 +122,10 @@ impl CoreNode {
             media_address: None,
             unheard_since: None,
             faults: 0,
+            outcomes_due: 0,
         });
         edge.link = Some(link);
-        edge.faults = 0;
+        (edge.faults, edge.outcomes_due) = (0, 0);
         // Requests wait for a core no longer than this: a call may have ended over another one.
         let unheard_since = edge.unheard_since.take().or(old_heard_at);
         let missed = unheard_since.is_some_and(|since| now >= since + ROUTE_WITHIN);

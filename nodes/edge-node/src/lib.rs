@@ -109,6 +109,11 @@ pub struct EdgeNode {
     own: Settings,
     /// What a core has said over it.
     told: Option<Told>,
+    /// What each core has said last that was committed later than our clock permits, as it said it, and when it counts
+    /// as committed: said again, it is no later word.
+    early: BTreeMap<NodeId, (Told, u64)>,
+    /// The wall clock, and when it was read.
+    wall: Option<(u64, Moment)>,
     random: Random,
     boot: u64,
     flows: HashMap<FlowId, Flow>,
@@ -150,6 +155,8 @@ impl EdgeNode {
             own: settings.clone(),
             settings,
             told: None,
+            early: BTreeMap::new(),
+            wall: None,
             boot,
             flows: HashMap::new(),
             strangers: BTreeSet::new(),
@@ -315,6 +322,7 @@ impl Node for EdgeNode {
         match input {
             Input::Tick => {}
             Input::WallClock { unix_ms } => {
+                self.wall = Some((unix_ms, now));
                 self.links.handle_wall_clock(unix_ms, now);
             }
             Input::Flow { flow, event } => match event {

@@ -4,13 +4,17 @@
 //! A core that says something else than the one before is heard if its word was committed later. A text that is wrong
 //! anywhere is not taken, and what held goes on to hold.
 
+use std::time::Duration;
+
 use edgeway_config::EdgeTold;
 use edgeway_link::Frame;
+use edgeway_link::limits::SKEW_REPORTED_MS;
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Configurable, ConfigurationStatus};
 use edgeway_model::{Moment, Output, Told};
 
 use crate::EdgeNode;
+use crate::limits::CORES_MAX;
 
 impl Configurable<Told> for EdgeNode {
     /// What was kept of what a core had told before a restart.
@@ -24,6 +28,7 @@ impl Configurable<Told> for EdgeNode {
 
 impl EdgeNode {
     pub(crate) fn told_settings(&mut self, told: Told) {
+        let told = self.not_early(told);
         let (from, revision) = (told.from.clone(), told.revision);
         let known = self.told.as_ref();
         if known.is_some_and(|known| *known == told || !told.supersedes(known)) {
@@ -39,6 +44,25 @@ impl EdgeNode {
         };
         self.notice(Notice::SettingsTold { from: from.clone(), revision, refused: refused.clone() });
         self.send_frame(&from, &Frame::EdgeSettingsOutcome { revision, refused });
+    }
+
+    /// A core whose clock is ahead says it later than it is. What it says again is of when it was heard first, also where
+    /// that was before a restart.
+    fn not_early(&mut self, said: Told) -> Told {
+        let now_ms = self.wall.map(|(unix_ms, at)| unix_ms.saturating_add(millis(self.now.since(at))));
+        let heard = said.clone().heard_at(now_ms, SKEW_REPORTED_MS.unsigned_abs());
+        if heard == said {
+            self.early.remove(&said.from);
+            return said;
+        }
+        let before = self.early.get(&said.from).filter(|(before, _)| *before == said).map(|(_, counts_ms)| *counts_ms);
+        let is_kept = |kept: &&Told| kept.from == said.from && kept.revision == said.revision && kept.text == said.text;
+        let kept = self.told.as_ref().filter(is_kept).map(|kept| kept.committed_ms);
+        let counts_ms = before.or(kept).unwrap_or(heard.committed_ms).min(heard.committed_ms);
+        if self.early.len() < CORES_MAX || self.early.contains_key(&said.from) {
+            self.early.insert(said.from.clone(), (said, counts_ms));
+        }
+        Told { committed_ms: counts_ms, ..heard }
     }
 
     /// Flows that are there stay, whatever the bounds.
@@ -59,10 +83,14 @@ impl EdgeNode {
     }
 }
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use edgeway_model::world::Observable;
-    use edgeway_model::{Node, NodeId, Random};
+    use edgeway_model::{Input, Node, NodeId, Random};
 
     use super::*;
     use crate::Settings;
@@ -132,6 +160,27 @@ mod tests {
             (of("core2", 30, 4), 4),
             (of("core1", 30, 5), 4),
         ] {
+            hears(&mut edge, says.clone());
+            assert_eq!(edge.settings.flows_max, flows, "{says:?}");
+        }
+    }
+
+    #[test]
+    fn a_core_whose_clock_is_ahead_is_not_heard_for_ever() {
+        let mut edge = edge();
+        let of = |from, at, flows: usize| told(from, at, &format!("[limits]\nflows_max = {flows}\n"));
+        let (start, ahead) = (1_000_000, 99_000_000);
+        for (second, says, flows) in [
+            (0, of("core1", start + ahead, 1), 1),
+            (60, of("core2", start + 50_000, 2), 2),
+            // It says so again whenever its link comes up.
+            (70, of("core1", start + ahead, 1), 2),
+            (80, of("core1", start + ahead + 1, 3), 3),
+            (90, of("core2", start + 85_000, 4), 4),
+            (95, of("core2", start + 95_000 + 30_000, 5), 5),
+        ] {
+            let now = Moment::from_secs(second);
+            edge.handle(Input::WallClock { unix_ms: start + second * 1_000 }, now);
             hears(&mut edge, says.clone());
             assert_eq!(edge.settings.flows_max, flows, "{says:?}");
         }

@@ -1,10 +1,12 @@
 //! Who answers what: the node, the desk of maintenance mode, the HTTP thread.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
+use edgeway_model::NodeId;
 use edgeway_model::world::{ConfigurationStatus, Observable};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_local;
 
 use super::lists::{self, Now};
@@ -12,8 +14,11 @@ use super::{Asked, Live, Question, Refusal, Told, Work};
 use crate::admin;
 use crate::clock::unix_ms;
 use crate::http::HttpHandle;
+use crate::limits::{OPERATOR_QUESTIONS_ASKED_MAX, OPERATOR_QUESTIONS_QUEUED_MAX};
 use crate::maintenance::Desk;
 use crate::reactor::Reactor;
+
+type Answer = oneshot::Sender<Result<Value, Refusal>>;
 
 /// On the reactor's thread.
 pub(crate) struct Switchboard<N: Observable + 'static> {
@@ -22,6 +27,9 @@ pub(crate) struct Switchboard<N: Observable + 'static> {
     http: Option<HttpHandle>,
     /// Where settings can change: at a core. An edge gets its own from cores.
     live: Option<Rc<dyn Live>>,
+    /// What this node is called, and whether it is an edge.
+    own: String,
+    is_edge: bool,
 }
 
 impl<N: Observable + 'static> Switchboard<N> {
@@ -31,14 +39,22 @@ impl<N: Observable + 'static> Switchboard<N> {
         http: Option<HttpHandle>,
         live: Option<Rc<dyn Live>>,
     ) -> Rc<Self> {
-        Rc::new(Self { reactor, maintenance, http, live })
+        let status = reactor.status();
+        Rc::new(Self { reactor, maintenance, http, live, is_edge: status.role == "edge", own: status.node })
     }
 
     /// Answers until nobody can ask any more.
+    ///
+    /// What this thread knows itself is answered at once, one after the other. What somebody else must be asked for waits
+    /// for a place, and holds up nothing else.
     pub(crate) async fn run(self: Rc<Self>, mut asked: Asked) {
+        let places = Rc::new(Places::default());
         while let Some(work) = asked.recv().await {
             match work {
-                Work::Ask(question, answer) => Rc::clone(&self).ask(question, answer),
+                Work::Ask(question, answer) => match self.known(&question) {
+                    Some(known) => drop(answer.send(known)),
+                    None => Rc::clone(&self).ask_others(&places, question, answer),
+                },
                 Work::Prepare(settings, answer) => match self.live.clone() {
                     Some(live) => drop(spawn_local(async move { answer.send(live.prepare(settings).await) })),
                     None => drop(answer.send(Err(vec!["this node gets its settings from cores".to_owned()]))),
@@ -65,9 +81,13 @@ impl<N: Observable + 'static> Switchboard<N> {
         }
     }
 
-    fn ask(self: Rc<Self>, question: Question, answer: oneshot::Sender<Result<Value, Refusal>>) {
+    fn ask_others(self: Rc<Self>, places: &Rc<Places>, question: Question, answer: Answer) {
+        let Some(place) = Places::queue(places) else {
+            return drop(answer.send(Err(Refusal::unavailable("too many questions wait for an answer: ask again"))));
+        };
         spawn_local(async move {
-            let _ = answer.send(self.answer(question).await);
+            let answered = place.when_free(self.found_out(question)).await;
+            let _ = answer.send(answered);
         });
     }
 
@@ -75,52 +95,137 @@ impl<N: Observable + 'static> Switchboard<N> {
         Now { unix_ms: unix_ms(), moment: self.reactor.now() }
     }
 
-    pub(crate) async fn answer(&self, question: Question) -> Result<Value, Refusal> {
-        let status = self.reactor.status();
-        if let Some(node) = question.node.filter(|node| node.as_str() != status.node) {
-            if status.role == "edge" {
+    /// The other node that is asked.
+    fn other<'a>(&self, question: &'a Question) -> Option<&'a NodeId> {
+        question.node.as_ref().filter(|node| node.as_str() != self.own)
+    }
+
+    /// The answer, unless somebody else must be asked for it.
+    fn known(&self, question: &Question) -> Option<Result<Value, Refusal>> {
+        if self.other(question).is_some() {
+            return None;
+        }
+        let body = &question.body;
+        Some(match question.path.as_str() {
+            "status" => Ok(admin::json(&self.reactor.status())),
+            "registrations" => {
+                lists::wish(body).map(|wish| lists::registrations(self.reactor.registration_page(&wish), self.now()))
+            }
+            "calls" => lists::wish(body).map(|wish| lists::calls(self.reactor.call_page(&wish), self.now())),
+            "calls/end" if self.is_edge => Err(Refusal::not_found("an edge ends no call: ask the core that has it")),
+            "calls/end" => Err(Refusal::not_found("a call cannot be ended from here yet: its parties hang up")),
+            "events" => self.reactor.events().list(body),
+            "links" => {
+                let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
+                Ok(json!({ "links": links }))
+            }
+            path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => self.reactor.trace().ask(path, body),
+            _ => return None,
+        })
+    }
+
+    async fn found_out(&self, question: Question) -> Result<Value, Refusal> {
+        if let Some(node) = self.other(&question) {
+            if self.is_edge {
                 return Err(Refusal::invalid("an edge asks no other node: ask a core"));
             }
-            let Some(asks) = self.reactor.asks_of(&node) else {
-                return Err(match status.links.iter().any(|link| link.peer == node.as_str()) {
+            let Some(asks) = self.reactor.asks_of(node) else {
+                return Err(match self.reactor.status().links.iter().any(|link| link.peer == node.as_str()) {
                     true => Refusal::unavailable(format!("there is no link with {node} now")),
                     false => Refusal::not_found(format!("no node {node} is linked with this one")),
                 });
             };
             return asks.ask(&question.path, &question.body).await;
         }
-        match question.path.as_str() {
-            "status" => Ok(admin::json(&self.reactor.status())),
-            "registrations" => {
-                let page = self.reactor.registration_page(&lists::wish(&question.body)?);
-                Ok(lists::registrations(page, self.now()))
-            }
-            "calls" => {
-                let page = self.reactor.call_page(&lists::wish(&question.body)?);
-                Ok(lists::calls(page, self.now()))
-            }
-            "calls/end" if status.role == "edge" => {
-                Err(Refusal::not_found("an edge ends no call: ask the core that has it"))
-            }
-            "calls/end" => Err(Refusal::not_found("a call cannot be ended from here yet: its parties hang up")),
-            "events" => self.reactor.events().list(&question.body),
-            "links" => {
-                let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
-                Ok(json!({ "links": links }))
-            }
-            path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => {
-                self.reactor.trace().ask(path, &question.body)
-            }
-            "maintenance" => self.maintenance.ask(&question.body).map_err(Refusal::invalid),
-            _ => {
-                let Some(http) = &self.http else {
-                    return Err(Refusal::not_found(format!("there is no {}", question.path)));
-                };
-                match http.operate(question.path, question.body).await {
-                    Ok(outcome) => outcome.map_err(Refusal::invalid),
-                    Err(_) => Err(Refusal::unavailable("the HTTP side has ended")),
-                }
-            }
+        if question.path == "maintenance" {
+            return self.maintenance.ask(&question.body).await.map_err(Refusal::invalid);
         }
+        let Some(http) = &self.http else {
+            return Err(Refusal::not_found(format!("there is no {}", question.path)));
+        };
+        match http.operate(question.path, question.body).await {
+            Ok(outcome) => outcome.map_err(Refusal::invalid),
+            Err(_) => Err(Refusal::unavailable("the HTTP side has ended")),
+        }
+    }
+}
+
+/// For questions that somebody else is asked: so many at a time, and so many that wait.
+struct Places {
+    free: Semaphore,
+    queued: Cell<usize>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { free: Semaphore::new(OPERATOR_QUESTIONS_ASKED_MAX), queued: Cell::new(0) }
+    }
+}
+
+impl Places {
+    /// `None`: too many are there already.
+    fn queue(places: &Rc<Self>) -> Option<Place> {
+        let queued = places.queued.get();
+        (queued < OPERATOR_QUESTIONS_ASKED_MAX + OPERATOR_QUESTIONS_QUEUED_MAX).then(|| {
+            places.queued.set(queued + 1);
+            Place(Rc::clone(places))
+        })
+    }
+}
+
+/// Of one question, until it is answered.
+struct Place(Rc<Places>);
+
+impl Place {
+    async fn when_free<T>(self, work: impl Future<Output = T>) -> T {
+        // Nobody closes it.
+        let _free = self.0.free.acquire().await;
+        work.await
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.queued.set(self.0.queued.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[test]
+    fn so_many_are_asked_at_a_time_so_many_wait_and_no_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, so_many());
+    }
+
+    async fn so_many() {
+        let places = Rc::new(Places::default());
+        let under_way = Rc::new(Cell::new(0));
+        let go_on = Rc::new(Semaphore::new(0));
+        let mut tasks = Vec::new();
+        for _ in 0..OPERATOR_QUESTIONS_ASKED_MAX + OPERATOR_QUESTIONS_QUEUED_MAX {
+            let place = Places::queue(&places).expect("a place");
+            let (under_way, go_on) = (Rc::clone(&under_way), Rc::clone(&go_on));
+            tasks.push(spawn_local(place.when_free(async move {
+                under_way.set(under_way.get() + 1);
+                assert!(under_way.get() <= OPERATOR_QUESTIONS_ASKED_MAX);
+                go_on.acquire().await.expect("open").forget();
+                under_way.set(under_way.get() - 1);
+            })));
+        }
+        assert!(Places::queue(&places).is_none());
+        while under_way.get() < OPERATOR_QUESTIONS_ASKED_MAX {
+            tokio::task::yield_now().await;
+        }
+        go_on.add_permits(tasks.len());
+        for task in tasks {
+            task.await.expect("it ends");
+        }
+        assert_eq!(places.queued.get(), 0);
+        assert!(Places::queue(&places).is_some());
     }
 }

@@ -78,7 +78,10 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
     /// Makes ready for settings of which everything can be used now.
     async fn ready(&self, settings: Arc<CoreSettings>) -> Result<(), Vec<String>> {
         let lines = |why: String| why.lines().map(str::to_owned).collect::<Vec<_>>();
-        let tls = inside_tls(&settings).map_err(|fault| fault.to_string());
+        // Disks are slow, and the reactor waits for none.
+        let named = Arc::clone(&settings);
+        let read = tokio::task::spawn_blocking(move || inside_tls(&named).map_err(|fault| fault.to_string()));
+        let tls = read.await.unwrap_or_else(|_| Err("the files of sip.tls could not be read".to_owned()));
         let http = match &self.parts.http {
             Some(http) => http.prepare(Arc::clone(&settings)).await.unwrap_or_else(|_| Err(ended())),
             None => Ok(()),

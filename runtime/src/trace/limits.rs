@@ -16,6 +16,8 @@ pub const ATTEMPTS_PER_ANSWER: usize = 100;
 pub const WORDS_CHARACTERS_MAX: usize = 160;
 /// Bytes of one message that are kept; sessions of this size describe dozens of streams.
 pub const MESSAGE_BYTES_MAX: usize = 16_384;
+/// Bytes of one line that are kept, and looked through for secrets: no client writes longer ones.
+pub const LINE_BYTES_MAX: usize = 8_192;
 /// Bytes of a message in one made-up datagram: what IP and UDP leave, rounded down.
 pub const DATAGRAM_BYTES_MAX: usize = 65_000;
 /// Messages kept of all who are traced.

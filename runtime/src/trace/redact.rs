@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use edgeway_sip::{Message, Name};
 
-use super::limits::MESSAGE_BYTES_MAX;
+use super::limits::{LINE_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 /// What stands where something was.
 const GONE: &str = "-removed-";
@@ -98,6 +99,7 @@ fn body_of(message: &Message) -> String {
 }
 
 fn description_line(line: &str) -> String {
+    let line = &*cut(line);
     let lower = line.trim_start().to_ascii_lowercase();
     if lower.starts_with("a=crypto:") {
         // Tag and suite say much and give nothing away.
@@ -120,9 +122,21 @@ fn description_line(line: &str) -> String {
     }
 }
 
+/// Not longer than lines are kept. The word that the cut goes through goes as a whole: half of it may be a secret that
+/// nothing shows to be one any more.
+fn cut(line: &str) -> Cow<'_, str> {
+    if line.len() <= LINE_BYTES_MAX {
+        return Cow::Borrowed(line);
+    }
+    let end = (0..=LINE_BYTES_MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+    let head = line.get(..end).unwrap_or_default();
+    let whole = head.rfind(['<', '"', ' ', ',', '>', '=']).map_or(0, |at| at + 1);
+    Cow::Owned(format!("{}[cut]", head.get(..whole).unwrap_or_default()))
+}
+
 /// A value on one line, without what stands in it for a secret.
 fn value_of(value: &str) -> String {
-    let value = without_passwords(&printable(value));
+    let value = without_passwords(&printable(&cut(value)));
     let value = without_parameters(&value);
     without_flow_tokens(&without_bearers(&value))
 }
@@ -152,52 +166,72 @@ fn without_passwords(value: &str) -> String {
     out
 }
 
-fn without_parameters(value: &str) -> String {
-    let mut out = value.to_owned();
-    for name in SECRET_PARAMETERS {
-        let mut from = 0;
-        while let Some(found) = out.to_ascii_lowercase().get(from..).and_then(|rest| rest.find(&format!("{name}="))) {
-            let at = from + found;
-            let begins =
-                out.get(..at).and_then(|head| head.chars().next_back()).is_none_or(|before| !before.is_alphanumeric());
-            let start = at + name.len() + 1;
-            if !begins {
-                from = start;
-                continue;
-            }
-            let rest = out.get(start..).unwrap_or_default();
-            let length = match rest.strip_prefix('"') {
-                Some(quoted) => quoted.find('"').map_or(rest.len(), |end| end + 2),
-                None => rest.find([';', '&', ',', '>', ' ', '?']).unwrap_or(rest.len()),
-            };
-            out.replace_range(start..start + length, GONE);
-            from = start + GONE.len();
-        }
+/// What is to be taken out next at `from` or later, and up to where that looked.
+type Find = fn(value: &str, lower: &str, from: usize) -> (Option<Range<usize>>, usize);
+
+/// `value` without what `find` finds; and how many bytes were looked at for that, which hostile text must not multiply.
+fn without(value: &str, find: Find) -> (String, usize) {
+    let lower = value.to_ascii_lowercase();
+    let mut out = String::with_capacity(value.len());
+    let (mut from, mut looked_at) = (0, 0);
+    loop {
+        let (found, up_to) = find(value, &lower, from);
+        looked_at += up_to - from;
+        let Some(gone) = found else { break };
+        out.push_str(value.get(from..gone.start).unwrap_or_default());
+        out.push_str(GONE);
+        from = gone.end;
     }
-    out
+    out.push_str(value.get(from..).unwrap_or_default());
+    (out, looked_at)
+}
+
+/// The value of a parameter that is a secret.
+fn parameter(value: &str, lower: &str, from: usize) -> (Option<Range<usize>>, usize) {
+    let names_secret = |head: &str| {
+        let before = SECRET_PARAMETERS.iter().filter_map(|name| head.strip_suffix(name));
+        before.into_iter().any(|before| !before.chars().next_back().is_some_and(char::is_alphanumeric))
+    };
+    let rest = lower.get(from..).unwrap_or_default();
+    let mut equals = rest.match_indices('=').map(|(at, _)| at);
+    let Some(at) = equals.find(|at| names_secret(rest.get(..*at).unwrap_or_default())) else {
+        return (None, value.len());
+    };
+    let start = from + at + 1;
+    let rest = value.get(start..).unwrap_or_default();
+    let length = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.find('"').map_or(rest.len(), |end| end + 2),
+        None => rest.find([';', '&', ',', '>', ' ', '?']).unwrap_or(rest.len()),
+    };
+    (Some(start..start + length), start + length)
 }
 
 /// What follows a word that introduces credentials, where it looks like some.
-fn without_bearers(value: &str) -> String {
-    let mut out = value.to_owned();
-    for scheme in ["bearer ", "basic ", "inline:"] {
-        let mut from = 0;
-        while let Some(found) = out.to_ascii_lowercase().get(from..).and_then(|rest| rest.find(scheme)) {
-            let start = from + found + scheme.len();
-            let rest = out.get(start..).unwrap_or_default();
-            let length = rest.find([' ', ',', ';', '"', '\'', '>', '|']).unwrap_or(rest.len());
-            let word = rest.get(..length).unwrap_or_default();
-            // "Basic authentication" is no secret.
-            let is_secret = word.len() >= 4 && !word.bytes().all(|one| one.is_ascii_lowercase());
-            if is_secret {
-                out.replace_range(start..start + length, GONE);
-                from = start + GONE.len();
-            } else {
-                from = start;
-            }
+fn credentials(value: &str, lower: &str, from: usize) -> (Option<Range<usize>>, usize) {
+    let rest = lower.get(from..).unwrap_or_default();
+    for (at, _) in rest.match_indices([' ', ':']) {
+        let head = rest.get(..=at).unwrap_or_default();
+        if !["bearer ", "basic ", "inline:"].iter().any(|scheme| head.ends_with(scheme)) {
+            continue;
+        }
+        let start = from + at + 1;
+        let rest = value.get(start..).unwrap_or_default();
+        let length = rest.find([' ', ',', ';', '"', '\'', '>', '|']).unwrap_or(rest.len());
+        let word = rest.get(..length).unwrap_or_default();
+        // "Basic authentication" is no secret. What is none has no colon in it, or is short: nothing is looked at often.
+        if word.len() >= 4 && !word.bytes().all(|one| one.is_ascii_lowercase()) {
+            return (Some(start..start + length), start + length);
         }
     }
-    out
+    (None, value.len())
+}
+
+fn without_parameters(value: &str) -> String {
+    without(value, parameter).0
+}
+
+fn without_bearers(value: &str) -> String {
+    without(value, credentials).0
 }
 
 /// A text for the log without what looks like a secret, whoever wrote it.
@@ -268,6 +302,36 @@ mod tests {
         let again = Message::parse(kept.text.clone().into()).expect("still a message");
         assert_eq!(again.body().len(), again.sdp().len());
         assert_eq!(again.method(), Some("INVITE"));
+    }
+
+    #[test]
+    fn hostile_lines_are_cut_and_each_byte_is_looked_at_but_once() {
+        let secrets = "TOKEN=S3CRET;".repeat(65_536 / 13);
+        for (find, hit) in [
+            (parameter as Find, "TOKEN=x;"),
+            (parameter, "xtoken=;"),
+            (parameter, "token=\"x"),
+            (credentials, "Bearer S3CRET "),
+            (credentials, "inline:"),
+            (credentials, "basic a "),
+            (credentials, "basic inline:"),
+        ] {
+            let line = hit.repeat(65_536 / hit.len());
+            let (_, looked_at) = without(&line, find);
+            assert!(looked_at <= line.len(), "{hit}: {looked_at} of {}", line.len());
+        }
+        assert_eq!(without(&secrets, parameter).0, "TOKEN=-removed-;".repeat(65_536 / 13));
+        let kept = description_line(&format!("a=x {secrets}"));
+        assert!(kept.len() < 2 * LINE_BYTES_MAX && !kept.contains("S3CRET"), "{}", kept.len());
+        // A secret that the cut goes through.
+        for introduced in
+            ["<sip:bob:S3CRETS3CRET@h>", "\"Bearer S3CRETS3CRET", "a=ice-pwd:S3CRETS3CRET", "token=S3CRETS3CRET"]
+        {
+            let at = introduced.find("S3CRET").expect("there");
+            let line = format!("{} {introduced}{}", "x".repeat(LINE_BYTES_MAX - at - 4), "y".repeat(99));
+            let kept = value_of(&line);
+            assert!(!kept.contains("S3C") && kept.ends_with("[cut]") || kept.ends_with(GONE), "{kept}");
+        }
     }
 
     #[test]
