@@ -310,7 +310,8 @@ pub fn run_edge<N: Observable + Configurable<Told> + 'static>(
             watch_certificates(&certificates, files, reactor);
         }
         let (media, http_too, file) = (media.clone(), http.clone(), told::file(keeps.as_deref()));
-        told::follow(reactor, ToldParts { own: settings.clone(), media, http: http_too, file });
+        let level = std::cell::Cell::new(settings.log.level);
+        told::follow(reactor, ToldParts { own: settings.clone(), media, http: http_too, file, level });
         Ok((http, None))
     })
 }
@@ -438,8 +439,18 @@ pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
         let edges = Rc::new(CoreEdges::new(settings, edges));
         spawn_local(follow_edges(diallers, Rc::clone(&edges), Rc::clone(&look_again)));
         watch_state(Rc::clone(&look_again));
-        let parts =
-            LiveParts { media: media.clone(), http: http.clone(), edges, look_again, trust, offered, own, drain };
+        let level = std::cell::Cell::new(settings.log.level);
+        let parts = LiveParts {
+            media: media.clone(),
+            http: http.clone(),
+            edges,
+            look_again,
+            trust,
+            offered,
+            own,
+            drain,
+            level,
+        };
         let live = LiveCore::new(Rc::clone(reactor), settings, parts);
         spawn_local(Rc::clone(&live).watch_files());
         Ok((http, Some(live as Rc<dyn Live>)))

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgeway_config::{AuthoritySettings, CoreSettings};
+use edgeway_config::{AuthoritySettings, CoreSettings, LogLevel};
 use edgeway_model::notice::Notice;
 use edgeway_model::world::{Configurable, Observable};
 use tokio::sync::{Mutex, Notify};
@@ -42,6 +42,8 @@ pub(super) struct LiveParts {
     /// The certificate shown inside, for the operator's list.
     pub(super) own: Rc<RefCell<Option<Arc<CertificateStore>>>>,
     pub(super) drain: Rc<Cell<Duration>>,
+    /// The level of the log that settings have asked for last.
+    pub(super) level: Cell<LogLevel>,
 }
 
 /// A core whose settings can change.
@@ -115,7 +117,9 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
         }
         let names = tls.own.as_ref().map(|own| own.names()).unwrap_or_default();
         self.parts.own.replace(tls.own);
-        crate::log::set_level(settings.log.level.as_str());
+        if self.parts.level.replace(settings.log.level) != settings.log.level {
+            crate::log::set_level(settings.log.level.as_str());
+        }
         self.parts.drain.set(settings.drain_timeout);
         self.parts.trust.set_validity(settings.link.certificate_lifetime);
         self.parts.media.set_marking(settings.media.dscp.into());

@@ -1,10 +1,11 @@
 //! What cores tell an edge: kept on disk (`configuration.toml` in the state directory), so that the edge is what it was
 //! when it starts with no core in sight, and applied to all that is not the node.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use edgeway_config::{EdgeSettings, EdgeTold};
+use edgeway_config::{EdgeSettings, EdgeTold, LogLevel};
 use edgeway_model::world::{Configurable, Observable};
 use edgeway_model::{NodeId, Told};
 use tokio::sync::Mutex;
@@ -30,6 +31,8 @@ pub(super) struct ToldParts {
     pub(super) media: MediaHandle,
     pub(super) http: Option<HttpHandle>,
     pub(super) file: Option<PathBuf>,
+    /// The level of the log that settings have asked for last.
+    pub(super) level: Cell<LogLevel>,
 }
 
 impl ToldParts {
@@ -44,7 +47,10 @@ impl ToldParts {
         if let Some(http) = &self.http {
             http.set_bounds(settings.limits.strangers_per_address);
         }
-        crate::log::set_level(settings.log.level.as_str());
+        // Told again and again: whoever started the log at another level by hand keeps it until this changes.
+        if self.level.replace(settings.log.level) != settings.log.level {
+            crate::log::set_level(settings.log.level.as_str());
+        }
     }
 }
 
