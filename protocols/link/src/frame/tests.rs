@@ -135,7 +135,14 @@ fn illegal_fields_are_named() {
 
 /// Frames whose payload ends in a message or a list take every byte there is.
 fn is_open_ended(frame: &Frame) -> bool {
-    matches!(frame, Frame::FromClient { .. } | Frame::ToClient { .. } | Frame::GrantPorts { .. })
+    matches!(
+        frame,
+        Frame::FromClient { .. }
+            | Frame::ToClient { .. }
+            | Frame::GrantPorts { .. }
+            | Frame::EdgeSettings { .. }
+            | Frame::EdgeSettingsOutcome { .. }
+    )
 }
 
 #[test]
@@ -211,6 +218,8 @@ fn what_later_versions_know_is_not_said_to_older_ones_and_a_session_never_to_an_
                     | Frame::Identity(_)
                     | Frame::Revoked(_)
                     | Frame::FlowMoved { .. }
+                    | Frame::EdgeSettings { .. }
+                    | Frame::EdgeSettingsOutcome { .. }
             );
             let is_secret = matches!(frame, Frame::SignedIn(_) | Frame::Identity(_));
             let expected = version >= if is_new { 3 } else { 1 } && !(is_secret && role == Role::Edge);
