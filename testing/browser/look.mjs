@@ -61,7 +61,12 @@ async function weigh(page, url) {
   await page.waitForTimeout(50);
   page.off("response", count);
   await Promise.all(bodies);
-  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? null);
+  // A page that is loaded need not have been painted yet: the observer hears of a paint that was, and of one that comes.
+  const paint = await page.evaluate(() => new Promise((resolve) => {
+    const seen = (entry) => entry.name === "first-contentful-paint" && resolve(entry.startTime);
+    new PerformanceObserver((list) => list.getEntries().forEach(seen)).observe({ type: "paint", buffered: true });
+    setTimeout(() => resolve(null), 5000);
+  }));
   return { status: answer.status(), bytes, paint };
 }
 
