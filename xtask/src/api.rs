@@ -70,7 +70,7 @@ fn tested(folder: &std::path::Path) -> Result<Tally> {
     let text = format!(
         "node = \"core1\"\nstate_dir = \"{at}\"\ncontrol_socket = \"{at}/core.sock\"\ndomains = [\"example.com\"]\n\
          [sip]\nlisten = [\"127.0.0.1:{sip}\"]\nregistrars = [\"sip:127.0.0.1:{sip};transport=tcp\"]\n\
-         [admin]\nlisten = \"127.0.0.1:{port}\"\n"
+         [media]\naddress = \"127.0.0.1\"\nports = \"11200-11299\"\n[admin]\nlisten = \"127.0.0.1:{port}\"\n"
     );
     fs::write(&config, text)?;
     let release = root().join("target/release");
