@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use edgeway_runtime::operate::{Refusal, RefusalKind};
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -63,24 +64,32 @@ impl Part {
     }
 }
 
+/// What is wrong with the question is wrong with the query.
+fn listed(page: Result<Page, Refusal>) -> Asked<Page> {
+    page.map(Answer).map_err(|refusal| match refusal.kind {
+        RefusalKind::Invalid | RefusalKind::NotFound => Problem::new("bad_query", refusal.why),
+        RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
+    })
+}
+
 pub(super) async fn registrations(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<Page> {
-    Ok(Answer(office.list("registrations", "registrations", &part.wanted(&["user"])?).await?))
+    listed(office.list("registrations", "registrations", &part.wanted(&["user"])?).await)
 }
 
 pub(super) async fn calls(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<Page> {
-    Ok(Answer(office.list("calls", "calls", &part.wanted(&["user"])?).await?))
+    listed(office.list("calls", "calls", &part.wanted(&["user"])?).await)
 }
 
 pub(super) async fn chats(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<Page> {
-    Ok(Answer(office.list("chats", "chats", &part.wanted(&["user"])?).await?))
+    listed(office.list("chats", "chats", &part.wanted(&["user"])?).await)
 }
 
 pub(super) async fn events(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<Page> {
-    Ok(Answer(office.list("events", "events", &part.wanted(&["level", "id"])?).await?))
+    listed(office.list("events", "events", &part.wanted(&["level", "id"])?).await)
 }
 
 pub(super) async fn attempts(State(office): State<Arc<Office>>, Query(part): Query<Part>) -> Asked<Page> {
-    Ok(Answer(office.list("attempts", "attempts", &part.wanted(&["user", "code", "client"])?).await?))
+    listed(office.list("attempts", "attempts", &part.wanted(&["user", "code", "client"])?).await)
 }
 
 pub(super) async fn maintenance(State(office): State<Arc<Office>>, Path(node): Path<String>) -> Asked<Value> {

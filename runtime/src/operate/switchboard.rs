@@ -108,6 +108,7 @@ impl<N: Observable + 'static> Switchboard<N> {
         let body = &question.body;
         Some(match question.path.as_str() {
             "status" => Ok(admin::json(&self.reactor.status())),
+            "metrics" => Ok(json!({ "text": crate::metrics::render(&self.reactor.status()) })),
             "registrations" => {
                 lists::wish(body).map(|wish| lists::registrations(self.reactor.registration_page(&wish), self.now()))
             }
