@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::calls::outcome;
 use super::door::Administrator;
 use super::layout::{ACCOUNTS, AUDIT, Entry, Frame, PEOPLE, TOKENS, Wish, query};
 use super::limits::HISTORY_ROWS;
+use super::outcome::outcome;
 use super::time::Moment;
 use super::words::Said;
 use super::{Pages, Viewer, page, page_with};

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::calls::outcome;
 use super::door::Administrator;
 use super::layout::{CONFIGURATION, Frame, Wish};
+use super::outcome::outcome;
 use super::{Pages, Viewer, page, plan};
 use crate::configuration::ChangeOrder;
 

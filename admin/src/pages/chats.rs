@@ -3,16 +3,17 @@
 use askama::Template;
 use axum::extract::{Form, State};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::calls::{Which, order, outcome};
 use super::layout::{CHATS, Frame, Wish};
 use super::lists::{Part, Search, parts as list_parts};
+use super::outcome::outcome;
 use super::time::{Moment, bytes};
 use super::words::Said;
 use super::{Operator, Pages, Viewer, page};
+use crate::api::Audited;
 
 #[derive(Template)]
 #[template(path = "chats.html")]
@@ -91,7 +92,32 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
     })
 }
 
+/// Which one.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Which {
+    node: String,
+    id: String,
+}
+
 /// `POST /status/chats/disconnect`.
 pub(crate) async fn disconnect(State(pages): State<Pages>, _operator: Operator, Form(which): Form<Which>) -> Response {
-    order(&pages, &which, "chats/disconnect", CHATS.path).await
+    let id: Value = serde_json::from_str(&which.id).unwrap_or(Value::Null);
+    let outcome = match pages.office.node(&which.node) {
+        Ok(node) => pages
+            .office
+            .order(Some(&node), "chats/disconnect", json!({ "id": id }))
+            .await
+            .map_err(|refusal| refusal.why),
+        Err(refusal) => Err(refusal.why),
+    };
+    let done = match outcome {
+        Ok(answer) => answer.get("disconnected") != Some(&Value::Bool(false)),
+        Err(why) => {
+            tracing::info!(%why, "a chat was not disconnected");
+            false
+        }
+    };
+    let outcome = if done { "done" } else { "failed" };
+    let answer = Redirect::to(&format!("{}?outcome={outcome}", CHATS.path)).into_response();
+    Audited { subject: format!("node {}", which.node), done }.on(answer)
 }

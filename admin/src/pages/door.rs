@@ -98,5 +98,5 @@ fn to_sign_in(parts: &Parts) -> Response {
 fn not_permitted(parts: &Parts) -> Response {
     let f = Frame::outside(Wish::of(parts), "message.not_permitted_title");
     let text = f.say("message.not_permitted").to_owned();
-    page_with(StatusCode::FORBIDDEN, &Message { text, command: "", f })
+    page_with(StatusCode::FORBIDDEN, &Message { text, f })
 }

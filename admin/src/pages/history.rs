@@ -7,10 +7,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
-use super::calls::outcome;
 use super::door::{Administrator, Operator};
 use super::layout::{DOCUMENT, Frame, HISTORY, Wish, query};
 use super::limits::HISTORY_ROWS;
+use super::outcome::outcome;
 use super::time::Moment;
 use super::{Pages, Viewer, page, plan};
 use crate::api::Audited;

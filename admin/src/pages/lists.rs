@@ -47,7 +47,6 @@ impl Search {
 #[derive(Debug)]
 pub(crate) struct Part<T> {
     pub(crate) node: String,
-    pub(crate) is_core: bool,
     pub(crate) rows: Vec<T>,
     /// How many there are in all, where the node says so.
     pub(crate) total: Option<u64>,
@@ -79,18 +78,10 @@ pub(crate) async fn parts<T: DeserializeOwned>(
             Ok(answer) => {
                 let next = next(&answer, name, cursor).map(|next| href(f, search, &status.node, &next));
                 let total = answer.get("total").and_then(Value::as_u64);
-                Part {
-                    node: status.node.clone(),
-                    is_core: status.is_core(),
-                    rows: read(answer, name),
-                    total,
-                    next,
-                    silent: None,
-                }
+                Part { node: status.node.clone(), rows: read(answer, name), total, next, silent: None }
             }
             Err(refusal) => Part {
                 node: status.node.clone(),
-                is_core: status.is_core(),
                 rows: Vec::new(),
                 total: None,
                 next: None,

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::calls::outcome;
 use super::layout::{Frame, MAINTENANCE, Wish};
 use super::limits::WITHIN_MINUTES_MAX;
+use super::outcome::outcome;
 use super::state::Badge;
 use super::time::{Moment, length};
 use super::views::{Remaining, Status};

@@ -24,6 +24,7 @@ mod lists;
 mod live;
 mod maintenance;
 mod nodes;
+mod outcome;
 mod overview;
 mod plan;
 mod preferences;
@@ -119,7 +120,6 @@ fn routes() -> Vec<Route> {
         Route::new("GET", layout::SERVICES.path, LOOK, get(services::show)),
         Route::new("GET", layout::REGISTRATIONS.path, LOOK, get(registrations::show)),
         Route::new("GET", layout::CALLS.path, LOOK, get(calls::show)),
-        Route::new("POST", "/status/calls/end", OPERATE, post(calls::end)),
         Route::new("GET", layout::CHATS.path, LOOK, get(chats::show)),
         Route::new("POST", "/status/chats/disconnect", OPERATE, post(chats::disconnect)),
         Route::new("GET", layout::NODES.path, LOOK, get(nodes::show)),
@@ -189,8 +189,6 @@ pub fn router(office: &Arc<Office>) -> Router {
 pub(crate) struct Message {
     f: Frame,
     text: String,
-    /// To be typed.
-    command: &'static str,
 }
 
 /// A template as an answer. What it holds depends on who asked and how.
