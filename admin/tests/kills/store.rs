@@ -2,29 +2,29 @@
 //! wherever it is.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use edgeway_admin::store::limits::PAGE_MAX;
-use edgeway_admin::store::{AuditLine, FILE_NAME, Kind, NewRevision, SqliteStore, Store, Write};
+use edgeway_admin::store::limits::{LOG_BYTES_MAX, PAGE_MAX};
+use edgeway_admin::store::{AuditLine, Kind, NewRevision, SqliteStore, Store, Write};
 
 use super::{Folder, Random, kill, say, start};
 
-/// How long the writer is let to write at most.
-const LIFE_MAX: Duration = Duration::from_millis(30);
+/// How long the writer is let to write at most; most lives are much shorter.
+const LIFE_MAX: Duration = Duration::from_millis(250);
 /// So many kills have one store; the next begins with none, so that its making is interrupted, too.
 const KILLS_OF_ONE_STORE: u32 = 25;
 /// Every so many stores have large documents, so that their log is carried over all the time.
 const LARGE_EVERY: u32 = 3;
 /// Sizes of documents, bytes at most.
 pub(super) const SMALL: usize = 9_001;
-pub(super) const LARGE: usize = 120_001;
+pub(super) const LARGE: usize = 250_001;
 /// What the writer says when its store is open.
 const OPEN: &str = "open";
-/// After so many revisions it closes its store, which carries the log over, and opens it again.
-const REVISIONS_OPEN: u64 = 7;
+/// After so many revisions it closes its store, which carries the log over, and opens it again; with large ones it does not,
+/// so that the log is carried over because it is full.
+const REVISIONS_OPEN: u64 = 4;
 /// So many accounts it leaves; older ones are removed.
 const ACCOUNTS: u64 = 3;
 
@@ -59,7 +59,7 @@ pub(super) fn write_for_ever(folder: &Path, bytes_max: usize) -> ! {
         let store = SqliteStore::open(folder).expect("a store");
         say(OPEN);
         let mut head = store.head().expect("an answer").map_or(0, |revision| revision.head.number);
-        for _ in 0..REVISIONS_OPEN {
+        for _ in 0..if bytes_max == LARGE { u64::MAX } else { REVISIONS_OPEN } {
             let number = head + 1;
             let new = NewRevision {
                 author: "account alice".into(),
@@ -97,7 +97,7 @@ struct Seen {
     old: u32,
     /// Kills after which it was one further, whose acknowledgement the kill has swallowed.
     new: u32,
-    /// Kills after which the log had been begun anew since the kill before: it was carried over between them.
+    /// Kills of a writer whose log was carried over before: at a close, or because it was full.
     carried_over: u32,
 }
 
@@ -106,7 +106,6 @@ struct Seen {
 struct Known {
     head: u64,
     accounts: BTreeSet<u64>,
-    log: Option<[u8; 8]>,
 }
 
 pub(super) fn kill_often(kills: u32, random: &mut Random) -> String {
@@ -122,7 +121,8 @@ pub(super) fn kill_often(kills: u32, random: &mut Random) -> String {
         // Every third is killed wherever it is, the others while they write.
         let first = (number % 3 != 0).then_some(OPEN);
         let (writer, lines) = start(&folder.0, if large { "large" } else { "store" }, first);
-        thread::sleep(LIFE_MAX.mul_f64(random.below_one()));
+        let part = random.below_one();
+        thread::sleep(LIFE_MAX.mul_f64(part * part));
         let said = kill(writer, lines);
         examine(&folder.0, if large { LARGE } else { SMALL }, &mut known, &said, &mut seen);
         seen.kills += 1;
@@ -139,12 +139,6 @@ fn numbers<'a>(said: &'a [String], word: &'a str) -> impl Iterator<Item = u64> +
 
 /// Opens what is left and compares it with what was said.
 fn examine(folder: &Path, bytes_max: usize, known: &mut Known, said: &[String], seen: &mut Seen) {
-    // The salts of the log: other ones since it was begun anew.
-    let log = fs::read(folder.join(format!("{FILE_NAME}-wal"))).unwrap_or_default();
-    let salts = log.get(16..24).and_then(|salts| salts.try_into().ok());
-    seen.carried_over += u32::from(salts != known.log && known.log.is_some());
-    known.log = salts;
-
     let acknowledged: Vec<u64> = numbers(said, "").collect();
     let store = SqliteStore::open(folder).expect("it opens after a kill");
     store.check().expect("every page is sound");
@@ -185,8 +179,10 @@ fn examine(folder: &Path, bytes_max: usize, known: &mut Known, said: &[String], 
     seen.acknowledged += acknowledged.len() as u64;
     seen.before_open += u32::from(said.is_empty());
     let opened = said.iter().filter(|line| *line == OPEN).count();
-    let closed = numbers(said, "account ").count() as u64 / REVISIONS_OPEN;
-    seen.reopening += u32::from(opened > 0 && closed >= opened as u64);
+    let filled = numbers(said, "account ").count() as u64 / REVISIONS_OPEN;
+    seen.reopening += u32::from(bytes_max != LARGE && opened > 0 && filled >= opened as u64);
+    let written: usize = acknowledged.iter().map(|number| document(*number, bytes_max).len()).sum();
+    seen.carried_over += u32::from(opened > 1 || written > LOG_BYTES_MAX);
     seen.old += u32::from(number == last);
     seen.new += u32::from(number > last);
 }
