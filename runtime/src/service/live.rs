@@ -274,14 +274,12 @@ fn usable(started: &CoreSettings, new: &CoreSettings) -> (CoreSettings, Vec<Stri
     (usable, restart)
 }
 
+/// One of two settings that are one value: its name, and whether it is the same in both.
+type Half<T> = (&'static str, fn(&T, &T) -> bool);
+
 /// Says which of two settings that are one value wait for a restart: those that are not the same, and the first where the
 /// value comes or goes.
-fn stays_in_two<T>(
-    restart: &mut Vec<String>,
-    was: Option<&T>,
-    is: Option<&T>,
-    [first, second]: [(&str, fn(&T, &T) -> bool); 2],
-) {
+fn stays_in_two<T>(restart: &mut Vec<String>, was: Option<&T>, is: Option<&T>, [first, second]: [Half<T>; 2]) {
     match (was, is) {
         (None, None) => {}
         (Some(was), Some(is)) => {
