@@ -161,7 +161,8 @@ async fn an_edge_without_room() -> Result<()> {
     let before = fs::read_to_string(&kept).unwrap_or_default();
     let told = |flows: u32| {
         move |exported: &str| {
-            let rest = exported.split("\n[edge.limits]").next().unwrap_or_default().to_owned();
+            let lines = exported.lines().filter(|line| *line != "[edge.limits]" && !line.starts_with("flows_max"));
+            let rest: String = lines.map(|line| format!("{line}\n")).collect();
             format!("{rest}\n[edge.limits]\nflows_max = {flows}\n")
         }
     };
