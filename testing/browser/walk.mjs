@@ -202,14 +202,14 @@ class Walk {
     await this.to(words.configuration, words.servers);
     this.check("no mailbox can be reached yet", (await world("mailbox", { user: `${this.user}6` })).why !== undefined);
     await page.getByLabel(words.product, { exact: true }).selectOption({ label: words.unity });
-    await page.getByLabel(words.address, { exact: true }).fill(unity);
+    await page.getByLabel(words.address, { exact: true }).fill(`${unity}:8443`);
     await page.getByLabel(words.user, { exact: true }).fill(user);
     await page.getByLabel(words.password, { exact: true }).fill(password);
     await page.getByLabel(words.ca, { exact: true }).fill("not/there.pem");
     await page.getByRole("button", { name: words.addServer, exact: true }).click();
     await page.getByRole("alert").first().waitFor();
     this.check("a file that is not there is refused", (await page.getByRole("alert").first().textContent()).trim() === words.notSaved || (await page.textContent("main")).includes("not/there.pem"), await page.textContent("main"));
-    this.check("the rest of the form is still there", (await page.getByLabel(words.address, { exact: true }).inputValue()) === unity && (await page.getByLabel(words.user, { exact: true }).inputValue()) === user);
+    this.check("the rest of the form is still there", (await page.getByLabel(words.address, { exact: true }).inputValue()) === `${unity}:8443` && (await page.getByLabel(words.user, { exact: true }).inputValue()) === user);
     this.check("but no password", (await page.getByLabel(words.password, { exact: true }).inputValue()) === "");
     await page.getByLabel(words.password, { exact: true }).fill(password);
     await page.getByLabel(words.ca, { exact: true }).fill(ca);
