@@ -61,7 +61,7 @@ impl Target {
     }
 }
 
-/// People for so many rounds, so that nobody signs in so often that they are held up.
+/// People who chat, for so many rounds; then they come again.
 const CROWDS: usize = 8;
 /// A missing packet is nothing, if the machine loses one without maintenance mode as well; two in a row are a gap.
 const PACKETS_IN_A_ROW_MAX: u64 = 1;
@@ -85,7 +85,7 @@ async fn all(arguments: &DrainArguments, directory: &Path) -> Result<()> {
     let people = People {
         phones: arguments.registrations,
         chats: crowd::chatters(arguments.chats) * CROWDS.min(arguments.rounds * 2),
-        visitors: rounds::VISITORS * CROWDS,
+        visitors: rounds::VISITORS * arguments.rounds * 2,
     };
     let world = World::start(directory, people).await?;
     let routes = crowd::sign_in_all(&world, arguments.registrations).await?;
@@ -93,7 +93,7 @@ async fn all(arguments: &DrainArguments, directory: &Path) -> Result<()> {
     let mut rows = Vec::new();
     for number in 0..arguments.rounds {
         for (target, index) in [(Target::Edge, 2 * number), (Target::Core, 2 * number + 1)] {
-            let round = Round { world: &world, target, arguments, routes: &routes, crowd: index % CROWDS };
+            let round = Round { world: &world, target, arguments, routes: &routes, index };
             let row = round.run().await;
             let row = row.with_context(|| format!("{}, round {}\n{}", target.name(), number + 1, world.logs()))?;
             println!("{}, round {}: {row}", target.name(), number + 1);

@@ -10,13 +10,13 @@ use edgeway_lab_servers::{MediaGap, Phone, PhoneError};
 
 use super::crowd::{self, Crowd, together};
 use super::world::{COUNTED_WITHIN, INACTIVE, NodeStatus, Person, World};
-use super::{DrainArguments, PACKETS_IN_A_ROW_MAX, PAUSE_MORE_MAX, Target};
+use super::{CROWDS, DrainArguments, PACKETS_IN_A_ROW_MAX, PAUSE_MORE_MAX, Target};
 
 /// The parts of services that drain, the one that carries all others last.
 pub(super) const PARTS: [&str; 5] =
     ["HTTP proxy service", "Provisioning server", "SIP", "XMPP router", "Port forwarding mesh"];
-/// Those who try something new in a round.
-pub(super) const VISITORS: usize = 4;
+/// Those who try something new in a round; each of them signs in too seldom to be held up by the rate of sign-ins.
+pub(super) const VISITORS: usize = 5;
 /// The node must be drained so soon after its last session.
 const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// Registrations that are tried again at once.
@@ -30,8 +30,8 @@ pub(super) struct Round<'a> {
     pub(super) target: Target,
     pub(super) arguments: &'a DrainArguments,
     pub(super) routes: &'a [String],
-    /// Which of the people chat and visit.
-    pub(super) crowd: usize,
+    /// Which round of all it is: everybody who visits does so in one of them.
+    pub(super) index: usize,
 }
 
 /// What was found.
@@ -78,7 +78,7 @@ impl Round<'_> {
     pub(super) async fn run(&self) -> Result<Row> {
         let Self { world, target, arguments, .. } = *self;
         let sizes = (arguments.registrations, arguments.calls, arguments.chats);
-        let first_chat = self.crowd * crowd::chatters(arguments.chats);
+        let first_chat = self.index % CROWDS * crowd::chatters(arguments.chats);
         let mut crowd = Crowd::begin(world, target, sizes, self.routes, first_chat).await?;
         let all = |status: &NodeStatus| {
             (status.count("registrations"), status.count("calls"), status.count("chats")) == sizes
@@ -139,7 +139,7 @@ impl Round<'_> {
     }
 
     fn visitor(&self, number: usize) -> Person {
-        Person::Visitor(self.crowd * VISITORS + number)
+        Person::Visitor(self.index * VISITORS + number)
     }
 
     fn newcomer(&self, crowd: &Crowd) -> Result<Person> {
@@ -182,7 +182,7 @@ impl Round<'_> {
         ensure!(heard == refusals, "{heard} of {refusals} refusals were heard");
         for (what, got) in [
             ("a sign-in", world.sign_in(Which::First, self.visitor(0)).await?),
-            ("a request for a server", world.fetch(Which::First, self.visitor(0)).await?),
+            ("a request for a server", world.fetch(Which::First, self.visitor(4)).await?),
         ] {
             tried.count(refused);
             let as_stated =
@@ -318,7 +318,7 @@ impl Round<'_> {
         let (here, _there) = (here.context("a call")?, there.context("answered")?);
         here.hang_up().await.context("a BYE")?;
         let (signed_in, fetched) =
-            (world.sign_in(edge, self.visitor(0)).await?, world.fetch(edge, self.visitor(0)).await?);
+            (world.sign_in(edge, self.visitor(0)).await?, world.fetch(edge, self.visitor(4)).await?);
         let answers = (signed_in.status, fetched.status);
         ensure!(answers == (200, 200), "a sign-in and a request for a server were answered {answers:?}");
         ChatClient::start(&world.chat(edge, self.visitor(1))).await.context("a chat")?.close().await?;
