@@ -16,9 +16,6 @@ use crate::Format;
 use crate::commands::{Failure, ask, finish, read};
 use crate::output::{say, show};
 
-/// Methods of rules that name none: the default of `http.default_methods`.
-const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum AllowListCommand {
     /// Reports every problem of a file of rules at once.
