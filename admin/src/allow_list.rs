@@ -93,6 +93,11 @@ impl Written {
         Self { document, deployments, default_methods, rules }
     }
 
+    /// The names of the deployments there are.
+    pub(crate) fn deployments(&self) -> Vec<String> {
+        self.deployments.iter().map(|one| one.as_str().to_owned()).collect()
+    }
+
     /// One more rule.
     ///
     /// # Errors
