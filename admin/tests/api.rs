@@ -548,9 +548,16 @@ fn the_description_is_whole() {
         description["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
     assert_eq!(count, routes::all().count());
     let text = description.to_string();
-    for reference in text.split("\"#/components/schemas/").skip(1) {
-        let name = reference.split('"').next().unwrap();
-        assert!(!description["components"]["schemas"][name].is_null(), "{name}");
+    let references: Vec<_> = text.split("\"#/components/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for reference in &references {
+        assert!(description.pointer(&format!("/components/{reference}")).is_some(), "{reference}");
+    }
+    for sort in ["responses", "parameters", "schemas"] {
+        for name in description["components"][sort].as_object().unwrap().keys() {
+            // 405 is what a path answers to a method that is not in the description.
+            let used = references.contains(&format!("{sort}/{name}").as_str());
+            assert!(used || name == "MethodNotAllowed", "{sort}/{name}");
+        }
     }
     for route in routes::all() {
         assert!(Method::from_bytes(route.method.as_bytes()).is_ok() && route.path.starts_with("/api/v1/"));

@@ -1,5 +1,7 @@
 //! The description of the API, OpenAPI 3.1, out of the table of routes.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::CODES;
@@ -16,6 +18,7 @@ pub fn description() -> Value {
         let path = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation;
     }
+    let parameters = shared_parameters(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -30,6 +33,8 @@ pub fn description() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "parameters": parameters,
+            "responses": refused(),
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "bearerFormat": "edgeway_<id>_<secret>" },
                 "cookie": { "type": "apiKey", "in": "cookie", "name": crate::accounts::COOKIE },
@@ -85,20 +90,17 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
     let mut responses = Map::new();
     let (status, answer) = answer(route, schemas);
     responses.insert(status.to_owned(), answer);
-    for (status, codes) in refusals(route) {
-        responses.insert(
-            status.to_string(),
-            json!({
-                "description": codes.join(", "),
-                "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-            }),
-        );
+    for status in refusals(route).into_iter().chain([HEAD_TOO_LARGE]) {
+        responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{}", reason(status)) }));
     }
-    let role = match route.needs {
+    let mut role = match route.needs {
         Needs::Nothing => "Anybody.".to_owned(),
         Needs::Socket => "On the control socket only.".to_owned(),
         Needs::Role(role) => format!("Role: {}.", role.as_str()),
     };
+    if !route.refusals.is_empty() {
+        role.push_str(&format!(" Refuses with {} where that is so.", route.refusals.join(", ")));
+    }
     let mut operation = json!({
         "operationId": operation_id(route),
         "tags": [tag(route.path)],
@@ -143,8 +145,78 @@ fn answer(route: &Route, schemas: &mut Map<String, Value>) -> (&'static str, Val
     }
 }
 
-/// The statuses a route may refuse with, each with its codes.
-fn refusals(route: &Route) -> std::collections::BTreeMap<u16, Vec<&'static str>> {
+/// RFC 6585 §5, from the HTTP library itself: such a head is not read, so nothing is known of whoever sends it.
+const HEAD_TOO_LARGE: u16 = 431;
+
+/// All refusals there are, by their names among the components.
+fn refused() -> Map<String, Value> {
+    let mut all = Map::new();
+    for status in CODES.iter().map(|code| code.status).collect::<BTreeSet<_>>() {
+        let codes = CODES.iter().filter(|code| code.status == status);
+        let said: Vec<_> = codes.map(|code| format!("`{}`: {}. {}", code.name, code.title.0, code.doc)).collect();
+        let mut answer = json!({
+            "description": said.join(" "),
+            "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+        });
+        let field = match status {
+            401 => Some(("WWW-Authenticate", true, json!({ "type": "string" }))),
+            405 => Some(("Allow", true, json!({ "type": "string" }))),
+            429 => Some(("Retry-After", true, json!({ "type": "integer", "minimum": 0 }))),
+            503 => Some(("Retry-After", false, json!({ "type": "integer", "minimum": 0 }))),
+            _ => None,
+        };
+        if let Some((name, required, schema)) = field {
+            answer["headers"] = json!({ name: { "required": required, "schema": schema } });
+        }
+        all.insert(reason(status), answer);
+    }
+    let most = crate::limits::HEAD_BYTES_MAX / 1_024;
+    all.insert(
+        reason(HEAD_TOO_LARGE),
+        json!({ "description": format!("The head of the request has more than {most} KiB. Without a body.") }),
+    );
+    all
+}
+
+/// `NotFound` of 404.
+fn reason(status: u16) -> String {
+    let status = http::StatusCode::from_u16(status).ok();
+    let words = status.and_then(|status| status.canonical_reason()).unwrap_or("Refused");
+    words.split_whitespace().collect()
+}
+
+/// Parameters that more than one operation has, by their names; where they were, references are left.
+fn shared_parameters(paths: &mut Map<String, Value>) -> Map<String, Value> {
+    let mut all: Vec<&mut Value> = paths
+        .values_mut()
+        .filter_map(Value::as_object_mut)
+        .flat_map(|path| path.values_mut())
+        .filter_map(|operation| operation.get_mut("parameters")?.as_array_mut())
+        .flatten()
+        .collect();
+    let mut shared: Map<String, Value> = Map::new();
+    for index in 0..all.len() {
+        let parameter = all[index].clone();
+        if !all[index + 1..].iter().any(|other| **other == parameter) || parameter.get("$ref").is_some() {
+            continue;
+        }
+        let name = parameter["name"].as_str().unwrap_or_default();
+        let of_path = if parameter["in"] == "path" { "-of-path" } else { "" };
+        let mut key = format!("{name}{of_path}");
+        while shared.contains_key(&key) {
+            key.push_str("-too");
+        }
+        let reference = json!({ "$ref": format!("#/components/parameters/{key}") });
+        for other in all.iter_mut().filter(|other| ***other == parameter) {
+            **other = reference.clone();
+        }
+        shared.insert(key, parameter);
+    }
+    shared
+}
+
+/// The statuses a route may refuse with.
+fn refusals(route: &Route) -> BTreeSet<u16> {
     let mut names = vec!["bad_request", "two_credentials", "not_signed_in", "wrong_host", "broken", "unavailable"];
     if matches!(route.needs, Needs::Role(_) | Needs::Socket) {
         names.push("not_permitted");
@@ -165,11 +237,7 @@ fn refusals(route: &Route) -> std::collections::BTreeMap<u16, Vec<&'static str>>
         names.push("not_found");
     }
     names.extend(route.refusals);
-    let mut all: std::collections::BTreeMap<u16, Vec<&'static str>> = std::collections::BTreeMap::new();
-    for code in CODES.iter().filter(|code| names.contains(&code.name)) {
-        all.entry(code.status).or_default().push(code.name);
-    }
-    all
+    CODES.iter().filter(|code| names.contains(&code.name)).map(|code| code.status).collect()
 }
 
 /// A reference to a schema, which is put where references lead, with those it refers to.
