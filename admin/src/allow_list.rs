@@ -16,7 +16,7 @@ use crate::configuration::{ChangeOrder, ConfigurationFault, ProblemView, Proposa
 /// The list of tables they are in.
 const LIST: &str = "http.allow_list_rule";
 /// Columns of a file of rules.
-const COLUMNS: &str = "Url,Deployment,HttpMethods,MatchType,Description\r\n";
+pub(crate) const COLUMNS: &str = "Url,Deployment,HttpMethods,MatchType,Description";
 
 /// A rule that is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -294,7 +294,7 @@ fn none(name: &str) -> ConfigurationFault {
 
 /// Rules as a node lists them, as a file in the vendor's columns (RFC 4180).
 pub(crate) fn csv<'a>(rules: impl IntoIterator<Item = &'a RuleView>) -> String {
-    let mut text = COLUMNS.to_owned();
+    let mut text = format!("{COLUMNS}\r\n");
     for rule in rules {
         let methods = rule.methods.join(",");
         let cells = [&rule.url, &rule.deployment, &methods, &rule.match_type, &rule.description];

@@ -14,12 +14,16 @@ use super::door::Administrator;
 use super::layout::{ALLOW_LIST, Frame, Wish, query};
 use super::words::Said;
 use super::{Pages, Viewer, page, page_with, plan};
-use crate::allow_list::{RuleOrder, RuleView, Written, csv, rules_in};
+use crate::allow_list::{COLUMNS, RuleOrder, RuleView, Written, csv, rules_in};
 use crate::api::allow_list::{TestView, TestsView};
 use crate::configuration::{ConfigurationFault, Proposal};
 
 /// Names the file of rules.
 const SETTING: &str = "http.allow_list";
+/// Has the methods of rules that name none.
+const METHODS_SETTING: &str = "http.default_methods";
+/// A good URL of a rule.
+const EXAMPLE: &str = "https://files.example.com:8443/updates";
 
 #[derive(Template)]
 #[template(path = "allow_list.html")]
@@ -118,7 +122,17 @@ pub(crate) struct TestForm {
 /// `GET /configuration/allow-list`; with `edit`, the form has that rule in it.
 pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
     let edit = query(parts.uri.query(), "edit");
-    page(&made(&pages, viewer, &parts, edit.as_deref(), TestForm::default(), None).await)
+    page(
+        &made(
+            &pages,
+            viewer,
+            &parts,
+            edit.as_deref(),
+            TestForm { method: "GET".to_owned(), ..TestForm::default() },
+            None,
+        )
+        .await,
+    )
 }
 
 async fn made(
