@@ -130,6 +130,8 @@ pub enum CallState {
     Up,
     /// It was up, and the connection of its client is gone; it may come back.
     ClientGone,
+    /// An operator has ended it, and one of its parties has not said yet that it knows.
+    Ending,
 }
 
 impl CallState {
@@ -140,6 +142,7 @@ impl CallState {
             Self::SettingUp => "setting_up",
             Self::Up => "up",
             Self::ClientGone => "client_gone",
+            Self::Ending => "ending",
         }
     }
 }

@@ -114,7 +114,13 @@ impl<N: Observable + 'static> Switchboard<N> {
             }
             "calls" => lists::wish(body).map(|wish| lists::calls(self.reactor.call_page(&wish), self.now())),
             "calls/end" if self.is_edge => Err(Refusal::not_found("an edge ends no call: ask the core that has it")),
-            "calls/end" => Err(Refusal::not_found("a call cannot be ended from here yet: its parties hang up")),
+            "calls/end" => lists::call(body).and_then(|call| match self.reactor.end_call(call) {
+                true => {
+                    tracing::info!(event = "call.end_ordered", id = call, "an operator has ended a call");
+                    Ok(json!({ "ended": true }))
+                }
+                false => Err(Refusal::not_found(format!("there is no call {call} here: it may be over already"))),
+            }),
             "events" => self.reactor.events().list(body),
             "links" => {
                 let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
