@@ -91,7 +91,7 @@ impl InForce {
                 "there is room for {ALLOW_RULES_MAX} rules, and those of {} do not fit: clients reach none of its servers",
                 dropped.join(", ")
             );
-            let action = "write fewer rules into the file and the configuration, and refresh the servers".to_owned();
+            let action = "write fewer rules into the file, and refresh the servers".to_owned();
             let (id, severity, since_ms) = (ALARM_FULL, Severity::Error, unix_ms());
             self.teller.tell(HttpFact::Alarm(Alarm { id, about, severity, cause, action, since_ms, node: None }));
         } else if self.full.get() {

@@ -16,7 +16,7 @@ use super::words::Said;
 use super::{Pages, Viewer, page, page_with, plan};
 use crate::allow_list::{COLUMNS, RuleOrder, RuleView, Written, csv, rules_in};
 use crate::api::allow_list::{TestView, TestsView};
-use crate::configuration::{ConfigurationFault, Proposal};
+use crate::configuration::{ConfigurationFault, ProblemView, Proposal};
 
 /// Names the file of rules.
 const SETTING: &str = "http.allow_list";
@@ -38,9 +38,12 @@ struct AllowList {
     of_file: Vec<Shown>,
     file: Option<String>,
     fault: Option<Said>,
+    problems: Vec<ProblemView>,
     deployments: Vec<String>,
     /// What stands in the form of one rule.
     form: RuleForm,
+    csv: String,
+    replace: bool,
     test: TestForm,
     result: Option<TestView>,
 }
@@ -119,36 +122,33 @@ pub(crate) struct TestForm {
     deployment: String,
 }
 
+/// What the page has in its forms, and what came of one.
+#[derive(Default)]
+struct Given {
+    form: RuleForm,
+    csv: String,
+    replace: bool,
+    test: TestForm,
+    tested: Option<Result<TestView, String>>,
+    problems: Vec<ProblemView>,
+}
+
 /// `GET /configuration/allow-list`; with `edit`, the form has that rule in it.
 pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
     let edit = query(parts.uri.query(), "edit");
-    page(
-        &made(
-            &pages,
-            viewer,
-            &parts,
-            edit.as_deref(),
-            TestForm { method: "GET".to_owned(), ..TestForm::default() },
-            None,
-        )
-        .await,
-    )
+    let written = Written::of(&pages.office.desk.current().document);
+    let edited = written.rules.iter().find(|rule| rule.name.is_some() && rule.name == edit);
+    let form = edited.map(RuleForm::of).unwrap_or_default();
+    page(&made(&pages, viewer, &parts, Given { form, ..Given::default() }).await)
 }
 
-async fn made(
-    pages: &Pages,
-    viewer: Viewer,
-    parts: &Parts,
-    edit: Option<&str>,
-    test: TestForm,
-    tested: Option<Result<TestView, String>>,
-) -> AllowList {
+async fn made(pages: &Pages, viewer: Viewer, parts: &Parts, given: Given) -> AllowList {
+    let Given { form, csv, replace, mut test, tested, problems } = given;
     let look = pages.look().await;
     let (administers, csrf) = (viewer.administers, viewer.csrf.clone());
     let f = Frame::new(Wish::of(parts), ALLOW_LIST, viewer, &look.nodes);
     // Before the rules are asked for: what is shown is at least as new.
     let current = pages.office.desk.current();
-    let written = Written::of(&current.document);
     let (rules, mut fault) = match pages.office.ask(None, "allow-list", Value::Null).await {
         Ok(answer) => (rules_in(answer), None),
         Err(refusal) => (Vec::new(), Some(f.said(&refusal.why))),
@@ -161,9 +161,11 @@ async fn made(
         }
         None => None,
     };
+    if test.method.is_empty() {
+        "GET".clone_into(&mut test.method);
+    }
     let document: toml::Table = current.document.parse().unwrap_or_default();
     let file = document.get("http").and_then(|http| http.get("allow_list")).and_then(toml::Value::as_str);
-    let edited = written.rules.iter().find(|rule| rule.name.is_some() && rule.name.as_deref() == edit);
     AllowList {
         administers,
         csrf,
@@ -173,8 +175,11 @@ async fn made(
         of_file: Shown::all(&rules, "file"),
         file: file.map(str::to_owned),
         fault,
-        deployments: written.deployments(),
-        form: edited.map(RuleForm::of).unwrap_or_default(),
+        problems,
+        deployments: Written::of(&current.document).deployments(),
+        form,
+        csv,
+        replace,
         test,
         result,
         f,
@@ -186,14 +191,14 @@ pub(crate) async fn save(
     State(pages): State<Pages>,
     who: Administrator,
     parts: Parts,
-    Form(sent): Form<RuleForm>,
+    Form(form): Form<RuleForm>,
 ) -> Response {
     let written = Written::of(&pages.office.desk.current().document);
-    let proposal = match sent.was.as_str() {
-        "" => written.add(&sent.order()),
-        was => written.replace(was, &RuleOrder { name: None, ..sent.order() }),
+    let proposal = match form.was.as_str() {
+        "" => written.add(&form.order()),
+        was => written.replace(was, &RuleOrder { name: None, ..form.order() }),
     };
-    preview(&pages, &parts, who, sent.revision, proposal).await
+    preview(&pages, &parts, who, form.revision, proposal, Given { form, ..Given::default() }).await
 }
 
 /// Which one.
@@ -211,7 +216,7 @@ pub(crate) async fn remove(
     Form(which): Form<Which>,
 ) -> Response {
     let proposal = Written::of(&pages.office.desk.current().document).remove(&which.name);
-    preview(&pages, &parts, who, which.revision, proposal).await
+    preview(&pages, &parts, who, which.revision, proposal, Given::default()).await
 }
 
 /// A file of rules.
@@ -232,20 +237,33 @@ pub(crate) async fn upload(
 ) -> Response {
     let written = Written::of(&pages.office.desk.current().document);
     let proposal = written.upload(&sent.csv, sent.replace.is_some());
-    preview(&pages, &parts, who, sent.revision, proposal).await
+    let given = Given { csv: sent.csv, replace: sent.replace.is_some(), ..Given::default() };
+    preview(&pages, &parts, who, sent.revision, proposal, given).await
 }
 
+/// Shows what it would do. What cannot be used is said, and nothing that was typed is lost.
 async fn preview(
     pages: &Pages,
     parts: &Parts,
     who: Administrator,
     revision: u64,
     proposal: Result<Proposal, ConfigurationFault>,
+    given: Given,
 ) -> Response {
-    match proposal {
-        Ok(Proposal::Changes(changes)) => plan::preview_changes(pages, parts, who, ALLOW_LIST, revision, changes).await,
-        Ok(Proposal::Document(text)) => plan::preview_document(pages, parts, who, ALLOW_LIST, revision, text).await,
-        Err(fault) => plan::refuse(pages, parts, who.viewer, fault, ALLOW_LIST.path).await,
+    let shown = match proposal {
+        Ok(Proposal::Changes(changes)) => {
+            plan::preview_changes(pages, parts, &who, ALLOW_LIST, revision, changes).await
+        }
+        Ok(Proposal::Document(text)) => plan::preview_document(pages, parts, &who, ALLOW_LIST, revision, text).await,
+        Err(ConfigurationFault::Problems(problems)) => Err(problems),
+        Err(fault) => Ok(plan::refuse(pages, parts, who.viewer.clone(), fault, ALLOW_LIST.path).await),
+    };
+    match shown {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let again = made(pages, who.viewer, parts, Given { problems, ..given }).await;
+            page_with(StatusCode::UNPROCESSABLE_ENTITY, &again)
+        }
     }
 }
 
@@ -266,7 +284,8 @@ pub(crate) async fn test(State(pages): State<Pages>, viewer: Viewer, parts: Part
         Err(refusal) => Err(refusal.why),
     };
     let status = if tested.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    page_with(status, &made(&pages, viewer, &parts, None, wanted, Some(tested)).await)
+    let given = Given { test: wanted, tested: Some(tested), ..Given::default() };
+    page_with(status, &made(&pages, viewer, &parts, given).await)
 }
 
 /// `GET /configuration/allow-list/export`: the rules somebody wrote, in the vendor's columns.
