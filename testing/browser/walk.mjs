@@ -258,7 +258,10 @@ class Walk {
     if (this.script) {
       // Whoever waits sees how far it is.
       const busy = page.locator("#live .notice.busy");
-      await busy.waitFor({ timeout: 10000 }).catch(() => {});
+      await new Promise((r) => setTimeout(r, 500));
+      console.log(JSON.stringify((await this.api("servers")).refreshing), await this.page.url());
+      await busy.waitFor({ timeout: 10000 }).catch((e) => console.log(String(e)));
+      console.log(JSON.stringify((await this.api("servers")).refreshing), await this.page.url());
       const text = (await busy.textContent({ timeout: 500 }).catch(() => "")).trim();
       this.check("it is shown how far a refresh is", words.reading.test(text), text);
     }

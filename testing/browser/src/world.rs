@@ -414,7 +414,7 @@ impl World {
         let device = client.devices(&config.uds[0]).await?.remove(0);
         // No client would ask for a file of that name.
         let of = if device.name == HOSTILE_DEVICE { "CSFALICE" } else { &device.name };
-        let file = client.phone_file(config.tftp.first().context("a TFTP server")?, of).await?;
+        let file = client.phone_file(CUCM, of).await?;
         let number = everybody().into_iter().find(|(one, _)| one == user).context("a number")?.1;
         let (host, port) = config.sip[0].clone();
         let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
