@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use edgeway_admin::Ingredients;
 use edgeway_admin::configuration::{Booted, boot};
+use edgeway_admin::store::LateStore;
 use edgeway_config::parse_edge;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
@@ -119,7 +120,7 @@ fn run(
         let (announce, announced) = channel();
         let ingredients = Ingredients {
             settings: Arc::new(settings.clone()),
-            store: parts.store.clone().context("a store")?,
+            store: Arc::<LateStore>::clone(&parts.store),
             configuration: parts,
             announce: Some(announce),
         };
