@@ -113,13 +113,19 @@ impl<N: Observable + 'static> Switchboard<N> {
                 lists::wish(body).map(|wish| lists::registrations(self.reactor.registration_page(&wish), self.now()))
             }
             "calls" => lists::wish(body).map(|wish| lists::calls(self.reactor.call_page(&wish), self.now())),
-            "calls/end" if self.is_edge => Err(Refusal::not_found("an edge ends no call: ask the core that has it")),
+            "calls/show" | "calls/end" if self.is_edge => {
+                Err(Refusal::not_found("an edge knows of a call that it relays, and no more: ask the core that has it"))
+            }
+            "calls/show" => lists::call(body).and_then(|id| match self.reactor.call(id) {
+                Some(call) => Ok(lists::call_detail(call, self.now())),
+                None => Err(lists::no_call(id)),
+            }),
             "calls/end" => lists::call(body).and_then(|call| match self.reactor.end_call(call) {
                 true => {
                     tracing::info!(event = "call.end_ordered", id = call, "an operator has ended a call");
                     Ok(json!({ "ended": true }))
                 }
-                false => Err(Refusal::not_found(format!("there is no call {call} here: it may be over already"))),
+                false => Err(lists::no_call(call)),
             }),
             "events" => self.reactor.events().list(body),
             "links" => {
