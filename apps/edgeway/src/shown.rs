@@ -30,7 +30,9 @@ fn put(out: &mut String, fields: &Map<String, Value>, depth: usize) {
                     }
                 }
             }
-            _ => out.push_str(&format!("{indent}{title:width$}  {}\n", text(name, value))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                out.push_str(&format!("{indent}{title:width$}  {}\n", text(name, value)))
+            }
         }
     }
 }

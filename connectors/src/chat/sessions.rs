@@ -437,7 +437,8 @@ mod tests {
 
     #[test]
     fn a_crowd_that_comes_and_goes_between_two_reports_is_part_of_the_peak() {
-        run(async {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
             let (teller, mut facts) = Teller::new();
             let sessions = Rc::new(Sessions::new(teller, Duration::from_millis(1)));
             let crowd: Vec<_> = (0..3).map(|_| enter(&sessions, "edge1").unwrap()).collect();

@@ -100,3 +100,46 @@ async fn a_core_is_asked_for_what_its_edge_and_the_other_core_know() {
     out.hang_up().await.expect("a BYE passes");
     let _ = inward.ended(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn a_call_is_shown_and_ended_at_the_core_that_has_it() {
+    let fleet = Fleet::start("ended", 2, 17_600).await;
+    let core = &fleet.cores[0];
+    let (alice, bob) = (fleet.phone("alice").await, fleet.phone("bob").await);
+    let answering = bob.answer_next(PATIENCE, Duration::ZERO);
+    let (mut out, mut inward) = tokio::try_join!(alice.call(bob.aor()), answering).expect("a call");
+    let mut listed = Vec::new();
+    for node in ["core1", "core2"] {
+        let rows = rows(core, "calls", &["--state", "up", "--edge", "edge1", "--node", node]).await;
+        listed.extend(rows.into_iter().map(|row| (node, row["id"].to_string(), row)));
+    }
+    let calls = |call: &&(&str, String, Value)| call.2["from"].as_str().is_some_and(|from| from.starts_with("1001"));
+    let (node, id, _) = listed.iter().find(calls).expect("alice's call");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let shown = loop {
+        let shown = json(core, &["calls", "show", id, "--node", node]).await;
+        if shown["sections"][0]["packets"]["inward"].as_u64() > Some(20) {
+            break shown;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no packet of the client is counted: {shown}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let section = &shown["sections"][0];
+    assert_eq!((section["kind"].as_str(), section["direction"].as_str()), (Some("audio"), Some("sendrecv")), "{shown}");
+    assert!(section["codecs"].as_str().is_some_and(|codecs| codecs.starts_with("PCM")), "{shown}");
+    assert!(section["client"]["protection"].as_str().is_some_and(|suite| suite.contains("AES")), "{shown}");
+    let text = core.edgeway(&["calls", "show", id, "--node", node]).await;
+    assert!(text.contains("protection") && text.contains("sections 1"), "{text}");
+    let of_alice = core.try_edgeway(&["registrations", "show", "nobody@nowhere"]).await;
+    assert!(!of_alice.0 && of_alice.1.contains("nothing of that name"), "{}", of_alice.1);
+
+    core.edgeway(&["calls", "end", id, "--node", node]).await;
+    out.ended(PATIENCE).await.expect("the caller hears a BYE");
+    inward.ended(PATIENCE).await.expect("the callee hears a BYE");
+    wait("nothing of it is left", || {
+        fleet.cores.iter().chain([&fleet.edge]).all(|node| node.status().calls.current == 0)
+    })
+    .await;
+    refused(core, &["calls", "end", id, "--node", node], "it may be over already").await;
+    refused(&fleet.edge, &["calls", "end", "1"], "ask the core that has it").await;
+}
