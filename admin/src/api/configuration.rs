@@ -110,7 +110,7 @@ pub(super) struct Export {
     secrets: bool,
 }
 
-fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
+pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     let mut response = Answer(view).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(ETAG, tag);
@@ -119,13 +119,13 @@ fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
 }
 
 /// The revision that a change was made from.
-fn expected(headers: &HeaderMap) -> Result<u64, Problem> {
+pub(super) fn expected(headers: &HeaderMap) -> Result<u64, Problem> {
     let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
     let number = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
     number.ok_or_else(|| Problem::new("changed_meanwhile", "If-Match names no revision of the configuration."))
 }
 
-fn by(actor: &Actor, comment: String) -> By {
+pub(super) fn by(actor: &Actor, comment: String) -> By {
     By { author: actor.author.clone(), comment }
 }
 

@@ -145,10 +145,10 @@ pub(crate) fn run(command: &ConfigCommand) -> ExitCode {
 }
 
 /// A running core.
-struct Core(String);
+pub(crate) struct Core(String);
 
 impl Core {
-    fn of(config: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn of(config: Option<&Path>) -> Result<Self, Failure> {
         let at = At { config: config.map(Path::to_owned), node: None };
         match at.socket()? {
             (edgeway_model::Role::Core, socket) => Ok(Self(socket)),
@@ -159,8 +159,23 @@ impl Core {
     }
 
     fn ask(&self, method: &str, path: &str, revision: Option<u64>, body: Option<&Value>) -> Result<String, Failure> {
-        let path = format!("/api/v1/configuration{path}");
-        let asked = admin::api(&self.0, ApiRequest { method, path: &path, revision, body });
+        self.api(method, &format!("/api/v1/configuration{path}"), revision, body)
+    }
+
+    /// The newest revision.
+    pub(crate) fn revision(&self) -> Result<Option<u64>, Failure> {
+        Ok(self.get("")?.get("revision").and_then(Value::as_u64))
+    }
+
+    /// Asks its API, at the control socket.
+    pub(crate) fn api(
+        &self,
+        method: &str,
+        path: &str,
+        revision: Option<u64>,
+        body: Option<&Value>,
+    ) -> Result<String, Failure> {
+        let asked = admin::api(&self.0, ApiRequest { method, path, revision, body });
         let (code, answer) = asked.map_err(|fault| Failure::fetching(&fault))?;
         match code {
             200 => Ok(answer),
@@ -185,7 +200,7 @@ fn refusal(answer: &str) -> String {
     detail.lines().map(admin::printable).collect::<Vec<_>>().join("\n")
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
+pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let most = CONFIG_TEXT_BYTES_MAX as u64 + 1;
     let read = if file == Path::new("-") {
@@ -281,7 +296,7 @@ fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, c
         told(&planned, common.output);
         return Ok(());
     }
-    let revision = core.get("")?.get("revision").and_then(Value::as_u64);
+    let revision = core.revision()?;
     let confirm = confirm.map(|time| time.as_secs());
     let order = json!({ "document": document, "comment": comment, "confirm_s": confirm });
     let done = core.ask("PUT", "", revision, Some(&order))?;
@@ -331,7 +346,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) {
 }
 
 /// What a plan says, or what was done.
-fn told(answer: &Value, output: Format) {
+pub(crate) fn told(answer: &Value, output: Format) {
     if matches!(output, Format::Json) {
         return say!("{answer:#}");
     }
@@ -341,7 +356,8 @@ fn told(answer: &Value, output: Format) {
         say!("    a change takes: {}", cell(step.get("words")));
     }
     let revision = cell(answer.get("revision"));
-    match (steps.is_empty(), answer.get("document").is_some()) {
+    let is_plan = answer.get("document").is_some() || answer.get("done") == Some(&Value::Bool(false));
+    match (steps.is_empty(), is_plan) {
         (true, _) => say!("nothing changes: revision {revision} holds"),
         (false, true) => say!("nothing was changed: this is what it would do to revision {revision}"),
         (false, false) => say!("revision {revision} holds"),
