@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::limits::{LISTED_EXAMINED_MAX, LISTED_MAX};
+use crate::media::{MediaPath, RelayCounters};
 use crate::world::Transport;
 use crate::{Moment, NodeId, Pii};
 
@@ -173,6 +174,57 @@ pub struct CallRow {
     pub inside: Option<String>,
     /// Media that is relayed: `audio`, `video`, `other`, one for each section.
     pub media: Vec<&'static str>,
+}
+
+/// A call, with all that the core which anchors it knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallDetail {
+    /// As in the list.
+    pub call: CallRow,
+    /// The client's device, where it is registered through the same core.
+    pub device: Option<Pii<String>>,
+    /// What that calls itself.
+    pub user_agent: Option<String>,
+    /// Where it connects from.
+    pub client: Option<Pii<SocketAddr>>,
+    /// How many parties inside it has reached: more than one where a call is forked.
+    pub parties: usize,
+    /// When media last came from the client; the start of the call, if none has.
+    pub heard: Moment,
+    /// Its media sections, one relay each.
+    pub media: Vec<MediaDetail>,
+}
+
+/// One media section of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaDetail {
+    /// `audio`, `video` or `other`.
+    pub kind: &'static str,
+    /// What it is encoded with; empty until both sides have agreed.
+    pub codecs: String,
+    /// `sendrecv` and so on, as the client sees it; `None` until both sides have agreed.
+    pub direction: Option<&'static str>,
+    /// The client's leg.
+    pub client: MediaLeg,
+    /// The leg inside.
+    pub inside: MediaLeg,
+    /// The edge that relays it.
+    pub edge: NodeId,
+    /// How it goes between edge and core.
+    pub path: MediaPath,
+    /// What has passed, as reported about once a second.
+    pub counters: RelayCounters,
+}
+
+/// One leg of a media section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaLeg {
+    /// Our port.
+    pub port: u16,
+    /// Where the party says that it receives.
+    pub described: Option<Pii<SocketAddr>>,
+    /// `none`, or the SRTP suite; `None` until both sides have agreed.
+    pub protection: Option<&'static str>,
 }
 
 #[cfg(test)]

@@ -310,6 +310,10 @@ pub struct RelayCounters {
     pub wrong_source: u64,
     /// Packets dropped for any other reason (malformed, over a bound, send failed).
     pub other_drops: u64,
+    /// RTP packets of the client that never came, as their sequence numbers tell (core only).
+    pub lost_inward: u64,
+    /// The same of the inside.
+    pub lost_outward: u64,
 }
 
 /// A fact from the media threads.

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::alarm::Alarm;
 use crate::certificates::CertificateStatus;
 use crate::dns::{DnsAnswer, DnsQuery};
-use crate::listing::{CallRow, Page, RegistrationRow, Wish};
+use crate::listing::{CallDetail, CallRow, Page, RegistrationRow, Wish};
 use crate::maintenance::{MaintenanceOrder, MaintenanceStatus};
 use crate::media::{MediaCommand, MediaEvent, MediaPath};
 use crate::notice::Notice;
@@ -55,8 +55,8 @@ pub trait Observable: Node {
     fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow>;
     /// The calls it has a part in.
     fn call_page(&self, wish: &Wish) -> Page<CallRow>;
-    /// Whether it has a call of this id to end.
-    fn has_call(&self, call: u32) -> bool;
+    /// One of them, with all that is known of it. Of a node that has none to show, and none to end, `None`.
+    fn call(&self, call: u32) -> Option<CallDetail>;
 }
 
 /// A moment a node waits for, and what for.

@@ -244,6 +244,8 @@ const NODES: &[Route] = &[
     Route::new("DELETE", "/api/v1/maintenance/{node}", OPERATE, "Ends maintenance mode", || {
         delete(nodes::end_maintenance)
     }),
+    Route::new("GET", "/api/v1/calls/{node}/{id}", READ, "One call, with its media", || get(servers::one_call))
+        .refuses(&["invalid", "conflict"]),
     Route::new("DELETE", "/api/v1/calls/{node}/{id}", OPERATE, "Ends a call", || delete(servers::end_call))
         .refuses(&["invalid", "conflict"]),
     Route::new("DELETE", "/api/v1/chats/{node}/{id}", OPERATE, "Ends a chat session", || delete(servers::end_chat))

@@ -119,6 +119,15 @@ pub(super) async fn end_chat(
     Ok(Answer(office.order(Some(&node), "chats/disconnect", json!({ "id": id })).await?))
 }
 
+pub(super) async fn one_call(
+    State(office): State<Arc<Office>>,
+    Path((node, id)): Path<(String, String)>,
+) -> Asked<Value> {
+    let node = office.node(&node)?;
+    let id: u32 = id.parse().map_err(|_| Problem::new("not_found", "Calls have numbers."))?;
+    Ok(Answer(office.ask(Some(&node), "calls/show", json!({ "id": id })).await?))
+}
+
 pub(super) async fn end_call(
     State(office): State<Arc<Office>>,
     Path((node, id)): Path<(String, String)>,

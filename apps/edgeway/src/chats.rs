@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::Format;
 use crate::commands::{At, Failure, finish};
 use crate::output::{say, show};
+use crate::shown::lines;
 
 /// Pages of a list that are asked for: more sessions than this many pages hold no node has.
 const PAGES_MAX: usize = 64;
@@ -30,6 +31,17 @@ enum ChatsCommand {
     /// Who chats: through which edge, at which server, since when. A core knows the users; an edge knows connections.
     #[command(after_help = "Examples:\n  edgeway chats list --user alice\n  edgeway chats list --edge edge1 -o json")]
     List(List),
+    /// One chat session, with all that the node says of it.
+    #[command(after_help = "Examples:\n  edgeway chats show 17\n  edgeway chats show 17 --node edge1 -o json")]
+    Show {
+        /// Its number, as `edgeway chats list` shows it at the same node.
+        id: u64,
+        #[command(flatten)]
+        at: At,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
     /// Ends one chat session, at once. Its client may come back.
     #[command(after_help = "Examples:\n  edgeway chats disconnect 17\n  edgeway chats disconnect 17 --node edge1")]
     Disconnect {
@@ -60,12 +72,31 @@ pub(crate) fn run(chats: &Chats) -> ExitCode {
     finish(match &chats.command {
         None => list(&chats.list),
         Some(ChatsCommand::List(wish)) => list(wish),
+        Some(ChatsCommand::Show { id, at, output }) => print_one(*id, at, *output),
         Some(ChatsCommand::Disconnect { id, at }) => disconnect(*id, at),
     })
 }
 
+fn print_one(id: u64, at: &At, output: Format) -> Result<(), Failure> {
+    let (role, chats, _) = collect(at, None)?;
+    let Some(chat) = chats.iter().find(|chat| chat.get(key(role)).and_then(Value::as_u64) == Some(id)) else {
+        return Err(Failure::new(format!("there is no chat {id} here: `edgeway chats` lists them")));
+    };
+    match output {
+        Format::Json => say!("{chat:#}"),
+        Format::Table => show!("{}", lines(chat)),
+    }
+    Ok(())
+}
+
 fn list(wish: &List) -> Result<(), Failure> {
-    let (role, mut chats, more) = collect(wish)?;
+    let usage = |why: &str| Err(Failure(2, why.to_owned()));
+    match (wish.at.role()?, &wish.user, &wish.edge) {
+        (Role::Edge, Some(_), _) => return usage("an edge does not know whose chats it carries: ask a core"),
+        (Role::Edge, _, Some(_)) => return usage("an edge knows its own chats only: ask a core"),
+        (Role::Edge | Role::Core, ..) => {}
+    }
+    let (role, mut chats, more) = collect(&wish.at, wish.user.as_deref())?;
     if let Some(edge) = &wish.edge {
         chats.retain(|chat| chat.get("edge").and_then(Value::as_str) == Some(edge));
     }
@@ -80,21 +111,15 @@ fn list(wish: &List) -> Result<(), Failure> {
 }
 
 /// All pages, and how many there would have been besides.
-fn collect(wish: &List) -> Result<(Role, Vec<Value>, u64), Failure> {
-    let role = wish.at.role()?;
-    let usage = |why: &str| Err(Failure(2, why.to_owned()));
-    match (role, &wish.user, &wish.edge) {
-        (Role::Edge, Some(_), _) => return usage("an edge does not know whose chats it carries: ask a core"),
-        (Role::Edge, _, Some(_)) => return usage("an edge knows its own chats only: ask a core"),
-        (Role::Edge | Role::Core, ..) => {}
-    }
+fn collect(at: &At, user: Option<&str>) -> Result<(Role, Vec<Value>, u64), Failure> {
+    let role = at.role()?;
     let mut chats = Vec::new();
     let mut question = json!({});
-    if let Some(user) = &wish.user {
+    if let Some(user) = user {
         question["user"] = json!(user);
     }
     for _ in 0..PAGES_MAX {
-        let answer = wish.at.ask("chats", &question)?;
+        let answer = at.ask("chats", &question)?;
         let page = answer.get("chats").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         chats.extend(page.iter().cloned());
         let more = answer.get("more").and_then(Value::as_u64).unwrap_or_default();

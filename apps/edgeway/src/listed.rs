@@ -11,6 +11,7 @@ use crate::Format;
 use crate::chats::ago;
 use crate::commands::{At, Failure, finish};
 use crate::output::{say, show};
+use crate::shown::lines;
 
 /// Pages of a list that are asked for: no node holds more.
 const PAGES_MAX: usize = 1_024;
@@ -32,6 +33,19 @@ enum RegistrationsCommand {
         after_help = "Examples:\n  edgeway registrations list --user alice\n  edgeway registrations list --node edge1 -o json"
     )]
     List(List),
+    /// The registrations of one address or device, with all that the node says of them.
+    #[command(
+        after_help = "Examples:\n  edgeway registrations show alice@example.com\n  edgeway registrations show SEP001122334455 -o json"
+    )]
+    Show {
+        /// The whole address of record, or the device, as the list shows it.
+        id: String,
+        #[command(flatten)]
+        at: At,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
 }
 
 /// Calls; without a verb, the list of them.
@@ -41,14 +55,25 @@ pub(crate) struct Calls {
     #[command(subcommand)]
     command: Option<CallsCommand>,
     #[command(flatten)]
-    list: List,
+    list: CallList,
 }
 
 #[derive(Debug, Subcommand)]
 enum CallsCommand {
     /// Who talks with whom, since when. A core knows who; an edge knows that something is relayed.
     #[command(after_help = "Examples:\n  edgeway calls list --user alice\n  edgeway calls list --node core2 -o json")]
-    List(List),
+    List(CallList),
+    /// One call, with its media: path, protection, codecs, packets and what was lost. At the core that has it.
+    #[command(after_help = "Examples:\n  edgeway calls show 17\n  edgeway calls show 17 --node core2 -o json")]
+    Show {
+        /// Its number, as `edgeway calls list` shows it at the same core.
+        id: u32,
+        #[command(flatten)]
+        at: At,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
     /// Ends one call: both parties are hung up on; one that rings is cancelled. At the core that has it.
     #[command(after_help = "Examples:\n  edgeway calls end 17\n  edgeway calls end 17 --node core2")]
     End {
@@ -64,11 +89,47 @@ struct List {
     /// Those of users whose address holds this.
     #[arg(long)]
     user: Option<String>,
+    /// Those through one edge only.
+    #[arg(long)]
+    edge: Option<String>,
     #[command(flatten)]
     at: At,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+#[derive(Debug, Args)]
+struct CallList {
+    /// Those that are so far only.
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    /// Its first INVITE has no final answer.
+    SettingUp,
+    /// Somebody has answered.
+    Up,
+    /// It was up, and the connection of its client is gone.
+    ClientGone,
+    /// It is being ended by an operator.
+    Ending,
+}
+
+impl State {
+    /// As nodes say it.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::SettingUp => "setting_up",
+            Self::Up => "up",
+            Self::ClientGone => "client_gone",
+            Self::Ending => "ending",
+        }
+    }
 }
 
 /// The nodes that are linked with one.
@@ -115,6 +176,7 @@ enum Level {
 pub(crate) fn registrations(wish: &Registrations) -> ExitCode {
     let list = match &wish.command {
         Some(RegistrationsCommand::List(list)) => list,
+        Some(RegistrationsCommand::Show { id, at, output }) => return finish(show_registration(id, at, *output)),
         None => &wish.list,
     };
     let columns = ["aor", "device", "user_agent", "client", "edge", "core", "registrar"];
@@ -122,6 +184,7 @@ pub(crate) fn registrations(wish: &Registrations) -> ExitCode {
         list,
         "registrations",
         "nobody is registered",
+        &[("edge", list.edge.as_deref())],
         &columns,
         ("expires in", &|row, _| {
             row.get("expires_in_s").and_then(Value::as_u64).map_or_else(|| cell(None), |seconds| ago(seconds * 1_000))
@@ -132,20 +195,53 @@ pub(crate) fn registrations(wish: &Registrations) -> ExitCode {
 pub(crate) fn calls(wish: &Calls) -> ExitCode {
     let list = match &wish.command {
         Some(CallsCommand::List(list)) => list,
+        Some(CallsCommand::Show { id, at, output }) => return finish(show_call(*id, at, *output)),
         Some(CallsCommand::End { id, at }) => return finish(end(*id, at)),
         None => &wish.list,
     };
+    let (state, list) = (list.state.map(State::label), &list.list);
     let columns = ["id", "from", "to", "state", "edge", "core", "registrar"];
     finish(print(
         list,
         "calls",
         "there are no calls",
+        &[("edge", list.edge.as_deref()), ("state", state)],
         &columns,
         ("for", &|row, now_ms| {
             let since = row.get("since_ms").and_then(Value::as_u64);
             since.map_or_else(|| cell(None), |since| ago(now_ms.saturating_sub(since)))
         }),
     ))
+}
+
+fn show_registration(id: &str, at: &At, output: Format) -> Result<(), Failure> {
+    // A node looks for parts of addresses; of a device it knows nothing then.
+    let user = id.contains('@').then_some(id);
+    let mut rows = pages(at, user, "registrations")?;
+    let is_it = |row: &Value| {
+        ["aor", "device"]
+            .iter()
+            .any(|name| row.get(*name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(id)))
+    };
+    rows.retain(is_it);
+    match output {
+        Format::Json => say!("{:#}", json!({ "registrations": rows })),
+        Format::Table if rows.is_empty() => {}
+        Format::Table => show!("{}", rows.iter().map(lines).collect::<Vec<_>>().join("\n")),
+    }
+    match rows.is_empty() {
+        true => Err(Failure::new("nothing of that name is registered here: `edgeway registrations` lists what is")),
+        false => Ok(()),
+    }
+}
+
+fn show_call(id: u32, at: &At, output: Format) -> Result<(), Failure> {
+    let call = at.ask("calls/show", &json!({ "id": id }))?;
+    match output {
+        Format::Json => say!("{call:#}"),
+        Format::Table => show!("{}", lines(&call)),
+    }
+    Ok(())
 }
 
 fn end(id: u32, at: &At) -> Result<(), Failure> {
@@ -157,8 +253,19 @@ fn end(id: u32, at: &At) -> Result<(), Failure> {
 /// A column that is worked out, of a row and of the time now.
 type Last<'a> = (&'a str, &'a dyn Fn(&Value, u64) -> String);
 
-fn print(list: &List, what: &str, none: &str, columns: &[&str], last: Last<'_>) -> Result<(), Failure> {
-    let rows = pages(list, what)?;
+fn print(
+    list: &List,
+    what: &str,
+    none: &str,
+    only: &[(&str, Option<&str>)],
+    columns: &[&str],
+    last: Last<'_>,
+) -> Result<(), Failure> {
+    let mut rows = pages(&list.at, list.user.as_deref(), what)?;
+    let wanted = |row: &Value| {
+        only.iter().all(|(name, value)| value.is_none_or(|value| row.get(*name).and_then(Value::as_str) == Some(value)))
+    };
+    rows.retain(wanted);
     match list.output {
         Format::Json => say!("{:#}", json!({ what: rows })),
         Format::Table if rows.is_empty() => say!("{none}"),
@@ -179,10 +286,10 @@ fn table(rows: &[Value], columns: &[&str], (name, value): Last<'_>, now_ms: u64)
 }
 
 /// All pages.
-fn pages(list: &List, what: &str) -> Result<Vec<Value>, Failure> {
+fn pages(at: &At, user: Option<&str>, what: &str) -> Result<Vec<Value>, Failure> {
     let (mut rows, mut after) = (Vec::new(), Value::Null);
     for _ in 0..PAGES_MAX {
-        let answer = list.at.ask(what, &json!({ "user": list.user, "after": after }))?;
+        let answer = at.ask(what, &json!({ "user": user, "after": after }))?;
         rows.extend(answer.get(what).and_then(Value::as_array).into_iter().flatten().cloned());
         after = answer.get("next").cloned().unwrap_or_default();
         if after.is_null() {

@@ -17,6 +17,7 @@ mod maintenance;
 mod nodes;
 mod output;
 mod servers;
+mod shown;
 mod support;
 mod terminal;
 mod trace;
@@ -77,7 +78,9 @@ enum Command {
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
     /// Who chats through a node.
-    #[command(after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats disconnect 17")]
+    #[command(
+        after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats show 17\n  edgeway chats disconnect 17"
+    )]
     Chats(chats::Chats),
     /// What a node shows to clients, other nodes and servers inside, and until when it holds.
     #[command(after_help = "Examples:\n  edgeway certificates\n  edgeway certificates --config ./edge.toml -o json")]

@@ -97,6 +97,8 @@ pub(super) struct Sessions {
     by_deployment: RefCell<BTreeMap<Deployment, u64>>,
     /// Whether the node will hear how many there are.
     telling: Cell<bool>,
+    /// The most there were at once since the node was told last.
+    most: Cell<u64>,
     tell_every: Duration,
     stopping: Cell<bool>,
     /// Woken when one has ended.
@@ -113,6 +115,7 @@ impl Sessions {
             by_user: RefCell::default(),
             by_deployment: RefCell::default(),
             telling: Cell::new(false),
+            most: Cell::new(0),
             tell_every,
             stopping: Cell::new(false),
             ended: Notify::new(),
@@ -167,6 +170,7 @@ impl Sessions {
         self.is_no_stranger(entry);
         entry.signed_in.set(true);
         *self.by_deployment.borrow_mut().entry(entry.deployment.clone()).or_default() += 1;
+        self.most.set(self.most.get().max(self.count()));
         self.tell();
         Ok(())
     }
@@ -226,6 +230,12 @@ impl Sessions {
             let mut told = None;
             loop {
                 let count = sessions.count();
+                let most = sessions.most.replace(count);
+                // A crowd that came and went since the last time is part of the peak.
+                if most > count.max(told.unwrap_or(0)) {
+                    sessions.teller.tell(HttpFact::Chats(most));
+                    told = Some(most);
+                }
                 if told == Some(count) {
                     return sessions.telling.set(false);
                 }
@@ -422,6 +432,20 @@ mod tests {
             assert_eq!(bob.entry().order.get(), Some(Order::Disconnect));
             drop(own);
             while !matches!(facts.recv().await, Some(HttpFact::Chats(1))) {}
+        });
+    }
+
+    #[test]
+    fn a_crowd_that_comes_and_goes_between_two_reports_is_part_of_the_peak() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (teller, mut facts) = Teller::new();
+            let sessions = Rc::new(Sessions::new(teller, Duration::from_millis(1)));
+            let crowd: Vec<_> = (0..3).map(|_| enter(&sessions, "edge1").unwrap()).collect();
+            crowd.iter().for_each(|one| sign_in(one, "alice").unwrap());
+            drop(crowd);
+            assert!(matches!(facts.recv().await, Some(HttpFact::Chats(3))));
+            assert!(matches!(facts.recv().await, Some(HttpFact::Chats(0))));
         });
     }
 }

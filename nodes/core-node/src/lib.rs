@@ -57,7 +57,7 @@ use edgeway_config::InsideEncryption;
 pub use edgeway_config::StandbyKeepalive;
 use edgeway_link::{Links, Load};
 use edgeway_media::sdp::Protection;
-use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
+use edgeway_model::listing::{CallDetail, CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{Observable, Status, Transport};
@@ -499,8 +499,8 @@ impl Observable for CoreNode {
         self.list_calls(wish)
     }
 
-    fn has_call(&self, call: u32) -> bool {
-        self.calls.has(call)
+    fn call(&self, call: u32) -> Option<CallDetail> {
+        self.call_detail(call)
     }
 }
 

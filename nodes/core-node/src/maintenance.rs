@@ -98,7 +98,7 @@ impl CoreNode {
         if self.maintenance_deadline().is_none_or(|deadline| now < deadline.at) {
             return;
         }
-        self.end_all_calls("maintenance mode, past its deadline");
+        self.end_all_at_once("maintenance mode, past its deadline", now);
         for flow in self.bindings.flows() {
             let changes = self.bindings.flow_closed(flow);
             self.report(changes);

@@ -35,7 +35,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use edgeway_link::{Frame, Links};
-use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
+use edgeway_model::listing::{CallDetail, CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::media::MediaEvent;
 use edgeway_model::notice::{DropReason, Notice};
 use edgeway_model::world::{FlowCommand, FlowEvent, Observable, Status};
@@ -386,8 +386,8 @@ impl Observable for EdgeNode {
         self.calls(wish)
     }
 
-    /// An edge ends none: it knows no dialog.
-    fn has_call(&self, _call: u32) -> bool {
-        false
+    /// An edge knows no dialog: the core that has it is asked.
+    fn call(&self, _call: u32) -> Option<CallDetail> {
+        None
     }
 }

@@ -105,3 +105,7 @@ pub const RECEIVE_KEYS_MAX: usize = 8;
 /// renewal of them all. A key is never forgotten, for it could come back and its keystream with it;
 /// when the table is full, a leg with a further key falls silent.
 pub const SEND_KEYS_MAX: usize = 16;
+
+/// Bytes kept of the names of the codecs of a media section, for an operator who looks at a call. Most answers name one or
+/// two; an answer that names many is cut.
+pub const CODECS_BYTES_MAX: usize = 96;

@@ -225,20 +225,36 @@ impl Bindings {
             lines.map(move |(line, number)| (Cursor(flow.0, number), (*flow, on, line)))
         });
         let page = wish.page(rows, self.lines.len() as u64, |(.., (_, aor))| wish.takes(&[aor]));
-        page.map(|(flow, on, (device, aor))| {
-            let line = Line { device: Arc::clone(device), aor: Arc::clone(aor), flow };
-            let known = self.lines.get(&line);
-            debug_assert!(known.is_some(), "what is on a flow is bound");
-            Registered {
-                aor,
-                device: known.and_then(|known| known.name.as_deref()).unwrap_or(device),
-                agent: known.and_then(|known| known.agent.as_deref()),
-                flow,
-                client: on.client,
-                since: known.map_or(Moment::ZERO, |known| known.since),
-                expires: known.map_or(Moment::ZERO, |known| known.expires),
-            }
-        })
+        page.map(|(flow, on, (device, aor))| self.registered(flow, on.client, device, aor))
+    }
+
+    /// The first line that is registered on a flow.
+    #[must_use]
+    pub fn on_flow(&self, flow: FlowId) -> Option<Registered<'_>> {
+        let on = self.by_flow.get(&flow)?;
+        let (device, aor) = on.lines.iter().next()?;
+        Some(self.registered(flow, on.client, device, aor))
+    }
+
+    fn registered<'a>(
+        &'a self,
+        flow: FlowId,
+        client: Option<SocketAddr>,
+        device: &'a Arc<str>,
+        aor: &'a Arc<str>,
+    ) -> Registered<'a> {
+        let line = Line { device: Arc::clone(device), aor: Arc::clone(aor), flow };
+        let known = self.lines.get(&line);
+        debug_assert!(known.is_some(), "what is on a flow is bound");
+        Registered {
+            aor,
+            device: known.and_then(|known| known.name.as_deref()).unwrap_or(device),
+            agent: known.and_then(|known| known.agent.as_deref()),
+            flow,
+            client,
+            since: known.map_or(Moment::ZERO, |known| known.since),
+            expires: known.map_or(Moment::ZERO, |known| known.expires),
+        }
     }
 
     /// Panics if the table contradicts itself; for debug builds and the simulator.

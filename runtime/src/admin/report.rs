@@ -11,6 +11,7 @@ use edgeway_model::world::{Gauge, LinkStatus, RegistrarStatus, Resources, Status
 use serde_json::{Map, Value, json};
 
 use crate::chat::CHAT_COUNTERS;
+use crate::clock::rfc3339;
 
 /// The answer to `/status`. Durations are milliseconds.
 #[must_use]
@@ -155,6 +156,9 @@ pub fn table(status: &Value) -> String {
     alarms(&mut out, status);
     maintenance_line(&mut out, status);
     grid(&mut out, &["", "current", "peak"], &gauge_rows(status), &[1, 2]);
+    if let Some(started) = status.get("started_ms").and_then(Value::as_u64).filter(|started| *started > 0) {
+        let _ = writeln!(out, "peaks are those since {}", rfc3339(started));
+    }
     let services = service_rows(status);
     if !services.is_empty() {
         out.push('\n');

@@ -1,7 +1,8 @@
 //! Registrations and calls of a node, as JSON.
 
 use edgeway_model::limits::LISTED_MAX;
-use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
+use edgeway_model::listing::{CallDetail, CallRow, MediaLeg, Page, RegistrationRow, Wish};
+use edgeway_model::media::RelayCounters;
 use edgeway_model::world::Transport;
 use edgeway_model::{Moment, NodeId, Pii};
 use serde::Deserialize;
@@ -68,22 +69,76 @@ pub(super) fn registrations(page: Page<RegistrationRow>, now: Now) -> Value {
     })
 }
 
+pub(super) fn no_call(id: u32) -> Refusal {
+    Refusal::not_found(format!("there is no call {id} here: it may be over already"))
+}
+
 pub(super) fn calls(page: Page<CallRow>, now: Now) -> Value {
+    answer("calls", page, |row| call_row(row, now))
+}
+
+fn call_row(row: CallRow, now: Now) -> Value {
     let words = |words: Option<Pii<String>>| words.map(|words| words.reveal().clone());
-    answer("calls", page, |row| {
-        json!({
-            "id": row.id,
-            "call_id": words(row.call_id),
-            "from": words(row.from),
-            "to": words(row.to),
-            "state": row.state.map(edgeway_model::listing::CallState::label),
-            "since_ms": now.of(row.since),
-            "edge": name(row.edge.as_ref()),
-            "core": name(row.core.as_ref()),
-            "registrar": row.inside,
-            "media": row.media,
-        })
+    json!({
+        "id": row.id,
+        "call_id": words(row.call_id),
+        "from": words(row.from),
+        "to": words(row.to),
+        "state": row.state.map(edgeway_model::listing::CallState::label),
+        "since_ms": now.of(row.since),
+        "edge": name(row.edge.as_ref()),
+        "core": name(row.core.as_ref()),
+        "registrar": row.inside,
+        "media": row.media,
     })
+}
+
+/// A call with all that is known of it.
+pub(super) fn call_detail(call: CallDetail, now: Now) -> Value {
+    let CallDetail { call, device, user_agent, client, parties, heard, media } = call;
+    let mut out = call_row(call, now);
+    let leg = |leg: &MediaLeg| {
+        json!({
+            "port": leg.port,
+            "described": leg.described.as_ref().map(|place| place.reveal().to_string()),
+            "protection": leg.protection,
+        })
+    };
+    let sections = media.iter().map(|media| {
+        let RelayCounters {
+            inward,
+            outward,
+            unauthenticated,
+            replayed,
+            too_early,
+            wrong_source,
+            other_drops,
+            lost_inward,
+            lost_outward,
+        } = media.counters;
+        json!({
+            "kind": media.kind,
+            "codecs": media.codecs,
+            "direction": media.direction,
+            "client": leg(&media.client),
+            "inside": leg(&media.inside),
+            "edge": media.edge.as_str(),
+            "path": media.path.label(),
+            "packets": { "inward": inward, "outward": outward },
+            "lost": { "inward": lost_inward, "outward": lost_outward },
+            "dropped": {
+                "unauthenticated": unauthenticated, "replayed": replayed, "too_early": too_early,
+                "wrong_source": wrong_source, "other": other_drops,
+            },
+        })
+    });
+    out["sections"] = sections.collect();
+    out["device"] = json!(device.map(|device| device.reveal().clone()));
+    out["user_agent"] = json!(user_agent);
+    out["client"] = json!(client.map(|client| client.reveal().to_string()));
+    out["parties"] = json!(parties);
+    out["heard_ms"] = json!(now.of(heard));
+    out
 }
 
 fn name(node: Option<&NodeId>) -> Option<&str> {

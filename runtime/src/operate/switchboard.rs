@@ -123,13 +123,19 @@ impl<N: Observable + 'static> Switchboard<N> {
         Some(Known::Said(match question.path.as_str() {
             "status" => Ok(admin::json(&self.reactor.status())),
             "metrics" => Ok(json!({ "text": crate::metrics::render(&self.reactor.status()) })),
-            "calls/end" if self.is_edge => Err(Refusal::not_found("an edge ends no call: ask the core that has it")),
+            "calls/show" | "calls/end" if self.is_edge => {
+                Err(Refusal::not_found("an edge knows of a call that it relays, and no more: ask the core that has it"))
+            }
+            "calls/show" => lists::call(body).and_then(|id| match self.reactor.call(id) {
+                Some(call) => Ok(lists::call_detail(call, now)),
+                None => Err(lists::no_call(id)),
+            }),
             "calls/end" => lists::call(body).and_then(|call| match self.reactor.end_call(call) {
                 true => {
                     tracing::info!(event = "call.end_ordered", id = call, "an operator has ended a call");
                     Ok(json!({ "ended": true }))
                 }
-                false => Err(Refusal::not_found(format!("there is no call {call} here: it may be over already"))),
+                false => Err(lists::no_call(call)),
             }),
             "events" => self.reactor.events().list(body),
             "links" => {

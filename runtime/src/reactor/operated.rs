@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::certificates::CertificateStatus;
-use edgeway_model::listing::{CallRow, Page, RegistrationRow, Wish};
+use edgeway_model::listing::{CallDetail, CallRow, Page, RegistrationRow, Wish};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::world::{ConfigurationStatus, Node, Observable, Status};
 use edgeway_model::{Input, Moment, NodeId};
@@ -61,10 +61,13 @@ impl<N: Observable + 'static> Reactor<N> {
         self.node.borrow().call_page(wish)
     }
 
+    pub(crate) fn call(&self, call: u32) -> Option<CallDetail> {
+        self.node.borrow().call(call)
+    }
+
     /// Ends a call that the node has; `false`: it has none of that id.
     pub(crate) fn end_call(self: &Rc<Self>, call: u32) -> bool {
-        // Not as one expression: the node is borrowed while it is asked.
-        let has = self.node.borrow().has_call(call);
+        let has = self.call(call).is_some();
         if has {
             self.input(Input::EndCall { call });
         }

@@ -67,6 +67,8 @@ pub(crate) struct Call {
     pub(crate) remote_tag: String,
     pub(crate) seq: u32,
     pub(crate) remote_seq: u32,
+    /// The highest number of any request of the other side.
+    highest: u32,
     pub(crate) target: String,
     pub(crate) routes: Vec<String>,
     pub(crate) branch: String,
@@ -104,6 +106,7 @@ impl Call {
             remote_tag: String::new(),
             seq: 0,
             remote_seq: 0,
+            highest: 0,
             target: String::new(),
             routes: Vec::new(),
             branch: String::new(),
@@ -465,13 +468,18 @@ impl Phone {
             }
             return;
         }
+        if !matches!(method.as_str(), "ACK" | "CANCEL" | "BYE")
+            && let Some(call) = self.dialog(request)
+        {
+            call.highest = call.highest.max(request.cseq().0);
+        }
         match method.as_str() {
             "ACK" => self.acknowledged(request),
             "INVITE" if request.to_tag().is_none() => self.ring(from, request, now),
             "INVITE" => self.reinvited(from, request, now),
             "CANCEL" => self.cancelled(from, request, now),
             "BYE" => {
-                let known = self.dialog(request).is_some();
+                let known = self.check_bye(request);
                 if known {
                     self.finish(request.call_id(), Outcome::Ended(200), now);
                 }
@@ -487,6 +495,19 @@ impl Phone {
             "OPTIONS" => self.respond(from, request, 200),
             _ => self.respond(from, request, 405),
         }
+    }
+
+    /// Whether a BYE is for a dialog of ours. RFC 3261 §12.2.1.1: it is for our Contact, and its number is new.
+    fn check_bye(&mut self, bye: &Message) -> bool {
+        let (number, contact) = (bye.cseq().0, self.contact_uri());
+        let Some(highest) = self.dialog(bye).map(|call| call.highest) else { return false };
+        if number <= highest {
+            self.violation(format!("a BYE of number {number} after one of number {highest}"));
+        }
+        if bye.request_uri() != Some(contact.as_str()) {
+            self.violation(format!("a BYE for {:?}, and not for {contact}", bye.request_uri()));
+        }
+        true
     }
 
     /// The dialog a request belongs to.
@@ -529,6 +550,7 @@ impl Phone {
         let mut call = Call::new(&peer, false, Stage::Ringing, self.chance.word(), TALK);
         call.remote_tag = request.from_tag().unwrap_or_default().to_owned();
         call.remote_seq = request.cseq().0;
+        call.highest = request.cseq().0;
         call.target = request.contacts().next().map(|contact| contact.uri.to_owned()).unwrap_or_default();
         call.routes = texts(request, Name::RecordRoute);
         call.branch = branch_of(request, "");

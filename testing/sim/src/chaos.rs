@@ -8,10 +8,11 @@ use bytes::Bytes;
 use edgeway_model::FlowId;
 use edgeway_model::world::Transport;
 
+use crate::addresses::{REGISTRAR, edge_address};
 use crate::calls::{HOSTILE, Plan};
 use crate::conns::{Item, first_line};
 use crate::sign_in::zones;
-use crate::world::{Actor, Happening, REGISTRAR, World, edge_address};
+use crate::world::{Actor, Happening, World};
 
 /// An inside address nobody may reach.
 pub(crate) const FORBIDDEN: &str = "10.0.0.200:5060";
@@ -25,6 +26,9 @@ impl World {
         let (least, most) = self.unrest;
         let next = self.chance.millis(least, most);
         self.schedule(next, Happening::Chaos);
+        if self.chance.percent(12) {
+            self.end_some_call();
+        }
         if self.gentle {
             return self.gentle_chaos();
         }

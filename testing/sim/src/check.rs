@@ -31,6 +31,7 @@ impl World {
                 ));
             }
         }
+        self.check_ended();
     }
 
     /// What a node puts on a connection: nothing plain leaves, no key enters.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use edgeway_model::world::{FlowEvent, Transport};
 use edgeway_model::{FlowId, Input, Moment};
 
-use crate::world::{Actor, Happening, REGISTRAR, STANDBY, World, core_address, edge_address};
+use crate::addresses::{REGISTRAR, STANDBY, core_address, edge_address};
+use crate::world::{Actor, Happening, World};
 
 #[derive(Debug)]
 pub(crate) enum Item {

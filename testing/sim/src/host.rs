@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
+use edgeway_model::limits::LISTED_MAX;
+use edgeway_model::listing::{CallRow, Wish};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::media::MediaCommand;
 use edgeway_model::world::{FlowCommand, LinkCommand, Observable, Status};
@@ -26,6 +28,8 @@ pub enum Sabotage {
     KeepServing,
     /// Maintenance mode does not wait until what exists has ended.
     Impatient,
+    /// Clients are not told that an operator has ended their call.
+    SwallowEnds,
 }
 
 /// An edge or a core.
@@ -94,6 +98,11 @@ impl Hosted {
                 let command = FlowCommand::Send { bytes };
                 (!last || !self.answers.is_multiple_of(20)).then_some(Output::Flow { flow, command })
             }
+            (Sabotage::SwallowEnds, Output::Flow { command: FlowCommand::Send { bytes }, .. })
+                if ends_by_order(&bytes) =>
+            {
+                None
+            }
             (Sabotage::Misdirect, Output::Flow { flow, command: FlowCommand::Send { bytes } }) => {
                 if !self.seen.contains(&flow) {
                     self.seen.push(flow);
@@ -120,6 +129,15 @@ impl Hosted {
         match &self.node {
             AnyNode::Edge(node) => node.next_deadline(),
             AnyNode::Core(node) => node.next_deadline(),
+        }
+    }
+
+    /// The calls of a core: their ids, Call-IDs, and how far they are.
+    pub(crate) fn calls(&self) -> Vec<CallRow> {
+        let wish = Wish { limit: LISTED_MAX, ..Wish::default() };
+        match &self.node {
+            AnyNode::Edge(_) => Vec::new(),
+            AnyNode::Core(node) => node.call_page(&wish).rows,
         }
     }
 
@@ -151,3 +169,10 @@ impl Hosted {
         }
     }
 }
+
+/// Whether these are the bytes of a BYE that an operator has ordered.
+fn ends_by_order(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"BYE ") && bytes.windows(BY_ORDER.len()).any(|window| window == BY_ORDER)
+}
+
+const BY_ORDER: &[u8] = b"ended by an operator";

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod addresses;
 mod calls;
 mod chance;
 mod chaos;
@@ -20,6 +21,7 @@ mod check;
 mod conns;
 mod descriptions;
 mod early;
+mod ending;
 mod forker;
 mod host;
 mod links;

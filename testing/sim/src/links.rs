@@ -8,9 +8,10 @@ use edgeway_model::media::MediaPath;
 use edgeway_model::world::LinkEvent;
 use edgeway_model::{Input, LinkId, Moment, Role};
 
+use crate::addresses::{core_address, edge_address};
 use crate::conns::State;
 use crate::version1;
-use crate::world::{Happening, World, core_address, edge_address};
+use crate::world::{Happening, World};
 
 /// One side of a link. Side 0 is the core, which dialled.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 //! `conns.rs` carries connections and datagrams, `links.rs` the links, `chaos.rs` breaks things and
 //! `check.rs` says what must be true. Nothing here depends on the order of a hash map.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use edgeway_model::world::{FlowCommand, LinkCommand, Transport};
 use edgeway_model::zones::Zones;
 use edgeway_model::{FlowId, Input, LinkId, Moment, NodeId, Output, RelayId};
 
+use crate::addresses::{INSIDE_PHONE, REGISTRAR, SECOND_INSIDE_PHONE, STANDBY, core_address, edge_address};
 use crate::chance::Chance;
 use crate::check::called;
 use crate::conns::Conn;
@@ -210,21 +211,8 @@ pub(crate) struct World {
     pub(crate) all_serve: bool,
     /// Relays an edge has ended past its deadline: their core has not heard of it.
     pub(crate) overdue: BTreeSet<(NodeId, NodeId, RelayId)>,
-}
-
-pub(crate) const REGISTRAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 50)), 5_060);
-/// The registrar's second address, where it has one.
-pub(crate) const STANDBY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 51)), 5_060);
-pub(crate) const INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99)), 5_060);
-
-pub(crate) const SECOND_INSIDE_PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 98)), 5_060);
-
-pub(crate) fn core_address(core: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 11 + u8::try_from(core).unwrap_or(0)], 5_060))
-}
-
-pub(crate) fn edge_address(edge: usize) -> SocketAddr {
-    SocketAddr::from(([203, 0, 113, 1 + u8::try_from(edge).unwrap_or(0)], 5_061))
+    /// Calls an operator has ended, and by when nobody may be in them any more.
+    pub(crate) ended: VecDeque<(Moment, String)>,
 }
 
 impl World {
@@ -344,6 +332,7 @@ impl World {
             closed_key: None,
             all_serve: false,
             overdue: BTreeSet::new(),
+            ended: VecDeque::new(),
             chance,
         };
         if world.gentle {

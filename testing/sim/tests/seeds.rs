@@ -64,6 +64,13 @@ fn an_edge_that_goes_on_in_maintenance_mode_is_found() {
 }
 
 #[test]
+fn a_client_that_is_not_told_of_the_end_of_its_call_is_found() {
+    let failures = (0..32).filter_map(|seed| run(seed, Some(Sabotage::SwallowEnds), false).failure);
+    let failures: Vec<_> = failures.take(1).collect();
+    assert!(failures.iter().any(|failure| failure.contains("is still in it")), "{failures:?}");
+}
+
+#[test]
 fn an_edge_that_ends_calls_in_maintenance_mode_is_found() {
     is_found(Sabotage::Impatient, &["before its deadline"]);
 }

@@ -10,6 +10,8 @@
 //!   is what the caller gets. A callee that does not answer is not waited for longer than §9.1 says; the caller is then
 //!   answered 480. An INVITE that has not left yet is answered 480 at once.
 //!
+//! Past the deadline of maintenance mode all calls end in the same way, but without any wait.
+//!
 //! A party that goes on all the same speaks within a dialog that the other one does not know any more, and hears 481.
 
 use std::collections::BTreeMap;
@@ -162,7 +164,7 @@ impl Call {
     }
 
     /// The BYE to one party of a dialog in the name of the other.
-    fn bye(&self, dialog: &super::Dialog, to: Side) -> Option<Bye> {
+    fn bye(&self, dialog: &super::Dialog, to: Side, why: &str) -> Option<Bye> {
         let (there, here, from) = match to {
             Side::Outside => (dialog.ways.client.as_ref(), dialog.ways.inside.as_ref(), Side::Inside),
             Side::Inside => (dialog.ways.inside.as_ref(), dialog.ways.client.as_ref(), Side::Outside),
@@ -189,7 +191,7 @@ impl Call {
         let routes: String = routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
         let rest = format!(
             "Max-Forwards: 70\r\n{routes}From: <{own_name}>;tag={own_tag}\r\nTo: <{name}>;tag={tag}\r\nCall-ID: {}\r\n\
-             CSeq: {} BYE\r\nReason: Q.850;cause=31;text=\"{BY_OPERATOR}\"\r\nContent-Length: 0\r\n\r\n",
+             CSeq: {} BYE\r\nReason: Q.850;cause=31;text=\"{why}\"\r\nContent-Length: 0\r\n\r\n",
             self.id,
             dialog.sequences.next(from),
         );
@@ -226,7 +228,7 @@ impl CoreNode {
     pub(crate) fn end_by_order(&mut self, key: u32, now: Moment) {
         let Some(call) = self.calls.calls.get(&key).filter(|call| call.ending.is_none()) else { return };
         match (call.established, call.acknowledged, call.inviting) {
-            (true, true, _) => self.hang_up(key, now),
+            (true, true, _) => self.hang_up(key, BY_OPERATOR, now),
             (false, _, Some(id)) if !self.proxy.withdraw(id, now) => self.refuse_ended(key, now),
             (false, _, None) => self.end_call(key, BY_OPERATOR),
             (true, false, _) | (false, _, Some(_)) => self.end_at(key, now + ENDING_WITHIN),
@@ -260,7 +262,22 @@ impl CoreNode {
                     self.proxy.abandon(id, now);
                     self.refuse_ended(key, now);
                 }
-                (true, _) | (false, None) => self.hang_up(key, now),
+                (true, _) | (false, None) => self.hang_up(key, BY_OPERATOR, now),
+            }
+        }
+    }
+
+    /// Every call ends now, without a wait for anybody: whoever is left is told as far as can be.
+    pub(crate) fn end_all_at_once(&mut self, why: &'static str, now: Moment) {
+        let keys: Vec<_> = self.calls.calls.keys().copied().collect();
+        for key in keys {
+            let Some(call) = self.call(key) else { continue };
+            match (call.established, call.inviting) {
+                (true, _) => self.hang_up(key, why, now),
+                // The callee's answer to the CANCEL still goes to the caller.
+                (false, Some(id)) if self.proxy.withdraw(id, now) => self.end_call(key, why),
+                (false, Some(_)) => self.refuse_ended(key, now),
+                (false, None) => self.end_call(key, why),
             }
         }
     }
@@ -275,12 +292,14 @@ impl CoreNode {
     }
 
     /// Sends every party its BYE, and ends the call.
-    fn hang_up(&mut self, key: u32, now: Moment) {
+    fn hang_up(&mut self, key: u32, why: &'static str, now: Moment) {
         let Some(call) = self.call(key) else { return };
         let (edge, flow, id) = (call.edge.clone(), call.tagged, call.id.clone());
         let confirmed = call.dialogs.iter().filter(|dialog| dialog.confirmed);
         let byes: Vec<_> = confirmed
-            .flat_map(|dialog| [Side::Outside, Side::Inside].map(|to| (to, dialog.tag.clone(), call.bye(dialog, to))))
+            .flat_map(|dialog| {
+                [Side::Outside, Side::Inside].map(|to| (to, dialog.tag.clone(), call.bye(dialog, to, why)))
+            })
             .collect();
         for (to, tag, bye) in byes {
             let Some(bye) = bye else {
@@ -293,7 +312,7 @@ impl CoreNode {
             }
             self.dialog_over(&id, &tag, now);
         }
-        self.end_call(key, BY_OPERATOR);
+        self.end_call(key, why);
     }
 
     fn bye_outside(&mut self, call_id: &str, edge: &NodeId, bye: &Bye, now: Moment) {
@@ -369,5 +388,57 @@ impl CoreNode {
             Side::Inside => CallSide::Inside,
         };
         self.notice(Notice::CallEndUnheard { call: Pii::new(call), side, why: why.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(target: &str, routes: &[&str]) -> Option<PartyWay> {
+        let read = |text: &str| format!("<{text}>");
+        let (name, target) = ("<sip:alice@example.com>;tag=a1".to_owned(), read(target));
+        let routes: Vec<_> = routes.iter().map(|route| read(route)).collect();
+        let address = |text: &'static str| NameAddr::parse(text.as_bytes());
+        let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        let routes: Vec<_> = routes.into_iter().filter_map(|route| address(leak(route))).collect();
+        PartyWay::of(&address(leak(name)).expect("legal"), address(leak(target)), routes.into_iter())
+    }
+
+    #[test]
+    fn an_honest_party_costs_a_few_hundred_bytes_and_no_party_more_than_the_bound() {
+        let target =
+            "sip:7514c56a-1034-4a7e-8c2b-1f0f3a5f9c11@172.16.84.136:58980;transport=tls;ob;gr=urn:uuid:00000000-0000";
+        let edge = "sip:edge1.00000000000000a1b2c3d4e5f60718@edge1.example.com:5061;transport=tls;lr;ob";
+        let typical = way(target, &[edge]).expect("it fits");
+        assert!(typical.0.len() < 300, "{} bytes", typical.0.len());
+        assert_eq!(size_of::<Ways>() + size_of::<Sequences>(), 40);
+        let proxies: Vec<_> =
+            (0..15).map(|n| format!("sip:proxy{n}.a-long-name-of-a-site.example.com:5060;transport=tcp;lr")).collect();
+        let proxies: Vec<_> = proxies.iter().map(String::as_str).collect();
+        assert!(way(target, &proxies).is_some(), "fifteen proxies on the way");
+        assert!(way(&format!("sip:x@10.0.0.1;y={}", "z".repeat(PARTY_WAY_BYTES_MAX)), &[]).is_none());
+    }
+
+    #[test]
+    fn numbers_go_up_and_stay_legal() {
+        let mut sequences = Sequences::default();
+        assert_eq!(sequences.next(Side::Outside), 1);
+        for number in [7, 3, 9] {
+            sequences.note(Side::Outside, number);
+        }
+        assert_eq!((sequences.next(Side::Outside), sequences.next(Side::Inside)), (10, 1));
+        sequences.note(Side::Inside, u32::MAX);
+        assert_eq!(sequences.next(Side::Inside), CSEQ_MAX);
+    }
+
+    #[test]
+    fn a_new_target_takes_the_place_of_the_old_one_and_of_nothing_else() {
+        let mut known = way("sip:a@10.0.0.1", &["sip:p@10.0.0.2;lr"]).expect("it fits");
+        known.refresh("sip:b@10.0.0.3");
+        assert_eq!(&*known.0, "sip:alice@example.com\na1\nsip:b@10.0.0.3\nsip:p@10.0.0.2;lr");
+        known.refresh("*");
+        known.refresh(&format!("sip:{}@10.0.0.3", "x".repeat(PARTY_WAY_BYTES_MAX)));
+        assert!(known.0.contains("\nsip:b@10.0.0.3\n"));
     }
 }

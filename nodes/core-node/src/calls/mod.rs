@@ -422,14 +422,6 @@ impl CoreNode {
         }
     }
 
-    /// Nothing goes on any more; both sides find out when they next ask.
-    pub(crate) fn end_all_calls(&mut self, why: &'static str) {
-        let keys: Vec<_> = self.calls.calls.keys().copied().collect();
-        for key in keys {
-            self.end_call(key, why);
-        }
-    }
-
     /// An edge has restarted: whatever went through it is gone.
     pub(crate) fn end_calls_of(&mut self, edge: &NodeId) {
         let through = |call: &Call| call.edge == *edge || call.relays.iter().flatten().any(|relay| relay.edge == *edge);

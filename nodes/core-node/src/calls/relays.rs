@@ -36,14 +36,24 @@ pub(super) struct Relay {
     published: Option<(InsideRelay, Frame)>,
     /// How its packets are marked, as last told.
     class: MediaClass,
-    /// Packets from the client, and to it, as last reported.
-    packets: (u64, u64),
+    /// As last reported.
+    counters: RelayCounters,
 }
 
 impl Relay {
     /// What is carried.
     pub(super) const fn class(&self) -> MediaClass {
         self.class
+    }
+
+    /// Its ports at the edge, and inside.
+    pub(super) const fn ports(&self) -> (PortPair, PortPair) {
+        (self.anchor.outside.ports, self.anchor.inside.ports)
+    }
+
+    /// What has passed.
+    pub(super) const fn counters(&self) -> RelayCounters {
+        self.counters
     }
 }
 
@@ -74,7 +84,7 @@ impl Calls {
     pub(crate) fn media_report(&mut self, relay: RelayId, counters: RelayCounters, now: Moment) {
         let Some(call) = self.by_relay.get(&relay).and_then(|key| self.calls.get_mut(key)) else { return };
         let Some(relay) = call.relays.iter_mut().flatten().find(|known| known.id == relay) else { return };
-        let (inward, outward) = std::mem::replace(&mut relay.packets, (counters.inward, counters.outward));
+        let RelayCounters { inward, outward, .. } = std::mem::replace(&mut relay.counters, counters);
         if counters.inward > inward {
             call.heard = now;
         }
@@ -222,7 +232,7 @@ impl CoreNode {
                 carriage,
                 published: None,
                 class: MediaClass::Audio,
-                packets: (0, 0),
+                counters: RelayCounters::default(),
             });
         }
         Ok(())

@@ -7,6 +7,7 @@ use edgeway_model::limits::EARLY_PARTIES_MAX;
 use edgeway_model::media::{Carriage, Component, InsideParty, InsideRelay, LegSecurity, RelayCounters};
 use edgeway_model::{Moment, Random};
 
+use super::arrivals::Arrivals;
 use super::leg::{Leg, Proof, Senders};
 use super::{DropReason, Way};
 use crate::limits::{CLIENT_SILENT_AFTER, LATCHED_ALIVE};
@@ -31,6 +32,8 @@ pub struct InsideEngine {
     next_party: Party,
     senders: Senders,
     counters: RelayCounters,
+    /// Of the client, and of the inside.
+    arrivals: [Arrivals; 2],
     complete_since: Option<Moment>,
     /// The last authentic packet of the client.
     heard: Option<Moment>,
@@ -81,6 +84,7 @@ impl InsideEngine {
             next_party: Party::default(),
             senders,
             counters: RelayCounters::default(),
+            arrivals: Default::default(),
             complete_since: None,
             heard: None,
             silence_told: false,
@@ -102,7 +106,8 @@ impl InsideEngine {
     /// Counters since the start.
     #[must_use]
     pub fn counters(&self) -> RelayCounters {
-        self.counters
+        let [inward, outward] = &self.arrivals;
+        RelayCounters { lost_inward: inward.lost(), lost_outward: outward.lost(), ..self.counters }
     }
 
     /// A new rule for the same relay. A key that did not change keeps its contexts; a party is known
@@ -199,6 +204,9 @@ impl InsideEngine {
             Carriage::Datagrams => (check_datagram(component, packet)?, Proof::Nothing),
             Carriage::Rtp => {
                 let clear = self.outside.open(&mut self.senders, component, packet, now)?;
+                if component == Component::Rtp {
+                    self.arrivals[0].note(&packet[..clear.len]);
+                }
                 (clear.len, clear.proof)
             }
         };
@@ -258,6 +266,9 @@ impl InsideEngine {
         }
         let component = if party.mux && rtcp::is_rtcp(packet) { Component::Rtcp } else { socket };
         let clear = party.leg.open(&mut self.senders, component, packet, now)?;
+        if component == Component::Rtp {
+            self.arrivals[1].note(&packet[..clear.len]);
+        }
         let len = self.outside.protect(&mut self.senders, component, party.number, buffer, clear.len)?;
         Ok(FromInside { component, len })
     }

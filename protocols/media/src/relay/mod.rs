@@ -5,6 +5,7 @@
 //! They hold what the latch and keystream rules need and nothing else; sockets, the link and the
 //! choice of ports are the runtime's.
 
+mod arrivals;
 mod inside;
 mod leg;
 mod outside;

@@ -167,6 +167,8 @@ pub struct LegMedia {
 pub struct SectionMedia {
     /// What is sent.
     pub kind: MediaKind,
+    /// The codecs of the answer, the preferred one first, for whoever reads it.
+    pub codecs: Box<str>,
     /// What the relay carries.
     pub carriage: Carriage,
     /// The client's leg.
@@ -352,7 +354,8 @@ pub fn pass_answer(
         };
         edits.push(answer_edit(carried, offered.map_or(section.profile, |offered| offered.profile), anchor.of(from)));
         let mux = section.rtcp_mux && carried.offerer.mux;
-        sections.push(Some(carried.agreed(from, leg(section, judged.crypto, mux, anchor.of(from.other())))));
+        let answerer = leg(section, judged.crypto, mux, anchor.of(from.other()));
+        sections.push(Some(carried.agreed(from, answerer, description.codecs(section))));
     }
     // RFC 3264 §6: an answer has as many sections as its offer; one that is missing is refused.
     sections.resize(offered.sections.len(), None);
@@ -361,12 +364,12 @@ pub fn pass_answer(
 }
 
 impl Carried {
-    fn agreed(&self, from: Side, answerer: LegMedia) -> SectionMedia {
+    fn agreed(&self, from: Side, answerer: LegMedia, codecs: String) -> SectionMedia {
         let (outside, inside) = match from {
             Side::Outside => (self.offerer.clone(), answerer),
             Side::Inside => (answerer, self.offerer.clone()),
         };
-        SectionMedia { kind: self.kind, carriage: self.carriage, outside, inside }
+        SectionMedia { kind: self.kind, codecs: codecs.into(), carriage: self.carriage, outside, inside }
     }
 }
 

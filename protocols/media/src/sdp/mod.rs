@@ -7,6 +7,7 @@
 //! RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 4568 (SDES), RFC 3605 (`a=rtcp`),
 //! RFC 5761 (`a=rtcp-mux`), RFC 8856 (BFCP).
 
+mod codecs;
 mod crypto;
 mod edit;
 pub mod exchange;

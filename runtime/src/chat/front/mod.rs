@@ -110,6 +110,8 @@ pub(crate) struct ChatFront {
     /// Those that have, and how many were told last.
     signed_in: Cell<u64>,
     told: Cell<u64>,
+    /// The most there were at once since then.
+    most: Cell<u64>,
     next: Cell<u64>,
     /// Streams that were opened, by address.
     attempts: RefCell<Attempts>,
@@ -137,6 +139,7 @@ impl ChatFront {
             unproven: RefCell::default(),
             signed_in: Cell::new(0),
             told: Cell::new(0),
+            most: Cell::new(0),
             next: Cell::new(1),
             attempts: RefCell::default(),
             abuse_told: Cell::new(None),
@@ -278,6 +281,12 @@ impl ChatFront {
             }
             self.attempts.borrow_mut().sweep(now);
             let signed_in = self.signed_in.get();
+            let most = self.most.replace(signed_in);
+            // A crowd that came and went since the last time is part of the peak.
+            if most > signed_in.max(self.told.get()) {
+                self.teller.tell(HttpFact::Chats(most));
+                self.told.set(most);
+            }
             if self.told.replace(signed_in) != signed_in {
                 self.teller.tell(HttpFact::Chats(signed_in));
             }
@@ -360,6 +369,7 @@ impl ChatFront {
         self.count("chat_signed_in");
         self.unproven.borrow_mut().remove(&vitals.number);
         self.signed_in.set(self.signed_in.get() + 1);
+        self.most.set(self.most.get().max(self.signed_in.get()));
         vitals.reach(Stage::SignedIn, Instant::now());
         self.attempted(vitals, Outcome::Good);
     }

@@ -404,6 +404,29 @@ fn calls_can_be_ended_where_registrars_know_no_path_and_while_the_core_drains() 
 }
 
 #[test]
+fn past_the_deadline_of_maintenance_everybody_is_told() {
+    let mut rig = Rig::new();
+    let (flow, _) = registered(&mut rig, "alice");
+    up(&mut rig, flow, "talk");
+    let mut ringing = Leg::new("ring", VIA, "alice-ring", "sip:carol@example.com");
+    let invite = calls(&mut rig, flow, &mut ringing);
+    rig.registrar_writes(answer(&invite, 180, "dave", "sip:dave@10.0.0.78:5070;transport=tcp", &[]));
+    rig.client_reads(flow);
+    rig.says(At::Core(0), Input::Maintenance(MaintenanceOrder::Begin { within: Some(Duration::from_secs(5)) }));
+    rig.advance(Duration::from_millis(4_900));
+    assert!(rig.inside_reads().is_empty() && rig.client_reads(flow).is_empty());
+    rig.advance(Duration::from_millis(200));
+    nothing_is_left(&rig);
+    let mut inside: Vec<_> =
+        rig.inside_reads().iter().filter_map(|(.., got)| got.method().map(str::to_owned)).collect();
+    inside.sort();
+    assert_eq!(inside, ["BYE", "CANCEL"]);
+    assert_eq!(rig.client_reads_one(flow).method(), Some("BYE"));
+    rig.registrar_writes(answer(&invite, 487, "dave", "", &[]));
+    assert_eq!(rig.client_reads_last(flow).status(), Some(487));
+}
+
+#[test]
 fn a_party_that_writes_too_much_of_itself_costs_no_more() {
     let mut rig = Rig::new();
     let (flow, _) = registered(&mut rig, "alice");

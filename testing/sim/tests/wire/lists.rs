@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeway_model::listing::{CallState, Wish};
+use edgeway_model::listing::{CallState, MediaLeg, Wish};
 use edgeway_model::maintenance::MaintenanceOrder;
 use edgeway_model::world::Observable as _;
 use edgeway_model::{Input, NodeId};
@@ -35,6 +35,7 @@ fn registrations_and_calls_are_listed_where_they_are() {
     let second = rig.client();
     register(&mut rig, second, &plain("bob", "", "", 600), "");
     let began = rig.now;
+    let registered = rig.core(0).registration_page(&of("alice@")).rows.first().map(|row| row.device.reveal().clone());
     rig.advance(Duration::from_secs(100));
 
     let page = rig.core(0).registration_page(&of("ALICE@"));
@@ -72,6 +73,24 @@ fn registrations_and_calls_are_listed_where_they_are() {
     assert_eq!((row.edge.clone(), row.inside.as_deref()), (Some(name("edge1")), Some("10.0.0.77:5070")));
     assert_eq!((&row.media, row.since), (&vec!["audio"], began + Duration::from_secs(100)));
     assert_eq!(rig.core(0).call_page(&of("bob")).rows.len(), 0);
+
+    // One of them, with all that is known.
+    let id = row.id;
+    let shown = rig.core(0).call(id).expect("it is there");
+    assert_eq!((&shown.call, shown.parties, shown.heard), (row, 1, row.since));
+    assert_eq!(words(&shown.device), registered);
+    assert_eq!(
+        (shown.user_agent.as_deref(), shown.client.map(|one| one.reveal().to_string()).as_deref()),
+        (Some("Jabber/15"), Some(CLIENT))
+    );
+    let [media] = &shown.media[..] else { panic!("{:?}", shown.media) };
+    assert_eq!((media.kind, media.codecs.as_str(), media.direction), ("audio", "PCMU", Some("sendrecv")));
+    let leg = |leg: &MediaLeg| (leg.described.as_ref().map(|place| place.reveal().to_string()), leg.protection);
+    assert_eq!(leg(&media.client), (Some("203.0.113.7:30000".to_owned()), Some("AES_CM_128_HMAC_SHA1_80")));
+    assert_eq!(leg(&media.inside), (Some("10.0.0.77:40000".to_owned()), Some("none")));
+    assert!(media.client.port != media.inside.port && media.edge == name("edge1"));
+    assert!(rig.core(0).call(id + 1).is_none() && rig.edge.call(id).is_none());
+
     // The edge knows whose connection it relays for.
     let page = rig.edge.call_page(&of("alice"));
     assert_eq!((page.rows.len(), page.total), (1, 1));
