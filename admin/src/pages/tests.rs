@@ -64,6 +64,10 @@ impl Browser {
 
 impl House {
     async fn open(name: &str) -> Self {
+        Self::around(name, node()).await
+    }
+
+    async fn around(name: &str, port: OperatorPort) -> Self {
         let scratch = Scratch::new(name);
         let file = scratch.path().join("core.toml");
         let state_dir = scratch.path().join("state");
@@ -73,7 +77,6 @@ impl House {
         fs::write(&file, text).expect("written");
         let parts = boot(&file).expect("it starts").parts;
         let store = Arc::clone(&parts.store);
-        let port = node();
         let desk = ConfigurationDesk::new(parts, port.clone());
         let node = NodeId::new("core1").expect("a name");
         let office = Office::new(port, store, desk, Settled { node, state_dir, names: vec!["localhost".to_owned()] });
@@ -269,4 +272,168 @@ async fn the_audit_log_says_what_became_of_an_order_and_whom_it_was_about() {
         "done (account bob: remove)",
     ];
     assert_eq!(said, expected);
+}
+
+/// Markup that says where it was written.
+fn evil(place: &str) -> String {
+    format!("\"'><img src=x onerror=hurt({place})></textarea><script>hurt({place})</script>\u{202e}")
+}
+
+/// Every text that a node can say, in one answer that fits every question: strangers have written all of it.
+fn hostile() -> serde_json::Value {
+    use serde_json::json;
+    let all = |names: &[&str]| {
+        let pairs = names.iter().map(|name| ((*name).to_owned(), json!(evil(name))));
+        serde_json::Value::Object(pairs.collect())
+    };
+    let with = |mut object: serde_json::Value, more: serde_json::Value| {
+        for (name, value) in more.as_object().expect("an object") {
+            object[name] = value.clone();
+        }
+        object
+    };
+    let row = all(&[
+        "aor",
+        "device",
+        "user_agent",
+        "client",
+        "transport",
+        "edge",
+        "core",
+        "registrar",
+        "id",
+        "call_id",
+        "from",
+        "to",
+        "state",
+        "media",
+        "jid",
+        "domain",
+        "deployment",
+        "server",
+        "level",
+        "text",
+        "user",
+        "kind",
+        "outcome",
+        "reason",
+        "words",
+        "code",
+        "detail",
+        "trace",
+        "first_line",
+        "decision",
+        "url",
+        "description",
+    ]);
+    let chat = with(row.clone(), json!({ "id": 7, "number": 7 }));
+    let part = all(&["part_name", "part_state"]);
+    let service = json!({
+        "name": evil("service"), "state": evil("service_state"), "notes": [evil("note")],
+        "parts": [{ "name": part["part_name"], "state": part["part_state"] }],
+    });
+    let link = with(all(&["peer", "media_path", "trouble"]), json!({ "state": "up" }));
+    let zone = all(&["name", "zone", "address", "transport", "why", "state", "deployment"]);
+    let alarm = all(&["severity", "alarm", "about", "cause", "action", "node"]);
+    let alarm = with(alarm.clone(), json!({ "id": alarm["alarm"] }));
+    let certificate =
+        with(all(&["issuer", "fingerprint"]), json!({ "use": "admin", "names": [evil("certificate_name")] }));
+    let drift = json!([{ "text": evil("drift"), "meaning": evil("meaning") }]);
+    let cluster =
+        json!({ "version": evil("cluster_version"), "nodes": [{ "name": evil("cluster_node"), "publisher": false }] });
+    let server = all(&["product", "publisher", "reason", "action", "state"]);
+    let server = with(server, json!({ "deployment": evil("server_deployment"), "drift": drift, "cluster": cluster }));
+    json!({
+        "node": evil("node_name"), "role": "core", "version": evil("node_version"), "services": [service], "links": [link],
+        "registrars": [zone], "alarms": [alarm], "domains": [evil("served")], "certificates": [certificate],
+        "registrations": [row], "calls": [row], "chats": [chat], "events": [row], "attempts": [row], "messages": [row],
+        "rules": [row], "servers": [server], "total": 1,
+    })
+}
+
+#[tokio::test]
+async fn whatever_is_said_is_shown_and_does_nothing() {
+    let (port, mut asked) = operate::port();
+    tokio::spawn(async move {
+        while let Some(work) = asked.recv().await {
+            match work {
+                Work::Ask(question, answer) => {
+                    let mut said = hostile();
+                    // A status counts them.
+                    if question.path == "status" {
+                        for count in ["registrations", "calls", "chats"] {
+                            said[count] = serde_json::json!({ "current": 1, "peak": 1 });
+                        }
+                    }
+                    drop(answer.send(Ok(said)));
+                }
+                Work::Prepare(_, answer) => drop(answer.send(Ok(Prepared { restart: Vec::new() }))),
+                Work::Apply(answer) => drop(answer.send(Ok(()))),
+                Work::Abort | Work::Tell(_) => {}
+            }
+        }
+    });
+    let house = House::around("pages-hostile", port).await;
+    let admin = house.browser("admin", Role::Administrator).await;
+    let mut whole = String::new();
+    let pages =
+        routes().into_iter().filter(|route| route.method == "GET" && route.needs.is_some() && route.path != "/live");
+    for path in pages.map(|route| route.path).chain(["/status/ladder?user=x", "/status/ladder?call_id=x"]) {
+        let answer = house.ask("GET", path, Some(&admin), &[]).await;
+        let kind = answer.headers()[header::CONTENT_TYPE].to_str().expect("text").to_owned();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        if !kind.starts_with("text/html") {
+            continue;
+        }
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        for bad in ["<img", "<script>", "</textarea><script", "onerror=hurt(x", "\u{202e}", "\"'>"] {
+            assert!(!text.contains(bad), "{path} has {bad}");
+        }
+        whole.push_str(&text);
+    }
+    let places = [
+        "aor",
+        "device",
+        "user_agent",
+        "client",
+        "edge",
+        "core",
+        "registrar",
+        "from",
+        "to",
+        "jid",
+        "text",
+        "user",
+        "code",
+        "detail",
+        "first_line",
+        "decision",
+        "service",
+        "service_state",
+        "note",
+        "part_name",
+        "part_state",
+        "peer",
+        "trouble",
+        "zone",
+        "address",
+        "why",
+        "alarm",
+        "about",
+        "cause",
+        "action",
+        "issuer",
+        "certificate_name",
+        "drift",
+        "meaning",
+        "cluster_version",
+        "cluster_node",
+        "publisher",
+        "server_deployment",
+        "served",
+        "node_version",
+    ];
+    let is_missing = |place: &&&str| !whole.contains(&format!("onerror=hurt({place})"));
+    let missing: Vec<_> = places.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "shown nowhere: are they looked for where they stand? {missing:?}");
 }

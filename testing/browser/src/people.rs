@@ -12,6 +12,10 @@ use crate::world::{HOSTILE, World};
 /// How long a call is listened to.
 const LISTENED: Duration = Duration::from_millis(600);
 
+/// How often somebody who is told to come again does, and after how long.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// All of them.
 #[derive(Default)]
 pub(crate) struct People {
@@ -25,6 +29,17 @@ pub(crate) struct People {
 /// Whose phones there are.
 const PHONES: [(&str, Option<&str>); 3] = [("alice", None), ("bob", None), ("mallory", Some(HOSTILE))];
 
+/// Whoever is told to come again does, as people do: a node may just have come back, or a server just have been added.
+async fn again<T, F: Future<Output = Result<T, PhoneError>>>(mut of: impl FnMut() -> F) -> Result<T, PhoneError> {
+    for _ in 0..TRIES {
+        match of().await {
+            Err(PhoneError::Refused { status: 503, .. }) => tokio::time::sleep(PAUSE).await,
+            other => return other,
+        }
+    }
+    of().await
+}
+
 impl People {
     /// Everybody is there: three registrations, a call, two chats of these users.
     pub(crate) async fn gather(&mut self, world: &World, chatters: &[(String, Option<String>)]) -> Result<()> {
@@ -37,13 +52,14 @@ impl People {
                 None => world.phone(user, user_agent).await?,
             };
             self.known.insert(user, config.clone());
-            let phone = Phone::register(config).await.with_context(|| format!("the phone of {user}"))?;
+            let register = || Phone::register(config.clone());
+            let phone = again(register).await.with_context(|| format!("the phone of {user}"))?;
             self.phones.insert(user, phone);
         }
         if self.call.is_none() {
             let (alice, bob) = (self.phone("alice")?, self.phone("bob")?);
             let answering = bob.answer_next(Duration::from_secs(30), Duration::ZERO);
-            self.call = Some(tokio::try_join!(alice.call(bob.aor()), answering)?);
+            self.call = Some(tokio::try_join!(again(|| alice.call(bob.aor())), answering)?);
         }
         if self.chats.is_empty() {
             for (user, resource) in chatters {
