@@ -146,6 +146,13 @@ weight = 1
 tls_name = "a.example.com"
 ca = "/etc/a/ca.pem"
 direct_tls = false
+[[http.allow_list_rule]]
+name = "one"
+url = "https://files.example.com/one"
+deployment = "default"
+match_type = "prefix"
+methods = ["GET"]
+description = "one"
 "#;
 
 /// What comes with the other file: entries of every list that the first has not.
@@ -174,10 +181,13 @@ user = "a"
 password_file = "/etc/a/password"
 [[xmpp_server]]
 address = "im2.example.com"
+[[http.allow_list_rule]]
+name = "more"
+url = "https://files.example.com/more"
 "#;
 
 /// What stands in the other file, for what stands in the first.
-const OTHERWISE: [(&str, &str); 60] = [
+const OTHERWISE: [(&str, &str); 64] = [
     ("node = \"core1\"", "node = \"core9\""),
     ("/var/lib/edgeway", "/var/lib/other"),
     ("/run/edgeway/core.sock", "/run/other.sock"),
@@ -230,6 +240,10 @@ const OTHERWISE: [(&str, &str); 60] = [
     ("look_every = \"5m\"", "look_every = \"off\""),
     ("/etc/a/allow.csv", "/etc/b/allow.csv"),
     ("default_methods = [\"GET\"]", "default_methods = [\"HEAD\"]"),
+    ("https://files.example.com/one", "https://files.example.com/other"),
+    ("match_type = \"prefix\"", "match_type = \"exact\""),
+    ("\nmethods = [\"GET\"]", "\nmethods = [\"HEAD\"]"),
+    ("description = \"one\"", "description = \"other\""),
     ("127.0.0.1:9443", "127.0.0.1:9444"),
     ("/etc/a/admin", "/etc/b/admin"),
     ("a.example.com", "b.example.com"),
