@@ -1,6 +1,7 @@
-//! `edgeway registrations`, `edgeway calls`, `edgeway nodes`, `edgeway events`: what a node holds and what has happened.
+//! `edgeway registrations`, `edgeway calls`, `edgeway nodes`, `edgeway logs`: what a node holds and what has happened.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use edgeway_runtime::admin::{cell, grid};
@@ -144,7 +145,7 @@ pub(crate) struct Nodes {
 
 /// What has happened at a node lately.
 #[derive(Debug, Args)]
-pub(crate) struct Events {
+pub(crate) struct Logs {
     /// Those that matter at least so much.
     #[arg(long, value_enum, default_value_t = Level::Info)]
     level: Level,
@@ -154,6 +155,9 @@ pub(crate) struct Events {
     /// So many of the last.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     last: u16,
+    /// Go on with what happens, until Ctrl-C; a node that does not answer is asked again.
+    #[arg(long, short)]
+    follow: bool,
     #[command(flatten)]
     at: At,
     /// How to print it.
@@ -324,25 +328,71 @@ fn print_nodes(wish: &Nodes) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn events(wish: &Events) -> ExitCode {
-    finish(print_events(wish))
+/// Events that are asked for at once while they are followed: as many as a node tells.
+const FOLLOWED_AT_ONCE: u16 = 500;
+
+pub(crate) fn logs(wish: &Logs) -> ExitCode {
+    finish(print_logs(wish))
 }
 
-fn print_events(wish: &Events) -> Result<(), Failure> {
+/// How often a node is asked what else has happened.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+fn print_logs(wish: &Logs) -> Result<(), Failure> {
     let level = match wish.level {
         Level::Debug => "debug",
         Level::Info => "info",
         Level::Warning => "warning",
         Level::Error => "error",
     };
-    let question = json!({ "level": level, "id": wish.id, "limit": wish.last });
+    let mut question = json!({ "level": level, "id": wish.id, "limit": wish.last });
     let answer = wish.at.ask("events", &question)?;
     let events = answer.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    match wish.output {
-        Format::Json => say!("{:#}", json!({ "events": events })),
-        Format::Table => events.iter().for_each(|event| say!("{}", event_line(event))),
+    match (wish.output, wish.follow) {
+        (Format::Json, false) => say!("{:#}", json!({ "events": events })),
+        (Format::Json, true) | (Format::Table, _) => events.iter().for_each(|event| print_event(event, wish.output)),
     }
-    Ok(())
+    if !wish.follow {
+        return Ok(());
+    }
+    let mut last = newest(events).unwrap_or(0);
+    let mut is_silent = false;
+    question["limit"] = FOLLOWED_AT_ONCE.into();
+    loop {
+        std::thread::sleep(LOOK_EVERY);
+        question["after"] = last.into();
+        let answer = match wish.at.ask("events", &question) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                if !is_silent {
+                    eprintln!("{}; asking again", failure.1);
+                }
+                is_silent = true;
+                continue;
+            }
+        };
+        is_silent = false;
+        // A node that has started anew counts from the beginning.
+        if answer.get("last").and_then(Value::as_u64).is_some_and(|newest| newest < last) {
+            last = 0;
+            continue;
+        }
+        let events = answer.get("events").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        events.iter().for_each(|event| print_event(event, wish.output));
+        last = newest(events).unwrap_or(last);
+    }
+}
+
+fn newest(events: &[Value]) -> Option<u64> {
+    events.iter().filter_map(|event| event.get("seq").and_then(Value::as_u64)).max()
+}
+
+/// One line for each: of those that go on there is no end, and so no list.
+fn print_event(event: &Value, output: Format) {
+    match output {
+        Format::Json => say!("{event}"),
+        Format::Table => say!("{}", event_line(event)),
+    }
 }
 
 fn event_line(event: &Value) -> String {

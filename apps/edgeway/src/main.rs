@@ -106,9 +106,12 @@ enum Command {
     /// A node, and those it is linked with.
     #[command(after_help = "Examples:\n  edgeway nodes\n  edgeway nodes --config ./core.toml -o json")]
     Nodes(listed::Nodes),
-    /// What has happened at a node lately.
-    #[command(after_help = "Examples:\n  edgeway events --level warning\n  edgeway events --id link --node edge1")]
-    Events(listed::Events),
+    /// What has happened at a node lately, and with -f what happens.
+    #[command(
+        alias = "events",
+        after_help = "Examples:\n  edgeway logs --level warning\n  edgeway logs -f --node edge1\n  edgeway logs --id link -o json"
+    )]
+    Logs(listed::Logs),
     /// Takes a node out of service without hurting anybody, and back.
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
@@ -249,7 +252,7 @@ fn main() -> ExitCode {
         Command::Registrations(wish) => listed::registrations(&wish),
         Command::Calls(wish) => listed::calls(&wish),
         Command::Nodes(wish) => listed::nodes(&wish),
-        Command::Events(wish) => listed::events(&wish),
+        Command::Logs(wish) => listed::logs(&wish),
         Command::Maintenance(command) => maintenance::run(&command),
         Command::Trace(command) => trace::run(&command),
         Command::Users(command) => users::run(&command),

@@ -11,7 +11,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use edgeway_config::{CoreSettings, EdgeSettings, parse_core, parse_edge};
+use edgeway_admin::Ingredients;
+use edgeway_admin::configuration::{self, Booted};
+use edgeway_admin::store::LateStore;
+use edgeway_config::{EdgeSettings, parse_edge};
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::notice::Notice;
@@ -20,7 +23,7 @@ use edgeway_runtime::pki::{Authority, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, ServiceFault, StatusPort, Stop, Stopped};
 use edgeway_runtime::tls::CertificateStore;
 
-use crate::lab::{InsidePlan, NodePlan, RunningNode, RunningNodes, UcPlan};
+use crate::lab::{InsidePlan, NodePlan, PagesPlace, RunningNode, RunningNodes, UcPlan};
 
 /// Notices the lab has not read yet.
 const NOTICES_MAX: usize = 1_024;
@@ -30,6 +33,8 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 /// The files of a core that has a call manager.
 const PASSWORD_FILE: &str = "axl-password";
 const CA_FILE: &str = "uc-ca.pem";
+/// The core's own.
+const SETTINGS_FILE: &str = "core.toml";
 
 /// A node on its thread; ends with it.
 struct Guard {
@@ -52,7 +57,9 @@ impl Drop for Guard {
 /// Starts both nodes and returns when their sockets are bound.
 pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     let files = Files::make(&plan)?;
-    let (edge_settings, core_settings) = (edge_settings(&plan)?, core_settings(&plan, &files.0)?);
+    let edge_settings = edge_settings(&plan)?;
+    files.write(SETTINGS_FILE, &core_settings(&plan, &files.0)?)?;
+    let Booted { settings: core_settings, parts } = configuration::boot(&files.0.join(SETTINGS_FILE))?;
     let authority = Authority::ephemeral()?;
     let name = |name: &str| NodeId::new(name).with_context(|| format!("{name:?} is no node name"));
     let edge_identity = authority.issue(&name(plan.edge)?, Role::Edge)?;
@@ -73,11 +80,22 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     })?;
     let keys = CoreKeys::Memory { identity: Box::new(core_identity), edges: vec![record] };
     let metrics = core_settings.metrics;
-    let core = launch("core", metrics, Some(files), move |mut hooks, stopped| {
+    let (announce, announced) = std::sync::mpsc::channel();
+    let state_dir = files.0.clone();
+    let administration = Ingredients {
+        settings: core_settings.clone().into(),
+        store: Arc::<LateStore>::clone(&parts.store),
+        configuration: parts,
+        announce: Some(announce),
+    };
+    let mut core = launch("core", metrics, Some(files), move |mut hooks, stopped| {
+        hooks.admin = Some(edgeway_admin::make(administration));
         hooks.inside = Some(edgeway_connectors::inside::make(core_settings.clone()));
         let node = CoreNode::new((&core_settings).into(), Random::from_seed(service::seed()?), Moment::ZERO);
         service::run_core(&core_settings, node, keys, hooks, stopped)
     })?;
+    let address = announced.recv_timeout(START_WITHIN).context("the pages of the core")?;
+    core.pages = Some(PagesPlace { address, state_dir });
     Ok(RunningNodes { edge, core })
 }
 
@@ -109,7 +127,7 @@ fn launch(
         Err(RecvTimeoutError::Timeout) => anyhow::bail!("the {name} did not start within {START_WITHIN:?}"),
         Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the {name} ended while starting"),
     };
-    Ok(RunningNode { notices, status: Box::new(move || port.ask()), metrics, guard: Box::new(guard) })
+    Ok(RunningNode { notices, status: Box::new(move || port.ask()), metrics, pages: None, guard: Box::new(guard) })
 }
 
 fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
@@ -133,7 +151,7 @@ fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
 }
 
 /// The settings of the core; files they name lie in `folder`.
-fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<CoreSettings> {
+fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<String> {
     let folder = folder.display();
     let (registrars, inside) = match &plan.inside {
         InsidePlan::Registrar(registrar) => (format!("registrars = [\"tcp:{registrar}\"]\n"), String::new()),
@@ -149,7 +167,7 @@ fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<CoreSettings>
     };
     let text = format!(
         "node = \"{}\"\nstate_dir = \"{folder}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\n{registrars}\
-         [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n{inside}",
+         [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n[admin]\nlisten = \"{}\"\n{inside}",
         plan.core,
         free_port()?,
         plan.domain,
@@ -157,8 +175,9 @@ fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<CoreSettings>
         plan.core_sip.ip(),
         range(&plan.core_media),
         plan.allow_unencrypted,
+        free_port()?,
     );
-    Ok(parse_core(&text, "the lab's core")?)
+    Ok(text)
 }
 
 /// What the core must find in files, in a folder of its own that goes with it.

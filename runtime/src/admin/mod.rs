@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `/status` | the node's status, JSON (`edgeway status`) |
 //! | `/metrics` | the same as Prometheus text |
+//! | `/` | the same as a page, read-only, without scripts |
 //! | `/livez` | 200 while the node answers |
 //! | `/api/…` | the REST API of a core's administrator's side; on the socket only |
 //! | `POST /ask/<path>[?node=NAME]` | what an [`OperatorPort`] is asked, JSON both ways; on the socket only |
@@ -13,6 +14,7 @@
 //! mode (0660) and owner. It does not serve the network: a listener that is not on loopback is refused.
 
 mod client;
+mod page;
 mod report;
 mod socket;
 
@@ -26,7 +28,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeway_model::NodeId;
 use edgeway_model::world::Status;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, SERVER,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -285,8 +290,8 @@ fn refusal(code: StatusCode, why: &str) -> Response<Full<Bytes>> {
 fn answer<B>(request: &Request<B>, status: &impl Fn() -> Status) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let path = request.uri().path();
-    if !["/status", "/metrics", "/livez"].contains(&path) {
-        return response(StatusCode::NOT_FOUND, TEXT, "there are /status, /metrics and /livez\n");
+    if !["/", "/status.css", "/status", "/metrics", "/livez"].contains(&path) {
+        return response(StatusCode::NOT_FOUND, TEXT, "there are /, /status, /metrics and /livez\n");
     }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refusal = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
@@ -294,6 +299,8 @@ fn answer<B>(request: &Request<B>, status: &impl Fn() -> Status) -> Response<Ful
         return refusal;
     }
     match path {
+        "/" => response(StatusCode::OK, "text/html; charset=utf-8", page::render(&json(&status()))),
+        "/status.css" => response(StatusCode::OK, "text/css; charset=utf-8", page::STYLE),
         "/status" => response(StatusCode::OK, "application/json", format!("{:#}\n", json(&status()))),
         "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status())),
         _ => response(StatusCode::OK, TEXT, "live\n"),
@@ -307,6 +314,9 @@ fn response(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(SERVER, HeaderValue::from_static("edgeway"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 

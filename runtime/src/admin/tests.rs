@@ -71,6 +71,9 @@ fn the_same_is_told_on_both_doors() {
             assert_eq!((code, serde_json::from_str::<serde_json::Value>(&body).unwrap()), (200, json(&status())));
             assert_eq!(fetch(&target, "/metrics").unwrap(), (200, metrics::render(&status())));
             assert_eq!(fetch(&target, "/livez").unwrap(), (200, "live\n".to_owned()));
+            let (code, page) = fetch(&target, "/").unwrap();
+            assert!(code == 200 && page.contains("<h1>Edgeway edge edge1</h1>") && !page.contains("<script"), "{page}");
+            assert_eq!(fetch(&target, "/status.css").unwrap().0, 200);
             assert_eq!(fetch(&target, "/nothing").unwrap().0, 404);
         }
     });

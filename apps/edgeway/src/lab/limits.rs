@@ -46,3 +46,6 @@ pub(super) const SIGN_IN_TRIES: u32 = 6;
 
 /// Pause between two such attempts.
 pub(super) const SIGN_IN_AGAIN: Duration = Duration::from_millis(250);
+
+/// Largest page that is fetched, bytes: the product's own stay below 300 KiB.
+pub(super) const PAGE_BYTES_MAX: u64 = 512 * 1024;

@@ -13,6 +13,7 @@ mod chat;
 mod inside;
 mod ladder;
 mod limits;
+mod pages;
 mod ports;
 #[cfg(test)]
 mod rehearsal;
@@ -32,6 +33,7 @@ use edgeway_model::notice::Notice;
 use edgeway_model::world::Status;
 use tokio::sync::mpsc;
 
+pub(crate) use self::pages::PagesPlace;
 use limits::{CALL_EVERY, KEYS_QUEUE_MAX};
 use screen::Screen;
 use story::Lab;
@@ -177,6 +179,8 @@ pub(crate) struct RunningNode {
     pub(crate) status: Box<dyn Fn() -> Option<Status> + Send>,
     /// Where `/metrics` is served.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where its pages are.
+    pub(crate) pages: Option<PagesPlace>,
     /// Keeps it running.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) guard: Box<dyn Any + Send>,
@@ -254,13 +258,14 @@ async fn live(args: &LabArgs, mut screen: Screen, start: impl Fn(NodePlan) -> an
         failure.show(&mut screen);
         return false;
     }
+    lab.show_pages(&mut screen);
     stay(&mut lab, &mut screen).await;
     true
 }
 
 const KEYS: &str = "
 The lab stays up and calls every 30 s. Type a letter and Enter:
-  c  call now     s  status     l  ladder of the last call     m  metrics     q  quit";
+  c  call now     s  status     l  ladder of the last call     m  metrics     p  pages     q  quit";
 
 /// Keeps the lab up until `q`, Ctrl-C or the end of the world.
 async fn stay(lab: &mut Lab, screen: &mut Screen) {
@@ -276,6 +281,7 @@ async fn stay(lab: &mut Lab, screen: &mut Screen) {
                 "s" => lab.show_status(screen),
                 "l" => lab.show_ladder(screen),
                 "m" => lab.show_metrics(screen),
+                "p" => lab.show_pages(screen),
                 "q" => break,
                 _ => screen.line(KEYS),
             },

@@ -42,7 +42,7 @@ impl Page {
 }
 
 fn node(notices: mpsc::Receiver<Notice>, guard: Box<dyn std::any::Any + Send>) -> RunningNode {
-    RunningNode { notices, status: Box::new(|| None), metrics: None, guard }
+    RunningNode { notices, status: Box::new(|| None), metrics: None, pages: None, guard }
 }
 
 /// Ends TLS and forwards to the registrar.

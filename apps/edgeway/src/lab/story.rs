@@ -140,6 +140,10 @@ impl Lab {
         if matches!(self.inside, Inside::Cluster(..)) {
             Box::pin(self.chat(screen)).await?;
         }
+        if let Some(pages) = &self.nodes.core.pages {
+            let size = bounded("the pages", pages.fetch()).await?.step("the pages")?;
+            screen.done(&format!("https://localhost:{} asks who signs in ({size} bytes)", pages.address.port()));
+        }
         Ok(())
     }
 
@@ -286,6 +290,19 @@ impl Lab {
             screen.note("no node tells its status");
         }
         statuses.iter().flat_map(describe).for_each(|line| screen.line(&line));
+    }
+
+    /// Where the pages are, and how to sign in.
+    pub(super) fn show_pages(&self, screen: &mut Screen) {
+        let Some(pages) = &self.nodes.core.pages else { return };
+        screen.line(&format!("\nThe pages of core1: https://localhost:{}/first-sign-in", pages.address.port()));
+        match pages.code() {
+            Some(code) => screen.line(&format!("  the code for the first sign-in, good once: {code}")),
+            None => screen.line("  sign in with the account that was made"),
+        }
+        screen.line(
+            "  The certificate is one the core has made, so the browser warns. Accounts and changes go with the lab.",
+        );
     }
 
     pub(super) fn show_metrics(&self, screen: &mut Screen) {
