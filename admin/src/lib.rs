@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod api;
 mod certificate;
 pub mod configuration;
+pub mod domains;
 pub mod limits;
 pub mod listener;
 pub mod office;

@@ -17,6 +17,9 @@ use crate::accounts::rows::{Account, Token};
 use crate::accounts::{AccountChange, Role};
 use crate::office::Office;
 
+/// What a name may be.
+pub(super) const NAME: &str = "^[a-z0-9._@-]+$";
+
 /// An account; its password is never told.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AccountView {
@@ -47,7 +50,7 @@ pub struct AccountsView {
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// a-z, 0-9, `.`, `_`, `-`, `@`.
-    #[schema(example = "bob", min_length = 1, max_length = 64)]
+    #[schema(example = "bob", pattern = "^[a-z0-9._@-]+$", max_length = 64)]
     name: String,
     /// What it may do.
     role: Role,
@@ -102,8 +105,8 @@ pub struct TokensView {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// What it is for.
-    #[schema(example = "backup", min_length = 1, max_length = 64)]
+    /// What it is for; without control characters.
+    #[schema(example = "backup", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", max_length = 64)]
     name: String,
     /// What it may do.
     role: Role,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::taken::{Json, Query};
 use super::{Actor, Problem};
 use crate::accounts::Role;
+use crate::configuration::limits::CONFIRM_MAX;
 use crate::configuration::{
     By, ChangeOrder, CommitView, ConfigurationFault, CurrentView, DifferenceView, DocumentView, OriginView, PlanView,
     Proposal, RevisionView,
@@ -24,16 +25,60 @@ use crate::office::Office;
 
 type Asked<T> = Result<Answer<T>, Problem>;
 
-/// What the configuration is to be.
-#[derive(Debug, Deserialize, ToSchema)]
+/// What the configuration is to be: one of [`ConfigurationOrderShape`], with better words where it is neither.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigurationOrder {
-    /// All of it, as TOML. Either this or `changes`.
+    #[serde(default, deserialize_with = "present")]
     document: Option<String>,
-    /// Some settings, by their names.
+    #[serde(default, deserialize_with = "present")]
     changes: Option<Vec<ChangeOrder>>,
-    /// Why.
     #[serde(default)]
+    comment: String,
+    confirm_s: Option<u64>,
+}
+
+/// What is there is no null.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// What the configuration is to be: all of it, or some settings by their names.
+#[derive(ToSchema)]
+#[schema(as = ConfigurationOrder)]
+#[serde(untagged)]
+pub enum ConfigurationOrderShape {
+    /// All of it.
+    Document(DocumentOrder),
+    /// Some settings.
+    Changes(ChangesOrder),
+}
+
+/// All of the configuration.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what ConfigurationOrder reads")]
+pub struct DocumentOrder {
+    /// TOML, as the export has it.
+    #[schema(example = "domains = [\"example.com\"]\n[sip]\nregistrars = [\"sip:cucm1.example.com;transport=tcp\"]\n")]
+    document: String,
+    /// Why.
+    #[schema(required = false)]
+    comment: String,
+    /// The revision before comes back unless this one is confirmed within so many seconds.
+    #[schema(example = 300, maximum = 86_400)]
+    confirm_s: Option<u64>,
+}
+
+/// Some settings of the configuration.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what ConfigurationOrder reads")]
+pub struct ChangesOrder {
+    /// By their names.
+    changes: Vec<ChangeOrder>,
+    /// Why.
+    #[schema(required = false)]
     comment: String,
     /// The revision before comes back unless this one is confirmed within so many seconds.
     #[schema(example = 300, maximum = 86_400)]
@@ -57,7 +102,7 @@ impl ConfigurationOrder {
 #[serde(deny_unknown_fields)]
 pub struct RollbackOrder {
     /// Its number.
-    #[schema(example = 6)]
+    #[schema(example = 6, maximum = 2_000_000_000)]
     to: u64,
     /// Why.
     #[serde(default)]
@@ -69,7 +114,7 @@ pub struct RollbackOrder {
 #[serde(deny_unknown_fields)]
 pub struct ConfirmOrder {
     /// Its number.
-    #[schema(example = 7)]
+    #[schema(example = 7, maximum = 2_000_000_000)]
     revision: u64,
 }
 
@@ -110,7 +155,16 @@ pub(super) struct Export {
     secrets: bool,
 }
 
-fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
+/// Within which time a revision is to be confirmed. What is shorter than somebody can look and type is made longer.
+pub(super) fn confirm_time(seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
+    let time = seconds.map(Duration::from_secs);
+    match time.filter(|time| *time > CONFIRM_MAX) {
+        None => Ok(time),
+        Some(_) => Err(Problem::new("invalid", format!("confirm_s: at most {}", CONFIRM_MAX.as_secs()))),
+    }
+}
+
+pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     let mut response = Answer(view).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         response.headers_mut().insert(ETAG, tag);
@@ -118,14 +172,17 @@ fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     response
 }
 
-/// The revision that a change was made from.
-fn expected(headers: &HeaderMap) -> Result<u64, Problem> {
+/// The revision that a change was made from; `*`: whatever there is (RFC 9110 §13.1.1).
+pub(super) fn expected(office: &Office, headers: &HeaderMap) -> Result<u64, Problem> {
     let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
+    if tag.as_bytes().trim_ascii() == b"*" {
+        return Ok(office.desk.current().revision);
+    }
     let number = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
     number.ok_or_else(|| Problem::new("changed_meanwhile", "If-Match names no revision of the configuration."))
 }
 
-fn by(actor: &Actor, comment: String) -> By {
+pub(super) fn by(actor: &Actor, comment: String) -> By {
     By { author: actor.author.clone(), comment }
 }
 
@@ -147,8 +204,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(mut order): Json<ConfigurationOrder>,
 ) -> Result<Response, Problem> {
-    let (expected, proposal) = (expected(&headers)?, order.proposal()?);
-    let confirm = order.confirm_s.map(Duration::from_secs);
+    let (expected, proposal) = (expected(&office, &headers)?, order.proposal()?);
+    let confirm = confirm_time(order.confirm_s)?;
     let done: CommitView = office.desk.commit(expected, proposal, by(&actor, order.comment), confirm).await?;
     Ok(tagged(done.revision, done))
 }
@@ -177,9 +234,10 @@ pub(super) async fn rollback(
     actor: Actor,
     headers: HeaderMap,
     Json(RollbackOrder { to, comment }): Json<RollbackOrder>,
-) -> Asked<CommitView> {
-    let expected = headers.contains_key(IF_MATCH).then(|| expected(&headers)).transpose()?;
-    Ok(Answer(office.desk.rollback(to, expected, by(&actor, comment)).await?))
+) -> Result<Response, Problem> {
+    let expected = headers.contains_key(IF_MATCH).then(|| expected(&office, &headers)).transpose()?;
+    let done: CommitView = office.desk.rollback(to, expected, by(&actor, comment)).await?;
+    Ok(tagged(done.revision, done))
 }
 
 pub(super) async fn confirm(

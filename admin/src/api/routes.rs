@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{accounts, audit, configuration, nodes, servers, session, stream};
+use super::{accounts, audit, configuration, domains, nodes, servers, session, stream};
 use crate::accounts::Role;
 use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
 use crate::office::Office;
@@ -32,10 +32,23 @@ pub struct Route {
     pub body: Option<Body>,
     /// What comes back.
     pub answer: Answer,
-    /// Whether `If-Match` must be sent.
-    pub if_match: bool,
+    /// Whether `If-Match` may or must be sent.
+    pub if_match: IfMatch,
+    /// Whether the answer has an `ETag`.
+    pub tagged: bool,
     /// Refusals besides those that any route may give, by their code.
     pub refusals: &'static [&'static str],
+}
+
+/// Whether `If-Match` is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// It means nothing.
+    No,
+    /// It counts where it is sent.
+    May,
+    /// Without it nothing is changed.
+    Must,
 }
 
 /// Who may do it.
@@ -65,8 +78,10 @@ pub struct Parameter {
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Text of at most so many bytes.
+    /// Text of at most so many characters.
     Text(usize),
+    /// Text that fits this pattern (ECMA 262, as JSON Schema has it), of at most so many characters.
+    Like(&'static str, usize),
     /// A number from, to.
     Number(u64, u64),
     /// true or false.
@@ -119,7 +134,20 @@ impl Route {
         handler: fn() -> MethodRouter<Arc<Office>>,
     ) -> Self {
         let answer = Answer::Json(shape::<Value>);
-        Self { method, path, needs, title, handler, query: &[], body: None, answer, if_match: false, refusals: &[] }
+        let if_match = IfMatch::No;
+        Self {
+            method,
+            path,
+            needs,
+            title,
+            handler,
+            query: &[],
+            body: None,
+            answer,
+            if_match,
+            tagged: false,
+            refusals: &[],
+        }
     }
 
     const fn query(mut self, query: &'static [Parameter]) -> Self {
@@ -157,8 +185,13 @@ impl Route {
         self
     }
 
-    const fn if_match(mut self) -> Self {
-        self.if_match = true;
+    const fn if_match(mut self, if_match: IfMatch) -> Self {
+        self.if_match = if_match;
+        self
+    }
+
+    const fn tagged(mut self) -> Self {
+        self.tagged = true;
         self
     }
 
@@ -174,18 +207,19 @@ const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter().chain(CONFIGURATION).chain(SERVERS).chain(WHO)
+    NODES.iter().chain(CONFIGURATION).chain(DOMAINS).chain(SERVERS).chain(WHO)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
-    Parameter { name, kind: Kind::Text(crate::limits::FILTER_BYTES_MAX), doc, required: false }
+    Parameter { name, kind: Kind::Text(crate::limits::FILTER_CHARS_MAX), doc, required: false }
 }
 
-const NODE: Parameter =
-    Parameter { name: "node", kind: Kind::Text(63), doc: "Only what this node knows.", required: false };
+const NODE: Parameter = Parameter { name: "node", kind: NODE_NAME, doc: "Only what this node knows.", required: false };
+/// As [`edgeway_model::NodeId`] takes it.
+const NODE_NAME: Kind = Kind::Like("^[a-z0-9][a-z0-9-]*$", 63);
 const AFTER: Parameter = Parameter {
     name: "after",
-    kind: Kind::Text(crate::limits::CURSOR_BYTES_MAX),
+    kind: Kind::Like("^[A-Za-z0-9_-]+$", crate::limits::CURSOR_BYTES_MAX),
     doc: "`next` of the page before; without it the first page.",
     required: false,
 };
@@ -201,6 +235,14 @@ const BEFORE: Parameter = Parameter {
     doc: "`next` of the page before; without it the newest.",
     required: false,
 };
+const LEVEL: Parameter = Parameter {
+    name: "level",
+    kind: Kind::OneOf(&["debug", "info", "warning", "error"]),
+    doc: "Only of this level and worse ones.",
+    required: false,
+};
+/// As [`edgeway_model::attempt::Code`] is written: letters that look like digits are taken for them.
+const CODE: Kind = Kind::Like("^[Ee][Ww]-?[0-9A-TV-Za-tv-z]{4}$", 7);
 const USER: Parameter = text("user", "Only where the user's name contains this.");
 
 const NODES: &[Route] = &[
@@ -208,16 +250,20 @@ const NODES: &[Route] = &[
     Route::new("GET", "/api/v1/nodes/{node}", READ, "The status of one node", || get(nodes::one)),
     Route::new("GET", "/api/v1/registrations", READ, "Registrations", || get(nodes::registrations))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/calls", READ, "Calls", || get(nodes::calls))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/chats", READ, "Chat sessions", || get(nodes::chats))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/events", READ, "What has happened last", || get(nodes::events))
-        .query(&[NODE, AFTER, LIMIT, text("level", "Only of this level."), text("id", "Only events of this id.")])
-        .gives::<Page>(),
+        .query(&[NODE, AFTER, LIMIT, LEVEL, text("id", "Only events whose id begins so.")])
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/attempts", READ, "The last attempts of users, and why they were refused", || {
         get(nodes::attempts)
     })
@@ -226,10 +272,11 @@ const NODES: &[Route] = &[
         AFTER,
         LIMIT,
         USER,
-        text("code", "Only of this code, as the client shows it."),
+        Parameter { name: "code", kind: CODE, doc: "Only of this code, as the client shows it.", required: false },
         text("client", "Only of this client."),
     ])
-    .gives::<Page>(),
+    .gives::<Page>()
+    .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/maintenance/{node}", READ, "How maintenance mode stands", || get(nodes::maintenance)),
     Route::new(
         "PUT",
@@ -256,7 +303,7 @@ const NODES: &[Route] = &[
         get(nodes::ladder)
     })
     .query(&[NODE, text("user", "Of this user."), text("call_id", "Of this Call-ID."), text("trace", "Of this trace.")])
-    .refuses(&["invalid", "not_found"]),
+    .refuses(&["not_found"]),
     Route::new("PUT", "/api/v1/traces/{node}", OPERATE, "Begins to note the messages of a user", || {
         put(nodes::begin_trace)
     })
@@ -282,11 +329,13 @@ const SERVERS: &[Route] = &[
         "Asks known servers again; dry_run shows what would change",
         || post(servers::refresh),
     )
-    .takes::<servers::RefreshOrder>(),
+    .takes::<servers::RefreshOrder>()
+    .refuses(&["not_found", "conflict"]),
     Route::new("POST", "/api/v1/servers/discover", OPERATE, "Asks for servers that are not known yet, too", || {
         post(servers::discover)
     })
-    .takes::<servers::RefreshOrder>(),
+    .takes::<servers::RefreshOrder>()
+    .refuses(&["not_found", "conflict"]),
     Route::new("GET", "/api/v1/allow-list", READ, "The HTTP server allow list in force", || get(servers::allow_list))
         .query(&[Parameter {
             name: "format",
@@ -302,11 +351,13 @@ const SERVERS: &[Route] = &[
     Route::new("POST", "/api/v1/users/revoke", ADMINISTER, "Ends what a user has signed in to", || {
         post(servers::revoke)
     })
-    .takes::<servers::UserOrder>(),
+    .takes::<servers::UserOrder>()
+    .refuses(&["not_found"]),
     Route::new("POST", "/api/v1/users/purge", ADMINISTER, "Forgets the remembered credentials of a user", || {
         post(servers::purge)
     })
-    .takes::<servers::UserOrder>(),
+    .takes::<servers::UserOrder>()
+    .refuses(&["not_found"]),
 ];
 
 const WHO: &[Route] = &[
@@ -318,9 +369,7 @@ const WHO: &[Route] = &[
     .takes::<session::Credentials>()
     .gives::<session::SessionView>()
     .refuses(&["wrong_credentials", "too_many"]),
-    Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out))
-        .gives_nothing()
-        .refuses(&["invalid"]),
+    Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out)).gives_nothing(),
     Route::new(
         "POST",
         "/api/v1/session/first",
@@ -350,21 +399,24 @@ const WHO: &[Route] = &[
     Route::new("POST", "/api/v1/accounts", ADMINISTER, "Makes an account", || post(accounts::add))
         .takes::<accounts::NewAccount>()
         .makes::<accounts::AccountView>()
+        .tagged()
         .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/accounts/{name}", ADMINISTER, "One account, with its ETag", || get(accounts::show))
-        .gives::<accounts::AccountView>(),
+        .gives::<accounts::AccountView>()
+        .tagged(),
     Route::new("PATCH", "/api/v1/accounts/{name}", ADMINISTER, "Changes an account; its sessions end", || {
         patch(accounts::change)
     })
     .takes::<accounts::AccountPatch>()
     .gives::<accounts::AccountView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(&["conflict"]),
     Route::new("DELETE", "/api/v1/accounts/{name}", ADMINISTER, "Removes an account; its sessions end", || {
         delete(accounts::remove)
     })
     .gives_nothing()
-    .if_match()
+    .if_match(IfMatch::Must)
     .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/tokens", ADMINISTER, "API tokens, without their secrets", || get(accounts::tokens))
         .gives::<accounts::TokensView>(),
@@ -403,18 +455,55 @@ const fn number(name: &'static str, doc: &'static str) -> Parameter {
     Parameter { name, kind: Kind::Number(0, i64::MAX as u64), doc, required: false }
 }
 
+const DOMAINS: &[Route] = &[
+    Route::new("GET", "/api/v1/domains", READ, "The domains that are served, and how their registrars stand", || {
+        get(domains::list)
+    })
+    .gives::<domains::DomainsView>()
+    .tagged(),
+    Route::new("GET", "/api/v1/domains/{domain}", READ, "One domain", || get(domains::show))
+        .gives::<domains::DomainView>()
+        .tagged(),
+    Route::new(
+        "PUT",
+        "/api/v1/domains/{domain}",
+        ADMINISTER,
+        "Serves a domain, or gives it to another deployment: a change of the configuration",
+        || put(domains::put),
+    )
+    .takes::<domains::DomainOrder>()
+    .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(&["not_found", "conflict"]),
+    Route::new(
+        "DELETE",
+        "/api/v1/domains/{domain}",
+        ADMINISTER,
+        "Serves a domain no more: a change of the configuration",
+        || delete(domains::remove),
+    )
+    .query(&[text("comment", "Why; it stands in the history.")])
+    .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(&["invalid", "conflict"]),
+];
+
 const CONFIGURATION: &[Route] = &[
     Route::new("GET", "/api/v1/configuration", READ, "The configuration that holds", || get(configuration::current))
-        .gives::<CurrentView>(),
+        .gives::<CurrentView>()
+        .tagged(),
     Route::new("PUT", "/api/v1/configuration", ADMINISTER, "Changes the configuration", || put(configuration::put))
-        .takes::<configuration::ConfigurationOrder>()
+        .takes::<configuration::ConfigurationOrderShape>()
         .gives::<CommitView>()
-        .if_match()
+        .tagged()
+        .if_match(IfMatch::Must)
         .refuses(&["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"]),
     Route::new("POST", "/api/v1/configuration/plan", ADMINISTER, "What a change would do", || {
         post(configuration::plan)
     })
-    .takes::<configuration::ConfigurationOrder>()
+    .takes::<configuration::ConfigurationOrderShape>()
     .gives::<PlanView>()
     .refuses(&["invalid", "unavailable"]),
     Route::new("GET", "/api/v1/configuration/revisions", READ, "The history, newest first", || {
@@ -443,6 +532,8 @@ const CONFIGURATION: &[Route] = &[
     )
     .takes::<configuration::RollbackOrder>()
     .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::May)
     .refuses(&["not_found", "invalid", "conflict", "changed_meanwhile", "unavailable"]),
     Route::new("POST", "/api/v1/configuration/confirm", OPERATE, "A revision that waits stays", || {
         post(configuration::confirm)

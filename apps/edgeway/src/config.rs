@@ -145,10 +145,10 @@ pub(crate) fn run(command: &ConfigCommand) -> ExitCode {
 }
 
 /// A running core.
-struct Core(String);
+pub(crate) struct Core(String);
 
 impl Core {
-    fn of(config: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn of(config: Option<&Path>) -> Result<Self, Failure> {
         let at = At { config: config.map(Path::to_owned), node: None };
         match at.socket()? {
             (edgeway_model::Role::Core, socket) => Ok(Self(socket)),
@@ -159,8 +159,28 @@ impl Core {
     }
 
     fn ask(&self, method: &str, path: &str, revision: Option<u64>, body: Option<&Value>) -> Result<String, Failure> {
-        let path = format!("/api/v1/configuration{path}");
-        let asked = admin::api(&self.0, ApiRequest { method, path: &path, revision, body });
+        self.answer(method, &format!("/api/v1/configuration{path}"), revision, body)
+    }
+
+    /// What the API answers at a path of its own.
+    pub(crate) fn json(
+        &self,
+        method: &str,
+        path: &str,
+        revision: Option<u64>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        serde_json::from_str(&self.answer(method, path, revision, body)?).map_err(Failure::new)
+    }
+
+    /// The newest revision of the configuration.
+    pub(crate) fn revision(&self) -> Result<u64, Failure> {
+        let revision = self.get("")?.get("revision").and_then(Value::as_u64);
+        revision.ok_or_else(|| Failure::new("the core did not say which revision holds"))
+    }
+
+    fn answer(&self, method: &str, path: &str, revision: Option<u64>, body: Option<&Value>) -> Result<String, Failure> {
+        let asked = admin::api(&self.0, ApiRequest { method, path, revision, body });
         let (code, answer) = asked.map_err(|fault| Failure::fetching(&fault))?;
         match code {
             200 => Ok(answer),
@@ -331,7 +351,7 @@ fn table(heads: &[&str], rows: &[Vec<String>]) {
 }
 
 /// What a plan says, or what was done.
-fn told(answer: &Value, output: Format) {
+pub(crate) fn told(answer: &Value, output: Format) {
     if matches!(output, Format::Json) {
         return say!("{answer:#}");
     }
