@@ -254,8 +254,9 @@ impl Office {
         let question = |node: NodeId| {
             let mut body = Map::new();
             body.insert("limit".to_owned(), share.into());
+            // None at all rather than null: not everybody who answers takes null for it.
             let after = cursors.as_ref().and_then(|cursors| cursors.get(node.as_str()).cloned());
-            body.insert("after".to_owned(), after.unwrap_or(Value::Null));
+            body.extend(after.map(|after| ("after".to_owned(), after)));
             body.extend(wanted.filters.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
             (node, Value::Object(body))
         };

@@ -308,7 +308,7 @@ impl AccountsDesk {
     /// [`Problem`].
     pub async fn sign_out(&self, actor: &Actor) -> Result<(), Problem> {
         let Via::Cookie { session, .. } = &actor.via else {
-            return Err(Problem::new("not_permitted", "Only a browser that has signed in can sign out."));
+            return Err(Problem::new("conflict", "Only a browser that has signed in can sign out."));
         };
         let session = session.clone();
         self.stored(move |store| rows::end_session(store, &session)).await?;
@@ -327,7 +327,7 @@ impl AccountsDesk {
         new: Zeroizing<String>,
     ) -> Result<SignedIn, Problem> {
         if !matches!(actor.via, Via::Cookie { .. }) {
-            return Err(Problem::new("not_permitted", "Only a browser that has signed in has a password to change."));
+            return Err(Problem::new("conflict", "Only a browser that has signed in has a password to change."));
         }
         password::check(&new)?;
         let attempt = self.attempt(&actor.name, peer)?;

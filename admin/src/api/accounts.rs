@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::taken::{Json, if_match};
-use super::{Actor, Problem};
+use super::taken::{Json, if_match, whole_or_null};
+use super::{Actor, Problem, Via};
 use crate::accounts::rows::{Account, Token};
 use crate::accounts::{AccountChange, Role};
 use crate::office::Office;
@@ -111,7 +111,7 @@ pub struct NewToken {
     /// What it may do.
     role: Role,
     /// For how many days it holds; null: until it is revoked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(example = 90, minimum = 1, maximum = 3650)]
     days: Option<u64>,
 }
@@ -215,7 +215,13 @@ pub(super) async fn add_token(
 pub(super) async fn revoke_token(
     State(office): State<Arc<Office>>,
     Path(id): Path<String>,
+    actor: Actor,
 ) -> Result<StatusCode, Problem> {
+    // A script that goes through the list would end itself halfway.
+    if matches!(&actor.via, Via::Token { id: own } if *own == id) {
+        let detail = "It is the token that this is asked with. Revoke it with another one, or on the machine itself.";
+        return Err(Problem::new("conflict", detail));
+    }
     office.accounts.revoke_token(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::taken::{Json, Query};
+use super::taken::{Json, Query, version, whole, whole_or_null};
 use super::{Actor, Problem};
 use crate::accounts::Role;
 use crate::configuration::limits::CONFIRM_MAX;
@@ -35,6 +35,7 @@ pub struct ConfigurationOrder {
     changes: Option<Vec<ChangeOrder>>,
     #[serde(default)]
     comment: String,
+    #[serde(default, deserialize_with = "whole_or_null")]
     confirm_s: Option<u64>,
 }
 
@@ -87,6 +88,7 @@ pub struct ChangesOrder {
 
 impl ConfigurationOrder {
     fn proposal(&mut self) -> Result<Proposal, Problem> {
+        confirm_time(self.confirm_s)?;
         match (self.document.take(), self.changes.take()) {
             (Some(document), None) => Ok(Proposal::Document(document)),
             (None, Some(changes)) => Ok(Proposal::Changes(changes)),
@@ -97,12 +99,16 @@ impl ConfigurationOrder {
     }
 }
 
+/// No history is as long as that.
+const REVISION_MAX: u64 = 2_000_000_000;
+
 /// Which revision comes back.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackOrder {
     /// Its number.
     #[schema(example = 6, maximum = 2_000_000_000)]
+    #[serde(deserialize_with = "whole")]
     to: u64,
     /// Why.
     #[serde(default)]
@@ -115,6 +121,7 @@ pub struct RollbackOrder {
 pub struct ConfirmOrder {
     /// Its number.
     #[schema(example = 7, maximum = 2_000_000_000)]
+    #[serde(deserialize_with = "whole")]
     revision: u64,
 }
 
@@ -175,11 +182,7 @@ pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
 /// The revision that a change was made from; `*`: whatever there is (RFC 9110 §13.1.1).
 pub(super) fn expected(office: &Office, headers: &HeaderMap) -> Result<u64, Problem> {
     let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
-    if tag.as_bytes().trim_ascii() == b"*" {
-        return Ok(office.desk.current().revision);
-    }
-    let number = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-    number.ok_or_else(|| Problem::new("changed_meanwhile", "If-Match names no revision of the configuration."))
+    Ok(version(tag)?.unwrap_or_else(|| office.desk.current().revision))
 }
 
 pub(super) fn by(actor: &Actor, comment: String) -> By {
@@ -235,6 +238,9 @@ pub(super) async fn rollback(
     headers: HeaderMap,
     Json(RollbackOrder { to, comment }): Json<RollbackOrder>,
 ) -> Result<Response, Problem> {
+    if to > REVISION_MAX {
+        return Err(Problem::new("invalid", format!("to: at most {REVISION_MAX}")));
+    }
     let expected = headers.contains_key(IF_MATCH).then(|| expected(&office, &headers)).transpose()?;
     let done: CommitView = office.desk.rollback(to, expected, by(&actor, comment)).await?;
     Ok(tagged(done.revision, done))

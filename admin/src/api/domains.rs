@@ -12,7 +12,7 @@ use toml::Table;
 use utoipa::ToSchema;
 
 use super::configuration::{by, confirm_time, expected, tagged};
-use super::taken::{Json, Query};
+use super::taken::{Json, Query, whole_or_null};
 use super::{Actor, Problem};
 use crate::configuration::{ChangeOrder, CommitView, Proposal};
 use crate::domains::{self, DEFAULT};
@@ -81,6 +81,7 @@ pub struct DomainOrder {
     #[schema(required = false)]
     comment: String,
     /// The revision before comes back unless this one is confirmed within so many seconds.
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(example = 300, maximum = 86_400)]
     confirm_s: Option<u64>,
 }

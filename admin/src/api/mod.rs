@@ -69,15 +69,23 @@ async fn understood(route: &Route, request: Request, next: Next) -> Response {
     let Ok(Query(parameters)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
         return Problem::new("bad_query", "The parameters cannot be read.").into_response();
     };
-    if parameters.iter().all(|(name, _)| route.query.iter().any(|known| known.name == name)) {
-        return next.run(request).await;
+    for (name, value) in &parameters {
+        let Some(known) = route.query.iter().find(|known| known.name == name) else {
+            return Problem::new("bad_query", unknown(route)).into_response();
+        };
+        if let Some(wrong) = known.kind.refuses(value) {
+            return Problem::new("bad_query", format!("{name}: {wrong}")).into_response();
+        }
     }
+    next.run(request).await
+}
+
+fn unknown(route: &Route) -> String {
     let known: Vec<_> = route.query.iter().map(|known| known.name).collect();
-    let detail = match known.is_empty() {
+    match known.is_empty() {
         true => "There are no parameters here.".to_owned(),
         false => format!("There is a parameter that is unknown here; there are: {}.", known.join(", ")),
-    };
-    Problem::new("bad_query", detail).into_response()
+    }
 }
 
 async fn no_such_method() -> Problem {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Problem;
-use super::taken::{Json, Query};
+use super::taken::{Json, Query, whole, whole_or_null};
 use crate::limits::{FILTER_CHARS_MAX, PAGE_MAX};
 use crate::office::Office;
 use crate::views::{Everywhere, NodesView, Page, Wanted};
@@ -127,7 +127,7 @@ pub(super) async fn maintenance(State(office): State<Arc<Office>>, Path(node): P
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceOrder {
     /// After so many seconds what is left is ended; null: never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(example = 600, maximum = 604_800)]
     within_s: Option<u64>,
     /// Whether it outlives a restart of the service.
@@ -205,6 +205,7 @@ pub struct TraceOrder {
     )]
     user: String,
     /// For so many seconds.
+    #[serde(deserialize_with = "whole")]
     #[schema(example = 300, minimum = 1, maximum = 600)]
     seconds: u64,
 }

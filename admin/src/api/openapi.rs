@@ -101,7 +101,7 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
     if route.if_match != IfMatch::No {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": route.if_match == IfMatch::Must,
-            "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]+\")$", "maxLength": 24, "example": "\"7\"" },
+            "schema": { "type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]{0,60}\")$", "example": "\"7\"" },
             "description": "The ETag of what was read; `*` for whatever there is.",
         }));
     }
@@ -151,6 +151,12 @@ fn answer(route: &Route, schemas: &mut Map<String, Value>) -> (&'static str, Val
     match route.answer {
         Answer::Json(shape) => ("200", json_of(shape, schemas)),
         Answer::Created(shape) => ("201", json_of(shape, schemas)),
+        Answer::Text("text/event-stream") => (
+            "200",
+            json!({ "description": route.title, "content": {
+            "text/event-stream": { "schema": event() },
+        } }),
+        ),
         Answer::Text(kind) => {
             ("200", json!({ "description": route.title, "content": { kind: { "schema": { "type": "string" } } } }))
         }
@@ -236,6 +242,20 @@ fn shared_parameters(paths: &mut Map<String, Value>) -> Map<String, Value> {
         shared.insert(key, parameter);
     }
     shared
+}
+
+/// One event of a stream, of which there is no end.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "description": "Each event.",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string", "enum": ["status", "event", "alarms"] },
+            "id": { "type": "string", "description": "For Last-Event-ID." },
+            "data": { "type": "string", "description": "JSON, in one line." },
+        },
+    })
 }
 
 /// The statuses a route may refuse with.

@@ -90,6 +90,24 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
 }
 
+impl Kind {
+    /// What is wrong with a value, in words that do not repeat it. Patterns are for those who read them.
+    pub(super) fn refuses(&self, value: &str) -> Option<String> {
+        match *self {
+            Self::Text(most) | Self::Like(_, most) => {
+                value.chars().nth(most).map(|_| format!("at most {most} characters"))
+            }
+            Self::Number(from, to) => {
+                let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                let number = value.parse().ok().filter(|number| is_number && (from..=to).contains(number));
+                number.is_none().then(|| format!("a whole number, {from} to {to}"))
+            }
+            Self::Flag => (!["true", "false"].contains(&value)).then(|| "true or false".to_owned()),
+            Self::OneOf(words) => (!words.contains(&value)).then(|| words.join(", ")),
+        }
+    }
+}
+
 /// Makes one.
 pub type Shape = fn() -> Shaped;
 
@@ -369,7 +387,9 @@ const WHO: &[Route] = &[
     .takes::<session::Credentials>()
     .gives::<session::SessionView>()
     .refuses(&["wrong_credentials", "too_many"]),
-    Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out)).gives_nothing(),
+    Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out))
+        .gives_nothing()
+        .refuses(&["conflict"]),
     Route::new(
         "POST",
         "/api/v1/session/first",
@@ -425,7 +445,8 @@ const WHO: &[Route] = &[
         .makes::<accounts::MadeToken>()
         .refuses(&["conflict"]),
     Route::new("DELETE", "/api/v1/tokens/{id}", ADMINISTER, "Revokes an API token", || delete(accounts::revoke_token))
-        .gives_nothing(),
+        .gives_nothing()
+        .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/audit", ADMINISTER, "Who did what, newest first", || get(audit::list))
         .query(&[BEFORE, LIMIT])
         .gives::<audit::AuditPage>(),
