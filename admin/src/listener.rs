@@ -100,6 +100,14 @@ async fn serve(ingredients: Ingredients, port: OperatorPort, mut passed: mpsc::R
     let desk = ConfigurationDesk::new(configuration, port.clone());
     let office = Office::new(port, store, desk.clone(), Settled::of(&settings));
     office.open().await;
+    if !desk.is_store_open() {
+        // Who may sign in is known as soon as the store is there.
+        let (late, desk) = (Arc::clone(&office), desk.clone());
+        tokio::spawn(async move {
+            desk.store_opened().await;
+            late.open().await;
+        });
+    }
     tokio::spawn(async move { desk.watch().await });
     let router = router(&office);
     if let Some(at) = settings.admin.listen {

@@ -84,7 +84,7 @@ impl Rig {
         std::fs::write(&file, text).unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let opened = Arc::clone(&store);
-        let booted = boot_with(&file, move |_| Ok(opened)).unwrap();
+        let booted = boot_with(&file, move |_| Ok(Arc::clone(&opened))).unwrap();
         let (port, asked) = operate::port();
         tokio::spawn(node(asked));
         let desk = ConfigurationDesk::new(booted.parts, port.clone());

@@ -49,6 +49,62 @@ pub fn documents(bytes: &[u8]) {
     assert_eq!(a.to_toml() == b.to_toml(), a == b, "equal texts are equal documents");
 }
 
+/// A file that is edited and read, and a desk where the same is changed, in any order the bytes say: what either has changed
+/// holds, the later hand wins, and where only the file is edited all is as the file says.
+pub fn interleaved(bytes: &[u8]) {
+    let (mut file, mut read, mut head) = (Document::default(), Document::default(), Document::default());
+    let mut desk_was_used = false;
+    for piece in bytes.chunks(37).take(12) {
+        let Some((order, rest)) = piece.split_first() else { continue };
+        let some = document_of(rest);
+        let changed = |document: &Document| match order & 1 {
+            0 => overlay(&diff(&Document::default(), &some), document),
+            _ => some.clone(),
+        };
+        if order & 2 == 0 {
+            file = changed(&file);
+        } else {
+            let next = changed(&head);
+            assert_eq!(apply(&diff(&head, &next), &head).as_ref(), Ok(&next), "the desk changes what it has read");
+            head = next;
+            desk_was_used = true;
+        }
+        if order & 4 == 0 {
+            head = imported(&read, &file, &head);
+            read = file.clone();
+            assert!(desk_was_used || head == file, "nobody else has changed anything");
+        }
+    }
+}
+
+/// The head, with what was changed in the file since it was read last.
+fn imported(read: &Document, file: &Document, before: &Document) -> Document {
+    let changes = diff(read, file);
+    let head = overlay(&changes, before);
+    assert_eq!(overlay(&changes, &head), head, "read twice is read once");
+    for change in &changes {
+        let is_there = match &change.path {
+            // Entries of others stand between.
+            Path::List(_) => continue,
+            Path::Key { list, identity, .. } => head.entries(list).iter().any(|one| one.identity(list) == identity),
+            Path::Setting(_) | Path::Entry { .. } => true,
+        };
+        assert!(!is_there || head.at(&change.path) == change.after, "{} is as the file says", change.path);
+    }
+    let of_list = |path: &Path| match path {
+        Path::Setting(_) => None,
+        Path::List(list) | Path::Entry { list, .. } | Path::Key { list, .. } => Some(*list),
+    };
+    for made in diff(before, &head) {
+        let meant = changes.iter().any(|change| match of_list(&made.path) {
+            None => change.path == made.path,
+            Some(list) => of_list(&change.path) == Some(list),
+        });
+        assert!(meant, "{} is changed, and the file has not changed it", made.path);
+    }
+    head
+}
+
 /// Any text at all: what is taken as shared settings is written and read again as the same.
 pub fn document_text(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

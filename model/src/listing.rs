@@ -69,7 +69,10 @@ impl Wish {
 /// Whether `text` holds `part`, whatever the case of ASCII letters.
 fn holds(text: &str, part: &str) -> bool {
     let (text, part) = (text.as_bytes(), part.as_bytes());
-    part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+    let Some((first, rest)) = part.split_first() else { return true };
+    let begins = |at: usize| text.get(at + 1..=at + rest.len()).is_some_and(|here| here.eq_ignore_ascii_case(rest));
+    // It is asked of thousands at once: most letters are not the first one.
+    text.iter().enumerate().any(|(at, letter)| letter.eq_ignore_ascii_case(first) && begins(at))
 }
 
 /// Some rows.
@@ -130,6 +133,8 @@ pub enum CallState {
     Up,
     /// It was up, and the connection of its client is gone; it may come back.
     ClientGone,
+    /// An operator has ended it, and one of its parties has not said yet that it knows.
+    Ending,
 }
 
 impl CallState {
@@ -140,6 +145,7 @@ impl CallState {
             Self::SettingUp => "setting_up",
             Self::Up => "up",
             Self::ClientGone => "client_gone",
+            Self::Ending => "ending",
         }
     }
 }
@@ -194,6 +200,19 @@ mod tests {
         assert_eq!(all(&wish, &names), [&names[..2], &names[2..4], &names[4..]]);
         let alice = Wish { user: Some("Alice".into()), ..wish };
         assert_eq!(all(&alice, &names).concat(), ["alice@a", "ALICE@b", "malice"]);
+        for (text, part, is_there) in [
+            ("", "", true),
+            ("", "a", false),
+            ("ab", "", true),
+            ("ab", "B", true),
+            ("ab", "bc", false),
+            ("aab", "AB", true),
+            ("abab", "abb", false),
+            ("\u{e4}\u{c4}", "\u{e4}", true),
+            ("\u{c4}", "\u{e4}", false),
+        ] {
+            assert_eq!(holds(text, part), is_there, "{text:?} {part:?}");
+        }
         let nobody = Wish { user: Some("zed".into()), limit: 0, after: None };
         assert_eq!(all(&nobody, &names), [[""; 0]]);
     }

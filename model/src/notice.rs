@@ -205,8 +205,17 @@ pub enum Notice {
     CallEnded {
         /// Call-ID.
         call: Pii<String>,
-        /// Why: `"hang-up"`, `"refused"`, `"cancelled"`, `"flow lost"`, `"timed out"`.
+        /// Why: `"hang-up"`, `"refused"`, `"cancelled"`, `"flow lost"`, `"timed out"`, `"ended by an operator"`.
         why: &'static str,
+    },
+    /// A party of a call that an operator has ended did not take its BYE. Here the call is over all the same.
+    CallEndUnheard {
+        /// Call-ID.
+        call: Pii<String>,
+        /// Which party.
+        side: CallSide,
+        /// What became of it.
+        why: String,
     },
     /// The client of a relay has not sent a packet: the call is one-way until it does.
     OneWayMedia {
@@ -289,6 +298,7 @@ impl Notice {
             Self::CallRinging { .. } => "call.ringing",
             Self::CallAnswered { .. } => "call.answered",
             Self::CallEnded { .. } => "call.ended",
+            Self::CallEndUnheard { .. } => "call.end_unheard",
             Self::OneWayMedia { .. } => "media.one_way",
             Self::NoMedia { .. } => "media.none",
             Self::Registrar { alive: true, .. } => "registrar.up",
@@ -326,6 +336,7 @@ impl Notice {
             | Self::CertificatesReloaded { .. }
             | Self::Registrar { alive: true, .. }
             | Self::Resolution { fault: None, .. }
+            | Self::CallEndUnheard { .. }
             | Self::OneWayMedia { .. }
             | Self::NoMedia { .. } => Level::Info,
             Self::Registered { .. }
@@ -350,6 +361,7 @@ impl Notice {
             | Self::CallRinging { call }
             | Self::CallAnswered { call }
             | Self::CallEnded { call, .. }
+            | Self::CallEndUnheard { call, .. }
             | Self::NoMedia { call, .. } => Some(call.reveal().clone()),
             Self::ChatOffence { client, .. } => Some(client.reveal().to_string()),
             Self::EdgeSettings { .. }
@@ -373,6 +385,15 @@ impl Notice {
             | Self::Dropped { .. } => None,
         }
     }
+}
+
+/// A party of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallSide {
+    /// The client, outside.
+    Client,
+    /// The other party.
+    Inside,
 }
 
 /// How much a fact matters to an operator.
@@ -449,6 +470,12 @@ impl fmt::Display for Notice {
             Self::CallRinging { call } => write!(f, "call {call}: ringing"),
             Self::CallAnswered { call } => write!(f, "call {call}: answered"),
             Self::CallEnded { call, why } => write!(f, "call {call}: ended, {why}"),
+            Self::CallEndUnheard { call, side: CallSide::Client, why } => {
+                write!(f, "call {call}: ended, and its client was not told: {why}")
+            }
+            Self::CallEndUnheard { call, side: CallSide::Inside, why } => {
+                write!(f, "call {call}: ended, and the party inside was not told: {why}")
+            }
             Self::OneWayMedia { relay } => write!(f, "{relay}: one-way, the client is silent"),
             Self::NoMedia { call, silent_for } => {
                 write!(f, "call {call}: no media in either direction for {} s", silent_for.as_secs())

@@ -55,6 +55,8 @@ pub trait Observable: Node {
     fn registration_page(&self, wish: &Wish) -> Page<RegistrationRow>;
     /// The calls it has a part in.
     fn call_page(&self, wish: &Wish) -> Page<CallRow>;
+    /// Whether it has a call of this id to end.
+    fn has_call(&self, call: u32) -> bool;
 }
 
 /// A moment a node waits for, and what for.
@@ -163,6 +165,11 @@ pub enum Input {
     SignIn(SignInFact),
     /// The operator takes the node out of service, or back.
     Maintenance(MaintenanceOrder),
+    /// An operator ends a call (core only): what [`Observable::call_page`] calls its id.
+    EndCall {
+        /// The call; one that is over already is none.
+        call: u32,
+    },
     /// Somebody wants to see SIP messages from now on ([`Notice::Signal`]), or nobody does any more.
     Trace(bool),
     /// Where SIP goes inside has changed (core only): takes the place of what held before, at once.

@@ -74,6 +74,10 @@ pub const DATAGRAMS_PER_TURN: usize = 64;
 /// Datagrams that wait for a full send buffer; more are dropped, as the network would.
 pub const DATAGRAM_QUEUE_MAX: usize = 1_024;
 
+/// How soon an edge tries again to write down what cores have told it, where it could not: a disk that is full stays so for
+/// minutes, and a write of a few hundred bytes costs nothing.
+pub const TOLD_AGAIN: Duration = Duration::from_secs(10);
+
 /// How often the node learns the wall clock.
 pub const WALL_CLOCK_EVERY: Duration = Duration::from_secs(10);
 

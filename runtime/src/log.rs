@@ -57,6 +57,7 @@ pub fn notice(notice: &Notice) {
             warn!(event = id, name, reason = fault, "{notice}");
         }
         Notice::OneWayMedia { relay } => info!(event = id, %relay, "{notice}"),
+        Notice::CallEndUnheard { call, .. } => info!(event = id, call = call.reveal(), "{notice}"),
         Notice::NoMedia { call, silent_for } => {
             info!(event = id, call = call.reveal(), seconds = silent_for.as_secs(), "{notice}");
         }

@@ -154,8 +154,11 @@ impl Door {
             action: clean(&format!("{method} {path}")),
             outcome: outcome.words,
         };
+        let said = format!("{} {} {}", line.actor, line.action, line.outcome);
         if let Err(fault) = self.office.stored(move |store| store.audit(&line)).await {
-            tracing::warn!(%fault, "the audit log could not be written");
+            // What has been done is done: the log of the service has it at least, and an alarm says so.
+            tracing::warn!(%fault, "the audit log could not be written: {said}");
+            self.office.desk.not_kept("What an administrator did", said.len(), &fault).await;
         }
     }
 }

@@ -101,7 +101,13 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
     if route.if_match != IfMatch::No {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "required": route.if_match == IfMatch::Must,
-            "schema": { "type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]{0,60}\")$", "example": "\"7\"" },
+            "schema": {
+                "anyOf": [
+                    { "type": "string", "pattern": "^(W/)?\"[!#-~]{0,60}\"$" },
+                    { "type": "string", "enum": ["*"] },
+                ],
+                "example": "\"7\"",
+            },
             "description": "The ETag of what was read; `*` for whatever there is.",
         }));
     }

@@ -190,7 +190,7 @@ pub(super) async fn end_call(
     Path((node, id)): Path<(String, String)>,
 ) -> Asked<Value> {
     let node = office.node(&node)?;
-    let id = id.parse::<u64>().map_or_else(|_| Value::from(id.as_str()), Value::from);
+    let id: u32 = id.parse().map_err(|_| Problem::new("not_found", "Calls have numbers."))?;
     Ok(Answer(office.order(Some(&node), "calls/end", json!({ "id": id })).await?))
 }
 

@@ -10,12 +10,13 @@ use edgeway_config::document::{self, Content, Document, Value, diff, overlay};
 use edgeway_config::{Committed, CoreSettings, parse_core};
 use edgeway_model::alarm::{Alarm, Severity};
 
+use super::healing::OPEN_ACTION;
 use super::judge::Judge;
 use super::limits::REVISIONS_TRIED;
 use super::waiting::Waiting;
 use super::{ALARM_FILE, ALARM_REVISION, ALARM_SECRET, ALARM_STORE, FILE_AUTHOR, Holding, Source, last_good};
 use crate::store::seal::Seal;
-use crate::store::{Kind, NewRevision, Revision, SqliteStore, Store, StoreFault, Write};
+use crate::store::{Kind, LateStore, NewRevision, Revision, SqliteStore, Store, StoreFault, Write};
 
 /// What to do about a password in a node's file.
 const PLAIN_REMEDY: &str = "Put it into a file that only the service's user can read and name that in `password_file`, or set it with `edgeway config apply` or on the pages, which seal it.";
@@ -35,13 +36,18 @@ pub struct Booted {
 
 /// What the desk is made of.
 pub struct Parts {
-    /// The store; `None` where it cannot be used, which is said by an alarm.
-    pub store: Option<Arc<dyn Store>>,
+    /// The store; where it cannot be used, an alarm says so, and it is tried again.
+    pub store: Arc<LateStore>,
+    pub(super) open: Opener,
     pub(super) file: PathBuf,
     pub(super) state_dir: PathBuf,
     pub(super) holding: Holding,
     pub(super) alarms: Vec<Alarm>,
+    pub(super) not_kept: bool,
 }
+
+/// Opens the store of a state directory, or says why not.
+pub(super) type Opener = Arc<dyn Fn(&Path) -> Result<Arc<dyn Store>, String> + Send + Sync>;
 
 /// Reads the file, opens the store, and finds out what is to hold. What can be wrong with the store is no reason not to
 /// start: then the last good copy holds, or what the file says, and an alarm says so. A store that is damaged is not
@@ -63,7 +69,15 @@ pub fn boot(file: &Path) -> Result<Booted, BootFault> {
 ///
 /// # Errors
 /// As there.
-pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>, String>) -> Result<Booted, BootFault> {
+pub fn boot_with(
+    file: &Path,
+    open: impl Fn(&Path) -> Result<Arc<dyn Store>, String> + Send + Sync + 'static,
+) -> Result<Booted, BootFault> {
+    boot_by(file, Arc::new(open))
+}
+
+/// As there, for whoever keeps what opens the store.
+pub(super) fn boot_by(file: &Path, open: Opener) -> Result<Booted, BootFault> {
     let origin = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| BootFault(format!("cannot read {origin}: {error}")))?;
     let (local, written) = document::split(&text, &origin).map_err(|problems| BootFault(problems.to_string()))?;
@@ -73,20 +87,20 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
     let state_dir = state_dir(&local);
     let node = text_at(&local, "node").unwrap_or_default();
     let judge = Judge::new(local, Arc::new(Seal::of(&state_dir)));
-    let mut boot = Boot { text, origin, written, node, state_dir, judge, alarms: Vec::new() };
+    let mut boot = Boot { text, origin, written, node, state_dir, judge, alarms: Vec::new(), not_kept: false };
     let (store, found) = match open(&boot.state_dir) {
         Ok(store) => match boot.with_store(store.as_ref()) {
-            Ok(found) => (Some(store), found),
+            Ok(found) => (LateStore::there(store), found),
             Err(Unusable::File(why)) => return Err(BootFault(why)),
             Err(Unusable::Store(why)) => {
-                boot.store_alarm(&why);
+                let cause = boot.store_alarm(&why);
                 // A store that answers wrongly is not written to either.
-                (None, boot.without_store()?)
+                (LateStore::missing(cause), boot.without_store()?)
             }
         },
         Err(why) => {
-            boot.store_alarm(&why);
-            (None, boot.without_store()?)
+            let cause = boot.store_alarm(&why);
+            (LateStore::missing(cause), boot.without_store()?)
         }
     };
     let Found { document, settings, revision, source, waiting } = found;
@@ -104,8 +118,8 @@ pub fn boot_with(file: &Path, open: impl FnOnce(&Path) -> Result<Arc<dyn Store>,
         restart: Vec::new(),
         owed: None,
     };
-    let Boot { state_dir, alarms, .. } = boot;
-    let parts = Parts { store, file: file.to_owned(), state_dir, holding, alarms };
+    let Boot { state_dir, alarms, not_kept, .. } = boot;
+    let parts = Parts { store: Arc::new(store), open, file: file.to_owned(), state_dir, holding, alarms, not_kept };
     Ok(Booted { settings, parts })
 }
 
@@ -117,6 +131,8 @@ struct Boot {
     state_dir: PathBuf,
     judge: Judge,
     alarms: Vec<Alarm>,
+    /// The store could be read, and not written.
+    not_kept: bool,
 }
 
 struct Found {
@@ -289,13 +305,14 @@ impl Boot {
     fn keep(&mut self, written: Result<(), StoreFault>) {
         if let Err(fault) = written {
             self.store_alarm(&fault.to_string());
+            self.not_kept = true;
         }
     }
 
-    fn store_alarm(&mut self, why: &str) {
+    fn store_alarm(&mut self, why: &str) -> String {
         let cause = format!("The store of the configuration cannot be used: {why}");
-        let action = "Set that right and restart the service: until then nothing can be changed here.";
-        self.alarm(ALARM_STORE, Severity::Error, cause, action);
+        self.alarm(ALARM_STORE, Severity::Error, cause.clone(), OPEN_ACTION);
+        cause
     }
 
     fn alarm(&mut self, id: &'static str, severity: Severity, cause: String, action: &str) {

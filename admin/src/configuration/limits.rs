@@ -20,6 +20,10 @@ pub const CONFIRM_MAX: Duration = Duration::from_secs(86_400);
 /// How soon a rollback that the store did not take is tried again.
 pub const ROLLBACK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How soon a store that could not be used is tried again: it reads the whole file, and may write as much as the change
+/// that was not taken.
+pub const STORE_AGAIN: Duration = Duration::from_secs(10);
+
 /// Longest sleep before the clock is looked at again: wall time can be set.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(5);
 

@@ -10,6 +10,7 @@
 mod boot;
 mod fault;
 mod file;
+mod healing;
 mod judge;
 mod last_good;
 pub mod limits;
@@ -19,6 +20,7 @@ mod views;
 mod waiting;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use edgeway_config::{Committed, CoreSettings};
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_runtime::operate::{OperatorPort, Told};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 pub use self::boot::{BootFault, Booted, Parts, boot, boot_with};
 pub use self::fault::ConfigurationFault;
@@ -37,11 +40,11 @@ pub use self::views::{
     RevisionView, StepView, WaitingView,
 };
 
-use self::boot::now_ms;
+use self::boot::{Opener, now_ms};
 use self::judge::Judge;
-use self::limits::{CLOCK_LOOK, COMMENT_BYTES_MAX, CONFIRM_MAX, CONFIRM_MIN, ROLLBACK_AGAIN};
+use self::limits::{CLOCK_LOOK, COMMENT_BYTES_MAX, CONFIRM_MAX, CONFIRM_MIN, ROLLBACK_AGAIN, STORE_AGAIN};
 use self::waiting::Waiting;
-use crate::store::{Kind, NewRevision, Revision, Store, StoreFault, Write};
+use crate::store::{Kind, LateStore, NewRevision, Revision, Store, StoreFault, Write};
 
 /// The store cannot be used.
 pub const ALARM_STORE: &str = "configuration_store";
@@ -115,7 +118,13 @@ struct Inner {
     file: PathBuf,
     state_dir: PathBuf,
     port: OperatorPort,
-    store: Option<Arc<dyn Store>>,
+    store: Arc<LateStore>,
+    open: Opener,
+    /// Bytes that the store did not take, and has not shown since that it would; 0: none.
+    failed_bytes: AtomicUsize,
+    /// What was changed in the file could not be kept, and is read again when it can be.
+    file_waits: AtomicBool,
+    store_opened: Notify,
     held: Mutex<Arc<Holding>>,
     /// Who changes something holds it.
     turn: tokio::sync::Mutex<()>,
@@ -148,13 +157,17 @@ impl ConfigurationDesk {
     /// A desk for the node behind `port`. It must be [watched](Self::watch).
     #[must_use]
     pub fn new(parts: Parts, port: OperatorPort) -> Self {
-        let Parts { store, file, state_dir, holding, alarms } = parts;
+        let Parts { store, open, file, state_dir, holding, alarms, not_kept } = parts;
         Self(Arc::new(Inner {
             node: holding.settings.node.as_str().to_owned(),
             file,
             state_dir,
             port,
             store,
+            open,
+            failed_bytes: AtomicUsize::new(usize::from(not_kept)),
+            file_waits: AtomicBool::new(not_kept),
+            store_opened: Notify::new(),
             held: Mutex::new(Arc::new(holding)),
             turn: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
@@ -274,6 +287,8 @@ impl ConfigurationDesk {
             match &read {
                 Ok(_) => inner.tell(Told::AlarmOver { id: ALARM_FILE, about: ABOUT.to_owned() }).await,
                 Err(fault) => {
+                    let kept_not = matches!(fault, ConfigurationFault::Store(StoreFault::Unavailable(_)));
+                    inner.file_waits.store(kept_not, Ordering::SeqCst);
                     let cause = format!("What was changed in {} is not taken: {fault}", inner.file.display());
                     let action = "Correct the file, then reload the service (SIGHUP).";
                     inner.alarm(ALARM_FILE, Severity::Error, cause, action).await;
@@ -294,7 +309,12 @@ impl ConfigurationDesk {
         }
         inner.tell_what_holds().await;
         let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+        let mut heal_at = Instant::now() + STORE_AGAIN;
         loop {
+            if heal_at <= Instant::now() {
+                self.heal().await;
+                heal_at = Instant::now() + STORE_AGAIN;
+            }
             let pause = match inner.now().waiting.as_ref().map(|waiting| waiting.until_ms.saturating_sub(now_ms())) {
                 _ if inner.now().owed.is_some() => match self.take_back().await {
                     Ok(()) => continue,
@@ -378,11 +398,11 @@ impl Inner {
         &self,
         ask: impl FnOnce(&dyn Store) -> Result<T, StoreFault> + Send + 'static,
     ) -> Result<T, ConfigurationFault> {
-        let Some(store) = self.store.clone() else {
-            let why = "the store of the configuration cannot be used: see the alarms of this node";
-            return Err(ConfigurationFault::Unavailable(why.to_owned()));
-        };
-        let asked = tokio::task::spawn_blocking(move || ask(store.as_ref())).await;
+        let store = Arc::clone(&self.store);
+        if let Some(why) = store.missing_because() {
+            return Err(ConfigurationFault::Unavailable(why));
+        }
+        let asked = tokio::task::spawn_blocking(move || ask(&*store)).await;
         asked.map_err(|_| ended())?.map_err(ConfigurationFault::of_store)
     }
 
@@ -436,6 +456,7 @@ impl Inner {
         }
         comment.truncate(end);
         let new = NewRevision { author, at_ms, comment, document: document.to_toml() };
+        let bytes = new.document.len();
         let taken = move |store: &dyn Store| {
             let writes: Vec<_> =
                 also.iter().map(|(kind, key, value)| Write { kind: *kind, key, value: value.as_deref() }).collect();
@@ -446,11 +467,9 @@ impl Inner {
         let committed = match committed {
             Ok(revision) => Ok(revision),
             Err(fault) => {
-                let cause = format!("A change of the configuration was not taken by its store: {fault}");
-                tracing::error!("{cause}");
-                if !matches!(fault, ConfigurationFault::Conflict { .. }) {
-                    let action = "Make room, or let the service write its state directory; then save again.";
-                    self.alarm(ALARM_STORE, Severity::Error, cause, action).await;
+                if !matches!(fault, ConfigurationFault::Conflict { .. }) && self.store.opened().is_some() {
+                    let cause = format!("A change of the configuration was not taken by its store: {fault}");
+                    self.store_failed(cause, bytes).await;
                 }
                 if !insist {
                     self.port.abort().await;
@@ -480,7 +499,7 @@ impl Inner {
         self.hold(holding);
         self.tell_what_holds().await;
         let revision = committed?;
-        self.tell(Told::AlarmOver { id: ALARM_STORE, about: ABOUT.to_owned() }).await;
+        self.store_works().await;
         self.tell(Told::AlarmOver { id: ALARM_REVISION, about: ABOUT.to_owned() }).await;
         self.keep_copy().await;
         Ok(CommitView { revision, steps: steps(planned, &prepared.restart), waiting: view })

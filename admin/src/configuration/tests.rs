@@ -375,6 +375,10 @@ impl Store for Failing {
     fn audited(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreFault> {
         self.0.audited(before, limit)
     }
+    fn has_room(&self, bytes: usize) -> Result<(), StoreFault> {
+        self.may()?;
+        self.0.has_room(bytes)
+    }
 }
 
 #[tokio::test]
@@ -383,7 +387,7 @@ async fn what_the_store_does_not_take_does_not_hold() {
     let path = file(scratch.path(), SHARED);
     let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
     let opened = Arc::clone(&store);
-    let booted = boot_with(&path, |_| Ok(opened as Arc<dyn Store>)).expect("it starts");
+    let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
     let desk = ConfigurationDesk::new(booted.parts, port);
     store.1.store(true, Ordering::SeqCst);
@@ -443,6 +447,71 @@ async fn without_a_store_the_last_good_copy_holds() {
 }
 
 #[tokio::test]
+async fn a_store_that_comes_later_is_used_without_a_restart() {
+    let scratch = Scratch::new("desk-late");
+    let path = file(scratch.path(), SHARED);
+    // As another core has left it: a second revision that this node has no copy of.
+    let store = Arc::new(MemoryStore::new());
+    let opened = Arc::clone(&store);
+    let first = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
+    let (port, _) = node();
+    let desk = ConfigurationDesk::new(first.parts, port);
+    desk.commit(1, domains(&["b.example"]), by("a"), None).await.expect("committed");
+    drop(desk);
+    let _ = fs::remove_file(scratch.path().join("state/last-good.toml"));
+
+    let full = Arc::new(AtomicBool::new(true));
+    let (is_full, opened) = (Arc::clone(&full), Arc::clone(&store));
+    let late = boot_with(&path, move |_| match is_full.load(Ordering::SeqCst) {
+        true => Err("there is no room".to_owned()),
+        false => Ok(Arc::clone(&opened) as Arc<dyn Store>),
+    });
+    let late = late.expect("it starts");
+    assert_eq!(late.settings.domains, ["example.com"], "as the file says");
+    let (port, node) = node();
+    let shared = Arc::clone(&late.parts.store);
+    let desk = ConfigurationDesk::new(late.parts, port);
+    let waiting = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.store_opened().await }
+    });
+    assert!(desk.heal().await && !desk.is_store_open());
+    let refused = desk.commit(0, domains(&["c.example"]), by("a"), None).await.expect_err("there is no store");
+    assert!(refused.to_string().contains("there is no room"), "{refused}");
+    assert!(matches!(shared.head(), Err(StoreFault::Unavailable(why)) if why.contains("there is no room")));
+    assert!(node.domains().is_empty());
+
+    full.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await && desk.is_store_open());
+    waiting.await.expect("it is told");
+    assert_eq!(node.domains(), ["b.example"], "what the store holds is used");
+    assert_eq!((desk.current().revision, node.alarms()), (2, Vec::new()));
+    desk.commit(2, domains(&["c.example"]), by("a"), None).await.expect("committed");
+    assert_eq!(shared.head().expect("an answer").expect("one").head.number, 3);
+}
+
+#[tokio::test]
+async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_said_is_taken_then() {
+    let scratch = Scratch::new("desk-room");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let opened = Arc::clone(&store);
+    let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    store.1.store(true, Ordering::SeqCst);
+    file(scratch.path(), &SHARED.replace("example.com", "b.example"));
+    desk.read_file().await.expect_err("the disk is full");
+    assert_eq!((node.domains(), node.alarms()), (Vec::<String>::new(), vec![ALARM_FILE, ALARM_STORE]));
+    assert!(desk.heal().await, "it is full still");
+    assert_eq!(node.alarms(), [ALARM_FILE, ALARM_STORE]);
+    store.1.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await);
+    assert_eq!((node.domains(), node.alarms()), (vec!["b.example".to_owned()], Vec::new()));
+    assert!(!desk.heal().await, "there is nothing to try");
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_not_touched_and_no_reason_not_to_start() {
     let scratch = Scratch::new("desk-damaged");
     let path = file(scratch.path(), SHARED);
@@ -495,7 +564,7 @@ async fn what_the_node_did_not_use_is_taken_back_with_its_confirmation_as_soon_a
     let path = file(scratch.path(), SHARED);
     let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
     let opened = Arc::clone(&store);
-    let booted = boot_with(&path, |_| Ok(opened as Arc<dyn Store>)).expect("it starts");
+    let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
     let desk = ConfigurationDesk::new(booted.parts, port);
     let minute = Some(Duration::from_secs(60));

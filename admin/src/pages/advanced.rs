@@ -1,10 +1,16 @@
 //! *Configuration > Unified Communications > Configuration*: domains, deployments, and the *Advanced* section with the
 //! names, units and defaults that operators of such systems know.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Form, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use edgeway_config::limits::{
+    AUTHORIZATIONS_MAX, CREDENTIALS_INTERVAL_MAX, CREDENTIALS_INTERVAL_MIN, RATE_PERIOD_MAX, RATE_PERIOD_MIN,
+};
 use edgeway_config::{Preset, Role, known_settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,8 +19,9 @@ use toml::Table;
 use super::door::Administrator;
 use super::layout::{CONFIGURATION, Frame, Wish};
 use super::outcome::outcome;
-use super::{Pages, Viewer, page, plan};
-use crate::configuration::ChangeOrder;
+use super::words::Said;
+use super::{Pages, Viewer, page_with, plan};
+use crate::configuration::{ChangeOrder, ProblemView};
 use crate::domains::{self, Deployment, deployments};
 
 #[derive(Template)]
@@ -27,6 +34,11 @@ struct Advanced {
     switches: Vec<Switch>,
     numbers: Vec<Number>,
     deployments: Vec<Deployment>,
+    domain: NewDomain,
+    deployment: NewDeployment,
+    /// Something that was sent cannot be used: which is said beside it, or here.
+    refused: bool,
+    problems: Vec<ProblemView>,
     outcome: Option<&'static str>,
 }
 
@@ -36,6 +48,14 @@ struct Switch {
     help: &'static str,
     name: &'static str,
     on: bool,
+    preset: bool,
+    wrong: Option<Said>,
+}
+
+impl Switch {
+    const fn default_key(&self) -> &'static str {
+        if self.preset { "advanced.on" } else { "advanced.off" }
+    }
 }
 
 /// A number with its unit.
@@ -43,8 +63,27 @@ struct Number {
     key: &'static str,
     help: &'static str,
     name: &'static str,
-    value: u64,
+    /// As it was typed, where it cannot be used.
+    value: String,
     preset: u64,
+    wrong: Option<Said>,
+}
+
+/// The form of a domain that is to be, as it was filled in.
+#[derive(Default)]
+struct NewDomain {
+    domain: String,
+    deployment: String,
+    wrong: Option<Said>,
+}
+
+/// The form of a deployment.
+#[derive(Default)]
+struct NewDeployment {
+    name: String,
+    domain: String,
+    wrong_name: Option<Said>,
+    wrong_domain: Option<Said>,
 }
 
 /// A setting of the section.
@@ -56,6 +95,18 @@ struct Known {
     unit: Unit,
 }
 
+impl Known {
+    /// The least and the most there may be, in its unit.
+    fn range(&self) -> (u64, u64) {
+        let (least, most) = match self.path {
+            "sign_in.maximum_authorizations_per_period" => return (1, AUTHORIZATIONS_MAX.into()),
+            "sign_in.rate_control_period" => (RATE_PERIOD_MIN, RATE_PERIOD_MAX),
+            _ => (CREDENTIALS_INTERVAL_MIN, CREDENTIALS_INTERVAL_MAX),
+        };
+        (least.as_secs() / self.unit.seconds(), most.as_secs() / self.unit.seconds())
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Switch,
@@ -63,6 +114,15 @@ enum Unit {
     Minutes,
     Seconds,
     Count,
+}
+
+impl Unit {
+    const fn seconds(self) -> u64 {
+        match self {
+            Self::Minutes => 60,
+            Self::Seconds | Self::Count | Self::Switch => 1,
+        }
+    }
 }
 
 const fn known(path: &'static str, name: &'static str, key: &'static str, help: &'static str, unit: Unit) -> Known {
@@ -128,10 +188,6 @@ fn preset(path: &str) -> Option<toml::Value> {
 
 /// A duration or a count, in a unit.
 fn number(value: &toml::Value, unit: Unit) -> Option<u64> {
-    let seconds_of_one = match unit {
-        Unit::Minutes => 60,
-        Unit::Seconds | Unit::Count | Unit::Switch => 1,
-    };
     match value {
         toml::Value::Integer(number) => u64::try_from(*number).ok(),
         toml::Value::String(text) => {
@@ -144,7 +200,7 @@ fn number(value: &toml::Value, unit: Unit) -> Option<u64> {
                 "d" => amount.checked_mul(86_400)?,
                 _ => return None,
             };
-            Some(seconds / seconds_of_one)
+            Some(seconds / unit.seconds())
         }
         toml::Value::Float(_)
         | toml::Value::Boolean(_)
@@ -168,33 +224,95 @@ fn document(pages: &Pages) -> (u64, Table) {
     (current.revision, current.document.parse().unwrap_or_default())
 }
 
+/// What was sent and cannot be used, to be shown again with what is wrong with it.
+#[derive(Default)]
+struct Again {
+    sent: Sent,
+    domain: DomainSent,
+    deployment: DeploymentSent,
+    /// What is wrong with a field, by its name.
+    wrong: BTreeMap<&'static str, Said>,
+    /// What is wrong with none of them.
+    problems: Vec<ProblemView>,
+}
+
+impl Again {
+    /// A problem stands beside the field that `field` finds for its setting, else above all of them.
+    fn put(&mut self, f: &Frame, problems: Vec<ProblemView>, field: impl Fn(&str) -> Option<&'static str>) {
+        for problem in problems {
+            match field(&problem.path) {
+                Some(name) => _ = self.wrong.entry(name).or_insert_with(|| said(f, &problem)),
+                None => self.problems.push(problem),
+            }
+        }
+    }
+}
+
+/// A problem in one sentence or two, with what to do about it.
+pub(super) fn said(f: &Frame, problem: &ProblemView) -> Said {
+    let (mut what, remedy) = (f.said(&problem.message), f.said(&problem.remedy));
+    what.text = match problem.remedy.is_empty() {
+        true => what.text,
+        false => format!("{}{}{}", what.text, f.say("layout.sentence"), remedy.text),
+    };
+    what.is_foreign |= remedy.is_foreign && !problem.remedy.is_empty();
+    what
+}
+
 /// `GET /configuration/unified-communications`.
 pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
     let look = pages.look().await;
-    let (administers, csrf) = (viewer.administers, viewer.csrf.clone());
-    let f = Frame::new(Wish::of(&parts), CONFIGURATION, viewer, &look.nodes);
-    let (revision, document) = document(&pages);
+    let f = Frame::new(Wish::of(&parts), CONFIGURATION, viewer.clone(), &look.nodes);
+    let outcome = outcome(parts.uri.query(), "advanced.done", "advanced.failed");
+    shown(&pages, f, &viewer, None, outcome)
+}
+
+fn shown(pages: &Pages, f: Frame, viewer: &Viewer, again: Option<Again>, outcome: Option<&'static str>) -> Response {
+    let (revision, document) = document(pages);
+    let refused = again.is_some();
+    let mut again = again.unwrap_or_default();
     let (mut switches, mut numbers) = (Vec::new(), Vec::new());
     for known in &KNOWN {
         let Some(preset) = preset(known.path) else { continue };
         let now = value(&document, known.path).unwrap_or_else(|| preset.clone());
         let Known { key, help, name, unit, .. } = *known;
+        let sent = again.sent.of(name).trim();
+        let wrong = again.wrong.remove(name);
         if unit == Unit::Switch {
-            switches.push(Switch { key, help, name, on: now.as_bool().unwrap_or(false) });
+            let on = if sent.is_empty() { now.as_bool().unwrap_or(false) } else { sent == "on" };
+            switches.push(Switch { key, help, name, on, preset: preset.as_bool().unwrap_or(false), wrong });
         } else if let (Some(value), Some(preset)) = (number(&now, unit), number(&preset, unit)) {
-            numbers.push(Number { key, help, name, value, preset });
+            let value = if sent.is_empty() { value.to_string() } else { sent.to_owned() };
+            numbers.push(Number { key, help, name, value, preset, wrong });
         }
     }
-    page(&Advanced {
-        administers,
-        csrf,
+    let domain = NewDomain {
+        wrong: again.wrong.remove("domain"),
+        domain: again.domain.domain,
+        deployment: again.domain.deployment,
+    };
+    let deployment = NewDeployment {
+        wrong_name: again.wrong.remove("name"),
+        wrong_domain: again.wrong.remove("first"),
+        name: again.deployment.name,
+        domain: again.deployment.domain,
+    };
+    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let page = Advanced {
+        administers: viewer.administers,
+        csrf: viewer.csrf.clone(),
         revision,
         switches,
         numbers,
         deployments: deployments(&document),
-        outcome: outcome(parts.uri.query(), "advanced.done", "advanced.failed"),
+        domain,
+        deployment,
+        refused,
+        problems: again.problems,
+        outcome,
         f,
-    })
+    };
+    page_with(status, &page)
 }
 
 /// The section as it was sent: empty is as it is.
@@ -259,11 +377,34 @@ pub(crate) async fn change(
     Form(sent): Form<Sent>,
 ) -> Response {
     let (_, document) = document(&pages);
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, changes(&sent, &document)).await
+    let f = Frame::new(Wish::of(&parts), CONFIGURATION, who.viewer.clone(), &pages.look().await.nodes);
+    let mut again = Again { wrong: wrong_numbers(&f, &sent), ..Again::default() };
+    if again.wrong.is_empty() {
+        let changes = changes(&sent, &document);
+        match plan::preview_changes(&pages, &parts, &who, CONFIGURATION, sent.revision, changes).await {
+            Ok(answer) => return answer,
+            Err(problems) => again.put(&f, problems, |path| Some(KNOWN.iter().find(|known| known.path == path)?.name)),
+        }
+    }
+    again.sent = sent;
+    shown(&pages, f, &who.viewer, Some(again), None)
+}
+
+/// What is no number of the right size, said in the unit of its field: the judge of the settings would say it in the
+/// document's.
+fn wrong_numbers(f: &Frame, sent: &Sent) -> BTreeMap<&'static str, Said> {
+    let numbers = KNOWN.iter().filter(|known| known.unit != Unit::Switch);
+    let wrong = numbers.filter_map(|known| {
+        let (text, (least, most)) = (sent.of(known.name).trim(), known.range());
+        let fits = text.is_empty() || text.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
+        let text = f.words().fill("advanced.wrong_number", &[("least", &least), ("most", &most)]);
+        (!fits).then_some((known.name, Said { text, is_foreign: false }))
+    });
+    wrong.collect()
 }
 
 /// A domain.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct DomainSent {
     revision: u64,
     deployment: String,
@@ -288,11 +429,24 @@ pub(crate) async fn domains(
         _ => domains::put(&known, domain, &sent.deployment),
     };
     let changes = changes.unwrap_or_default();
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, changes).await
+    match plan::preview_changes(&pages, &parts, &who, CONFIGURATION, sent.revision, changes).await {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let f = Frame::new(Wish::of(&parts), CONFIGURATION, who.viewer.clone(), &pages.look().await.nodes);
+            let mut again = Again::default();
+            // Taking one away is no matter of the field.
+            let adds = sent.what == "add";
+            again.put(&f, problems, |path| (adds && path.contains("domains")).then_some("domain"));
+            if adds {
+                again.domain = sent;
+            }
+            shown(&pages, f, &who.viewer, Some(again), None)
+        }
+    }
 }
 
 /// A deployment that is to be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct DeploymentSent {
     revision: u64,
     name: String,
@@ -309,7 +463,19 @@ pub(crate) async fn add_deployment(
     let path = format!("deployment[{}]", json!(sent.name.trim()));
     let value = json!({ "domains": [sent.domain.trim().to_ascii_lowercase()] });
     let change = ChangeOrder { path, value };
-    plan::preview_changes(&pages, &parts, who, CONFIGURATION, sent.revision, vec![change]).await
+    match plan::preview_changes(&pages, &parts, &who, CONFIGURATION, sent.revision, vec![change]).await {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let f = Frame::new(Wish::of(&parts), CONFIGURATION, who.viewer.clone(), &pages.look().await.nodes);
+            let mut again = Again { deployment: sent, ..Again::default() };
+            again.put(&f, problems, |path| match path.rsplit_once("].") {
+                _ if !path.starts_with("deployment") => None,
+                Some((_, key)) if key.starts_with("domains") => Some("first"),
+                Some(_) | None => Some("name"),
+            });
+            shown(&pages, f, &who.viewer, Some(again), None)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use super::layout::{DOCUMENT, Frame, HISTORY, Wish, query};
 use super::limits::HISTORY_ROWS;
 use super::outcome::outcome;
 use super::time::Moment;
-use super::{Pages, Viewer, page, plan};
+use super::{Pages, Viewer, page, page_with, plan};
 use crate::api::Audited;
-use crate::configuration::{By, ChangeView};
+use crate::configuration::{By, ChangeView, ProblemView};
 
 #[derive(Template)]
 #[template(path = "history.html")]
@@ -144,6 +144,8 @@ struct Document {
     csrf: String,
     revision: u64,
     text: String,
+    /// What is wrong with it, where it was sent.
+    problems: Vec<ProblemView>,
 }
 
 /// `GET /configuration/document`: the shared settings as TOML.
@@ -152,7 +154,8 @@ pub(crate) async fn document(State(pages): State<Pages>, viewer: Viewer, parts: 
     let (administers, csrf) = (viewer.administers, viewer.csrf.clone());
     let f = Frame::new(Wish::of(&parts), DOCUMENT, viewer, &look.nodes);
     let current = pages.office.desk.current();
-    page(&Document { administers, csrf, revision: current.revision, text: current.document, f })
+    let text = current.document;
+    page(&Document { administers, csrf, revision: current.revision, text, problems: Vec::new(), f })
 }
 
 /// A text.
@@ -170,7 +173,15 @@ pub(crate) async fn propose(
     parts: Parts,
     Form(text): Form<Text>,
 ) -> Response {
-    plan::preview_document(&pages, &parts, who, DOCUMENT, text.revision, text.document).await
+    let Text { revision, document } = text;
+    match plan::preview_document(&pages, &parts, &who, DOCUMENT, revision, document.clone()).await {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let f = Frame::new(Wish::of(&parts), DOCUMENT, who.viewer, &pages.look().await.nodes);
+            let again = Document { administers: true, csrf: who.csrf, revision, text: document, problems, f };
+            page_with(StatusCode::UNPROCESSABLE_ENTITY, &again)
+        }
+    }
 }
 
 /// `GET /configuration/document/export`: the same as a file.

@@ -281,6 +281,11 @@ impl Frame {
         self.words().count(key, *n)
     }
 
+    /// How many servers of how many have been read.
+    pub(crate) fn reading(&self, read: &u64, of: &u64) -> String {
+        self.words().fill("servers.reading", &[("read", read), ("of", of)])
+    }
+
     pub(crate) fn said(&self, text: &str) -> Said {
         self.words().said(text)
     }

@@ -120,6 +120,7 @@ fn routes() -> Vec<Route> {
         Route::new("GET", layout::SERVICES.path, LOOK, get(services::show)),
         Route::new("GET", layout::REGISTRATIONS.path, LOOK, get(registrations::show)),
         Route::new("GET", layout::CALLS.path, LOOK, get(calls::show)),
+        Route::new("POST", "/status/calls/end", OPERATE, post(calls::end)),
         Route::new("GET", layout::CHATS.path, LOOK, get(chats::show)),
         Route::new("POST", "/status/chats/disconnect", OPERATE, post(chats::disconnect)),
         Route::new("GET", layout::NODES.path, LOOK, get(nodes::show)),

@@ -37,14 +37,17 @@ struct Plan {
 }
 
 /// Shows what some changes would do. They hold no secrets: those are not sent back to anybody (see [`apply_now`]).
+///
+/// # Errors
+/// What is wrong with them: the page they were asked for on says it beside what was typed, so that nothing of it is lost.
 pub(crate) async fn preview_changes(
     pages: &Pages,
     parts: &Parts,
-    who: Administrator,
+    who: &Administrator,
     entry: Entry,
     revision: u64,
     changes: Vec<ChangeOrder>,
-) -> Response {
+) -> Result<Response, Vec<ProblemView>> {
     let kept = serde_json::to_string(&changes).unwrap_or_default();
     let proposal = Proposal::Changes(changes);
     preview(pages, parts, who, entry, revision, proposal, (Some(kept), None)).await
@@ -52,37 +55,44 @@ pub(crate) async fn preview_changes(
 
 /// Shows what another document would do. The text goes back and forth with the form, and so must hold no password that is
 /// not sealed.
+///
+/// # Errors
+/// What is wrong with it.
 pub(crate) async fn preview_document(
     pages: &Pages,
     parts: &Parts,
-    who: Administrator,
+    who: &Administrator,
     entry: Entry,
     revision: u64,
     text: String,
-) -> Response {
-    // What is no document at all is refused with its lines, and not sent back.
-    let bare = Document::parse(&text, "configuration")
-        .ok()
-        .is_some_and(|document| document.secrets().iter().any(|(_, secret)| !secret.is_mask() && !secret.is_sealed()));
-    if bare {
-        let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer, &pages.look().await.nodes);
+) -> Result<Response, Vec<ProblemView>> {
+    if holds_password(&text) {
+        let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer.clone(), &pages.look().await.nodes);
         let why = Said { text: f.say("plan.bare_password").to_owned(), is_foreign: false };
         let plan = refusal(f, Vec::new(), Some(why), entry.path);
-        return page_with(StatusCode::UNPROCESSABLE_ENTITY, &plan);
+        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &plan));
     }
     preview(pages, parts, who, entry, revision, Proposal::Document(text.clone()), (None, Some(text))).await
+}
+
+/// Whether a text holds a password that is not sealed. Of what is no document at all nobody can say: it is shown to whoever has
+/// typed it, and to nobody else.
+fn holds_password(text: &str) -> bool {
+    Document::parse(text, "configuration")
+        .ok()
+        .is_some_and(|document| document.secrets().iter().any(|(_, secret)| !secret.is_mask() && !secret.is_sealed()))
 }
 
 async fn preview(
     pages: &Pages,
     parts: &Parts,
-    who: Administrator,
+    who: &Administrator,
     entry: Entry,
     revision: u64,
     proposal: Proposal,
     (changes, document): (Option<String>, Option<String>),
-) -> Response {
-    let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer, &pages.look().await.nodes);
+) -> Result<Response, Vec<ProblemView>> {
+    let f = Frame::new(Wish::of(parts), CONFIGURATION, who.viewer.clone(), &pages.look().await.nodes);
     let desk = &pages.office.desk;
     let changed = |head: u64| (head != revision).then_some(ConfigurationFault::Conflict { head });
     // A form that was filled in for another revision would undo what somebody else has done meanwhile.
@@ -98,16 +108,18 @@ async fn preview(
                 problems: Vec::new(),
                 fault: None,
                 revision: plan.revision,
-                csrf: who.csrf,
+                csrf: who.csrf.clone(),
                 changes,
                 document,
                 back: entry.path.to_owned(),
                 f,
             },
         ),
+        Err(ConfigurationFault::Problems(problems)) => return Err(problems),
+        Err(ConfigurationFault::Refused(reasons)) => return Err(without_place(reasons)),
         Err(fault) => refused(f, fault, entry.path),
     };
-    page_with(status, &plan)
+    Ok(page_with(status, &plan))
 }
 
 /// Says why the configuration was not changed.
@@ -191,7 +203,10 @@ pub(crate) async fn apply(
         Some(_) => return StatusCode::BAD_REQUEST.into_response(),
     };
     let order = Order { revision: wanted.revision, proposal, comment: wanted.comment, confirm };
-    carry_out(&pages, &parts, who, order, &wanted.back).await
+    match committed(&pages, &who, order).await {
+        Ok(answer) => answer,
+        Err(fault) => refuse(&pages, &parts, who.viewer, fault, &wanted.back).await,
+    }
 }
 
 struct Order {
@@ -202,22 +217,34 @@ struct Order {
 }
 
 /// Does it without showing it first: for what holds secrets, which a form must not carry back and forth.
+///
+/// # Errors
+/// What is wrong with it, as of [`preview_changes`].
 pub(crate) async fn apply_now(
     pages: &Pages,
     parts: &Parts,
-    who: Administrator,
+    who: &Administrator,
     revision: u64,
     changes: Vec<ChangeOrder>,
     back: &str,
-) -> Response {
+) -> Result<Response, Vec<ProblemView>> {
     let order = Order { revision, proposal: Proposal::Changes(changes), comment: String::new(), confirm: None };
-    carry_out(pages, parts, who, order, back).await
+    match committed(pages, who, order).await {
+        Ok(answer) => Ok(answer),
+        Err(ConfigurationFault::Problems(problems)) => Err(problems),
+        Err(ConfigurationFault::Refused(reasons)) => Err(without_place(reasons)),
+        Err(fault) => Ok(refuse(pages, parts, who.viewer.clone(), fault, back).await),
+    }
 }
 
-async fn carry_out(pages: &Pages, parts: &Parts, who: Administrator, order: Order, back: &str) -> Response {
-    let by = By { author: who.author, comment: order.comment };
-    match pages.office.desk.commit(order.revision, order.proposal, by, order.confirm).await {
-        Ok(done) => Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response(),
-        Err(fault) => refuse(pages, parts, who.viewer, fault, back).await,
-    }
+/// What the node itself has against it, such as a file that is not there: it names the setting in its own words.
+fn without_place(reasons: Vec<String>) -> Vec<ProblemView> {
+    let problem = |message| ProblemView { path: String::new(), line: None, message, remedy: String::new() };
+    reasons.into_iter().map(problem).collect()
+}
+
+async fn committed(pages: &Pages, who: &Administrator, order: Order) -> Result<Response, ConfigurationFault> {
+    let by = By { author: who.author.clone(), comment: order.comment };
+    let done = pages.office.desk.commit(order.revision, order.proposal, by, order.confirm).await?;
+    Ok(Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response())
 }

@@ -1,5 +1,7 @@
 //! *Configuration > Servers*: the UC servers, what is known of them, discovering and refreshing them.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
@@ -8,13 +10,14 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::advanced::said;
 use super::door::{Administrator, Operator};
 use super::layout::{Frame, SERVERS, Wish};
 use super::state::Badge;
 use super::time::Moment;
 use super::words::Said;
 use super::{Pages, Viewer, page, page_with, plan};
-use crate::configuration::ChangeOrder;
+use crate::configuration::{ChangeOrder, ProblemView};
 
 /// The lists of the configuration, and the products in them.
 const PRODUCTS: [(&str, &str); 3] =
@@ -32,6 +35,34 @@ struct Servers {
     revision: u64,
     rows: Vec<Row>,
     fault: Option<Said>,
+    /// A refresh that is under way.
+    reading: Option<Reading>,
+    new: New,
+    problems: Vec<ProblemView>,
+}
+
+/// How far a refresh is.
+struct Reading {
+    since: Moment,
+    read: u64,
+    of: u64,
+}
+
+/// The form of a server that is to be, as it was filled in, but for the password.
+#[derive(Default)]
+struct New {
+    product: String,
+    address: String,
+    user: String,
+    deployment: String,
+    ca: String,
+    wrong: BTreeMap<&'static str, Said>,
+}
+
+impl New {
+    fn wrong(&self, field: &str) -> Option<&Said> {
+        self.wrong.get(field)
+    }
 }
 
 struct Row {
@@ -51,8 +82,8 @@ struct Row {
 }
 
 struct Drift {
-    text: String,
-    meaning: String,
+    text: Said,
+    meaning: Said,
 }
 
 fn text(value: Option<&Value>) -> String {
@@ -77,26 +108,38 @@ fn row(f: &Frame, server: &Value) -> Row {
         nodes: nodes.into_iter().flatten().map(|node| text(node.get("name"))).collect(),
         mixed: cluster.and_then(|cluster| cluster.get("mixed_mode")).and_then(Value::as_bool),
         seen: server.get("last_seen_ms").and_then(Value::as_u64).map(Moment::of_ms),
-        drift: drift.map(|one| Drift { text: text(one.get("text")), meaning: text(one.get("meaning")) }).collect(),
+        drift: drift
+            .map(|one| Drift { text: f.said(&text(one.get("text"))), meaning: f.said(&text(one.get("meaning"))) })
+            .collect(),
     }
 }
 
 /// `GET /configuration/servers`.
 pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Parts) -> Response {
+    page(&made(&pages, viewer, &parts, New::default(), Vec::new()).await)
+}
+
+async fn made(pages: &Pages, viewer: Viewer, parts: &Parts, new: New, problems: Vec<ProblemView>) -> Servers {
     let look = pages.look().await;
     let (operates, administers, csrf) = (viewer.operates, viewer.administers, viewer.csrf.clone());
-    let f = Frame::new(Wish::of(&parts), SERVERS, viewer, &look.nodes);
+    let f = Frame::new(Wish::of(parts), SERVERS, viewer, &look.nodes);
     // Before the servers are asked for: what is shown is at least as new.
     let revision = pages.office.desk.current().revision;
-    let (rows, fault) = match pages.office.ask(None, "servers", Value::Null).await {
+    let (rows, reading, fault) = match pages.office.ask(None, "servers", Value::Null).await {
         Ok(answer) => {
             let servers = answer.get("servers").and_then(Value::as_array);
-            (servers.into_iter().flatten().map(|server| row(&f, server)).collect(), None)
+            let rows = servers.into_iter().flatten().map(|server| row(&f, server)).collect();
+            (rows, answer.get("refreshing").and_then(reading), None)
         }
-        Err(refusal) => (Vec::new(), Some(f.said(&refusal.why))),
+        Err(refusal) => (Vec::new(), None, Some(f.said(&refusal.why))),
     };
     let updated = Moment::of_ms(pages.office.now_ms());
-    page(&Servers { updated, operates, administers, csrf, revision, rows, fault, f })
+    Servers { updated, operates, administers, csrf, revision, rows, fault, reading, new, problems, f }
+}
+
+fn reading(refreshing: &Value) -> Option<Reading> {
+    let number = |name: &str| refreshing.get(name).and_then(Value::as_u64);
+    Some(Reading { since: Moment::of_ms(number("since_ms")?), read: number("read")?, of: number("servers")? })
 }
 
 #[derive(Template)]
@@ -116,8 +159,8 @@ struct Refresh {
 
 struct Change {
     publisher: String,
-    text: String,
-    meaning: String,
+    text: Said,
+    meaning: Said,
 }
 
 /// What came of reading one of them.
@@ -163,10 +206,11 @@ pub(crate) async fn refresh(
         Err(refusal) => (StatusCode::UNPROCESSABLE_ENTITY, Value::Null, Some(f.said(&refusal.why))),
     };
     let list = |name: &str| answer.get(name).and_then(Value::as_array).into_iter().flatten();
-    let change = |one: &Value| Change {
-        publisher: text(one.get("publisher")),
-        text: text(one.get("text")),
-        meaning: text(one.get("meaning")),
+    let change = |one: &Value| {
+        let (publisher, what) = (text(one.get("publisher")), text(one.get("text")));
+        // Whose change it is has a column of its own.
+        let own = what.split_once(&format!("{publisher}: ")).map_or(what.as_str(), |(_, own)| own);
+        Change { text: f.said(own), meaning: f.said(&text(one.get("meaning"))), publisher }
     };
     let read = |one: &Value| {
         let ok = one.get("ok").and_then(Value::as_bool).unwrap_or(false);
@@ -225,7 +269,30 @@ pub(crate) async fn add(
         }
     }
     let change = ChangeOrder { path: format!("{list}[{}]", json!(address)), value };
-    plan::apply_now(&pages, &parts, who, added.revision, vec![change], SERVERS.path).await
+    match plan::apply_now(&pages, &parts, &who, added.revision, vec![change], SERVERS.path).await {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let Added { product, address, user, deployment, ca, .. } = added;
+            let mut new = New { product, address, user, deployment, ca, wrong: BTreeMap::new() };
+            let (mut others, f) = (Vec::new(), Frame::outside(Wish::of(&parts), SERVERS.key));
+            for problem in problems {
+                match field_of(&problem.path, list) {
+                    Some(field) => _ = new.wrong.entry(field).or_insert_with(|| said(&f, &problem)),
+                    None => others.push(problem),
+                }
+            }
+            page_with(StatusCode::UNPROCESSABLE_ENTITY, &made(&pages, who.viewer, &parts, new, others).await)
+        }
+    }
+}
+
+/// The field of the form that a setting of an entry was written in.
+fn field_of(path: &str, list: &str) -> Option<&'static str> {
+    if !path.starts_with(list) {
+        return None;
+    }
+    let key = path.rsplit_once("].").map_or("address", |(_, key)| key);
+    ["address", "user", "password", "deployment", "ca"].into_iter().find(|field| *field == key)
 }
 
 /// Which one.
@@ -248,5 +315,11 @@ pub(crate) async fn remove(
         return StatusCode::BAD_REQUEST.into_response();
     };
     let change = ChangeOrder { path: format!("{list}[{}]", json!(removed.publisher)), value: Value::Null };
-    plan::preview_changes(&pages, &parts, who, SERVERS, removed.revision, vec![change]).await
+    match plan::preview_changes(&pages, &parts, &who, SERVERS, removed.revision, vec![change]).await {
+        Ok(answer) => answer,
+        Err(problems) => {
+            let again = made(&pages, who.viewer, &parts, New::default(), problems).await;
+            page_with(StatusCode::UNPROCESSABLE_ENTITY, &again)
+        }
+    }
 }

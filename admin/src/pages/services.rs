@@ -88,7 +88,7 @@ struct ServerRow {
     state: Badge,
     reason: Option<Said>,
     action: Option<Said>,
-    drift: Vec<String>,
+    drift: Vec<Said>,
     seen: Option<Moment>,
     fix: Option<FixLink>,
 }
@@ -214,7 +214,7 @@ fn server_row(f: &Frame, server: &Server) -> ServerRow {
         state: f.badge(&server.state),
         reason: said(&server.reason),
         action: said(&server.action),
-        drift: server.drift.iter().map(|drift| format!("{}: {}", drift.text, drift.meaning)).collect(),
+        drift: server.drift.iter().flat_map(|drift| [f.said(&drift.text), f.said(&drift.meaning)]).collect(),
         seen: server.last_seen_ms.map(Moment::of_ms),
         fix: troubled.then(|| FixLink::of(f, fixes::Fix { path: fixes::SERVERS, key: "fix.servers" })),
     }

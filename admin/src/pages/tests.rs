@@ -72,7 +72,7 @@ impl House {
         );
         fs::write(&file, text).expect("written");
         let parts = boot(&file).expect("it starts").parts;
-        let store = parts.store.clone().expect("a store");
+        let store = Arc::clone(&parts.store);
         let port = node();
         let desk = ConfigurationDesk::new(parts, port.clone());
         let node = NodeId::new("core1").expect("a name");

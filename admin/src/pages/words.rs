@@ -76,6 +76,12 @@ impl Language {
 /// Ranges of an `Accept-Language` header that are looked at. Browsers send fewer.
 const ACCEPTED_RANGES_MAX: usize = 16;
 
+/// How deep sentences are within sentences: an alarm's cause has a fault, and that its reason.
+const NESTED_MAX: usize = 2;
+
+/// What stands between several sentences in one place.
+const SENTENCES_BETWEEN: &str = "; ";
+
 static ENGLISH: LazyLock<Words> =
     LazyLock::new(|| Words::read(Language::English, include_str!("../../catalogues/en.toml")));
 static JAPANESE: LazyLock<Words> =
@@ -137,14 +143,31 @@ impl Words {
     /// What a node said, in this language.
     #[must_use]
     pub fn said(&self, text: &str) -> Said {
-        let found = PHRASES.iter().find_map(|phrase| Some((&phrase.key, phrase.values_of(text)?)));
-        let Some((key, values)) = found else {
-            return Said { text: text.to_owned(), is_foreign: self.language != Language::English };
+        match self.found(text, NESTED_MAX) {
+            Some(text) => Said { text, is_foreign: false },
+            None => Said { text: text.to_owned(), is_foreign: self.language != Language::English },
+        }
+    }
+
+    /// A sentence of the catalogue, with what fills its holes: a name, a number, an address, as it is; or sentences of the
+    /// catalogue themselves.
+    fn found(&self, text: &str, nested: usize) -> Option<String> {
+        let (key, values) = PHRASES.iter().find_map(|phrase| Some((&phrase.key, phrase.values_of(text)?)))?;
+        if self.language == Language::English {
+            return Some(text.to_owned());
+        }
+        let within = |value: &str| match nested.checked_sub(1) {
+            Some(nested) => value
+                .split(SENTENCES_BETWEEN)
+                .map(|part| self.found(part, nested).unwrap_or_else(|| part.to_owned()))
+                .collect::<Vec<_>>()
+                .join(SENTENCES_BETWEEN),
+            None => value.to_owned(),
         };
-        // What fills a hole is shown as it is: a name, a number, an address.
+        let values: Vec<_> = values.into_iter().map(|(name, value)| (name, within(value))).collect();
         let values: Vec<(&str, &dyn Display)> =
             values.iter().map(|(name, value)| (*name, value as &dyn Display)).collect();
-        Said { text: self.fill(key, &values), is_foreign: false }
+        Some(self.fill(key, &values))
     }
 
     /// Which keys there are.
@@ -333,6 +356,11 @@ mod tests {
         let said = |text: &str| japanese.said(text);
         assert_eq!(said("Draining (12)").text, japanese.with("said.draining", "n", 12));
         assert_eq!(said("Inactive (Maintenance mode)").text, "非アクティブ（メンテナンスモード）");
+        let fault = "Unified CM cucm1.example.com: its certificate or its TLS is refused: x; what was known of it goes on being used";
+        assert_eq!(
+            said(fault).text,
+            "Unified CM cucm1.example.com：証明書または TLS を受け入れられません：x。以前に読み取った内容を引き続き使用します"
+        );
         let unknown = said("something <new>");
         assert_eq!((unknown.text.as_str(), unknown.is_foreign), ("something <new>", true));
         assert_eq!(ENGLISH.said("Draining (12)"), Said { text: "Draining (12)".to_owned(), is_foreign: false });

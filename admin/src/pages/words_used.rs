@@ -111,3 +111,124 @@ fn no_template_has_scripts_or_styles_of_its_own() {
         assert_eq!(open, lower.matches(" defer></script>").count(), "{file}: scripts are files");
     }
 }
+
+/// The string literals of a source file as they are at run time, each with the code before it.
+fn strings(source: &str) -> Vec<(&str, String)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(open) = source[from..].find('"').map(|at| from + at) {
+        let mut text = String::new();
+        let mut chars = source[open + 1..].char_indices();
+        let mut close = source.len();
+        while let Some((at, char)) = chars.next() {
+            match char {
+                '"' => {
+                    close = open + 1 + at;
+                    break;
+                }
+                '\\' => match chars.next() {
+                    // A line that goes on: the white space of the next one is none of the text.
+                    Some((_, '\n')) => {
+                        let rest = chars.as_str();
+                        let blank = rest.len() - rest.trim_start().len();
+                        chars.by_ref().take(rest[..blank].chars().count()).for_each(drop);
+                    }
+                    Some((_, other)) => text.push(other),
+                    None => {}
+                },
+                other => text.push(other),
+            }
+        }
+        found.push((&source[..open], text));
+        from = (close + 1).min(source.len());
+    }
+    found
+}
+
+/// A text of a source file with something in its holes.
+fn filled_in(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((_, after)) = after.split_once('}') else { break };
+        out.push_str(before);
+        out.push_str("x7");
+        rest = after;
+    }
+    out + rest
+}
+
+/// Where alarms are raised, and where what they say comes from: whole functions, or whatever is called a cause or an action.
+const ALARMS: [(&str, &str, &str); 14] = [
+    ("admin/src/configuration/boot.rs", "", ""),
+    ("admin/src/configuration/mod.rs", "", ""),
+    ("runtime/src/reactor/operated.rs", "", ""),
+    ("runtime/src/reactor.rs", "", ""),
+    ("runtime/src/alarms.rs", "", "#[cfg(test)]"),
+    ("runtime/src/certificates.rs", "", "#[cfg(test)]"),
+    ("model/src/certificates.rs", "fn remedy", "\n    }\n"),
+    ("connectors/src/allowed.rs", "", "#[cfg(test)]"),
+    ("connectors/src/users_file/mod.rs", "", "#[cfg(test)]"),
+    ("connectors/src/sign_in/health.rs", "", "#[cfg(test)]"),
+    ("connectors/src/discovery/fault.rs", "const fn action", "\n    }\n"),
+    ("connectors/src/discovery/refresh.rs", "", ""),
+    ("connectors/src/discovery/mod.rs", "", ""),
+    ("connectors/src/chat/health.rs", "", "#[cfg(test)]"),
+];
+
+/// What alarms' causes are made of.
+const PARTS: [(&str, &str, &str); 4] = [
+    ("connectors/src/discovery/fault.rs", "pub enum AskFault", "\n}\n"),
+    ("policy/src/discovery/check.rs", "pub enum Lie", "\n}\n"),
+    ("policy/src/discovery/diff.rs", "fn meaning", "\n    }\n"),
+    ("policy/src/discovery/diff.rs", "impl fmt::Display for What", "\n}\n"),
+];
+
+fn section((file, from, until): (&str, &str, &str)) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let start = text.find(from).unwrap_or_else(|| panic!("{file} has no {from}"));
+    let text = &text[start..];
+    let end = if until.is_empty() { text.len() } else { text.find(until).unwrap_or(text.len()) };
+    text[..end].to_owned()
+}
+
+#[test]
+fn alarms_speak_japanese() {
+    let words = Language::Japanese.words();
+    let mut said = 0;
+    let mut missing = Vec::new();
+    let mut look = |file: &str, text: &str| {
+        let text = filled_in(text);
+        said += 1;
+        if words.said(&text).is_foreign {
+            missing.push(format!("{file}: {text}"));
+        }
+    };
+    for place in ALARMS {
+        let text = section(place);
+        for (before, literal) in strings(&text) {
+            let before: String = before.chars().rev().filter(|char| !char.is_whitespace()).take(24).collect();
+            let before: String = before.chars().rev().collect();
+            let is_alarms = ["cause=", "cause:", "action=", "action:", "cause=format!(", "cause:format!("]
+                .iter()
+                .any(|end| before.ends_with(end))
+                || before.ends_with("cause,")
+                || before.ends_with("0=>format!(")
+                || ["_=>format!(", "_)=>format!(", "None=>format!("].iter().any(|end| before.ends_with(end))
+                || !place.1.is_empty();
+            if is_alarms && literal.contains(' ') {
+                look(place.0, &literal);
+            }
+        }
+    }
+    for place in PARTS {
+        for (before, literal) in strings(&section(place)) {
+            let is_test_name = before.trim_end().ends_with("which:");
+            if literal.contains(' ') && !is_test_name {
+                look(place.0, &literal);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "in English only:\n{}", missing.join("\n"));
+    assert!(said > 80, "only {said} sentences were found: have they moved?");
+}

@@ -40,6 +40,7 @@ pub const SUITE: &[Question] = &[
     ("what waits for confirmation is kept", confirmations_are_kept),
     ("audit lines are numbered, cut and listed by pages", audit_lines),
     ("threads share the audit log", threads_audit),
+    ("what is tried leaves nothing", trying_leaves_nothing),
 ];
 
 /// What is done at a place.
@@ -545,4 +546,15 @@ fn threads_audit(place: Place<'_>) {
     );
     let texts: BTreeSet<&str> = kept.iter().map(|line| line.action.as_str()).collect();
     assert_eq!(texts.len(), THREADS * EACH);
+}
+
+fn trying_leaves_nothing(place: Place<'_>) {
+    let store = place();
+    for bytes in [0, 1, 100_000, DOCUMENT_BYTES_MAX, usize::MAX] {
+        store.has_room(bytes).expect("there is room");
+    }
+    assert!(store.head().expect("an answer").is_none() && store.audited(None, PAGE_MAX).expect("an answer").is_empty());
+    for kind in Kind::ALL {
+        assert!(store.records(kind, None, PAGE_MAX).expect("an answer").is_empty());
+    }
 }

@@ -86,6 +86,10 @@ impl Contents {
 }
 
 impl Store for MemoryStore {
+    fn has_room(&self, _bytes: usize) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
     fn head(&self) -> Result<Option<Revision>, StoreFault> {
         Ok(self.contents().head().cloned())
     }

@@ -6,12 +6,14 @@
 
 pub mod conformance;
 mod fitting;
+mod late;
 pub mod limits;
 mod memory;
 pub mod seal;
 mod sqlite;
 mod thinning;
 
+pub use late::LateStore;
 pub use memory::MemoryStore;
 pub use sqlite::{FILE_NAME, OpenFault, SqliteStore};
 
@@ -185,4 +187,9 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreFault`].
     fn audited(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditLine>, StoreFault>;
+    /// Whether so many bytes could be written now. What is written to find that out, durably, is gone again when it returns.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: they could not.
+    fn has_room(&self, bytes: usize) -> Result<(), StoreFault>;
 }

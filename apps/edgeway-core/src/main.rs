@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Parser;
 use edgeway_admin::Ingredients;
-use edgeway_admin::configuration::{self, Booted, Parts};
-use edgeway_admin::store::{MemoryStore, Store};
+use edgeway_admin::configuration::{self, Booted};
+use edgeway_admin::store::LateStore;
 use edgeway_core_node::{CoreNode, Settings};
 use edgeway_model::{Moment, Random};
 use edgeway_runtime::service::{self, CoreKeys, Hooks, ServiceFault};
@@ -42,7 +42,7 @@ fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
     let node = CoreNode::new(Settings::from(&settings), random, Moment::ZERO);
     let admin = edgeway_admin::make(Ingredients {
         settings: settings.clone().into(),
-        store: store(&parts),
+        store: Arc::<LateStore>::clone(&parts.store),
         configuration: parts,
         announce: None,
     });
@@ -52,12 +52,4 @@ fn run(arguments: &Arguments) -> Result<(), ServiceFault> {
         ..Hooks::default()
     };
     service::run_core(&settings, node, CoreKeys::Files, hooks, stopped)
-}
-
-/// Without a store the core carries calls all the same; who may administer it is then not known. An alarm says why.
-fn store(parts: &Parts) -> Arc<dyn Store> {
-    parts.store.clone().unwrap_or_else(|| {
-        tracing::error!("nobody can sign in to administer this core, and nothing is kept: its store cannot be used");
-        Arc::new(MemoryStore::new())
-    })
 }

@@ -49,6 +49,14 @@ enum CallsCommand {
     /// Who talks with whom, since when. A core knows who; an edge knows that something is relayed.
     #[command(after_help = "Examples:\n  edgeway calls list --user alice\n  edgeway calls list --node core2 -o json")]
     List(List),
+    /// Ends one call: both parties are hung up on; one that rings is cancelled. At the core that has it.
+    #[command(after_help = "Examples:\n  edgeway calls end 17\n  edgeway calls end 17 --node core2")]
+    End {
+        /// Its number, as `edgeway calls list` shows it at the same core.
+        id: u32,
+        #[command(flatten)]
+        at: At,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +132,7 @@ pub(crate) fn registrations(wish: &Registrations) -> ExitCode {
 pub(crate) fn calls(wish: &Calls) -> ExitCode {
     let list = match &wish.command {
         Some(CallsCommand::List(list)) => list,
+        Some(CallsCommand::End { id, at }) => return finish(end(*id, at)),
         None => &wish.list,
     };
     let columns = ["id", "from", "to", "state", "edge", "core", "registrar"];
@@ -137,6 +146,12 @@ pub(crate) fn calls(wish: &Calls) -> ExitCode {
             since.map_or_else(|| cell(None), |since| ago(now_ms.saturating_sub(since)))
         }),
     ))
+}
+
+fn end(id: u32, at: &At) -> Result<(), Failure> {
+    at.ask("calls/end", &json!({ "id": id }))?;
+    say!("call {id} is being ended: `edgeway calls` shows it until both of its parties know");
+    Ok(())
 }
 
 /// A column that is worked out, of a row and of the time now.

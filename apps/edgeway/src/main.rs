@@ -100,7 +100,9 @@ enum Command {
     )]
     Registrations(listed::Registrations),
     /// The calls a node has a part in.
-    #[command(after_help = "Examples:\n  edgeway calls\n  edgeway calls --user alice\n  edgeway calls --node core2")]
+    #[command(
+        after_help = "Examples:\n  edgeway calls\n  edgeway calls --user alice\n  edgeway calls --node core2\n  edgeway calls end 17"
+    )]
     Calls(listed::Calls),
     /// A node, and those it is linked with.
     #[command(after_help = "Examples:\n  edgeway nodes\n  edgeway nodes --config ./core.toml -o json")]

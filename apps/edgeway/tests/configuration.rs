@@ -159,6 +159,8 @@ fn a_running_core_takes_changes_keeps_them_and_goes_back() {
     let domains = house.json(&["config", "diff", "1", "2"]);
     assert_eq!(domains["changes"].as_array().map(Vec::len), Some(2), "{domains}");
 
+    assert!(!fs::read_to_string(house.dir.join("log")).expect("the log").contains("DEBUG"));
+
     // A restart keeps it.
     house.stop();
     house.start();
@@ -174,6 +176,12 @@ fn a_running_core_takes_changes_keeps_them_and_goes_back() {
     }
     let history = house.json(&["config", "history"]);
     assert_eq!(history["revisions"][0]["author"], "file", "{history}");
+    let log = || fs::read_to_string(house.dir.join("log")).expect("the log");
+    let until = Instant::now() + PATIENCE;
+    while !log().contains("DEBUG") {
+        assert!(Instant::now() < until, "the log says no more than before: {}", log());
+        sleep(Duration::from_millis(100));
+    }
     assert!(history["revisions"][1]["author"].as_str().is_some_and(|who| who.starts_with("socket")), "{history}");
     assert_eq!(history["revisions"][1]["comment"], "second domain");
 

@@ -178,6 +178,11 @@ proptest::proptest! {
     }
 
     #[test]
+    fn a_file_and_a_desk_change_the_same_in_any_order(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..450)) {
+        crate::fuzzing::interleaved(&bytes);
+    }
+
+    #[test]
     fn no_text_breaks_it(text in "([a-z_.\\[\\]\"=\n 0-9]|domains = |unity|address|\n\\[\\[unity\\]\\]\n){0,60}") {
         crate::fuzzing::document_text(text.as_bytes());
     }

@@ -142,7 +142,7 @@ impl Entry {
     }
 
     /// What tells it from others of `list`. Every entry of a document has it.
-    pub(super) fn identity(&self, list: &str) -> &str {
+    pub(crate) fn identity(&self, list: &str) -> &str {
         match self.get(identity_key(list)) {
             Some(Value::Text(identity)) => identity,
             Some(Value::Boolean(_) | Value::Integer(_) | Value::List(_) | Value::Secret(_)) | None => "",

@@ -17,7 +17,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("one that the core signs itself and keeps in `state_dir`"),
         unit: "PEM file",
         example: "\"/etc/edgeway/tls/admin.crt\"",
-        impact: Impact::AtOnce("nothing; the files are read again when they change"),
+        impact: Impact::Restart("restart for other files; the files themselves are read again when they change"),
         doc: "Certificate shown to administrators, followed by its intermediates. The fingerprint of a self-signed one \
               is in the log of each start.",
     },
@@ -26,7 +26,7 @@ pub(super) const CORE: &[Setting] = &[
         preset: Preset::Derived("the key of that one"),
         unit: "PEM file",
         example: "\"/etc/edgeway/tls/admin.key\"",
-        impact: Impact::AtOnce("nothing; the files are read again when they change"),
+        impact: Impact::Restart("restart for other files; the files themselves are read again when they change"),
         doc: "Private key of `admin.certificate`.",
     },
     Setting {

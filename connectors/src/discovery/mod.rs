@@ -49,6 +49,7 @@ use self::alarms::Alarms;
 pub use self::current::Current;
 use self::https::Https;
 use self::limits::LOOK_EVERY_MIN;
+use self::refresh::Reading;
 pub use self::server::Connect;
 use self::server::Server;
 use self::settings::configured;
@@ -82,6 +83,8 @@ pub struct Discovery {
     random: RefCell<Random>,
     /// Held while a refresh is under way: one at a time.
     refreshing: Mutex<()>,
+    /// How far it is.
+    under_way: Cell<Option<Reading>>,
     /// Held while the file is written.
     keeping: Rc<Mutex<()>>,
     /// What looks at the servers.
@@ -168,6 +171,7 @@ impl Discovery {
             teller,
             random: RefCell::new(Random::from_seed(seed)),
             refreshing: Mutex::default(),
+            under_way: Cell::new(None),
             keeping: old.map(|old| Rc::clone(&old.keeping)).unwrap_or_default(),
             tasks: RefCell::default(),
             over: Cell::new(false),

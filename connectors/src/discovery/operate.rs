@@ -2,7 +2,7 @@
 //!
 //! | path | question | answer |
 //! |---|---|---|
-//! | `servers` | | what is known, and how it stands |
+//! | `servers` | | what is known, how it stands, and how far a refresh is |
 //! | `servers/refresh` | `name`, `dry_run` | what has changed, and who could not be read |
 //! | `servers/discover` | `name` | the same, for servers nothing is known of yet |
 
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Discovery;
 use super::fault::AskFault;
+use super::refresh::Reading;
 use super::server::Server;
 
 #[derive(Default, Deserialize)]
@@ -73,6 +74,9 @@ impl Discovery {
             "revision": snapshot.revision,
             "taken_ms": snapshot.taken_ms,
             "age_seconds": age,
+            "refreshing": self.under_way.get().map(|Reading { since_ms, servers, read }| json!({
+                "since_ms": since_ms, "servers": servers, "read": read,
+            })),
             "servers": self.servers.iter().map(server).collect::<Vec<_>>(),
         })
     }

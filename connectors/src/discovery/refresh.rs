@@ -1,5 +1,6 @@
 //! A new snapshot, made aside and swapped in.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use edgeway_model::alarm::Severity;
@@ -20,9 +21,34 @@ pub(super) struct Read {
     pub(super) outcome: Result<Cluster, AskFault>,
 }
 
+/// How far a refresh is: whoever waits for it sees that it goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) since_ms: u64,
+    pub(super) servers: usize,
+    pub(super) read: usize,
+}
+
+/// A refresh that is under way, until it is done or nobody waits for it any more.
+struct UnderWay<'d>(&'d Cell<Option<Reading>>);
+
+impl<'d> UnderWay<'d> {
+    fn begin(at: &'d Cell<Option<Reading>>, servers: usize) -> Self {
+        at.set(Some(Reading { since_ms: unix_ms(), servers, read: 0 }));
+        Self(at)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
 impl Discovery {
     /// Asks these servers, all at once. With `tell`, Unified CMs are told of this core.
     pub(super) async fn read(self: &Rc<Self>, servers: Vec<Rc<Server>>, tell: bool) -> Vec<Read> {
+        let _until_then = UnderWay::begin(&self.under_way, servers.len());
         let mut asking = JoinSet::new();
         for server in servers {
             let own_name = self.own_name.clone().filter(|_| tell);
@@ -35,6 +61,7 @@ impl Discovery {
         while let Some(done) = asking.join_next().await {
             // A task that panicked has said so; nothing of its server is taken.
             read.extend(done);
+            self.under_way.set(self.under_way.get().map(|under_way| Reading { read: read.len(), ..under_way }));
         }
         read
     }
@@ -130,11 +157,11 @@ impl Discovery {
                 }
             }
             if let Some(fault) = &state.fault {
-                let rest = match known {
-                    Some(_) => "what was known of it goes on being used",
-                    None => "nothing is known of it yet: its users cannot sign in",
+                let (product, name) = (server.product, server.name());
+                let cause = match known {
+                    Some(_) => format!("{product} {name}: {fault}; what was known of it goes on being used"),
+                    None => format!("{product} {name}: {fault}; nothing is known of it yet: its users cannot sign in"),
                 };
-                let cause = format!("{} {}: {fault}; {rest}", server.product, server.name());
                 let severity = AskFault::severity(known.is_some());
                 self.alarms.raise(fault.alarm(), server.name(), severity, cause, fault.action());
             }

@@ -595,11 +595,13 @@ async fn a_refresh_that_hangs_stops_nobody() {
         let hanging = tokio::task::spawn_local(async move { other.refresh().await });
         sleep(Duration::from_secs(1)).await;
         assert_eq!(rig.discovery.current().snapshot().clusters.len(), 2);
-        assert!(rig.ask("servers", Value::Null).await.is_ok());
+        let under_way = rig.ask("servers", Value::Null).await.unwrap()["refreshing"].clone();
+        assert_eq!((&under_way["servers"], &under_way["read"]), (&json!(2), &json!(1)), "one of two has answered");
         let refused = rig.ask("servers/refresh", Value::Null).await.unwrap_err();
         assert!(refused.starts_with("a refresh is under way"), "{refused}");
         assert!(!hanging.is_finished());
         assert_eq!(hanging.await.unwrap()["ok"], json!(false));
+        assert_eq!(rig.ask("servers", Value::Null).await.unwrap()["refreshing"], Value::Null);
         for (path, question, text) in [
             (
                 "servers/refresh",

@@ -193,6 +193,13 @@ impl CoreNode {
         self.dialog_known((request.call_id().into(), tag.into()), (client, identity), party, now + lasts);
     }
 
+    /// A dialog has been ended from here.
+    pub(crate) fn dialog_over(&mut self, call_id: &str, inside_tag: &str, now: Moment) {
+        if let Some(id) = self.dialogs.find(call_id, inside_tag) {
+            self.dialogs.expire_at(id, now + DIALOG_ENDED_KEPT);
+        }
+    }
+
     /// A client answered, or speaks within a dialog: an INVITE's lasts from now on until it is ended.
     pub(crate) fn dialog_used(&mut self, call_id: &str, inside_tag: &str, message: &Message, now: Moment) {
         let Some(id) = self.dialogs.find(call_id, inside_tag) else { return };

@@ -23,7 +23,7 @@ use crate::registrars::{Destination, alias};
 use crate::{CoreNode, contact, flow_at};
 
 /// Where a request may go inside, and why not.
-enum Decision {
+pub(crate) enum Decision {
     /// To a registrar: the one it names, or whichever takes it.
     Registrar {
         named: Option<String>,
@@ -294,7 +294,7 @@ impl CoreNode {
         let Some(to) = to else {
             return self.dropped(DropReason::NoRelay, "an ACK that belongs to no call");
         };
-        let Some(body) = self.acknowledged_inward(ack) else { return };
+        let Some(body) = self.acknowledged_inward(ack, now) else { return };
         let transport = to.place.1;
         let Some(hop) = self.hop_to(&to) else { return };
         let agent = self.agent_over(transport);
@@ -317,7 +317,7 @@ impl CoreNode {
 
     /// New requests go to a registrar, if they concern a domain of their deployment. Requests within a dialog
     /// go where the dialog was established to, and nowhere else.
-    fn decide(&self, flow: FlowId, request: &Message) -> Decision {
+    pub(crate) fn decide(&self, flow: FlowId, request: &Message) -> Decision {
         let deployment = self.deployment_of(flow, request);
         let served = deployment.as_ref().and_then(|one| self.zones.get(one));
         if request.method() == Some("REGISTER") || request.to_tag().is_none() {
@@ -417,7 +417,7 @@ impl CoreNode {
     }
 
     /// The registrar a client's connection talks to, or else any of its deployment.
-    fn any_registrar(&mut self, flow: FlowId, request: &Message, now: Moment) -> Option<Destination> {
+    pub(crate) fn any_registrar(&mut self, flow: FlowId, request: &Message, now: Moment) -> Option<Destination> {
         let held = self.held.of_flow(flow);
         let served = self.deployment_of(flow, request).and_then(|one| self.zones.get(&one))?;
         let place = served.registrars.choose(Wanted::default(), held, &[], &mut self.random, now)?.place;
@@ -433,7 +433,11 @@ impl CoreNode {
 
     /// A client answered a request from inside.
     fn response_from_edge(&mut self, edge: &NodeId, flow: FlowId, response: &Message, now: Moment) {
-        let Ok(matched) = self.proxy.receive_response(response, &Hop::Peer(edge.clone()), now) else {
+        let hop = Hop::Peer(edge.clone());
+        let Ok(matched) = self.proxy.receive_response(response, &hop, now) else {
+            if self.requests.receive_response(response, &hop, now) {
+                return;
+            }
             return self.dropped(DropReason::StrayResponse, "a response from outside that matches no request");
         };
         let Some(matched) = matched else { return };

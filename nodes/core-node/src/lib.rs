@@ -67,8 +67,9 @@ use edgeway_policy::deployments::Deployments;
 use edgeway_sip::Message;
 use edgeway_sip::bindings::{Bindings, Change};
 use edgeway_sip::proxy::{Event, Hop, Patience, Proxy, TransactionId};
+use edgeway_sip::requests::Requests;
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Farewells};
 use crate::dialogs::Dialogs;
 use crate::guesses::Guesses;
 use crate::identity::Identities;
@@ -183,6 +184,9 @@ pub struct CoreNode {
     vouched: Vouched,
     calls: Calls,
     dialogs: Dialogs,
+    /// Requests of this core's own, and what those that end calls are about.
+    requests: Requests,
+    farewells: Farewells,
     /// What was tried for requests on their way inside.
     attempts: HashMap<TransactionId, Attempt>,
     /// Probes sent.
@@ -230,6 +234,8 @@ impl CoreNode {
             attempts: HashMap::new(),
             probes: 0,
             dialogs: Dialogs::default(),
+            requests: Requests::new(boot),
+            farewells: Farewells::new(),
             counts: Counts::default(),
             maintenance: None,
             now,
@@ -256,7 +262,7 @@ impl CoreNode {
     /// SIP transactions held now, for tests of what it remembers.
     #[must_use]
     pub fn transactions(&self) -> usize {
-        self.proxy.len()
+        self.proxy.len() + self.requests.len()
     }
 
     /// Inside port pairs: free ones, and those in relays, for tests of what it accounts for.
@@ -316,12 +322,14 @@ impl CoreNode {
 
     fn run_timers(&mut self, now: Moment) {
         self.proxy.handle_timeout(now);
+        self.requests.handle_timeout(now);
         let changes = self.bindings.expire(now);
         if !changes.is_empty() {
             self.report(changes);
         }
         self.zones.handle_timeout(now);
         self.watch_calls(now);
+        self.end_ordered(now);
         self.end_overdue(now);
         self.dialogs.expire(now);
         self.run_sign_ins(now);
@@ -352,6 +360,7 @@ impl CoreNode {
                     Hop::Datagram { local, peer } => self.send_datagram(local, peer, transmit.bytes),
                 }
             }
+            quiet &= !self.settle_farewells();
             quiet &= !self.settle_registrars(now);
             quiet &= !self.settle_links(now);
             if quiet {
@@ -436,6 +445,7 @@ impl Node for CoreNode {
             Input::Media(event) => self.handle_media(event, now),
             Input::Resolved { query, answer } => self.zones.handle_answer(&query, &answer, now),
             Input::Maintenance(order) => self.maintain(order, now),
+            Input::EndCall { call } => self.end_by_order(call, now),
             Input::Trace(on) => self.trace(on),
             Input::SignIn(fact) => self.handle_sign_in(fact),
             Input::Zones(zones) => {
@@ -452,6 +462,7 @@ impl Node for CoreNode {
 
     fn next_deadline(&self) -> Option<Deadline> {
         let own = Deadline::soonest(self.proxy.next_deadline(), self.bindings.next_deadline());
+        let own = Deadline::soonest(own, self.requests.next_deadline());
         let own = Deadline::soonest(own, self.calls.next_deadline());
         let own = Deadline::soonest(own, self.dialogs.next_deadline());
         let own = Deadline::soonest(own, self.sign_ins.next_deadline());
@@ -486,6 +497,10 @@ impl Observable for CoreNode {
 
     fn call_page(&self, wish: &Wish) -> Page<CallRow> {
         self.list_calls(wish)
+    }
+
+    fn has_call(&self, call: u32) -> bool {
+        self.calls.has(call)
     }
 }
 

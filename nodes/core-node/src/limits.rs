@@ -142,3 +142,11 @@ pub const WHY_CHARS_MAX: usize = 500;
 
 /// Bytes kept of each party's address of a call, for an operator who looks: longer ones are cut.
 pub const PARTY_BYTES_MAX: usize = 128;
+
+/// Bytes kept of how one party of an answered call is spoken to: its address, its Contact and its route set. Honest ones
+/// have 200 to 600; a party that says more is not told of an end that an operator orders, and finds out by itself.
+pub const PARTY_WAY_BYTES_MAX: usize = 2_048;
+
+/// How long a call that an operator has ended waits for an ACK that is due (RFC 3261 §15), or for the callee's answer to
+/// CANCEL (§9.1): 64 times T1, as those sections say.
+pub const ENDING_WITHIN: Duration = Duration::from_secs(32);

@@ -219,6 +219,7 @@ impl CoreNode {
         for id in self.proxy.waiting_for(&Hop::Peer(peer.clone())) {
             self.proxy.resend(id);
         }
+        self.requests.resend(&Hop::Peer(peer.clone()));
         self.route_waiting(now);
     }
 

@@ -45,7 +45,7 @@ impl CoreNode {
         }
     }
 
-    fn send_hop(&mut self, hop: &Hop, bytes: Bytes) {
+    pub(crate) fn send_hop(&mut self, hop: &Hop, bytes: Bytes) {
         match hop {
             Hop::Flow(flow) => self.send_stream(*flow, bytes),
             Hop::Datagram { local, peer } => self.send_datagram(*local, *peer, bytes),
@@ -65,7 +65,7 @@ impl CoreNode {
         }
         match self.proxy.receive_request(request, hop.clone(), now) {
             Received::Absorbed => {}
-            Received::Acknowledgement => self.acknowledge_outward(request),
+            Received::Acknowledgement => self.acknowledge_outward(request, now),
             Received::StrayCancel => {
                 let response = self.response(request, &hop, 481, "Call/Transaction Does Not Exist", None);
                 self.send_hop(&hop, response);
@@ -177,11 +177,11 @@ impl CoreNode {
         edit.finish()
     }
 
-    fn acknowledge_outward(&mut self, ack: &Message) {
+    fn acknowledge_outward(&mut self, ack: &Message, now: Moment) {
         let Some(way) = self.way(ack) else {
             return self.dropped(DropReason::NoRelay, "an ACK from inside that leads to no client");
         };
-        let Some(body) = self.acknowledged_outward(ack) else { return };
+        let Some(body) = self.acknowledged_outward(ack, now) else { return };
         let branch = self.proxy.stateless_branch();
         let mut edit = self.outward_edit(ack, &way);
         if let Some(body) = body {
@@ -236,6 +236,9 @@ impl CoreNode {
             return;
         }
         let Ok(matched) = self.proxy.receive_response(response, hop, now) else {
+            if self.requests.receive_response(response, hop, now) {
+                return;
+            }
             return self.dropped(DropReason::StrayResponse, "a response from inside that matches no request");
         };
         let Some(matched) = matched else { return };

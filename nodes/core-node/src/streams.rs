@@ -136,6 +136,7 @@ impl CoreNode {
         for id in self.proxy.hop_lost(&Hop::Flow(flow), now) {
             self.try_again(id, open, now);
         }
+        self.farewells_lost(&Hop::Flow(flow), now);
     }
 
     pub(crate) fn send_stream(&mut self, flow: FlowId, bytes: Bytes) {

@@ -334,6 +334,8 @@ impl Node for EdgeNode {
             Input::Link { link, event } => self.handle_link(link, event, now),
             Input::Media(event) => self.handle_media(event, now),
             Input::Maintenance(order) => self.maintain(order, now),
+            // Only a core knows the dialog, and can speak in its parties' names.
+            Input::EndCall { .. } => {}
             Input::Trace(on) => self.trace(on),
             // An edge looks up no names.
             Input::Resolved { .. } => {}
@@ -382,5 +384,10 @@ impl Observable for EdgeNode {
 
     fn call_page(&self, wish: &Wish) -> Page<CallRow> {
         self.calls(wish)
+    }
+
+    /// An edge ends none: it knows no dialog.
+    fn has_call(&self, _call: u32) -> bool {
+        false
     }
 }

@@ -77,7 +77,12 @@ impl Core {
 
     /// The calls it has relays for, by its own numbers.
     pub(crate) fn calls_here(&self) -> impl Iterator<Item = (u32, CallHere)> {
-        self.calls.iter().map(|(id, call)| (*id, *call))
+        self.calls_from(0)
+    }
+
+    /// Those from this number on, without a look at the others.
+    pub(crate) fn calls_from(&self, id: u32) -> impl Iterator<Item = (u32, CallHere)> {
+        self.calls.range(id..).map(|(id, call)| (*id, *call))
     }
 
     /// Ends a relay, and with the last one its call; whether there was such a relay, and since when the call was there.

@@ -28,12 +28,14 @@ impl EdgeNode {
 
     /// Calls have the numbers their cores have given them.
     pub(crate) fn calls(&self, wish: &Wish) -> Page<CallRow> {
-        let rows = self.cores.iter().zip(0..).flat_map(|((core, known), index)| {
-            known.calls_here().map(move |(id, call)| (Cursor(index, id), (core, id, call)))
+        let after = wish.after.unwrap_or_default();
+        let cores = self.cores.iter().zip(0..).filter(|(_, index)| *index >= after.0);
+        let rows = cores.flat_map(|((core, known), index)| {
+            let from = if index == after.0 { after.1 } else { 0 };
+            known.calls_from(from).map(move |(id, call)| (Cursor(index, id), (core, id, call)))
         });
         // Who it is, is known where the client is registered.
-        let users = |flow: FlowId| self.bindings.lines_of(flow);
-        let takes = |flow| wish.user.is_none() || users(flow).iter().any(|(_, aor)| wish.takes(&[aor.as_str()]));
+        let takes = |flow: FlowId| wish.user.is_none() || self.bindings.aors_of(flow).any(|aor| wish.takes(&[aor]));
         let page = wish.page(rows, self.counts.calls.current, |(.., call)| takes(call.flow));
         page.map(|(core, id, call)| CallRow {
             id,

@@ -198,6 +198,11 @@ impl Bindings {
         lines.map(|(device, aor)| (String::from(&**device), String::from(&**aor))).collect()
     }
 
+    /// The addresses of record that are registered over a flow.
+    pub fn aors_of(&self, flow: FlowId) -> impl Iterator<Item = &str> {
+        self.by_flow.get(&flow).into_iter().flat_map(|on| on.lines.iter().map(|(_, aor)| &**aor))
+    }
+
     /// Where the client of a flow connects from; without effect where nothing is registered over it.
     pub fn set_client(&mut self, flow: FlowId, client: SocketAddr) {
         if let Some(on) = self.by_flow.get_mut(&flow) {

@@ -33,6 +33,7 @@ pub mod mra;
 mod multipart;
 mod parse;
 pub mod proxy;
+pub mod requests;
 mod respond;
 mod status;
 pub mod stun;

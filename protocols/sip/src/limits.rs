@@ -45,3 +45,7 @@ pub const MULTIPART_DEPTH_MAX: usize = 3;
 
 /// Longest multipart boundary (RFC 2046 §5.1.1), bytes.
 pub const MULTIPART_BOUNDARY_BYTES_MAX: usize = 70;
+
+/// Requests of a node's own that wait for an answer: an operator who ends calls one by one has a few, and a node that is
+/// past the deadline of its maintenance ends all it has, each with two. What is beyond it is not sent.
+pub const OWN_REQUESTS_MAX: usize = 20_000;

@@ -32,11 +32,11 @@ pub use self::hop::Hop;
 use self::hop::{flow_of, hold, release};
 
 /// RFC 3261 T1: the round-trip estimate that starts retransmission over UDP.
-const T1: Duration = Duration::from_millis(500);
+pub(crate) const T1: Duration = Duration::from_millis(500);
 /// RFC 3261 T2: the longest retransmission interval.
-const T2: Duration = Duration::from_secs(4);
+pub(crate) const T2: Duration = Duration::from_secs(4);
 /// RFC 3261 timers H, J, L: how long a finished transaction absorbs retransmissions.
-const LINGER: Duration = Duration::from_secs(32);
+pub(crate) const LINGER: Duration = Duration::from_secs(32);
 /// RFC 3261 timers I, T4: how long retransmitted ACKs are absorbed on unreliable transports.
 const T4: Duration = Duration::from_secs(5);
 /// How long a finished transaction with another node of ours is remembered: a broken link is noticed

@@ -39,6 +39,18 @@ pub(super) fn wish(question: &Value) -> Result<Wish, Refusal> {
     Ok(Wish { after, limit: limit.unwrap_or(LISTED_MAX), user })
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Named {
+    id: Option<u32>,
+}
+
+/// The call that an order or a question is about.
+pub(super) fn call(question: &Value) -> Result<u32, Refusal> {
+    let Named { id } = read(question)?;
+    id.ok_or_else(|| Refusal::invalid("name the call by the `id` that the list of calls has"))
+}
+
 pub(super) fn registrations(page: Page<RegistrationRow>, now: Now) -> Value {
     answer("registrations", page, |row| {
         json!({

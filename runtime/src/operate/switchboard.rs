@@ -49,10 +49,12 @@ impl<N: Observable + 'static> Switchboard<N> {
     /// for a place, and holds up nothing else.
     pub(crate) async fn run(self: Rc<Self>, mut asked: Asked) {
         let places = Rc::new(Places::default());
+        let writers = Rc::new(Places::default());
         while let Some(work) = asked.recv().await {
             match work {
                 Work::Ask(question, answer) => match self.known(&question) {
-                    Some(known) => drop(answer.send(known)),
+                    Some(Known::Said(known)) => drop(answer.send(known)),
+                    Some(Known::Rows(write)) => write_down(&writers, write, answer),
                     None => Rc::clone(&self).ask_others(&places, question, answer),
                 },
                 Work::Prepare(settings, answer) => match self.live.clone() {
@@ -83,7 +85,7 @@ impl<N: Observable + 'static> Switchboard<N> {
 
     fn ask_others(self: Rc<Self>, places: &Rc<Places>, question: Question, answer: Answer) {
         let Some(place) = Places::queue(places) else {
-            return drop(answer.send(Err(Refusal::unavailable("too many questions wait for an answer: ask again"))));
+            return drop(answer.send(Err(too_many())));
         };
         spawn_local(async move {
             let answered = place.when_free(self.found_out(question)).await;
@@ -101,20 +103,34 @@ impl<N: Observable + 'static> Switchboard<N> {
     }
 
     /// The answer, unless somebody else must be asked for it.
-    fn known(&self, question: &Question) -> Option<Result<Value, Refusal>> {
+    fn known(&self, question: &Question) -> Option<Known> {
         if self.other(question).is_some() {
             return None;
         }
         let body = &question.body;
-        Some(match question.path.as_str() {
+        let now = self.now();
+        match question.path.as_str() {
+            "registrations" => {
+                let page = lists::wish(body).map(|wish| self.reactor.registration_page(&wish));
+                return Some(Known::rows(page, move |page| lists::registrations(page, now)));
+            }
+            "calls" => {
+                let page = lists::wish(body).map(|wish| self.reactor.call_page(&wish));
+                return Some(Known::rows(page, move |page| lists::calls(page, now)));
+            }
+            _ => {}
+        }
+        Some(Known::Said(match question.path.as_str() {
             "status" => Ok(admin::json(&self.reactor.status())),
             "metrics" => Ok(json!({ "text": crate::metrics::render(&self.reactor.status()) })),
-            "registrations" => {
-                lists::wish(body).map(|wish| lists::registrations(self.reactor.registration_page(&wish), self.now()))
-            }
-            "calls" => lists::wish(body).map(|wish| lists::calls(self.reactor.call_page(&wish), self.now())),
             "calls/end" if self.is_edge => Err(Refusal::not_found("an edge ends no call: ask the core that has it")),
-            "calls/end" => Err(Refusal::not_found("a call cannot be ended from here yet: its parties hang up")),
+            "calls/end" => lists::call(body).and_then(|call| match self.reactor.end_call(call) {
+                true => {
+                    tracing::info!(event = "call.end_ordered", id = call, "an operator has ended a call");
+                    Ok(json!({ "ended": true }))
+                }
+                false => Err(Refusal::not_found(format!("there is no call {call} here: it may be over already"))),
+            }),
             "events" => self.reactor.events().list(body),
             "links" => {
                 let links: Vec<_> = self.reactor.status().links.iter().map(admin::link).collect();
@@ -122,7 +138,7 @@ impl<N: Observable + 'static> Switchboard<N> {
             }
             path @ ("attempts" | "ladder" | "trace/start" | "trace/stop") => self.reactor.trace().ask(path, body),
             _ => return None,
-        })
+        }))
     }
 
     async fn found_out(&self, question: Question) -> Result<Value, Refusal> {
@@ -149,6 +165,35 @@ impl<N: Observable + 'static> Switchboard<N> {
             Err(_) => Err(Refusal::unavailable("the HTTP side has ended")),
         }
     }
+}
+
+/// What this thread knows itself.
+enum Known {
+    /// The answer.
+    Said(Result<Value, Refusal>),
+    /// Rows, to be written down by a thread that may take its time: five hundred of them take longer than a packet waits.
+    Rows(Box<dyn FnOnce() -> Value + Send>),
+}
+
+impl Known {
+    fn rows<T: Send + 'static>(page: Result<T, Refusal>, write: impl FnOnce(T) -> Value + Send + 'static) -> Self {
+        match page {
+            Ok(page) => Self::Rows(Box::new(move || write(page))),
+            Err(refusal) => Self::Said(Err(refusal)),
+        }
+    }
+}
+
+fn write_down(writers: &Rc<Places>, write: Box<dyn FnOnce() -> Value + Send>, answer: Answer) {
+    let Some(place) = Places::queue(writers) else { return drop(answer.send(Err(too_many()))) };
+    spawn_local(async move {
+        let written = place.when_free(tokio::task::spawn_blocking(write)).await;
+        let _ = answer.send(written.map_err(|_| Refusal::unavailable("the rows could not be written down")));
+    });
+}
+
+fn too_many() -> Refusal {
+    Refusal::unavailable("too many questions wait for an answer: ask again")
 }
 
 /// For questions that somebody else is asked: so many at a time, and so many that wait.

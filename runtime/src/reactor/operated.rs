@@ -61,6 +61,16 @@ impl<N: Observable + 'static> Reactor<N> {
         self.node.borrow().call_page(wish)
     }
 
+    /// Ends a call that the node has; `false`: it has none of that id.
+    pub(crate) fn end_call(self: &Rc<Self>, call: u32) -> bool {
+        // Not as one expression: the node is borrowed while it is asked.
+        let has = self.node.borrow().has_call(call);
+        if has {
+            self.input(Input::EndCall { call });
+        }
+        has
+    }
+
     /// The clock of the node.
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()

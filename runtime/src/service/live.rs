@@ -247,12 +247,47 @@ fn usable(started: &CoreSettings, new: &CoreSettings) -> (CoreSettings, Vec<Stri
         "link.listen": link.listen;
         "link.public_address": link.public_address;
         "sign_in.key_file": sign_in.key_file;
+        "admin.listen": admin.listen;
+        "admin.names": admin.names;
     }
+    // Two settings stand in one value each.
+    let (was, is) = (&started.log.hep, &new.log.hep);
+    stays_in_two(
+        &mut restart,
+        was.as_ref(),
+        is.as_ref(),
+        [("hep.collector", |a, b| a.collector == b.collector), ("hep.capture_id", |a, b| a.capture_id == b.capture_id)],
+    );
+    usable.log.hep.clone_from(was);
+    let (was, is) = (&started.admin.certificate, &new.admin.certificate);
+    stays_in_two(
+        &mut restart,
+        was.as_ref(),
+        is.as_ref(),
+        [("admin.certificate", |a, b| a.chain == b.chain), ("admin.key", |a, b| a.key == b.key)],
+    );
+    usable.admin.certificate.clone_from(was);
     // The listeners that are there show what they have shown.
     if !usable.sip.tls.listen.is_empty() && usable.sip.tls.certificate.is_none() {
         usable.sip.tls.certificate.clone_from(&started.sip.tls.certificate);
     }
     (usable, restart)
+}
+
+/// One of two settings that are one value: its name, and whether it is the same in both.
+type Half<T> = (&'static str, fn(&T, &T) -> bool);
+
+/// Says which of two settings that are one value wait for a restart: those that are not the same, and the first where the
+/// value comes or goes.
+fn stays_in_two<T>(restart: &mut Vec<String>, was: Option<&T>, is: Option<&T>, [first, second]: [Half<T>; 2]) {
+    match (was, is) {
+        (None, None) => {}
+        (Some(was), Some(is)) => {
+            let other = [first, second].into_iter().filter(|(_, same)| !same(was, is));
+            restart.extend(other.map(|(name, _)| name.to_owned()));
+        }
+        (None, Some(_)) | (Some(_), None) => restart.push(first.0.to_owned()),
+    }
 }
 
 /// The files that settings name and that are read when they are taken.
@@ -275,3 +310,6 @@ fn files(settings: &CoreSettings) -> Vec<String> {
 fn stamps(files: &[String]) -> Vec<Stamp> {
     files.iter().map(|file| stamp(file)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,29 @@
 //! What cores tell an edge: kept on disk (`configuration.toml` in the state directory), so that the edge is what it was
 //! when it starts with no core in sight, and applied to all that is not the node.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use edgeway_config::{EdgeSettings, EdgeTold, LogLevel};
+use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::world::{Configurable, Observable};
 use edgeway_model::{NodeId, Told};
-use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
+use crate::clock::unix_ms;
 use crate::http::HttpHandle;
+use crate::limits::TOLD_AGAIN;
 use crate::media::MediaHandle;
-use crate::pki;
+use crate::pki::{self, PkiError};
 use crate::reactor::Reactor;
 
 const FILE: &str = "configuration.toml";
+/// What cores tell cannot be kept.
+const ALARM_NOT_KEPT: &str = "edge_settings_not_kept";
+/// What that alarm is about.
+const ABOUT: &str = "configuration";
 /// How the first line of the file begins; behind it stand the core, its revision, and when that was committed.
 const HEAD: &str = "# told by";
 
@@ -63,22 +70,68 @@ where
         reactor.configure(&told);
         parts.apply(reactor, &told);
     }
-    let writing = Rc::new(Mutex::new(()));
+    let keeper = Rc::new(Keeper::default());
     let this = Rc::downgrade(reactor);
     reactor.on_told(move |told| {
         let Some(reactor) = this.upgrade() else { return };
         parts.apply(&reactor, &told);
         let Some(file) = parts.file.clone() else { return };
-        let writing = Rc::clone(&writing);
-        // In the order in which they were told: whoever waits for the lock waits in a row.
-        spawn_local(async move {
-            let _one_at_a_time = writing.lock().await;
-            let stored = tokio::task::spawn_blocking(move || pki::replace(&file, render(&told).as_bytes())).await;
-            if let Ok(Err(error)) = stored {
-                tracing::error!(%error, "what cores tell cannot be kept: after a restart the edge's own file holds until a core is linked");
-            }
-        });
+        Rc::clone(&keeper).keep(&reactor, file, told);
     });
+}
+
+/// Writes what was told last, and tries again for as long as it cannot.
+#[derive(Default)]
+struct Keeper {
+    /// What is to be written: only the newest counts.
+    next: RefCell<Option<Told>>,
+    at_work: Cell<bool>,
+}
+
+impl Keeper {
+    fn keep<N: Observable + 'static>(self: Rc<Self>, reactor: &Rc<Reactor<N>>, file: PathBuf, told: Told) {
+        self.next.replace(Some(told));
+        if self.at_work.replace(true) {
+            return;
+        }
+        let reactor = Rc::downgrade(reactor);
+        spawn_local(async move {
+            while let Some(told) = self.next.take() {
+                let (to, text) = (file.clone(), render(&told));
+                let stored = tokio::task::spawn_blocking(move || pki::replace(&to, text.as_bytes())).await;
+                let Some(reactor) = reactor.upgrade() else { break };
+                match stored {
+                    Ok(Ok(())) => reactor.end_alarm(ALARM_NOT_KEPT, ABOUT),
+                    Ok(Err(error)) => {
+                        reactor.raise_alarm(not_kept(&file, &error));
+                        drop(reactor);
+                        tokio::time::sleep(TOLD_AGAIN).await;
+                        self.next.borrow_mut().get_or_insert(told);
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.at_work.set(false);
+        });
+    }
+}
+
+fn not_kept(file: &Path, error: &PkiError) -> Alarm {
+    let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    Alarm {
+        id: ALARM_NOT_KEPT,
+        about: ABOUT.to_owned(),
+        severity: Severity::Error,
+        cause: format!(
+            "What cores tell this edge holds, and cannot be kept ({why}): after a restart it is as it was kept last, or as its own file says, until a core is linked."
+        ),
+        action: format!(
+            "Make room, or let the service write {}; it is tried again by itself.",
+            file.parent().unwrap_or(file).display()
+        ),
+        since_ms: unix_ms(),
+        node: None,
+    }
 }
 
 fn render(told: &Told) -> String {

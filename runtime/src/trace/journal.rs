@@ -94,15 +94,18 @@ impl Journal {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Newest first; the number of the last one that was looked at where there are more, and how many fit in all.
+    /// Newest first; the number of the last one that was looked at where there are more, and how many fit in all. The
+    /// reactor waits for it, so a page costs what is on it; with a filter every entry is looked at once, for the count.
     pub(super) fn list(&self, filter: &Filter, limit: usize) -> (Vec<Value>, Option<u64>, usize) {
         let entries = self.lock();
         let fits = |entry: &Entry| filter.fits(&entry.attempt);
-        let mut newest: Vec<_> =
-            entries.refusals.iter().chain(&entries.successes).filter(|(_, entry)| fits(entry)).collect();
-        newest.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(**number));
-        let total = newest.len();
-        let mut rest = newest.into_iter().filter(|(number, _)| filter.before.is_none_or(|before| **number < before));
+        let total = match filter.takes_all() {
+            true => entries.refusals.len() + entries.successes.len(),
+            false => entries.refusals.values().chain(entries.successes.values()).filter(|entry| fits(entry)).count(),
+        };
+        let older = ..filter.before.unwrap_or(u64::MAX);
+        let (refusals, successes) = (entries.refusals.range(older).rev(), entries.successes.range(older).rev());
+        let mut rest = newest_first(refusals, successes).filter(|(_, entry)| fits(entry));
         let page: Vec<_> = rest.by_ref().take(limit).collect();
         let next = rest.next().and(page.last()).map(|(number, _)| **number);
         (page.iter().map(|(_, entry)| self.json(entry)).collect(), next, total)
@@ -134,13 +137,32 @@ impl Journal {
 }
 
 impl Filter {
-    fn fits(&self, attempt: &Attempt) -> bool {
-        let user = attempt.user.as_ref().map(|user| user.reveal().to_lowercase());
-        let client = attempt.client.as_ref().map(|client| client.reveal().to_string());
-        self.user.as_ref().is_none_or(|wanted| user.is_some_and(|user| user.contains(wanted)))
-            && self.code.is_none_or(|wanted| attempt.code == Some(wanted))
-            && self.client.as_ref().is_none_or(|wanted| client.as_ref() == Some(wanted))
+    fn takes_all(&self) -> bool {
+        self.user.is_none() && self.code.is_none() && self.client.is_none()
     }
+
+    /// Nothing is written down that is not asked for: it is asked of thousands at once.
+    fn fits(&self, attempt: &Attempt) -> bool {
+        let is_of = |wanted: &String| name_of(attempt).is_some_and(|user| user.contains(wanted));
+        let is_from =
+            |wanted: &String| attempt.client.as_ref().is_some_and(|client| client.reveal().to_string() == *wanted);
+        self.code.is_none_or(|wanted| attempt.code == Some(wanted))
+            && self.user.as_ref().is_none_or(is_of)
+            && self.client.as_ref().is_none_or(is_from)
+    }
+}
+
+/// Two lists, each newest first, as one.
+fn newest_first<'a, T: 'a>(
+    one: impl Iterator<Item = (&'a u64, T)>,
+    other: impl Iterator<Item = (&'a u64, T)>,
+) -> impl Iterator<Item = (&'a u64, T)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some((a, _)), Some((b, _))) if a < b => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }
 
 impl Entries {
@@ -301,6 +323,20 @@ mod tests {
         journal.record(attempt("sato", 7, Reason::Accepted));
         let (list, next, total) = journal.list(&Filter { user: Some("sato".into()), ..Filter::default() }, 1);
         assert_eq!((list[0]["outcome"].as_str(), list[0]["times"].as_u64(), total), (Some("accepted"), Some(2), 2));
+        // All of them, page by page: each once, newest first.
+        let (mut before, mut pages, mut seen) = (None, 0, Vec::new());
+        loop {
+            let (list, more, all) = journal.list(&Filter { before, ..Filter::default() }, 500);
+            assert_eq!(all, SUCCESSES_MAX + 1);
+            seen.extend(list.iter().map(|one| one["user"].as_str().unwrap_or_default().to_owned()));
+            pages += 1;
+            match more {
+                Some(number) => before = Some(number),
+                None => break,
+            }
+        }
+        assert_eq!((seen.len(), pages), (SUCCESSES_MAX + 1, 9));
+        assert_eq!((seen[0].as_str(), seen[1].as_str(), seen[SUCCESSES_MAX].as_str()), ("sato", "user9999", "sato"));
         let older = Filter { user: Some("sato".into()), before: next, ..Filter::default() };
         let (list, next, _) = journal.list(&older, 1);
         assert_eq!((list[0]["outcome"].as_str(), next), (Some("refused"), None));

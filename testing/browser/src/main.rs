@@ -1,16 +1,21 @@
-//! Shows the pages of a real system to a real browser: `cargo run -p edgeway-browser`, after `cargo xtask setup`.
+//! Shows the pages of a real system to a real browser, and clicks through them: `cargo run -p edgeway-browser`, after
+//! `cargo xtask setup`.
 //!
 //! `--stay` starts the system and leaves it running, to look at the pages oneself.
 
+mod asked;
+mod people;
 mod world;
 
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use crate::world::{HOSTILE, World};
+use crate::asked::Asked;
+use crate::world::{DOMAIN, HOSTILE, HOSTILE_DEVICE, SECOND, UNITY, WALKS, World};
 
 fn main() -> ExitCode {
     let stay = std::env::args().any(|word| word == "--stay");
@@ -36,16 +41,17 @@ async fn look(stay: bool) -> Result<bool> {
         edgeway_runtime::log::start(&level, edgeway_config::LogFormat::Human);
     }
     let world = World::start().await.context("the system")?;
-    let alice = world.phone("alice", None).await?;
-    let bob = world.phone("bob", None).await?;
-    let mallory = world.phone("mallory", Some(HOSTILE)).await?;
-    let answering = bob.answer_next(Duration::from_secs(30), Duration::ZERO);
-    let call = tokio::try_join!(alice.call(bob.aor()), answering)?;
-    let chats = (world.chat("carol").await?, world.chat("dave").await?);
-
-    let told = json!({ "open": format!("https://{}", world.pages), "code": world.first_code()?, "hostile": HOSTILE });
-    println!("{told}");
+    let (user, password) = world.cluster.state().application_user;
+    let walks: Vec<_> = WALKS.iter().map(|(domain, user)| json!({ "domain": domain, "user": user })).collect();
+    let told = json!({
+        "open": format!("https://{}", world.pages), "code": world.first_code()?, "domain": DOMAIN, "walks": walks,
+        "hostile": HOSTILE, "hostile_device": HOSTILE_DEVICE, "sip": world.sip.to_string(), "https": world.https.to_string(),
+        "unity": UNITY, "second": SECOND, "user": user, "password": password, "ca": world.uc_ca(),
+    });
+    let mut asked = Asked::of(world);
     if stay {
+        println!("{told}");
+        asked.answer(&json!({ "ask": "gather" })).await?;
         tokio::signal::ctrl_c().await?;
         return Ok(true);
     }
@@ -53,22 +59,41 @@ async fn look(stay: bool) -> Result<bool> {
     if !folder.join("node_modules/playwright-core").exists() {
         bail!("playwright-core is not installed: cargo xtask setup, or npm ci in testing/browser");
     }
-    let whole = run(folder, told.clone()).await?;
-    // Everybody goes, and the core is taken out of service.
-    drop((call, chats));
-    for phone in [&alice, &bob, &mallory] {
-        phone.unregister().await?;
+    let mut command = Command::new("node");
+    command.arg("look.mjs").arg(told.to_string()).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("node cannot be run")?;
+    let mut answers = child.stdin.take().context("its input")?;
+    let mut lines = said(&mut child)?;
+    while let Some(line) = lines.recv().await {
+        match line.strip_prefix('@') {
+            Some(question) => answer(&mut asked, question, &mut answers).await?,
+            None => println!("{line}"),
+        }
     }
-    world.drain().await?;
-    let mut told = told;
-    told["phase"] = json!("maintenance");
-    let drained = run(folder, told).await?;
-    Ok(whole && drained)
+    let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+    Ok(status.success())
 }
 
-/// Runs the browser; whether it was content.
-async fn run(folder: &'static std::path::Path, told: serde_json::Value) -> Result<bool> {
-    let run = move || Command::new("node").arg("look.mjs").arg(told.to_string()).current_dir(folder).status();
-    let status = tokio::task::spawn_blocking(run).await?.context("node cannot be run")?;
-    Ok(status.success())
+/// What the browser's program says, line by line.
+fn said(child: &mut Child) -> Result<mpsc::UnboundedReceiver<String>> {
+    let output = BufReader::new(child.stdout.take().context("its output")?);
+    let (say, said) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if say.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(said)
+}
+
+/// A question about the world, answered on a line of its own.
+async fn answer(asked: &mut Asked, question: &str, answers: &mut ChildStdin) -> Result<()> {
+    let question: Value = serde_json::from_str(question).context("a question")?;
+    let answer = match asked.answer(&question).await {
+        Ok(answer) => answer,
+        Err(error) => json!({ "failed": format!("{error:#}") }),
+    };
+    writeln!(answers, "{answer}").context("it listens no more")
 }

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use edgeway_admin::Ingredients;
 use edgeway_admin::configuration::{Booted, boot};
+use edgeway_admin::store::LateStore;
 use edgeway_config::parse_edge;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_lab_servers::ca::LabCa;
 use edgeway_lab_servers::client::{MraClient, MraConfig};
 use edgeway_lab_servers::dns::{DnsRecord, LabDns};
-use edgeway_lab_servers::uc::{UcCluster, UcConfig, UcUser};
+use edgeway_lab_servers::uc::{Role as UcRole, UcCluster, UcConfig, UcUser};
 use edgeway_lab_servers::xmpp::{ChatClient, ChatConfig, XmppConfig, XmppNode, XmppServer};
-use edgeway_lab_servers::{Phone, PhoneConfig, PhoneTransport};
+use edgeway_lab_servers::{PhoneConfig, PhoneTransport};
 use edgeway_model::services::PartState;
 use edgeway_model::world::Status;
 use edgeway_model::{Moment, NodeId, Random};
@@ -29,10 +30,19 @@ use edgeway_runtime::pki::{Authority, EdgeBook, EdgeRecord, Role};
 use edgeway_runtime::service::{self, CoreKeys, EdgeKeys, Hooks, StatusPort, Stop};
 use serde_json::json;
 
-const DOMAIN: &str = "lab.example";
+pub(crate) const DOMAIN: &str = "lab.example";
 const EDGE_HOST: &str = "edge.lab.example";
 const CUCM: &str = "cucm1.lab.example";
 const IM: &str = "imp1.lab.example";
+/// A call manager that its cluster does not name yet.
+pub(crate) const SECOND: &str = "cucm2.lab.example";
+/// A server of voice mail that nobody has configured.
+pub(crate) const UNITY: &str = "cuc1.lab.example";
+/// Domains that are added by those who walk through the pages, and whom nobody else signs in as: each of them is several people.
+pub(crate) const WALKS: [(&str, &str); 3] =
+    [("green.example", "fern"), ("blue.example", "iris"), ("grey.example", "ash")];
+/// So many people each.
+const PEOPLE: usize = 6;
 /// Cores, and from where on the system's ports are given out.
 const CORES: usize = 2;
 const PORTS: u16 = 24_000;
@@ -47,8 +57,21 @@ const USERS: [(&str, &str); 5] =
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>\u{202e}gpj\" onfocus=\"hurt";
 
-fn password(user: &str) -> String {
+/// The device of mallory: whoever has named it was up to something.
+pub(crate) const HOSTILE_DEVICE: &str = "CSF<svg/onload=window.hurt=2>";
+
+pub(crate) fn password(user: &str) -> String {
     format!("secret of {user}")
+}
+
+/// Everybody and their numbers.
+fn everybody() -> Vec<(String, String)> {
+    let known = USERS.iter().map(|(user, number)| ((*user).to_owned(), (*number).to_owned()));
+    let walks = WALKS
+        .iter()
+        .enumerate()
+        .flat_map(|(walk, (_, user))| (1..=PEOPLE).map(move |one| (format!("{user}{one}"), format!("2{walk}0{one}"))));
+    known.chain(walks).collect()
 }
 
 /// A node on a thread of its own.
@@ -100,7 +123,7 @@ fn run(
         let (announce, announced) = channel();
         let ingredients = Ingredients {
             settings: Arc::new(settings.clone()),
-            store: parts.store.clone().context("a store")?,
+            store: Arc::<LateStore>::clone(&parts.store),
             configuration: parts,
             announce: Some(announce),
         };
@@ -160,10 +183,13 @@ pub(crate) struct World {
     port: OperatorPort,
     /// Where the first core's pages are.
     pub(crate) pages: SocketAddr,
+    /// The edge, as clients reach it.
+    pub(crate) sip: SocketAddr,
+    pub(crate) https: SocketAddr,
     xmpp: SocketAddr,
     edge_ca: String,
     dns: LabDns,
-    _cluster: UcCluster,
+    pub(crate) cluster: UcCluster,
     _chat: XmppServer,
     folder: Folder,
 }
@@ -193,11 +219,18 @@ impl World {
         let folder = Folder::new()?;
         let at = folder.0.display().to_string();
         let uc_ca = LabCa::new("UC CA")?;
-        let users = USERS.map(|(user, number)| UcUser::new(user, &password(user), number));
-        let config = UcConfig::new(DOMAIN, users.to_vec());
+        let everybody = everybody();
+        let mut users: Vec<_> =
+            everybody.iter().map(|(user, number)| UcUser::new(user, &password(user), number)).collect();
+        for device in users.iter_mut().filter(|user| user.name == "mallory").flat_map(|user| &mut user.devices) {
+            HOSTILE_DEVICE.clone_into(&mut device.name);
+        }
+        let mut config = UcConfig::new(DOMAIN, users);
+        config.nodes.push(("cucm2".to_owned(), UcRole::CallManager, false));
+        config.nodes.push(("cuc1".to_owned(), UcRole::Unity, true));
         let one_time = config.one_time.clone();
         let cluster = UcCluster::start(config, &uc_ca)?;
-        let people = USERS.map(|(user, _)| (user, password(user)));
+        let people: Vec<_> = everybody.iter().map(|(user, _)| (user.as_str(), password(user))).collect();
         let people: Vec<(&str, &str)> = people.iter().map(|(user, secret)| (*user, secret.as_str())).collect();
         let nodes = vec![XmppNode::new(IM, DOMAIN)];
         let chat = XmppServer::start(XmppConfig { nodes, one_time, ..XmppConfig::new(DOMAIN, &people) }, &uc_ca)?;
@@ -208,11 +241,16 @@ impl World {
         let (sip, https, xmpp, link) = (port(), port(), port(), port());
         dns.set_addresses(EDGE_HOST, &[https.ip()]);
         let record = DnsRecord::Service { priority: 1, weight: 1, port: https.port(), target: EDGE_HOST.to_owned() };
-        dns.set(&format!("_collab-edge._tls.{DOMAIN}"), &[record]);
+        for domain in WALKS.iter().map(|(domain, _)| *domain).chain([DOMAIN]) {
+            dns.set(&format!("_collab-edge._tls.{domain}"), std::slice::from_ref(&record));
+        }
         let authority = Authority::ephemeral()?;
         let record = issue(&authority, &folder.0, "edge1", Role::Edge, link)?;
         let edge_ca = LabCa::new("Edge CA")?;
-        let pems = edge_ca.issue(&[EDGE_HOST, DOMAIN], &[])?;
+        // Clients ask for the edge by its name within the user's domain.
+        let names: Vec<_> = WALKS.iter().map(|(domain, _)| format!("edge.{domain}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).chain([EDGE_HOST, DOMAIN]).collect();
+        let pems = edge_ca.issue(&names, &[])?;
         let (chain, key) = (folder.write("edge.pem", &pems.chain)?, folder.write("edge.key", &pems.key)?);
         let text = format!(
             "node = \"edge1\"\nstate_dir = \"{at}/edge1\"\ncontrol_socket = \"{at}/edge1.sock\"\n[sip]\nlisten = [\"{sip}\"]\n\
@@ -265,10 +303,12 @@ impl World {
             edge,
             port,
             pages,
+            sip,
+            https,
             xmpp,
             edge_ca: edge_ca.pem().to_owned(),
             dns,
-            _cluster: cluster,
+            cluster,
             _chat: chat,
             folder,
         };
@@ -299,30 +339,70 @@ impl World {
         Ok(text.trim().to_owned())
     }
 
-    /// Maintenance mode for the first core, until nothing is served there any more.
-    pub(crate) async fn drain(&self) -> Result<()> {
-        self.port.ask(None, "maintenance", json!({ "on": true })).await?;
+    /// Where the UC servers' authority is.
+    pub(crate) fn uc_ca(&self) -> String {
+        self.folder.0.join("uc-ca.pem").display().to_string()
+    }
+
+    /// Maintenance mode for a node, or no longer.
+    pub(crate) async fn maintain(&self, node: &str, on: bool) -> Result<()> {
+        let node = (node != "core1").then(|| NodeId::new(node).context("a name")).transpose()?;
+        self.port
+            .ask(node.as_ref(), "maintenance", json!({ "on": on }))
+            .await
+            .map_err(|refusal| anyhow!(refusal.why))?;
+        Ok(())
+    }
+
+    /// All nodes note what this machine's clients say.
+    pub(crate) async fn trace(&self) -> Result<()> {
+        for node in ["core1", "core2", "edge1"] {
+            let node = (node != "core1").then(|| NodeId::new(node).context("a name")).transpose()?;
+            let whom = json!({ "address": "127.0.0.1", "seconds": 600 });
+            self.port.ask(node.as_ref(), "trace/start", whom).await.map_err(|refusal| anyhow!(refusal.why))?;
+        }
+        Ok(())
+    }
+
+    /// The cluster says that it has this version, and a node of this name; the truth again without them.
+    pub(crate) fn lie(&self, version: Option<&str>, node: Option<&str>) {
+        self.cluster.change(|state| {
+            version.unwrap_or("12.5.1.10000(22)").clone_into(&mut state.version);
+            let Some(second) = state.nodes.get_mut(2) else { return };
+            node.unwrap_or(SECOND).clone_into(&mut second.name);
+            second.listed = node.is_some();
+        });
+    }
+
+    /// Waits until nothing is served any more by the first core or by the edge.
+    pub(crate) async fn drained(&self, node: &str) -> Result<()> {
+        let node = if node == "core1" { &self.cores[0] } else { &self.edge };
         let until = Instant::now() + PATIENCE;
         loop {
-            let services = self.cores[0].status()?.services;
+            let services = node.status()?.services;
             let mut parts = services.iter().flat_map(|service| &service.parts);
             if parts.all(|part| part.state == PartState::Drained) {
                 return Ok(());
             }
-            ensure!(Instant::now() < until, "the core is not drained: {services:?}");
+            ensure!(Instant::now() < until, "it is not drained: {services:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// A registered phone, after the whole way of a client.
-    pub(crate) async fn phone(&self, user: &str, user_agent: Option<&str>) -> Result<Phone> {
-        let mut client = MraClient::new(MraConfig {
-            domain: DOMAIN.to_owned(),
+    /// A client of a user, that knows nothing yet.
+    pub(crate) fn client(&self, domain: &str, user: &str) -> MraClient {
+        MraClient::new(MraConfig {
+            domain: domain.to_owned(),
             user: user.to_owned(),
             password: password(user),
             dns: self.dns.address(),
             ca_pem: self.edge_ca.clone(),
-        });
+        })
+    }
+
+    /// What a phone is told in the whole way of a client.
+    pub(crate) async fn phone(&self, user: &str, user_agent: Option<&str>) -> Result<PhoneConfig> {
+        let mut client = self.client(DOMAIN, user);
         client.find().await?;
         let until = Instant::now() + PATIENCE;
         let config = loop {
@@ -333,23 +413,27 @@ impl World {
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         let device = client.devices(&config.uds[0]).await?.remove(0);
-        let file = client.phone_file(&config.uds[0].0, &device.name).await?;
+        // No client would ask for a file of that name.
+        let of = if device.name == HOSTILE_DEVICE { "CSFALICE" } else { &device.name };
+        let file = client.phone_file(config.tftp.first().context("a TFTP server")?, of).await?;
+        let number = everybody().into_iter().find(|(one, _)| one == user).context("a number")?.1;
         let (host, port) = config.sip[0].clone();
         let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let transport = PhoneTransport::Tls { server, name: host, ca_pem: self.edge_ca.clone() };
-        let mut phone = PhoneConfig::new(&file.numbers[0], &password(user), &file.call_managers[0].0, transport);
+        let mut phone = PhoneConfig::new(&number, &password(user), &file.call_managers[0].0, transport);
         (phone.digest_user, phone.device) = (Some(user.to_owned()), Some(device.name));
         phone.routes = vec![config.routes[0].clone()];
         if let Some(name) = user_agent {
             name.clone_into(&mut phone.user_agent);
         }
-        Ok(Phone::register(phone).await?)
+        Ok(phone)
     }
 
     /// A chat session.
-    pub(crate) async fn chat(&self, user: &str) -> Result<ChatClient> {
+    pub(crate) async fn chat(&self, user: &str, resource: Option<&str>) -> Result<ChatClient> {
         let config = ChatConfig::new(self.xmpp, DOMAIN, user, &password(user), &self.edge_ca);
-        let config = ChatConfig { tls_name: EDGE_HOST.to_owned(), ..config };
+        let resource = resource.map(str::to_owned);
+        let config = ChatConfig { tls_name: EDGE_HOST.to_owned(), resource, ..config };
         let until = Instant::now() + PATIENCE;
         loop {
             match ChatClient::start(&config).await {

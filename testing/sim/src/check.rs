@@ -188,6 +188,7 @@ pub(crate) fn called(notice: &Notice) -> &str {
         | Notice::CallRinging { call }
         | Notice::CallAnswered { call }
         | Notice::NoMedia { call, .. }
+        | Notice::CallEndUnheard { call, .. }
         | Notice::CallEnded { call, .. } => call.reveal(),
         Notice::Registered { aor, .. } | Notice::Unregistered { aor, .. } => aor.reveal(),
         Notice::LinkUp { .. }

@@ -17,10 +17,13 @@ pub use faults::OpenFault;
 pub use open::FILE_NAME;
 
 use super::fitting::{self, NUMBER_MAX};
-use super::limits::{AUDIT_LINES_MAX, PAGE_MAX};
+use super::limits::{AUDIT_LINES_MAX, DOCUMENT_BYTES_MAX, PAGE_MAX};
 use super::thinning::{Kept, surplus};
 use super::{AuditLine, Kind, NewRevision, Record, Revision, RevisionHead, Store, StoreFault, Write};
 use faults::{damaged, fault};
+
+/// Of what is written to find out whether there is room: no kind of record.
+const ROOM: &str = "room";
 
 /// A store in a file.
 #[derive(Debug)]
@@ -194,6 +197,18 @@ impl Store for SqliteStore {
         };
         let rows = statement.query_map(params![signed(before.unwrap_or(NUMBER_MAX)), page(limit)], line);
         rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)
+    }
+
+    fn has_room(&self, bytes: usize) -> Result<(), StoreFault> {
+        let bytes = bytes.min(DOCUMENT_BYTES_MAX);
+        // Of no kind, so nobody finds it; one that a crash leaves behind is replaced by the next.
+        self.change(|transaction| {
+            let sql = "INSERT OR REPLACE INTO records (kind, key, value, version) VALUES (?1, ?1, ?2, 1)";
+            transaction.execute(sql, params![ROOM, "x".repeat(bytes)]).map(drop).map_err(fault)
+        })?;
+        self.change(|transaction| {
+            transaction.execute("DELETE FROM records WHERE kind = ?1", [ROOM]).map(drop).map_err(fault)
+        })
     }
 }
 

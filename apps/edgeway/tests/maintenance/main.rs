@@ -2,6 +2,7 @@
 
 mod asked;
 mod fleet;
+mod hot;
 mod settings;
 
 use std::time::{Duration, Instant};

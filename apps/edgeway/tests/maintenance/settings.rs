@@ -13,7 +13,7 @@ use crate::{INACTIVE, Sessions};
 type Change<'a> = (&'a str, &'a str, String);
 
 /// A text in the place of another, which must be there once.
-fn replaced(text: &str, from: &str, to: &str) -> String {
+pub(crate) fn replaced(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "{from:?} in:\n{text}");
     text.replacen(from, to, 1)
 }

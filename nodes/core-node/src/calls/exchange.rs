@@ -46,11 +46,12 @@ impl CoreNode {
             self.calls.add_tag(key, outside_tag);
             return self.request_body(id, key, None, Side::Outside, request);
         }
-        let known = self.calls.of_dialog(request.call_id(), outside_tag, inside_tag);
+        let known = self.within_dialog((outside_tag, inside_tag), Side::Outside, request);
         let (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), Some((key, dialog))) = (request.method(), known) else {
             return MediaRefusal::unless_bare(request.method(), request);
         };
         self.client_speaks(key, edge, flow, request)?;
+        self.note_target(key, dialog, Side::Outside, (request, request));
         self.request_body(id, key, Some(dialog), Side::Outside, request)
     }
 
@@ -72,12 +73,29 @@ impl CoreNode {
             let number = dialog.number;
             return self.request_body(id, key, Some(number), Side::Inside, request);
         }
-        let known = self.calls.of_dialog(request.call_id(), outside_tag, inside_tag);
+        let known = self.within_dialog((outside_tag, inside_tag), Side::Inside, request);
         let (Some("INVITE" | "UPDATE" | "PRACK" | "BYE"), Some((key, dialog))) = (request.method(), known) else {
             return MediaRefusal::unless_bare(request.method(), request);
         };
         self.refresh_target(key, dialog, request);
+        self.note_target(key, dialog, Side::Inside, (request, request));
         self.request_body(id, key, Some(dialog), Side::Inside, request)
+    }
+
+    /// The dialog a request belongs to, which has used up a number of its sender's.
+    fn within_dialog(&mut self, tags: (&str, &str), side: Side, request: &Message) -> Option<(u32, u32)> {
+        let (key, dialog) = self.calls.of_dialog(request.call_id(), tags.0, tags.1)?;
+        if let Some(call) = self.call_mut(key) {
+            call.note_sequence(dialog, side, request);
+        }
+        Some((key, dialog))
+    }
+
+    /// Either `message` is the request, or a 2xx to it.
+    fn note_target(&mut self, key: u32, dialog: u32, side: Side, (request, message): (&Message, &Message)) {
+        if let Some(call) = self.call_mut(key) {
+            call.note_target(dialog, side, request.method().unwrap_or_default(), message);
+        }
     }
 
     /// The call an INVITE opens; the same again where the request is tried over another connection.
@@ -213,9 +231,15 @@ impl CoreNode {
         if status >= 300 || !response.has_sdp() {
             self.void_offers(key, id);
         }
+        if let (false, Some(dialog), 200..300) = (exchange.initial, dialog, status) {
+            self.note_target(key, dialog, side, (request, response));
+        }
         if exchange.initial {
             if status < 300 {
                 self.established(key, dialog, now);
+                if let Some(dialog) = dialog {
+                    self.note_ways(key, dialog, side, request, response);
+                }
             } else if !was_established {
                 self.end_call(key, if status == 487 { "cancelled" } else { "refused" });
             }
@@ -277,16 +301,16 @@ impl CoreNode {
     }
 
     /// An ACK from a client carries the answer to an offer in the 200. `None`: it must not go on.
-    pub(crate) fn acknowledged_inward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
-        self.acknowledged(Side::Outside, ack)
+    pub(crate) fn acknowledged_inward(&mut self, ack: &Message, now: Moment) -> Option<Option<Vec<u8>>> {
+        self.acknowledged(Side::Outside, ack, now)
     }
 
     /// The same from inside.
-    pub(crate) fn acknowledged_outward(&mut self, ack: &Message) -> Option<Option<Vec<u8>>> {
-        self.acknowledged(Side::Inside, ack)
+    pub(crate) fn acknowledged_outward(&mut self, ack: &Message, now: Moment) -> Option<Option<Vec<u8>>> {
+        self.acknowledged(Side::Inside, ack, now)
     }
 
-    fn acknowledged(&mut self, side: Side, ack: &Message) -> Option<Option<Vec<u8>>> {
+    fn acknowledged(&mut self, side: Side, ack: &Message, now: Moment) -> Option<Option<Vec<u8>>> {
         let (outside_tag, inside_tag) = tags(ack, side);
         let known = self.calls.of_dialog(ack.call_id(), outside_tag, inside_tag);
         if let Some(call) = known.and_then(|(key, _)| self.call_mut(key)) {
@@ -295,6 +319,9 @@ impl CoreNode {
                 // The client is there (again), whatever became of its connection.
                 (call.lost, call.doubted) = (None, None);
             }
+        }
+        if let Some((key, _)) = known {
+            self.end_acknowledged(key, now);
         }
         if !ack.has_sdp() {
             return Some(None);

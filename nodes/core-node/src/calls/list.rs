@@ -32,6 +32,11 @@ impl Parties {
 }
 
 impl Calls {
+    /// Whether there is one of this number.
+    pub(crate) fn has(&self, key: u32) -> bool {
+        self.calls.contains_key(&key)
+    }
+
     /// How long until all calls have ended, out of how long calls have lasted.
     pub(crate) fn outlook(&self, now: Moment) -> Option<Duration> {
         self.lengths.outlook(self.calls.values().map(|call| now.since(call.since)))
@@ -48,10 +53,11 @@ impl CoreNode {
             call_id: Some(Pii::new(call.id.clone())),
             from: Some(Pii::new(call.parties.from.to_string())),
             to: Some(Pii::new(call.parties.to.to_string())),
-            state: Some(match (call.lost, call.established) {
-                (Some(_), _) => CallState::ClientGone,
-                (None, true) => CallState::Up,
-                (None, false) => CallState::SettingUp,
+            state: Some(match (call.ending, call.lost, call.established) {
+                (Some(_), ..) => CallState::Ending,
+                (None, Some(_), _) => CallState::ClientGone,
+                (None, None, true) => CallState::Up,
+                (None, None, false) => CallState::SettingUp,
             }),
             since: call.since,
             edge: Some(call.edge.clone()),

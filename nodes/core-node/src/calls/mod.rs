@@ -19,13 +19,15 @@
 //! | `target.rs` | where requests of a dialog go |
 //! | `list.rs` | what an operator reads of calls |
 //! | `moves.rs` | clients that come back over another connection |
+//! | `ending.rs` | calls that an operator ends |
 //! | `watch.rs` | calls that have lost their client or their media |
 //! | `refusal.rs` | why a description goes no further |
 //!
 //! Invariant: a relay lives exactly as long as an offer or an agreed description of its call needs it,
-//! and a call ends by BYE, by failure of its INVITE, by the end of its edge, or when its client is gone
-//! and silent.
+//! and a call ends by BYE, by failure of its INVITE, by the end of its edge, by an operator's order, or when its
+//! client is gone and silent.
 
+mod ending;
 mod exchange;
 mod list;
 mod moves;
@@ -47,6 +49,8 @@ use edgeway_sip::Message;
 use edgeway_sip::bindings::aor_of;
 use edgeway_sip::proxy::TransactionId;
 
+pub(crate) use self::ending::Farewells;
+use self::ending::{Sequences, Ways};
 use self::exchange::Exchange;
 use self::list::Parties;
 use self::moves::Spare;
@@ -69,6 +73,8 @@ struct Dialog {
     target: Option<InsideParty>,
     /// A 2xx made it.
     confirmed: bool,
+    sequences: Sequences,
+    ways: Ways,
     /// What both sides have agreed on, by media section. `None`: refused or ended.
     sections: Vec<Option<SectionMedia>>,
     proposals: Vec<Proposal>,
@@ -109,6 +115,8 @@ struct Call {
     /// By media section.
     relays: Vec<Option<Relay>>,
     exchanges: Vec<TransactionId>,
+    /// An operator has ended it: until when that waits for its parties.
+    ending: Option<Moment>,
     /// Its client's flow is gone.
     lost: Option<Moment>,
     /// Since when its edge was away so long that it may have ended without us.
@@ -130,6 +138,7 @@ pub(crate) struct Calls {
     /// Per Call-ID: its number, and how many clients take part.
     numbers: HashMap<String, (u32, u32)>,
     lost: BTreeSet<(Moment, u32)>,
+    ending: BTreeSet<(Moment, u32)>,
     silent: BTreeSet<(Moment, u32)>,
     next: u32,
     next_relay: u32,
@@ -153,6 +162,7 @@ impl Calls {
             by_relay: HashMap::new(),
             numbers: HashMap::new(),
             lost: BTreeSet::new(),
+            ending: BTreeSet::new(),
             silent: BTreeSet::new(),
             next: 0,
             // Random, so that the relays of an earlier life of this core are never mistaken for ours.
@@ -284,6 +294,8 @@ impl Call {
             tag: tag.to_owned(),
             target: None,
             confirmed: false,
+            sequences: Sequences::default(),
+            ways: Ways::default(),
             sections: Vec::new(),
             proposals: self.first_offer.iter().cloned().collect(),
         });
@@ -340,6 +352,7 @@ impl CoreNode {
             inside_offer: self.settings.inside_offer,
             relays: Vec::new(),
             exchanges: Vec::new(),
+            ending: None,
             lost: None,
             doubted: None,
             heard: now,
@@ -383,6 +396,9 @@ impl CoreNode {
         }
         for id in &call.exchanges {
             self.calls.exchanges.remove(id);
+        }
+        if let Some(at) = call.ending {
+            self.calls.ending.remove(&(at, key));
         }
         self.calls.lengths.note(self.now.since(call.since));
         self.calls.release_number(&call.id);

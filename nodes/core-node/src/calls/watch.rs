@@ -25,8 +25,9 @@ impl Calls {
     pub(crate) fn next_deadline(&self) -> Option<Deadline> {
         let lost = self.lost.first().map(|(at, _)| Deadline { at: *at, why: "call without a client" });
         let silent = self.silent.first().map(|(at, _)| Deadline { at: *at, why: "call without media" });
+        let ending = self.ending.first().map(|(at, _)| Deadline { at: *at, why: "call that is to end" });
         let ports = self.bind_again_at.map(|at| Deadline { at, why: "media ports" });
-        Deadline::soonest(Deadline::soonest(lost, silent), ports)
+        Deadline::soonest(Deadline::soonest(lost, silent), Deadline::soonest(ending, ports))
     }
 }
 

@@ -36,6 +36,27 @@ impl Proxy {
         self.transactions.get(&id).is_none_or(|transaction| transaction.cancelled || transaction.orphaned)
     }
 
+    /// The INVITE `id` is to come to nothing, as if upstream had cancelled it (RFC 3261 §16.10): downstream is told as
+    /// soon as it may be, and what it answers goes on upstream. Returns whether it has gone anywhere.
+    pub fn withdraw(&mut self, id: TransactionId, now: Moment) -> bool {
+        let Some(transaction) = self.transactions.get_mut(&id).filter(|transaction| transaction.invite) else {
+            return false;
+        };
+        match transaction.state {
+            State::Waiting => false,
+            // RFC 3261 §9.1: no CANCEL before a provisional answer has come.
+            State::Trying => {
+                transaction.cancelled = true;
+                true
+            }
+            State::Proceeding => {
+                self.cancel_downstream(id, now);
+                true
+            }
+            State::Accepted | State::Completed => true,
+        }
+    }
+
     /// Downstream may take `within` over the answer to `id`, counted from now.
     pub fn allow(&mut self, id: TransactionId, within: Duration, now: Moment) {
         let Some(transaction) = self.transactions.get_mut(&id) else { return };

@@ -5,6 +5,8 @@
 
 mod desk;
 mod disk;
+mod house;
+mod service;
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};

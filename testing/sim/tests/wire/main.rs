@@ -4,6 +4,7 @@
 mod bearer;
 mod bodies;
 mod dialogs;
+mod ended;
 mod headers;
 mod hostile;
 mod identity;

@@ -74,6 +74,8 @@ pub(crate) struct Rig {
     attempts: Vec<(At, Attempt)>,
     /// And of messages that have passed.
     signals: Vec<(At, Signal)>,
+    /// And of calls that have ended, or of parties that were not told.
+    ends: Vec<String>,
     /// All that has crossed the links towards the edge.
     pub(crate) to_edge: Vec<u8>,
     /// What the edge has said to cores whose links are slow, and has not arrived.
@@ -139,6 +141,7 @@ impl Rig {
             told: Vec::new(),
             attempts: Vec::new(),
             signals: Vec::new(),
+            ends: Vec::new(),
             to_edge: Vec::new(),
             to_second_edge: Decoder::default(),
             held: BTreeMap::new(),
@@ -480,6 +483,10 @@ impl Rig {
             }
             (at, Output::SignIn(fact)) => self.told.push((at, fact)),
             (at, Output::Notice(Notice::Attempt(attempt))) => self.attempts.push((at, *attempt)),
+            (_, Output::Notice(notice @ (Notice::CallEnded { .. } | Notice::CallEndUnheard { .. }))) => {
+                let call = notice.revealed().unwrap_or_default();
+                self.ends.push(format!("{call} {notice}"));
+            }
             (at, Output::Notice(Notice::Signal(signal))) => self.signals.push((at, *signal)),
             (
                 _,
@@ -491,6 +498,11 @@ impl Rig {
     /// What operators have been told of attempts since this was asked last.
     pub(crate) fn attempts(&mut self) -> Vec<(At, Attempt)> {
         std::mem::take(&mut self.attempts)
+    }
+
+    /// The same of calls that have ended, and of parties that were not told: the Call-ID, and what was said.
+    pub(crate) fn ends(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.ends)
     }
 
     /// The same of messages.
