@@ -147,6 +147,14 @@
   for (const select of document.querySelectorAll("select[data-submits]")) {
     select.addEventListener("change", () => select.form.requestSubmit());
   }
+  // A file is read here and goes with the form as text, so that its size is known before it is sent.
+  for (const chosen of document.querySelectorAll("input[type=file][data-into]")) {
+    chosen.addEventListener("change", async () => {
+      const [file] = chosen.files;
+      const into = document.getElementById(chosen.dataset.into);
+      if (file && into && file.size <= into.maxLength) into.value = await file.text();
+    });
+  }
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod allow_list;
 pub mod api;
 mod certificate;
 pub mod configuration;

@@ -76,7 +76,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
     let deployments = sign_in_file::deployments(&mut reader, domains.as_deref(), registrars);
     let uc = sign_in_file::uc(&mut reader, deployments.as_deref());
     let xmpp_servers = xmpp_file::servers(&mut reader, deployments.as_deref());
-    let http = sign_in_file::http(&mut reader);
+    let http = sign_in_file::http(&mut reader, deployments.as_deref());
     let edge = EdgeTold::of_core(&mut reader, sip.as_ref().is_none_or(|sip| sip.stun_keepalive));
     let admin = admin.settings(&mut reader);
     let settings = || {
@@ -102,7 +102,7 @@ pub fn parse_core(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
             deployments: deployments?,
             uc: uc?,
             xmpp_servers: xmpp_servers?,
-            http,
+            http: http?,
             edge,
             committed: Committed::default(),
             admin,

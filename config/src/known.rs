@@ -103,7 +103,7 @@ pub(crate) fn keys_of(role: Role, prefix: &str) -> impl Iterator<Item = &'static
 }
 
 /// The tables written as `[[…]]`.
-const LISTS_OF_TABLES: [&str; 8] = [
+const LISTS_OF_TABLES: [&str; 9] = [
     "sip.certificates",
     "link.edge",
     "link.peer",
@@ -111,11 +111,13 @@ const LISTS_OF_TABLES: [&str; 8] = [
     "unified_cm",
     "im_and_presence",
     "unity",
+    "http.allow_list_rule",
     "xmpp_server",
 ];
 
 const RESTART: Impact = Impact::Restart("restart");
 const AT_ONCE: Impact = Impact::AtOnce("none: it holds at once");
+const NEXT_REQUEST: Impact = Impact::NewFlows("none: it holds from the next request on, and downloads go on");
 const NEXT_SIGN_IN: Impact =
     Impact::NewFlows("none: it holds from the next sign-in on, and who has signed in stays so");
 const NEXT_CHAT: Impact = Impact::NewFlows("none: it holds from the next chat on");

@@ -43,9 +43,10 @@ pub use settings::{
 };
 
 pub use sign_in::{
-    AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings, PasswordSettings,
-    SignInSettings, UcServerSettings, UcSettings,
+    AllowListRuleSettings, AuthoritySettings, DeploymentSettings, EdgeHttpsSettings, HttpProxySettings, LdapSettings,
+    PasswordSettings, SignInSettings, UcServerSettings, UcSettings,
 };
+pub use sign_in_file::DEFAULT_METHODS;
 pub use told::{Committed, EdgeTold};
 pub use xmpp::{EdgeXmppSettings, XmppServerSettings};
 

@@ -12,6 +12,22 @@ pub const PROBLEMS_MAX: usize = 100;
 /// Entries of one list (listen addresses, domains, registrars, certificates, edges).
 pub const LIST_ENTRIES_MAX: usize = 64;
 
+/// Rules of the HTTP server allow list that are written in the configuration: a document with so many stays below its
+/// own bound. Whoever has more keeps them in the file that `http.allow_list` names.
+pub const ALLOW_LIST_RULES_MAX: usize = 500;
+
+/// Longest name of such a rule, bytes.
+pub const ALLOW_LIST_RULE_NAME_BYTES_MAX: usize = 64;
+
+/// Longest description of such a rule, bytes: a line.
+pub const ALLOW_LIST_DESCRIPTION_BYTES_MAX: usize = 256;
+
+/// Entries that the list at `path` may have: a list of tables, or a value.
+#[must_use]
+pub fn entries_max(path: &str) -> usize {
+    if path == "http.allow_list_rule" { ALLOW_LIST_RULES_MAX } else { LIST_ENTRIES_MAX }
+}
+
 /// Longest path of a Unix socket, bytes: `sun_path` holds 108 with its final zero (unix(7)).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::known::{self, Role, Setting};
-use crate::limits::{CONFIG_TEXT_BYTES_MAX, LIST_ENTRIES_MAX};
+use crate::limits::{CONFIG_TEXT_BYTES_MAX, LIST_ENTRIES_MAX, entries_max};
 use crate::problem::{Problem, Problems};
 use crate::suggest::nearest;
 use crate::values::shown;
@@ -300,10 +300,11 @@ impl<'t> Reader<'t> {
     }
 
     fn check_length(&mut self, path: &str, line: usize, length: usize) -> bool {
+        let most = entries_max(path);
         let complaint = match length {
             0 => Complaint::new("the list is empty", "Name at least one, or leave the setting out."),
-            1..=LIST_ENTRIES_MAX => return true,
-            _ => Complaint::new(format!("{length} entries"), format!("At most {LIST_ENTRIES_MAX} are taken.")),
+            _ if length <= most => return true,
+            _ => Complaint::new(format!("{length} entries"), format!("At most {most} are taken.")),
         };
         self.complain(path, Some(line), complaint);
         false
@@ -352,7 +353,7 @@ fn find_unknown(table: &DeTable<'_>, prefix: &str, lines: &Lines, role: Role, pr
         match (known::is_list_of_tables(role, &path), value.get_ref()) {
             (false, DeValue::Table(inner)) => find_unknown(inner, &path, lines, role, problems),
             (true, DeValue::Array(entries)) if entries.iter().all(|entry| entry.get_ref().is_table()) => {
-                for entry in entries.iter().take(LIST_ENTRIES_MAX) {
+                for entry in entries.iter().take(entries_max(&path)) {
                     if let DeValue::Table(inner) = entry.get_ref() {
                         find_unknown(inner, &path, lines, role, problems);
                     }

@@ -139,8 +139,28 @@ pub struct UcSettings {
 pub struct HttpProxySettings {
     /// The HTTP server allow list beyond the automatic rules: a CSV file in the vendor's columns.
     pub allow_list: Option<String>,
+    /// Rules of that list that are written in the configuration itself, beside those of the file.
+    pub allow_list_rules: Vec<AllowListRuleSettings>,
     /// Methods of rules that name none. Default OPTIONS, GET, HEAD, PUT, POST, DELETE.
     pub default_methods: Vec<String>,
     /// PEM file with the certificates that may sign those of HTTP servers. Default: the system's.
     pub ca: Option<String>,
+}
+
+/// A rule of the HTTP server allow list, as it is written. Whether its URL is one that can be compared is for the list to
+/// say (`edgeway_policy::allow_list::configured`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowListRuleSettings {
+    /// What tells it from the others.
+    pub name: String,
+    /// Protocol, host, port and path.
+    pub url: String,
+    /// The deployment whose users it is for. Default: the default one.
+    pub deployment: Deployment,
+    /// Whether it is about the whole path rather than its beginning. Default `false`: `prefix`.
+    pub exact: bool,
+    /// Methods in upper case. Default: those of `http.default_methods`.
+    pub methods: Option<Vec<String>>,
+    /// What it is for; may be empty.
+    pub description: String,
 }

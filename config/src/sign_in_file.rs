@@ -1,5 +1,6 @@
 //! What a core's file says about sign-in, deployments, UC servers and the HTTP proxy.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edgeway_model::sign_in::Deployment;
@@ -9,8 +10,8 @@ use crate::document::Hidden;
 use crate::reader::{Complaint, Found, Reader};
 use crate::settings::{HostPort, Registrar};
 use crate::sign_in::{
-    AuthoritySettings, DeploymentSettings, HttpProxySettings, LdapSettings, PasswordSettings, SignInSettings,
-    UcServerSettings, UcSettings,
+    AllowListRuleSettings, AuthoritySettings, DeploymentSettings, HttpProxySettings, LdapSettings, PasswordSettings,
+    SignInSettings, UcServerSettings, UcSettings,
 };
 use crate::values::{self, AuthorityKind};
 
@@ -19,7 +20,8 @@ const CLEANUP: Duration = Duration::from_secs(720 * 60);
 const AUTHORIZATIONS: u32 = 8;
 const RATE_PERIOD: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_secs(300);
-const METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
+/// Methods of rules of the allow list that name none, where `http.default_methods` is not written.
+pub const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
 
 /// What holds for every sign-in.
 pub(crate) fn sign_in(reader: &mut Reader<'_>, state_dir: &str) -> SignInSettings {
@@ -202,13 +204,49 @@ fn password(reader: &mut Reader<'_>, path: &dyn Fn(&str) -> String) -> Option<Pa
     }
 }
 
-/// The HTTP proxy.
-pub(crate) fn http(reader: &mut Reader<'_>) -> HttpProxySettings {
-    HttpProxySettings {
-        allow_list: reader.read("http.allow_list", values::path).good(),
-        default_methods: reader
-            .list("http.default_methods", values::method)
-            .or(METHODS.iter().map(|method| (*method).to_owned()).collect()),
-        ca: reader.read("http.ca", values::path).good(),
+/// The HTTP proxy. `None` after complaints.
+pub(crate) fn http(reader: &mut Reader<'_>, deployments: Option<&[DeploymentSettings]>) -> Option<HttpProxySettings> {
+    let allow_list = reader.read("http.allow_list", values::path).good();
+    let default_methods = reader
+        .list("http.default_methods", values::method)
+        .or(DEFAULT_METHODS.iter().map(|method| (*method).to_owned()).collect());
+    let allow_list_rules = allow_list_rules(reader, deployments);
+    let ca = reader.read("http.ca", values::path).good();
+    Some(HttpProxySettings { allow_list, allow_list_rules: allow_list_rules?, default_methods, ca })
+}
+
+/// The rules of the allow list that stand in the text itself. `None` after complaints.
+fn allow_list_rules(
+    reader: &mut Reader<'_>,
+    deployments: Option<&[DeploymentSettings]>,
+) -> Option<Vec<AllowListRuleSettings>> {
+    let wanted = reader.entries("http.allow_list_rule");
+    let mut all: Vec<AllowListRuleSettings> = Vec::with_capacity(wanted);
+    let mut names = BTreeSet::new();
+    for index in 0..wanted {
+        let path = |key: &str| format!("http.allow_list_rule[{index}].{key}");
+        let line = reader.line_of_entry("http.allow_list_rule", index);
+        let name = reader.required(&path("name"), values::rule_name);
+        let url = reader.required(&path("url"), values::rule_url);
+        let deployment = reader.read(&path("deployment"), values::deployment).or(Deployment::default_one());
+        let exact = reader.read(&path("match_type"), values::match_type).or(false);
+        let methods = reader.list(&path("methods"), values::method).good();
+        let description = reader.read(&path("description"), values::rule_description).or(String::new());
+        if deployments.is_some_and(|all| all.iter().all(|one| one.name != deployment)) {
+            let complaint = Complaint::new(format!("there is no deployment {deployment}"), "Add it, or name another.");
+            reader.complain(&path("deployment"), line, complaint);
+            continue;
+        }
+        if let Some(name) = &name
+            && !names.insert(name.clone())
+        {
+            let complaint = Complaint::new(format!("{name} is there twice"), "Give each rule its own name.");
+            reader.complain(&path("name"), line, complaint);
+            continue;
+        }
+        if let (Some(name), Some(url)) = (name, url) {
+            all.push(AllowListRuleSettings { name, url, deployment, exact, methods, description });
+        }
     }
+    (all.len() == wanted).then_some(all)
 }

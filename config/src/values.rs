@@ -11,10 +11,11 @@ use toml::de::DeValue;
 
 use crate::document::SEALED_PREFIX;
 use crate::limits::{
-    AUTHORIZATIONS_MAX, CERTIFICATE_LIFETIME_MAX, CERTIFICATE_LIFETIME_MIN, CREDENTIALS_INTERVAL_MAX,
-    CREDENTIALS_INTERVAL_MIN, DRAIN_TIMEOUT_MAX, HOST_BYTES_MAX, HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN,
-    OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX, RATE_PERIOD_MAX, RATE_PERIOD_MIN, REQUEST_TIMEOUT_MAX,
-    REQUEST_TIMEOUT_MIN, SECRET_BYTES_MAX, SILENCE_NOTICE_MAX, SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX,
+    ALLOW_LIST_DESCRIPTION_BYTES_MAX, ALLOW_LIST_RULE_NAME_BYTES_MAX, AUTHORIZATIONS_MAX, CERTIFICATE_LIFETIME_MAX,
+    CERTIFICATE_LIFETIME_MIN, CREDENTIALS_INTERVAL_MAX, CREDENTIALS_INTERVAL_MIN, DRAIN_TIMEOUT_MAX, HOST_BYTES_MAX,
+    HOST_LABEL_BYTES_MAX, LOOK_EVERY_MAX, LOOK_EVERY_MIN, OPTIONS_INTERVAL_MAX, OPTIONS_INTERVAL_MIN, PATH_BYTES_MAX,
+    RATE_PERIOD_MAX, RATE_PERIOD_MIN, REQUEST_TIMEOUT_MAX, REQUEST_TIMEOUT_MIN, SECRET_BYTES_MAX, SILENCE_NOTICE_MAX,
+    SILENCE_NOTICE_MIN, SOCKET_PATH_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::reader::Complaint;
 use crate::settings::{HostPort, InsideEncryption, LogFormat, LogLevel, PortRange, Registrar, StandbyKeepalive};
@@ -470,6 +471,40 @@ pub(crate) fn method(value: &DeValue<'_>) -> Parsed<String> {
         return Err(Complaint::new(reason, "Use GET, HEAD, POST, PUT, DELETE or OPTIONS."));
     }
     Ok(name)
+}
+
+/// The name of a rule of the allow list: part of a URL of the API.
+pub(crate) fn rule_name(value: &DeValue<'_>) -> Parsed<String> {
+    let name = text(value, "a name")?;
+    let fits = (1..=ALLOW_LIST_RULE_NAME_BYTES_MAX).contains(&name.len());
+    if !fits || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        let reason = format!("\"{}\" is no name of a rule", shown(name));
+        return Err(Complaint::new(reason, "Use 1 to 64 of A-Z, a-z, 0-9, ., _ and -."));
+    }
+    Ok(name.to_owned())
+}
+
+/// Whether it is written as a URL is; the allow list itself says more.
+pub(crate) fn rule_url(value: &DeValue<'_>) -> Parsed<String> {
+    let url = text(value, "http[s]://host[:port][/path]")?;
+    if !url.starts_with("https://") && !url.starts_with("http://") || url.len() > VALUE_BYTES_MAX {
+        let reason = format!("\"{}\" is no URL of an HTTP server", shown(url));
+        return Err(Complaint::new(reason, "Write it as https://files.example.com:8443/updates."));
+    }
+    Ok(url.to_owned())
+}
+
+/// `true`: exact.
+pub(crate) fn match_type(value: &DeValue<'_>) -> Parsed<bool> {
+    one_of(value, &[("prefix", false), ("exact", true)])
+}
+
+pub(crate) fn rule_description(value: &DeValue<'_>) -> Parsed<String> {
+    let words = text(value, "a line of text")?;
+    if words.len() > ALLOW_LIST_DESCRIPTION_BYTES_MAX || words.chars().any(char::is_control) {
+        return Err(Complaint::new("is no description", "Use one line of at most 256 bytes."));
+    }
+    Ok(words.to_owned())
 }
 
 /// Where signalling goes: `udp:` and an address.

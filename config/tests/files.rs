@@ -744,3 +744,28 @@ allow_list = "/etc/edgeway/allow.csv"
     assert_eq!(core.http.allow_list.as_deref(), Some("/etc/edgeway/allow.csv"));
     assert_eq!(core.http.default_methods.len(), 6);
 }
+
+#[test]
+fn rules_of_the_allow_list_stand_in_the_text_and_are_judged_with_their_lines() {
+    let rules = "\n[[http.allow_list_rule]]\nname = \"updates\"\nurl = \"https://files.example.com/updates\"\nmatch_type = \"exact\"\n\
+                 methods = [\"get\"]\ndescription = \"Updates\"\n[[http.allow_list_rule]]\nname = \"all\"\nurl = \"http://a\"\n";
+    let read = core(&format!("{SMALL_CORE}{rules}")).http.allow_list_rules;
+    assert_eq!(read.len(), 2);
+    assert_eq!((read[0].exact, read[0].methods.as_deref()), (true, Some(&["GET".to_owned()][..])));
+    assert_eq!((read[1].exact, read[1].methods.as_deref(), read[1].description.as_str()), (false, None, ""));
+
+    let wrong = "\n[[http.allow_list_rule]]\nname = \"a b\"\nurl = \"ftp://a\"\n[[http.allow_list_rule]]\nname = \"one\"\n\
+                 url = \"http://a\"\ndeployment = \"none\"\n[[http.allow_list_rule]]\nname = \"two\"\nurl = \"http://a\"\n\
+                 match_type = \"regex\"\n[[http.allow_list_rule]]\nname = \"two\"\nurl = \"http://a\"\n[[http.allow_list_rule]]\nname = \"none\"\n";
+    let found = core_problems(&format!("{SMALL_CORE}{wrong}"));
+    let paths: Vec<&str> = found.problems.iter().map(|one| one.path.as_str()).collect();
+    let expected = ["[0].name", "[0].url", "[1].deployment", "[2].match_type", "[3].name", "[4].url"];
+    assert_eq!(paths, expected.map(|one| format!("http.allow_list_rule{one}")));
+
+    let many = |count: usize| {
+        let rule = |at: usize| format!("[[http.allow_list_rule]]\nname = \"r{at}\"\nurl = \"http://a/{at}\"\n");
+        format!("{SMALL_CORE}{}", (0..count).map(rule).collect::<String>())
+    };
+    assert_eq!(core(&many(500)).http.allow_list_rules.len(), 500);
+    assert!(core_problems(&many(501)).to_string().contains("At most 500"), "{}", core_problems(&many(501)));
+}

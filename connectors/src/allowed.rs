@@ -1,4 +1,7 @@
-//! The HTTP server allow list in force: what the operator wrote, and what follows from discovery.
+//! The HTTP server allow list in force: what the operator wrote into the file and into the configuration, and what follows
+//! from discovery.
+
+mod asked;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -8,12 +11,13 @@ use std::rc::Rc;
 use edgeway_config::settings::CoreSettings;
 use edgeway_model::alarm::{Alarm, Severity};
 use edgeway_model::sign_in::Deployment;
-use edgeway_policy::allow_list::{AllowList, Rule, RuleFault, RulesContext, read_rules};
+use edgeway_policy::allow_list::{AllowList, Rule, RuleFault, RulesContext, configured_rules, read_rules};
 use edgeway_policy::discovery::Snapshot;
 use edgeway_policy::limits::{ALLOW_FILE_BYTES_MAX, ALLOW_RULES_MAX};
 use edgeway_runtime::clock::unix_ms;
 use edgeway_runtime::http::{HttpFact, Teller};
 
+pub(crate) use self::asked::{listed, tested};
 use crate::discovery::Current;
 
 /// There are more rules than may be.
@@ -37,10 +41,15 @@ impl InForce {
     /// With everything that is wrong with the file.
     pub fn new(settings: &CoreSettings, servers: Current, teller: Teller) -> Result<Self, String> {
         let deployments: Vec<Deployment> = settings.deployments.iter().map(|one| one.name.clone()).collect();
-        let written = match &settings.http.allow_list {
+        let mut written = match &settings.http.allow_list {
             Some(path) => read(path, &deployments, &settings.http.default_methods)?,
             None => Vec::new(),
         };
+        let configured = configured_rules(&settings.http).map_err(|misfits| {
+            let lines: Vec<_> = misfits.iter().map(|one| format!("{}: {}", one.path(), one.fault)).collect();
+            lines.join("\n")
+        })?;
+        written.extend(configured);
         Self::with(written, servers, teller)
     }
 

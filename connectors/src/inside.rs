@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use crate::allowed::{listed, tested};
 use crate::chat::{self, Chat};
 use crate::parts::{Made, Parts, Prepared, Swapped, on_this_machine, secret, signs_in};
 use crate::proxy::limits::RETRY_AFTER_BUSY;
@@ -303,31 +304,17 @@ impl CoreInside {
                     json!({ "credentials": credentials, "revocations": revocations, "allow_rules": rules, "chats": chats }),
                 )
             }
-            "allow-list" => Ok(self.list()),
+            "allow-list" => Ok(listed(&self.parts.now().allowed.list())),
+            "allow-list/test" => {
+                let parts = self.parts.now();
+                tested(&parts.allowed.list(), &parts.deployments, &question)
+            }
             _ if path == "servers" || path.starts_with("servers/") => {
                 Rc::clone(&self.parts.now().discovery).operate(path, question).await
             }
             _ if path == "chats" || path.starts_with("chats/") => self.chat.operate(&path, question),
             _ => Err(format!("there is no {path}")),
         }
-    }
-
-    fn list(&self) -> Value {
-        let list = self.parts.now().allowed.list();
-        let rules = list.rules().iter().map(|rule| {
-            json!({
-                "url": format!("{}{}", rule.origin(), rule.path),
-                "deployment": rule.deployment.as_str(),
-                "methods": rule.methods,
-                "match_type": match rule.match_type {
-                    edgeway_policy::allow_list::MatchType::Exact => "exact",
-                    edgeway_policy::allow_list::MatchType::Prefix => "prefix",
-                },
-                "description": rule.description,
-                "automatic": rule.automatic,
-            })
-        });
-        json!({ "rules": rules.collect::<Vec<_>>() })
     }
 
     /// The user an operator means.

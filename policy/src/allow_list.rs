@@ -10,8 +10,10 @@
 //! | `rules_file.rs` | rules as CSV, in the vendor's columns |
 //! | `tests_file.rs` | what is expected of rules, as CSV in the vendor's columns |
 //! | `automatic.rs` | the rules that discovery makes |
+//! | `configured.rs` | the rules that stand in the configuration |
 
 mod automatic;
+mod configured;
 mod host;
 mod path;
 mod rules_file;
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 use edgeway_model::sign_in::Deployment;
 
 pub use automatic::{AutomaticPorts, automatic_rules};
+pub use configured::{Misfit, configured_rules};
 pub use path::{COMMON_FILE_SEGMENT, DEVICE, FOLDER_SEGMENT, Holder, USER_SEGMENT};
 pub use rules_file::{Problem, RulesContext, read_rules, write_rules};
 pub use tests_file::{Case, Outcome, read_cases, run_cases};
@@ -37,6 +40,17 @@ pub enum MatchType {
     Exact,
     /// Its beginning, at whole segments.
     Prefix,
+}
+
+impl MatchType {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+        }
+    }
 }
 
 /// One rule.
@@ -60,8 +74,31 @@ pub struct Rule {
     pub methods: Vec<String>,
     /// What it is for.
     pub description: String,
-    /// Made by discovery, not by hand: the server it was made for.
-    pub automatic: Option<String>,
+    /// Where it is from.
+    pub origin: Origin,
+}
+
+/// Where a rule is from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Made by discovery: the server it was made for.
+    Automatic(String),
+    /// The file that `http.allow_list` names.
+    File,
+    /// The configuration itself: the name of the rule there.
+    Configuration(String),
+}
+
+impl Origin {
+    /// A word for tables and programs: `automatic`, `file` or `configuration`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Automatic(_) => "automatic",
+            Self::File => "file",
+            Self::Configuration(_) => "configuration",
+        }
+    }
 }
 
 /// What a client asks for, raw.
@@ -190,7 +227,7 @@ pub enum RuleFault {
 }
 
 impl Rule {
-    /// A rule by hand, for a URL `http[s]://host[:port][/path]`.
+    /// A rule of a file, for a URL `http[s]://host[:port][/path]`.
     ///
     /// # Errors
     /// [`RuleFault`].
@@ -203,7 +240,7 @@ impl Rule {
     ) -> Result<Self, RuleFault> {
         let UrlParts { https, host, port, path } = UrlParts::read(url).map_err(RuleFault::Url)?;
         let (host, path, description) = (host.to_owned(), path.to_owned(), description.to_owned());
-        let rule = Self { deployment, https, host, port, path, match_type, methods, description, automatic: None };
+        let rule = Self { deployment, https, host, port, path, match_type, methods, description, origin: Origin::File };
         rule.normal()
     }
 
@@ -231,11 +268,17 @@ impl Rule {
 
     /// The server as a URL without a path.
     #[must_use]
-    pub fn origin(&self) -> String {
+    pub fn origin_url(&self) -> String {
         let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         let port = if self.port == default { String::new() } else { format!(":{}", self.port) };
         format!("{scheme}://{open}{}{close}{port}", self.host)
+    }
+
+    /// All it is about, as a URL; what is in braces stands for something else.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}{}", self.origin_url(), self.path)
     }
 
     fn covers(&self, target: &Target<'_>, holder: Holder<'_>) -> bool {

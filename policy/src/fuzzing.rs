@@ -51,7 +51,7 @@ pub fn check_decision(list: &AllowList, url: &str, user: &str) {
     let Ok(allowed) = list.decide_url(&deployment, holder, "GET", url) else { return };
     assert!(covered(allowed.rule, &allowed, user.as_ref()), "{url:?} is not what {:?} says", allowed.rule);
     assert!(is_plain(&allowed), "{url:?} may be read in two ways: {allowed:?}");
-    let sent = format!("{}{}", allowed.rule.origin(), allowed.path);
+    let sent = format!("{}{}", allowed.rule.origin_url(), allowed.path);
     let again = list.decide_url(&deployment, holder, "GET", &sent);
     assert_eq!(again.as_ref(), Ok(&allowed), "what is sent means the same when it is read again");
     let nobody = Deployment::new("nobody").expect("a plain word");

@@ -126,3 +126,9 @@ pub const ALLOW_PROBLEMS_MAX: usize = 100;
 
 /// Calls whose lengths are remembered, for a guess at how long those of now will go on: an hour or two of a busy node.
 pub const LENGTHS_KEPT: usize = 512;
+
+/// URLs an operator asks the allow list about at once.
+pub const ALLOW_TESTS_AT_ONCE_MAX: usize = 100;
+
+/// Devices an operator gives whoever asks in such a test.
+pub const ALLOW_TEST_DEVICES_MAX: usize = 16;

@@ -103,6 +103,32 @@ fn steps() -> Vec<Step> {
         )
         .after(BUILD)
         .within(5 * 60),
+        // An edge and a core go out of service while people talk, chat and download: once each, with few people.
+        Step::cargo(
+            "drain",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "--locked",
+                "-p",
+                "edgeway-bench",
+                "--",
+                "drain",
+                "--rounds",
+                "1",
+                "--calls",
+                "5",
+                "--chats",
+                "5",
+                "--registrations",
+                "30",
+                "--before",
+                "3",
+            ],
+        )
+        .after(BUILD)
+        .within(5 * 60),
     ]
 }
 

@@ -168,6 +168,9 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(order): Json<DomainOrder>,
 ) -> Result<Response, Problem> {
+    if !is_domain(&domain) {
+        return Err(Problem::new("not_found", "That can be no domain."));
+    }
     let (expected, confirm) = (expected(&office, &headers)?, confirm_time(order.confirm_s)?);
     let known = domains::deployments(&document(&office).1);
     let changes = domains::put(&known, &domain, &order.deployment)
@@ -184,12 +187,21 @@ pub(super) async fn remove(
     headers: HeaderMap,
     Query(going): Query<Going>,
 ) -> Result<Response, Problem> {
+    if !is_domain(&domain) {
+        return Err(not_served());
+    }
     let expected = expected(&office, &headers)?;
     let known = domains::deployments(&document(&office).1);
     let changes: Vec<ChangeOrder> = domains::without(&known, &domain).ok_or_else(not_served)?;
     let by = by(&actor, going.comment.unwrap_or_default());
     let done: CommitView = office.desk.commit(expected, Proposal::Changes(changes), by, None).await?;
     Ok(tagged(done.revision, done))
+}
+
+/// As the description says it.
+fn is_domain(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".:-".contains(&byte);
+    (1..=DOMAIN_BYTES_MAX).contains(&text.len()) && text.bytes().all(legal)
 }
 
 fn not_served() -> Problem {

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 mod actor;
+pub mod allow_list;
 pub mod audit;
 mod audited;
 mod bodies;

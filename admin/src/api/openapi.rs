@@ -86,7 +86,7 @@ fn problem_schema() -> Value {
 }
 
 fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
-    let place = |name| json!({ "name": name, "in": "path", "required": true, "schema": named(name) });
+    let place = |name| json!({ "name": name, "in": "path", "required": true, "schema": named(route.path, name) });
     let mut parameters: Vec<Value> = names_in(route.path).map(place).collect();
     parameters.extend(route.query.iter().map(|one| {
         let schema = match one.kind {
@@ -306,11 +306,11 @@ fn reference(shape: Shape, schemas: &mut Map<String, Value>) -> Value {
 }
 
 /// What a part of a path may be.
-fn named(name: &str) -> Value {
+fn named(path: &str, name: &str) -> Value {
     let text = |pattern: &str, chars: usize| json!({ "type": "string", "pattern": pattern, "maxLength": chars });
     match name {
         "node" => text("^[a-z0-9][a-z0-9-]*$", 63),
-        "name" => text(super::accounts::NAME, crate::limits::NAME_BYTES_MAX),
+        "name" if path.starts_with("/api/v1/accounts/") => text(super::accounts::NAME, crate::limits::NAME_BYTES_MAX),
         "domain" => text(super::domains::DOMAIN, super::domains::DOMAIN_BYTES_MAX),
         "number" => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
         _ => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),

@@ -7,8 +7,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{accounts, audit, configuration, domains, nodes, servers, session, stream};
+use super::{accounts, allow_list, audit, configuration, domains, nodes, servers, session, stream};
 use crate::accounts::Role;
+use crate::allow_list::RuleOrder;
 use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
 use crate::office::Office;
 use crate::views::{NodesView, Page};
@@ -225,7 +226,7 @@ const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter().chain(CONFIGURATION).chain(DOMAINS).chain(SERVERS).chain(WHO)
+    NODES.iter().chain(CONFIGURATION).chain(DOMAINS).chain(SERVERS).chain(ALLOW_LIST).chain(WHO)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
@@ -354,14 +355,6 @@ const SERVERS: &[Route] = &[
     })
     .takes::<servers::RefreshOrder>()
     .refuses(&["not_found", "conflict"]),
-    Route::new("GET", "/api/v1/allow-list", READ, "The HTTP server allow list in force", || get(servers::allow_list))
-        .query(&[Parameter {
-            name: "format",
-            kind: Kind::OneOf(&["json", "csv"]),
-            doc: "csv: as spreadsheets read it.",
-            required: false,
-        }])
-        .gives_or::<Value>("text/csv"),
     Route::new("GET", "/api/v1/settings", READ, "All settings there are: default, unit, what a change takes", || {
         get(servers::settings)
     })
@@ -576,4 +569,86 @@ const CONFIGURATION: &[Route] = &[
         required: false,
     }])
     .tells("application/toml"),
+];
+
+const HOW: &[Parameter] = &[
+    Parameter { name: "dry_run", kind: Kind::Flag, doc: "Only says what would change.", required: false },
+    Parameter { name: "comment", kind: Kind::Text(1_024), doc: "Why; it stands in the history.", required: false },
+    Parameter {
+        name: "confirm_s",
+        kind: Kind::Number(0, 86_400),
+        doc: "The revision before comes back unless this one is confirmed within so many seconds.",
+        required: false,
+    },
+];
+
+const CHANGE_OF_RULES: &[&str] = &["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"];
+
+const ALLOW_LIST: &[Route] = &[
+    Route::new(
+        "GET",
+        "/api/v1/allow-list",
+        READ,
+        "The HTTP server allow list in force, and where each rule is from",
+        || get(allow_list::list),
+    )
+    .query(&[
+        Parameter {
+            name: "format",
+            kind: Kind::OneOf(&["json", "csv"]),
+            doc: "csv: as spreadsheets read it.",
+            required: false,
+        },
+        Parameter {
+            name: "origin",
+            kind: Kind::OneOf(&["automatic", "file", "configuration"]),
+            doc: "Only rules from there.",
+            required: false,
+        },
+    ])
+    .gives_or::<allow_list::RulesView>("text/csv"),
+    Route::new("POST", "/api/v1/allow-list/rules", ADMINISTER, "Adds a rule to the configuration", || {
+        post(allow_list::add)
+    })
+    .query(HOW)
+    .takes::<RuleOrder>()
+    .gives::<allow_list::RulesChangeView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(CHANGE_OF_RULES),
+    Route::new("PUT", "/api/v1/allow-list/rules/{name}", ADMINISTER, "Changes a rule of the configuration", || {
+        put(allow_list::change)
+    })
+    .query(HOW)
+    .takes::<RuleOrder>()
+    .gives::<allow_list::RulesChangeView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(CHANGE_OF_RULES),
+    Route::new("DELETE", "/api/v1/allow-list/rules/{name}", ADMINISTER, "Removes a rule of the configuration", || {
+        delete(allow_list::remove)
+    })
+    .query(HOW)
+    .gives::<allow_list::RulesChangeView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(CHANGE_OF_RULES),
+    Route::new(
+        "POST",
+        "/api/v1/allow-list/upload",
+        ADMINISTER,
+        "Takes rules of a CSV file into the configuration",
+        || post(allow_list::upload),
+    )
+    .query(HOW)
+    .takes::<allow_list::UploadOrder>()
+    .gives::<allow_list::RulesChangeView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(CHANGE_OF_RULES),
+    Route::new("POST", "/api/v1/allow-list/test", READ, "Whether URLs would be let through, and by which rule", || {
+        post(allow_list::test)
+    })
+    .takes::<allow_list::TestsOrder>()
+    .gives::<allow_list::TestsView>(),
 ];

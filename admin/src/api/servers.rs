@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
 use edgeway_config::{Role, known_settings};
 use edgeway_runtime::operate::RefusalKind;
-use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Problem;
-use super::taken::{Json, Query};
+use super::taken::Json;
 use crate::office::Office;
 use crate::views::Silent;
 
@@ -84,12 +82,6 @@ pub struct AlarmsView {
     silent: Vec<Silent>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Form {
-    format: Option<String>,
-}
-
 pub(super) async fn list(State(office): State<Arc<Office>>) -> Asked<Value> {
     Ok(Answer(office.ask(None, "servers", json!({})).await?))
 }
@@ -119,41 +111,6 @@ async fn asked_again(office: &Office, path: &str, order: &RefreshOrder) -> Asked
         RefusalKind::Invalid => Problem::new("conflict", refusal.why),
         RefusalKind::NotFound | RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
     })
-}
-
-pub(super) async fn allow_list(
-    State(office): State<Arc<Office>>,
-    Query(form): Query<Form>,
-) -> Result<Response, Problem> {
-    let list = office.ask(None, "allow-list", json!({})).await?;
-    match form.format.as_deref() {
-        None | Some("json") => Ok(Answer(list).into_response()),
-        Some("csv") => Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&list)).into_response()),
-        Some(_) => Err(Problem::new("bad_query", "format: json or csv")),
-    }
-}
-
-/// RFC 4180, with the columns that `edgeway allow-list` takes back.
-fn csv(list: &Value) -> String {
-    let mut out = String::from("Url,Deployment,HttpMethods,MatchType,Description\r\n");
-    for rule in list.get("rules").and_then(Value::as_array).into_iter().flatten() {
-        let text = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let methods = match rule.get("methods") {
-            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-            Some(Value::String(all)) => all.clone(),
-            Some(_) | None => String::new(),
-        };
-        let cells = [text("url"), text("deployment"), methods, text("match_type"), text("description")];
-        out.push_str(&cells.map(|cell| quoted(&cell)).join(","));
-        out.push_str("\r\n");
-    }
-    out
-}
-
-fn quoted(cell: &str) -> String {
-    // A cell that begins like a formula is none (a spreadsheet would run it).
-    let cell = if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell.to_owned() };
-    if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
 
 pub(super) async fn revoke(State(office): State<Arc<Office>>, Json(order): Json<UserOrder>) -> Asked<Value> {

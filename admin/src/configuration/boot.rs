@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeway_config::document::{self, Content, Document, Value, diff, overlay};
-use edgeway_config::{Committed, CoreSettings, parse_core};
+use edgeway_config::{Committed, CoreSettings};
 use edgeway_model::alarm::{Alarm, Severity};
 
 use super::healing::OPEN_ACTION;
-use super::judge::Judge;
+use super::judge::{self, Judge};
 use super::limits::REVISIONS_TRIED;
 use super::waiting::Waiting;
 use super::{ALARM_FILE, ALARM_REVISION, ALARM_SECRET, ALARM_STORE, FILE_AUTHOR, Holding, Source, last_good};
@@ -179,7 +179,7 @@ impl Boot {
     /// There is no revision yet: what the file says becomes the first.
     fn first(&mut self, store: &dyn Store) -> Result<Found, Unusable> {
         // Asked of the file as it stands, so that lines are those of the file.
-        parse_core(&self.text, &self.origin).map_err(|problems| Unusable::File(problems.to_string()))?;
+        judge::read(&self.text, &self.origin).map_err(|problems| Unusable::File(problems.to_string()))?;
         let document = self.written.clone();
         let mut settings = self.settings(&document).map_err(Unusable::File)?;
         let text = document.to_toml();
@@ -275,7 +275,7 @@ impl Boot {
         {
             return Ok(Found { document, settings, revision: 0, source: Source::LastGood, waiting: None });
         }
-        parse_core(&self.text, &self.origin).map_err(|problems| BootFault(problems.to_string()))?;
+        judge::read(&self.text, &self.origin).map_err(|problems| BootFault(problems.to_string()))?;
         let document = self.written.clone();
         let settings = self.settings(&document).map_err(BootFault)?;
         Ok(Found { document, settings, revision: 0, source: Source::File, waiting: None })

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use edgeway_config::document::{self, Document, diff, merge, overlay};
 use edgeway_config::limits::CONFIG_TEXT_BYTES_MAX;
-use edgeway_config::{CoreSettings, Problems, parse_core};
+use edgeway_config::{CoreSettings, Problems};
 
 use super::boot::state_dir;
+use super::judge;
 
 /// In the state directory.
 const NAME: &str = "last-good.toml";
@@ -41,7 +42,7 @@ fn replace(state_dir: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// What is wrong with the file alone.
 pub fn settings_beside(text: &str, origin: &str) -> Result<CoreSettings, Problems> {
-    let alone = parse_core(text, origin);
+    let alone = judge::read(text, origin);
     if alone.is_ok() {
         return alone;
     }
@@ -49,7 +50,7 @@ pub fn settings_beside(text: &str, origin: &str) -> Result<CoreSettings, Problem
         let (local, written) = document::split(text, origin).ok()?;
         let shared = read(&state_dir(&local))?;
         // The file's own words are judged, too: a mistake in it is not hidden by the copy.
-        parse_core(&merge(&local, &overlay(&diff(&Document::default(), &written), &shared)), origin).ok()
+        judge::read(&merge(&local, &overlay(&diff(&Document::default(), &written), &shared)), origin).ok()
     };
     with_copy().map_or(alone, Ok)
 }

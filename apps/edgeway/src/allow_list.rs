@@ -3,21 +3,24 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use edgeway_config::DEFAULT_METHODS;
 use edgeway_model::sign_in::{Deployment, UserName};
 use edgeway_policy::allow_list::{
     AllowList, Case, Holder, MatchType, Outcome, Problem, Rule, RulesContext, read_cases, read_rules, run_cases,
     write_rules,
 };
+use edgeway_policy::limits::ALLOW_TESTS_AT_ONCE_MAX;
+use edgeway_runtime::admin::{cell, grid};
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, ask, finish, read};
+use crate::commands::{At, Failure, finish, read};
+use crate::config::{self, Core};
+use crate::maintenance::span;
 use crate::output::{say, show};
-
-/// Methods of rules that name none: the default of `http.default_methods`.
-const DEFAULT_METHODS: [&str; 6] = ["OPTIONS", "GET", "HEAD", "PUT", "POST", "DELETE"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AllowListCommand {
@@ -32,67 +35,235 @@ pub(crate) enum AllowListCommand {
         #[arg(long)]
         deployment: Vec<String>,
     },
-    /// Asks a file of rules for the URLs of a tests file, and compares the answers with what is expected.
+    /// Whether URLs would be let through, and by which rule: asks a running core, or with --rules a file of rules.
     #[command(
-        after_help = "The first line of the tests is Url,ExpectedResult,Deployment,Description,HttpMethod.\n\nExamples:\n  \
-                      edgeway allow-list test rules.csv tests.csv\n  \
-                      edgeway allow-list test rules.csv tests.csv --user alice --output json"
+        after_help = "A tests file begins with Url,ExpectedResult,Deployment,Description,HttpMethod.\n\nExamples:\n  \
+                      edgeway allow-list test https://files.example.com/updates/a.zip\n  \
+                      edgeway allow-list test https://files.example.com/x --method PUT --user alice\n  \
+                      edgeway allow-list test --tests tests.csv\n  \
+                      edgeway allow-list test --rules rules.csv --tests tests.csv --user alice -o json"
     )]
-    Test {
-        /// The file of rules.
-        rules: PathBuf,
-        /// The file of tests.
-        tests: PathBuf,
-        /// Who asks: for paths that hold the user's own name.
-        #[arg(long)]
-        user: Option<String>,
-        /// A device of that user, for paths that hold its name; may be given several times.
-        #[arg(long)]
-        device: Vec<String>,
-        /// A deployment there is; may be given several times. Without it, any name is taken.
-        #[arg(long)]
-        deployment: Vec<String>,
-        /// How to print it.
-        #[arg(long, short, value_enum, default_value_t = Format::Table)]
-        output: Format,
+    Test(TestWish),
+    /// The rules in force at a running core, and where each is from: automatic, the file, or the configuration.
+    #[command(
+        alias = "show",
+        after_help = "Examples:\n  edgeway allow-list list\n  edgeway allow-list list --origin configuration -o json"
+    )]
+    List {
+        /// Only rules from there.
+        #[arg(long, value_enum)]
+        origin: Option<FromWhere>,
+        #[command(flatten)]
+        common: Common,
     },
-    /// The rules in force at a running core: the automatic ones of its UC servers, and those of `http.allow_list`.
+    /// Adds a rule to the configuration: it holds from the next request on.
+    #[command(after_help = "Examples:\n  edgeway allow-list add https://files.example.com:8443/updates\n  \
+                      edgeway allow-list add http://photos.example.com --method GET --name photos --description Photos\n  \
+                      edgeway allow-list add https://files.example.com/one.zip --match exact --dry-run")]
+    Add {
+        /// Protocol, host, port and path: http[s]://host[:port][/path].
+        url: String,
+        /// What tells it from the others; without it, one is made of its host.
+        #[arg(long)]
+        name: Option<String>,
+        /// The deployment whose users it is for; without it, the default one.
+        #[arg(long)]
+        deployment: Option<String>,
+        /// Whether it is about that path alone, or about whatever begins with it.
+        #[arg(long = "match", value_enum, default_value_t = Match::Prefix)]
+        match_type: Match,
+        /// A method it lets through; may be given several times. Without it, those of `http.default_methods`.
+        #[arg(long)]
+        method: Vec<String>,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        description: String,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Removes a rule from the configuration.
     #[command(
-        after_help = "Examples:\n  edgeway allow-list show\n  edgeway allow-list show --config ./core.toml --output csv"
+        after_help = "Examples:\n  edgeway allow-list remove photos\n  edgeway allow-list remove photos --dry-run"
     )]
-    Show {
-        /// The core's settings file.
-        #[arg(long, default_value = "/etc/edgeway/core.toml")]
-        config: PathBuf,
-        /// How to print them.
-        #[arg(long, short, value_enum, default_value_t = RulesFormat::Table)]
-        output: RulesFormat,
+    Remove {
+        /// Its name, as `edgeway allow-list list` shows it.
+        name: String,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Takes the rules of a CSV file into the configuration. `-` is standard input.
+    #[command(after_help = "The first line is Url,Deployment,HttpMethods,MatchType,Description.\n\nExamples:\n  \
+                      edgeway allow-list import rules.csv --dry-run\n  \
+                      edgeway allow-list import rules.csv --replace --confirm 5m")]
+    Import {
+        /// The file of rules.
+        file: PathBuf,
+        /// Rules of the configuration that the file does not have go.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Prints rules of a running core as a CSV file: those that somebody wrote, or those of one origin.
+    #[command(
+        after_help = "Examples:\n  edgeway allow-list export > rules.csv\n  edgeway allow-list export --origin automatic"
+    )]
+    Export {
+        /// Only rules from there.
+        #[arg(long, value_enum)]
+        origin: Option<FromWhere>,
+        /// The core's settings file; without it, the core of this machine.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
 }
 
-/// How rules are printed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum RulesFormat {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// As a file of rules, which `check` and `http.allow_list` take.
-    Csv,
+/// What is tested, and how.
+#[derive(Debug, Args)]
+pub(crate) struct TestWish {
+    /// URLs as a client would ask for them.
+    #[arg(required_unless_present = "tests", conflicts_with = "tests")]
+    url: Vec<String>,
+    /// A file of tests, each with what is expected of it.
+    #[arg(long)]
+    tests: Option<PathBuf>,
+    /// A file of rules that is asked; without it, a running core.
+    #[arg(long, conflicts_with = "config")]
+    rules: Option<PathBuf>,
+    /// How the URLs are asked for.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Who asks: for paths that hold the user's own name.
+    #[arg(long)]
+    user: Option<String>,
+    /// A device of that user, for paths that hold its name; may be given several times.
+    #[arg(long)]
+    device: Vec<String>,
+    /// Whose users ask for the URLs. With --rules: a deployment there is; may be given several times there, and without it
+    /// any name is taken.
+    #[arg(long)]
+    deployment: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The core's settings file; without it, the core of this machine.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// How a change is made.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Why; it stands in the history.
+    #[arg(long, default_value = "")]
+    comment: String,
+    /// Go back by itself unless `edgeway config confirm` comes within this time: 90s, 5m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    confirm: Option<Duration>,
+    /// Only show what it would do.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where rules are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FromWhere {
+    /// Made by discovery.
+    Automatic,
+    /// The file that `http.allow_list` names.
+    File,
+    /// The configuration.
+    Configuration,
+}
+
+impl FromWhere {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::File => "file",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+/// How a rule's path is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Match {
+    /// The whole path.
+    Exact,
+    /// Its beginning, at whole segments.
+    Prefix,
 }
 
 pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
-    match command {
-        AllowListCommand::Check { file, deployment } => finish(check(file, deployment)),
-        AllowListCommand::Test { rules, tests, user, device, deployment, output } => {
-            match test(rules, tests, user.as_deref(), device, deployment, *output) {
+    finish(match command {
+        AllowListCommand::Check { file, deployment } => check(file, deployment),
+        AllowListCommand::Test(wish) => {
+            return match test(wish) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,
                 Err(failure) => finish(Err(failure)),
-            }
+            };
         }
-        AllowListCommand::Show { config, output } => finish(show(config, *output)),
+        AllowListCommand::List { origin, common } => list(*origin, common),
+        AllowListCommand::Add { url, name, deployment, match_type, method, description, how, common } => {
+            let matched = match match_type {
+                Match::Exact => "exact",
+                Match::Prefix => "prefix",
+            };
+            let rule = json!({
+                "name": name, "url": url, "deployment": deployment, "match_type": matched, "methods": method,
+                "description": description,
+            });
+            change("POST", "rules", how, common, Some(&rule))
+        }
+        AllowListCommand::Remove { name, how, common } => {
+            change("DELETE", &format!("rules/{}", encoded(name)), how, common, None)
+        }
+        AllowListCommand::Import { file, replace, how, common } => config::text(file)
+            .and_then(|csv| change("POST", "upload", how, common, Some(&json!({ "csv": csv, "replace": replace })))),
+        AllowListCommand::Export { origin, config } => export(*origin, config.as_deref()),
+    })
+}
+
+/// Changes the rules of the configuration, or says what would change.
+fn change(method: &str, path: &str, how: &How, common: &Common, body: Option<&Value>) -> Result<(), Failure> {
+    let core = Core::of(common.config.as_deref())?;
+    let mut path = format!("/api/v1/allow-list/{path}?dry_run={}", how.dry_run);
+    if !how.comment.is_empty() {
+        let _ = write!(path, "&comment={}", encoded(&how.comment));
     }
+    if let Some(confirm) = how.confirm {
+        let _ = write!(path, "&confirm_s={}", confirm.as_secs());
+    }
+    let answer = core.api(method, &path, core.revision()?, body)?;
+    config::told(&serde_json::from_str(&answer).map_err(Failure::new)?, common.output);
+    Ok(())
+}
+
+/// As a part of a URL (RFC 3986 §2).
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
 }
 
 fn check(file: &Path, deployments: &[String]) -> Result<(), Failure> {
@@ -101,25 +272,92 @@ fn check(file: &Path, deployments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn test(
-    rules: &Path,
-    tests: &Path,
-    user: Option<&str>,
-    devices: &[String],
-    deployments: &[String],
-    output: Format,
-) -> Result<bool, Failure> {
-    let deployments = known(deployments)?;
-    let user = user.map(|name| UserName::new(name).ok_or_else(|| Failure(2, "--user is no name of a user".into())));
-    let user = user.transpose()?;
-    let list = AllowList::new(rules_of(rules, &deployments)?).map_err(Failure::configuration)?;
-    let cases = read_cases(&read(tests)?, &deployments).map_err(|problems| all_of(tests, &problems))?;
-    let outcomes = run_cases(&list, &cases, Holder { user: user.as_ref(), devices });
-    match output {
-        Format::Table => show!("{}", table(&outcomes)),
-        Format::Json => say!("{}", Value::Array(outcomes.iter().map(as_json).collect())),
+fn test(wish: &TestWish) -> Result<bool, Failure> {
+    match &wish.rules {
+        Some(rules) => test_file(wish, rules),
+        None => test_in_force(wish),
     }
-    Ok(outcomes.iter().all(Outcome::is_expected))
+}
+
+/// Asks a file of rules.
+fn test_file(wish: &TestWish, rules: &Path) -> Result<bool, Failure> {
+    let deployments = known(&wish.deployment)?;
+    let user = wish.user.as_ref().map(|name| UserName::new(name).ok_or_else(no_user)).transpose()?;
+    let list = AllowList::new(rules_of(rules, &deployments)?).map_err(Failure::configuration)?;
+    let cases = cases(wish, &deployments)?;
+    let outcomes = run_cases(&list, &cases, Holder { user: user.as_ref(), devices: &wish.device });
+    let has_expectations = wish.tests.is_some();
+    let results = outcomes.iter().map(|outcome| Verdict {
+        case: outcome.case,
+        allowed: outcome.verdict.is_ok(),
+        reason: outcome.verdict.err().map(|denial| denial.label().to_owned()),
+        words: why(outcome),
+        rule: outcome.verdict.ok().map(str::to_owned),
+        origin: None,
+    });
+    Ok(tell(&results.collect::<Vec<_>>(), has_expectations, wish.common.output))
+}
+
+/// Asks a running core, some at once.
+fn test_in_force(wish: &TestWish) -> Result<bool, Failure> {
+    let deployments = if wish.tests.is_some() { known(&wish.deployment)? } else { Vec::new() };
+    let cases = cases(wish, &deployments)?;
+    let core = At { config: wish.common.config.clone(), node: None };
+    let mut results = Vec::with_capacity(cases.len());
+    for some in cases.chunks(ALLOW_TESTS_AT_ONCE_MAX) {
+        let test =
+            |case: &Case| json!({ "url": case.url, "method": case.method, "deployment": case.deployment.as_str() });
+        let tests: Vec<_> = some.iter().map(test).collect();
+        let question = json!({ "tests": tests, "user": wish.user, "devices": wish.device });
+        let answer = core.ask("allow-list/test", &question)?;
+        let said = answer.get("results").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if said.len() != some.len() {
+            return Err(Failure::new("the core has not answered every question: is it of another version?"));
+        }
+        results.extend(some.iter().zip(said).map(|(case, said)| of_core(case, said)));
+    }
+    Ok(tell(&results, wish.tests.is_some(), wish.common.output))
+}
+
+fn of_core<'a>(case: &'a Case, said: &Value) -> Verdict<'a> {
+    let allowed = said.get("allowed").and_then(Value::as_bool).unwrap_or(false);
+    let rule = said.get("rule").filter(|rule| rule.is_object());
+    let words = match rule {
+        Some(rule) => {
+            let name = rule.get("name").and_then(Value::as_str).map(|name| format!(" {name}")).unwrap_or_default();
+            format!("{}{name}: {} {}", text(rule, "origin"), text(rule, "url"), text(rule, "description"))
+        }
+        None => text(said, "why").to_owned(),
+    };
+    Verdict {
+        case,
+        allowed,
+        reason: said.get("reason").and_then(Value::as_str).map(str::to_owned),
+        words: words.trim_end().to_owned(),
+        rule: rule.map(|rule| text(rule, "description").to_owned()),
+        origin: rule.map(|rule| text(rule, "origin").to_owned()),
+    }
+}
+
+fn no_user() -> Failure {
+    Failure(2, "--user is no name of a user".into())
+}
+
+/// Those of the file, or the URLs that were named.
+fn cases(wish: &TestWish, deployments: &[Deployment]) -> Result<Vec<Case>, Failure> {
+    if let Some(tests) = &wish.tests {
+        return read_cases(&read(tests)?, deployments).map_err(|problems| all_of(tests, &problems));
+    }
+    let named = known(&wish.deployment)?;
+    let deployment = named.first().cloned().unwrap_or_else(Deployment::default_one);
+    let case = |url: &String| Case {
+        url: url.clone(),
+        allow: true,
+        deployment: deployment.clone(),
+        description: String::new(),
+        method: wish.method.to_ascii_uppercase(),
+    };
+    Ok(wish.url.iter().map(case).collect())
 }
 
 fn rules_of(file: &Path, deployments: &[Deployment]) -> Result<Vec<Rule>, Failure> {
@@ -140,14 +378,33 @@ fn all_of(file: &Path, problems: &[Problem]) -> Failure {
     Failure::configuration(lines.join("\n"))
 }
 
-fn show(config: &Path, output: RulesFormat) -> Result<(), Failure> {
-    let answer = ask(config, "allow-list", &Value::Null)?;
-    let rules = answer.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    match output {
-        RulesFormat::Json => say!("{answer:#}"),
-        RulesFormat::Table => show!("{}", rules_table(rules)),
-        RulesFormat::Csv => show!("{}", write_rules(&read_shown(rules)?)),
+fn in_force(origin: Option<FromWhere>, config: Option<&Path>) -> Result<Value, Failure> {
+    let core = At { config: config.map(Path::to_owned), node: None };
+    let mut answer = core.ask("allow-list", &Value::Null)?;
+    if let (Some(origin), Some(rules)) = (origin, answer.get_mut("rules").and_then(Value::as_array_mut)) {
+        rules.retain(|rule| text(rule, "origin") == origin.as_str());
     }
+    Ok(answer)
+}
+
+fn rules_in(answer: &Value) -> &[Value] {
+    answer.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+}
+
+fn list(origin: Option<FromWhere>, common: &Common) -> Result<(), Failure> {
+    let answer = in_force(origin, common.config.as_deref())?;
+    match common.output {
+        Format::Json => say!("{answer:#}"),
+        Format::Table => show!("{}", rules_table(rules_in(&answer))),
+    }
+    Ok(())
+}
+
+fn export(origin: Option<FromWhere>, config: Option<&Path>) -> Result<(), Failure> {
+    let answer = in_force(origin, config)?;
+    let wanted = |rule: &&Value| origin.is_some() || text(rule, "origin") != FromWhere::Automatic.as_str();
+    let rules: Vec<_> = rules_in(&answer).iter().filter(wanted).collect();
+    show!("{}", write_rules(&read_shown(&rules)?));
     Ok(())
 }
 
@@ -162,23 +419,29 @@ fn methods(rule: &Value) -> Vec<String> {
 
 /// One line for each rule in force.
 fn rules_table(rules: &[Value]) -> String {
-    let wide = |key: &str| rules.iter().map(|rule| text(rule, key).chars().count()).max().unwrap_or(0);
-    let (url, deployment) = (wide("url").clamp(3, 100), wide("deployment").max(10));
-    let mut table = format!("{:9}  {:deployment$}  {:6}  {:url$}  METHODS\n", "KIND", "DEPLOYMENT", "MATCH", "URL");
-    for rule in rules {
-        let kind = if text(rule, "automatic").is_empty() { "editable" } else { "automatic" };
-        let (of, matched, where_to) = (text(rule, "deployment"), text(rule, "match_type"), text(rule, "url"));
-        // Writing into a String cannot fail.
-        let _ =
-            writeln!(table, "{kind:9}  {of:deployment$}  {matched:6}  {where_to:url$}  {}", methods(rule).join(","));
-    }
+    let row = |rule: &Value| {
+        let cell = |key: &str| cell(rule.get(key));
+        let methods = methods(rule).join(",");
+        vec![
+            cell("origin"),
+            cell("name"),
+            cell("deployment"),
+            cell("match_type"),
+            cell("url"),
+            methods,
+            cell("description"),
+        ]
+    };
+    let rows: Vec<_> = rules.iter().map(row).collect();
+    let mut table = String::new();
+    grid(&mut table, &["from", "name", "deployment", "match", "URL", "methods", "description"], &rows, &[]);
     let _ = writeln!(table, "{} rules", rules.len());
     table
 }
 
 /// What a core shows, as rules again.
-fn read_shown(rules: &[Value]) -> Result<Vec<Rule>, Failure> {
-    let one = |rule: &Value| {
+fn read_shown(rules: &[&Value]) -> Result<Vec<Rule>, Failure> {
+    let one = |rule: &&Value| {
         let match_type = if text(rule, "match_type") == "exact" { MatchType::Exact } else { MatchType::Prefix };
         let deployment = Deployment::new(text(rule, "deployment"))?;
         let rule = Rule::of_url(text(rule, "url"), deployment, match_type, methods(rule), text(rule, "description"));
@@ -188,20 +451,54 @@ fn read_shown(rules: &[Value]) -> Result<Vec<Rule>, Failure> {
     read.ok_or_else(|| Failure::new("the core shows rules that this tool cannot read: is it of another version?"))
 }
 
-/// One line for each test, and what came of all of them.
-fn table(outcomes: &[Outcome<'_>]) -> String {
-    let shown = |case: &Case| case.url.escape_debug().to_string();
-    let width = outcomes.iter().map(|outcome| shown(outcome.case).chars().count()).max().unwrap_or(3).clamp(3, 80);
-    let mut text = format!("{:6}  {:8}  {:8}  {:7}  {:width$}  WHY\n", "RESULT", "EXPECTED", "ACTUAL", "METHOD", "URL");
-    for outcome in outcomes {
-        let (result, why) = (if outcome.is_expected() { "pass" } else { "FAIL" }, why(outcome));
-        let (expected, actual) = (word(outcome.case.allow), word(outcome.verdict.is_ok()));
-        let (method, url) = (&outcome.case.method, shown(outcome.case));
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "{result:6}  {expected:8}  {actual:8}  {method:7}  {url:width$}  {why}");
+/// What came of one test.
+struct Verdict<'a> {
+    case: &'a Case,
+    allowed: bool,
+    /// Why not, as a word.
+    reason: Option<String>,
+    /// By which rule, or why not.
+    words: String,
+    /// The description of the rule.
+    rule: Option<String>,
+    origin: Option<String>,
+}
+
+impl Verdict<'_> {
+    const fn is_expected(&self) -> bool {
+        self.case.allow == self.allowed
     }
-    let failed = outcomes.iter().filter(|outcome| !outcome.is_expected()).count();
-    let _ = writeln!(text, "{} passed, {failed} failed", outcomes.len() - failed);
+}
+
+/// Prints them; whether all are as expected, or where nothing particular is, let through.
+fn tell(all: &[Verdict<'_>], has_expectations: bool, output: Format) -> bool {
+    match output {
+        Format::Table => show!("{}", table(all, has_expectations)),
+        Format::Json => say!("{}", Value::Array(all.iter().map(as_json).collect())),
+    }
+    all.iter().all(Verdict::is_expected)
+}
+
+/// One line for each test, and what came of all of them.
+fn table(all: &[Verdict<'_>], has_expectations: bool) -> String {
+    let shown = |case: &Case| case.url.escape_debug().to_string();
+    let row = |one: &Verdict<'_>| {
+        let result = if one.is_expected() { "pass" } else { "FAIL" };
+        let mut row =
+            if has_expectations { vec![result.to_owned(), word(one.case.allow).to_owned()] } else { Vec::new() };
+        let words = edgeway_runtime::admin::printable(&one.words);
+        row.extend([word(one.allowed).to_owned(), one.case.method.clone(), shown(one.case), words]);
+        row
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    let heads: &[&str] = if has_expectations { &["result", "expected", "actual"] } else { &["result"] };
+    let heads: Vec<&str> = heads.iter().copied().chain(["method", "URL", "why"]).collect();
+    let mut text = String::new();
+    grid(&mut text, &heads, &rows, &[]);
+    if has_expectations {
+        let failed = all.iter().filter(|one| !one.is_expected()).count();
+        let _ = writeln!(text, "{} passed, {failed} failed", all.len() - failed);
+    }
     text
 }
 
@@ -217,17 +514,19 @@ fn why(outcome: &Outcome<'_>) -> String {
     }
 }
 
-fn as_json(outcome: &Outcome<'_>) -> Value {
-    let case = outcome.case;
+fn as_json(one: &Verdict<'_>) -> Value {
+    let case = one.case;
     json!({
         "url": case.url,
         "method": case.method,
         "deployment": case.deployment.as_str(),
         "description": case.description,
         "expected": word(case.allow),
-        "actual": word(outcome.verdict.is_ok()),
-        "passed": outcome.is_expected(),
-        "reason": outcome.verdict.err().map(edgeway_policy::allow_list::Denial::label),
-        "rule": outcome.verdict.ok(),
+        "actual": word(one.allowed),
+        "passed": one.is_expected(),
+        "reason": one.reason,
+        "rule": one.rule,
+        "origin": one.origin,
+        "why": one.words,
     })
 }

@@ -159,10 +159,15 @@ impl Core {
     }
 
     fn ask(&self, method: &str, path: &str, revision: Option<u64>, body: Option<&Value>) -> Result<String, Failure> {
-        self.answer(method, &format!("/api/v1/configuration{path}"), revision, body)
+        self.api(method, &format!("/api/v1/configuration{path}"), revision, body)
     }
 
-    /// What the API answers at a path of its own.
+    /// The newest revision.
+    pub(crate) fn revision(&self) -> Result<Option<u64>, Failure> {
+        Ok(self.get("")?.get("revision").and_then(Value::as_u64))
+    }
+
+    /// What its API answers, as JSON.
     pub(crate) fn json(
         &self,
         method: &str,
@@ -170,16 +175,17 @@ impl Core {
         revision: Option<u64>,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        serde_json::from_str(&self.answer(method, path, revision, body)?).map_err(Failure::new)
+        serde_json::from_str(&self.api(method, path, revision, body)?).map_err(Failure::new)
     }
 
-    /// The newest revision of the configuration.
-    pub(crate) fn revision(&self) -> Result<u64, Failure> {
-        let revision = self.get("")?.get("revision").and_then(Value::as_u64);
-        revision.ok_or_else(|| Failure::new("the core did not say which revision holds"))
-    }
-
-    fn answer(&self, method: &str, path: &str, revision: Option<u64>, body: Option<&Value>) -> Result<String, Failure> {
+    /// Asks its API, at the control socket.
+    pub(crate) fn api(
+        &self,
+        method: &str,
+        path: &str,
+        revision: Option<u64>,
+        body: Option<&Value>,
+    ) -> Result<String, Failure> {
         let asked = admin::api(&self.0, ApiRequest { method, path, revision, body });
         let (code, answer) = asked.map_err(|fault| Failure::fetching(&fault))?;
         match code {
@@ -205,7 +211,7 @@ fn refusal(answer: &str) -> String {
     detail.lines().map(admin::printable).collect::<Vec<_>>().join("\n")
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
+pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let most = CONFIG_TEXT_BYTES_MAX as u64 + 1;
     let read = if file == Path::new("-") {
@@ -301,7 +307,7 @@ fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, c
         told(&planned, common.output);
         return Ok(());
     }
-    let revision = core.get("")?.get("revision").and_then(Value::as_u64);
+    let revision = core.revision()?;
     let confirm = confirm.map(|time| time.as_secs());
     let order = json!({ "document": document, "comment": comment, "confirm_s": confirm });
     let done = core.ask("PUT", "", revision, Some(&order))?;
@@ -361,7 +367,8 @@ pub(crate) fn told(answer: &Value, output: Format) {
         say!("    a change takes: {}", cell(step.get("words")));
     }
     let revision = cell(answer.get("revision"));
-    match (steps.is_empty(), answer.get("document").is_some()) {
+    let is_plan = answer.get("document").is_some() || answer.get("done") == Some(&Value::Bool(false));
+    match (steps.is_empty(), is_plan) {
         (true, _) => say!("nothing changes: revision {revision} holds"),
         (false, true) => say!("nothing was changed: this is what it would do to revision {revision}"),
         (false, false) => say!("revision {revision} holds"),

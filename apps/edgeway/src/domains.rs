@@ -114,7 +114,7 @@ fn row(domain: &Value) -> Vec<String> {
 
 fn put(domain: &str, order: &Value, common: &Common) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
-    let done = core.json("PUT", &place(domain)?, Some(core.revision()?), Some(order))?;
+    let done = core.json("PUT", &place(domain)?, core.revision()?, Some(order))?;
     told(&done, common.output);
     Ok(())
 }
@@ -126,7 +126,7 @@ fn remove(domain: &str, change: &Change) -> Result<(), Failure> {
         path.push_str("?comment=");
         path.push_str(&escaped(&change.comment));
     }
-    let done = core.json("DELETE", &path, Some(core.revision()?), None)?;
+    let done = core.json("DELETE", &path, core.revision()?, None)?;
     told(&done, change.common.output);
     Ok(())
 }

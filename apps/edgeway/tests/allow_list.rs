@@ -69,16 +69,20 @@ fn every_mistake_of_a_file_is_reported() {
 fn tests_pass_or_fail_as_a_whole() {
     let folder = Folder::new("test");
     let (rules, tests) = (folder.file("rules.csv", RULES), folder.file("tests.csv", TESTS));
-    let (code, out, err) = run(&["test", "--user", "Alice"], &[&rules, &tests]);
+    let ask = |more: &[&str]| {
+        let files = [Path::new("--rules"), &rules, Path::new("--tests"), &tests];
+        run(&[&["test"], more].concat(), &files)
+    };
+    let (code, out, err) = ask(&["--user", "Alice"]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.ends_with("3 passed, 0 failed\n") && out.contains("dot segments"), "{out}");
 
     // Without a user nobody owns anything.
-    let (code, out, _) = run(&["test"], &[&rules, &tests]);
+    let (code, out, _) = ask(&[]);
     assert_eq!(code, Some(1));
     assert!(out.ends_with("2 passed, 1 failed\n") && out.contains("FAIL    allow     block"), "{out}");
 
-    let (code, out, _) = run(&["test", "--user", "alice", "--output", "json"], &[&rules, &tests]);
+    let (code, out, _) = ask(&["--user", "alice", "--output", "json"]);
     let results: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, Some(0));
     assert_eq!(results[1]["reason"], "dot-segments");
@@ -86,8 +90,14 @@ fn tests_pass_or_fail_as_a_whole() {
     assert_eq!(results[2]["rule"], "The user's own");
 
     let broken = folder.file("broken.csv", "Url\n");
-    assert_eq!(run(&["test"], &[&rules, &broken]).0, Some(78));
-    assert_eq!(run(&["test", "--user", "a:b"], &[&rules, &tests]).0, Some(2));
+    assert_eq!(run(&["test", "--rules"], &[&rules, Path::new("--tests"), &broken]).0, Some(78));
+    assert_eq!(ask(&["--user", "a:b"]).0, Some(2));
+    // Without tests the URLs that are named are asked for, and all must be let through.
+    let (code, out, _) = run(&["test", "https://files.example.com/updates/x", "--rules"], &[&rules]);
+    assert!(code == Some(0) && out.lines().count() == 2 && out.contains("allow") && out.contains("Updates"), "{out}");
+    let (code, out, _) = run(&["test", "https://files.example.com/other", "--rules"], &[&rules]);
+    assert!(code == Some(1) && out.contains("block") && out.contains("no rule for this path"), "{out}");
+    assert_eq!(run(&["test"], &[]).0, Some(2), "either URLs or tests");
 }
 
 /// Answers one question on a control socket as a core does, and says what was asked.
@@ -110,46 +120,51 @@ fn core(socket: &Path, status: &str, body: &str) -> JoinHandle<String> {
 }
 
 #[test]
-fn rules_in_force_are_shown_as_a_table_json_or_a_file() {
-    let folder = Folder::new("show");
+fn rules_in_force_are_listed_and_exported() {
+    let folder = Folder::new("list");
     let socket = folder.0.join("core.sock");
     let settings = format!(
         "node = \"core1\"\ndomains = [\"example.com\"]\ncontrol_socket = {socket:?}\n[sip]\nlisten = [\"10.0.0.4:5060\"]\n\
          registrars = [\"tcp:10.0.0.5:5060\"]\n"
     );
     let settings = folder.file("core.toml", &settings);
-    let shown = |output: &str, status: &str, body: &str| {
+    let shown = |arguments: &[&str], status: &str, body: &str| {
         let _ = std::fs::remove_file(&socket);
         let core = core(&socket, status, body);
-        let outcome = run(&["show", "--output", output, "--config"], &[&settings]);
+        let outcome = run(&[arguments, &["--config"]].concat(), &[&settings]);
         let asked = core.join().expect("one question");
         assert!(asked.starts_with("POST /ask/allow-list HTTP/1.1\r\n"), "{asked}");
         outcome
     };
     let body = r#"{"rules":[
         {"url":"https://cucm1.example.com:8443/cucm-uds/user/{user}","deployment":"default","methods":["GET","PUT"],
-         "match_type":"prefix","description":"UDS: the user's own","automatic":"cucm1.example.com"},
-        {"url":"http://192.0.2.1/x","deployment":"default","methods":["GET"],"match_type":"exact","description":"","automatic":null}]}"#;
-    let (code, out, err) = shown("table", "200 OK", body);
+         "match_type":"prefix","description":"UDS: the user's own","origin":"automatic","name":null,"automatic":"cucm1.example.com"},
+        {"url":"http://192.0.2.1/x","deployment":"default","methods":["GET"],"match_type":"exact","description":"","origin":"file",
+         "name":null,"automatic":null},
+        {"url":"http://192.0.2.1/y","deployment":"default","methods":["GET"],"match_type":"prefix","description":"\u001b[2J","origin":
+         "configuration","name":"y","automatic":null}]}"#;
+    let (code, out, err) = shown(&["list"], "200 OK", body);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[1].starts_with("automatic  default") && lines[1].ends_with("GET,PUT"), "{out}");
-    assert!(lines[2].starts_with("editable   default") && lines[3] == "2 rules", "{out}");
+    assert!(lines[1].starts_with("automatic") && lines[1].contains("GET,PUT"), "{out}");
+    assert!(lines[2].starts_with("file") && lines[3].starts_with("configuration  y") && lines[4] == "3 rules", "{out}");
+    assert!(!out.contains('\u{1b}'), "{out}");
+    let (_, out, _) = shown(&["show", "--origin", "configuration"], "200 OK", body);
+    assert!(out.ends_with("1 rules\n") && out.contains("192.0.2.1/y"), "{out}");
 
-    let (code, out, _) = shown("csv", "200 OK", body);
+    let (code, out, _) = shown(&["export", "--origin", "automatic"], "200 OK", body);
     let wanted = "Url,Deployment,HttpMethods,MatchType,Description\n\
-                  https://cucm1.example.com:8443/cucm-uds/user/{user},default,\"GET,PUT\",prefix,UDS: the user's own\n\
-                  http://192.0.2.1/x,default,GET,exact,\n";
+                  https://cucm1.example.com:8443/cucm-uds/user/{user},default,\"GET,PUT\",prefix,UDS: the user's own\n";
     assert_eq!((code, out.as_str()), (Some(0), wanted));
     assert_eq!(run(&["check"], &[&folder.file("shown.csv", &out)]).0, Some(0));
 
-    let (code, out, _) = shown("json", "200 OK", body);
+    let (code, out, _) = shown(&["list", "--output", "json"], "200 OK", body);
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, json["rules"][1]["match_type"].as_str()), (Some(0), Some("exact")));
 
-    let (code, _, err) = shown("table", "422 Unprocessable Content", r#"{"error":"there is no allow-list"}"#);
+    let (code, _, err) = shown(&["list"], "422 Unprocessable Content", r#"{"error":"there is no allow-list"}"#);
     assert_eq!((code, err.as_str()), (Some(1), "there is no allow-list\n"));
 
     std::fs::remove_file(&socket).expect("the last one");
-    assert_eq!(run(&["show", "--config"], &[&settings]).0, Some(3), "nobody listens");
+    assert_eq!(run(&["list", "--config"], &[&settings]).0, Some(3), "nobody listens");
 }

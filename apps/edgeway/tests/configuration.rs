@@ -46,8 +46,8 @@ fn service() -> PathBuf {
 }
 
 impl House {
-    fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("edgeway-configuration-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("edgeway-configuration-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("a folder");
         let mut house = Self { dir, sip: port(), registrar: port(), core: None };
@@ -122,7 +122,7 @@ impl House {
 
 #[test]
 fn a_running_core_takes_changes_keeps_them_and_goes_back() {
-    let mut house = House::new();
+    let mut house = House::new("changes");
     assert_eq!(house.revision(), 1);
     let exported = house.says(&["config", "export"]);
     assert!(exported.starts_with("# The configuration of Edgeway, as core1 has it: revision 1"), "{exported}");
@@ -220,4 +220,97 @@ fn a_running_core_takes_changes_keeps_them_and_goes_back() {
     }
     let log = fs::read_to_string(house.dir.join("log")).expect("the log");
     assert!(!log.contains("hunter2"));
+}
+
+/// How `edgeway allow-list test` decides about a URL.
+fn decided(house: &House, url: &str) -> (bool, Value) {
+    let output = house.run(&["allow-list", "test", url, "-o", "json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.success(), all[0]["passed"] == true, "{all}");
+    (output.status.success(), all[0].clone())
+}
+
+#[test]
+fn rules_of_the_allow_list_are_added_imported_tested_and_removed_while_it_runs() {
+    let mut house = House::new("allow-list");
+    let rules = house.dir.join("rules.csv");
+    fs::write(&rules, "Url,Deployment,HttpMethods,MatchType,Description\nhttps://of-file.example.com/,,GET,,File\n")
+        .expect("written");
+    house.write_file(&format!("domains = [\"example.com\"]\nhttp.allow_list = {rules:?}\n"));
+    house.stop();
+    house.start();
+    let updates = "https://files.example.com/updates/a.zip";
+    assert!(decided(&house, "https://of-file.example.com/x").0, "the file holds");
+    assert!(!decided(&house, updates).0);
+
+    // Shown first, and then done.
+    let add =
+        ["allow-list", "add", "https://FILES.example.com:443/updates", "--name", "updates", "--description", "Updates"];
+    let planned = house.says(&[&add[..], &["--dry-run"]].concat());
+    assert!(
+        planned.contains("http.allow_list_rule[\"updates\"]") && planned.contains("nothing was changed"),
+        "{planned}"
+    );
+    assert!(!decided(&house, updates).0, "a plan changes nothing");
+    let before = house.revision();
+    house.says(&[&add[..], &["--comment", "for the clients & more"]].concat());
+    assert_eq!(house.revision(), before + 1);
+    assert_eq!(house.json(&["config", "history"])["revisions"][0]["comment"], "for the clients & more");
+    let (allowed, said) = decided(&house, updates);
+    assert!(
+        allowed && said["origin"] == "configuration" && said["why"].as_str().is_some_and(|why| why.contains("updates")),
+        "{said}"
+    );
+    assert_eq!(decided(&house, "https://of-file.example.com/x").1["origin"], "file", "both hold");
+    let listed = house.json(&["allow-list", "list", "--origin", "configuration"]);
+    assert_eq!(listed["rules"][0]["url"], "https://files.example.com/updates", "{listed}");
+
+    // What is wrong is refused with its reason, and nothing has changed.
+    let revision = house.revision();
+    for (wrong, word) in [
+        (&["allow-list", "add", "https://a/../b"][..], "dot segments"),
+        (&["allow-list", "add", "https://files.example.com/updates/"], "allow_list_rule"),
+        (&["allow-list", "add", "https://b/", "--deployment", "none"], "no deployment none"),
+        (&["allow-list", "add", "https://b/", "--name", "a/b"], "no name of a rule"),
+        (&["allow-list", "remove", "nobody"], "no rule"),
+    ] {
+        let output = house.run(wrong);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        if word == "allow_list_rule" {
+            // With the slash it is about something else.
+            assert!(output.status.success(), "{err}");
+            house.says(&["allow-list", "remove", "files.example.com"]);
+            continue;
+        }
+        assert!(!output.status.success() && err.contains(word), "{wrong:?}: {err}");
+    }
+    assert_eq!(house.revision(), revision + 2, "one was added and removed again");
+
+    // A file is judged line by line, and taken as a whole.
+    let file = house.dir.join("import.csv");
+    let import = |text: &str, more: &[&str]| {
+        fs::write(&file, text).expect("written");
+        house.run(&[&["allow-list", "import", file.to_str().expect("a path")], more].concat())
+    };
+    let head = "Url,Deployment,HttpMethods,MatchType,Description\n";
+    let bad = import(&format!("{head}https://c.example.com/,,,,\nftp://d,,,,\n"), &[]);
+    let err = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(bad.status.code() == Some(78) && err.contains("line 3"), "{err}");
+    let good = import(&format!("{head}https://c.example.com/,,\"GET,HEAD\",exact,C\n"), &["--replace"]);
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    assert!(decided(&house, "https://c.example.com/").0 && !decided(&house, updates).0, "replaced");
+    let exported = house.says(&["allow-list", "export", "--origin", "configuration"]);
+    assert_eq!(exported, format!("{head}https://c.example.com/,default,\"GET,HEAD\",exact,C\n"));
+    // What is exported can be imported, and changes nothing then.
+    let again = import(&exported, &["--replace"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing changes"), "{again:?}");
+
+    // A restart keeps them, a rollback brings back what was before, removing removes.
+    house.stop();
+    house.start();
+    assert!(decided(&house, "https://c.example.com/").0);
+    house.says(&["config", "rollback", &revision.to_string()]);
+    assert!(decided(&house, updates).0 && !decided(&house, "https://c.example.com/").0);
+    house.says(&["allow-list", "remove", "updates"]);
+    assert!(!decided(&house, updates).0);
 }

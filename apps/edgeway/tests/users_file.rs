@@ -135,7 +135,7 @@ fn names_that_are_not_there_are_usage_and_a_core_that_is_not_there_is_not_runnin
         (&["servers", "refresh", "cucm2.example.com"], 2),
         (&["servers", "discover", "cucm2.example.com"], 2),
         (&["servers", "forget"], 2),
-        (&["allow-list", "show"], 3),
+        (&["allow-list", "list"], 3),
     ] {
         assert_eq!(run(arguments, &settings), Some(exit), "{arguments:?}");
         if exit == 3 {

@@ -139,7 +139,7 @@ fn walk(reader: &Reader<'_>, table: &DeTable<'_>, prefix: &str, found: &mut Vec<
         } else if let Some(list) = known::list_of_tables(&path) {
             let DeValue::Array(entries) = value.get_ref() else { continue };
             let mut all = Vec::new();
-            for entry in entries.iter().take(crate::limits::LIST_ENTRIES_MAX + 1) {
+            for entry in entries.iter().take(crate::limits::entries_max(list) + 1) {
                 let DeValue::Table(inner) = entry.get_ref() else { continue };
                 let mut settings = FoundEntry::new();
                 walk_entry(reader, inner, list, list, &mut settings);

@@ -86,7 +86,7 @@ const LOCAL_TOO: [&str; 3] = ["sign_in.key_file", "admin.", "hep.capture_id"];
 const SECRETS: [&str; 3] = ["unified_cm.password", "im_and_presence.password", "unity.password"];
 
 /// What tells the entries of a list of tables apart.
-const IDENTITIES: [(&str, &str); 8] = [
+const IDENTITIES: [(&str, &str); 9] = [
     ("sip.certificates", "chain"),
     ("link.edge", "node"),
     ("link.peer", "node"),
@@ -94,6 +94,7 @@ const IDENTITIES: [(&str, &str); 8] = [
     ("unified_cm", "address"),
     ("im_and_presence", "address"),
     ("unity", "address"),
+    ("http.allow_list_rule", "name"),
     ("xmpp_server", "address"),
 ];
 

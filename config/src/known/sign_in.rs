@@ -1,6 +1,6 @@
 //! The core's settings of sign-in, deployments, UC servers and the HTTP proxy.
 
-use super::{AT_ONCE, Impact, NEXT_SIGN_IN, OTHER_SERVERS, Preset, RESTART, Setting};
+use super::{AT_ONCE, Impact, NEXT_REQUEST, NEXT_SIGN_IN, OTHER_SERVERS, Preset, RESTART, Setting};
 
 /// In the order of the manual.
 pub(super) const SIGN_IN: &[Setting] = &[
@@ -383,7 +383,7 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Derived("the automatic rules only"),
         unit: "CSV file",
         example: "\"/etc/edgeway/allow-list.csv\"",
-        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
+        impact: NEXT_REQUEST,
         doc: "HTTP server allow list: which HTTP servers inside clients may reach besides those that discovery has found. Columns `Url,Deployment,HttpMethods,MatchType,Description`; see `edgeway allow-list`.",
     },
     Setting {
@@ -391,15 +391,63 @@ pub(super) const SIGN_IN: &[Setting] = &[
         preset: Preset::Toml("[\"OPTIONS\", \"GET\", \"HEAD\", \"PUT\", \"POST\", \"DELETE\"]"),
         unit: "list of methods",
         example: "[\"GET\", \"HEAD\"]",
-        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
+        impact: NEXT_REQUEST,
         doc: "Methods of rules that name none.",
+    },
+    Setting {
+        path: "http.allow_list_rule.name",
+        preset: Preset::Derived("there is none"),
+        unit: "name",
+        example: "\"updates\"",
+        impact: NEXT_REQUEST,
+        doc: "HTTP server allow list, rule by rule: for each one `[[http.allow_list_rule]]` with a name of its own. They hold beside those of the file; at most 500. `edgeway allow-list`, the page and the API write them.",
+    },
+    Setting {
+        path: "http.allow_list_rule.url",
+        preset: Preset::Derived("required in each entry"),
+        unit: "http[s]://host[:port][/path]",
+        example: "\"https://files.example.com:8443/updates\"",
+        impact: NEXT_REQUEST,
+        doc: "What clients may reach: protocol, host, port (443 or 80 where none is written) and path, no query. A segment `{user}` stands for the name of the signed-in user.",
+    },
+    Setting {
+        path: "http.allow_list_rule.deployment",
+        preset: Preset::Derived("default"),
+        unit: "name of a deployment",
+        example: "\"staging\"",
+        impact: NEXT_REQUEST,
+        doc: "The deployment whose users it is for.",
+    },
+    Setting {
+        path: "http.allow_list_rule.match_type",
+        preset: Preset::Derived("prefix"),
+        unit: "exact or prefix",
+        example: "\"exact\"",
+        impact: NEXT_REQUEST,
+        doc: "Whether it is about that path alone, or about whatever begins with it at whole segments.",
+    },
+    Setting {
+        path: "http.allow_list_rule.methods",
+        preset: Preset::Derived("`http.default_methods`"),
+        unit: "list of methods",
+        example: "[\"GET\", \"HEAD\"]",
+        impact: NEXT_REQUEST,
+        doc: "The methods it lets through.",
+    },
+    Setting {
+        path: "http.allow_list_rule.description",
+        preset: Preset::Derived("empty"),
+        unit: "text",
+        example: "\"Updates of the client\"",
+        impact: NEXT_REQUEST,
+        doc: "What it is for, in one line of at most 256 bytes.",
     },
     Setting {
         path: "http.ca",
         preset: Preset::Derived("the certificate authorities of the system"),
         unit: "PEM file",
         example: "\"/etc/edgeway/inside-ca.pem\"",
-        impact: Impact::NewFlows("none: it holds from the next request on, and downloads go on"),
+        impact: NEXT_REQUEST,
         doc: "Certificates that may sign those of HTTP servers that the allow list names and no UC server entry covers.",
     },
 ];

@@ -3,7 +3,7 @@
 
 use edgeway_model::sign_in::Deployment;
 
-use super::{MatchType, Rule, host};
+use super::{MatchType, Origin, Rule, host};
 use crate::discovery::Product;
 
 /// The ports of a node that clients ask.
@@ -83,7 +83,7 @@ pub fn automatic_rules(product: Product, host: &str, deployment: &Deployment, po
             match_type: *match_type,
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             description: (*description).to_owned(),
-            automatic: Some(host.clone().into_owned()),
+            origin: Origin::Automatic(host.clone().into_owned()),
         }));
     }
     rules

@@ -51,18 +51,14 @@ pub fn read_rules(text: &str, context: RulesContext<'_>) -> Result<Vec<Rule>, Ve
     read_lines(text, COLUMNS, ALLOW_RULES_MAX, |fields| rule(fields, context))
 }
 
-/// Writes rules; reading what is written gives the same rules, but for whether they are automatic.
+/// Writes rules; reading what is written gives the same rules, but for where they are from.
 #[must_use]
 pub fn write_rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing into memory cannot fail.
     let _ = writer.write_record(COLUMNS);
     for rule in rules {
-        let url = format!("{}{}", rule.origin(), rule.path);
-        let match_type = match rule.match_type {
-            MatchType::Exact => "exact",
-            MatchType::Prefix => "prefix",
-        };
+        let (url, match_type) = (rule.url(), rule.match_type.as_str());
         let methods = rule.methods.join(",");
         let _ = writer.write_record([&url, rule.deployment.as_str(), &methods, match_type, &rule.description]);
     }
@@ -156,6 +152,8 @@ fn fields<const N: usize>(record: &StringRecord) -> Result<[&str; N], String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use crate::allow_list::Origin;
 
     use super::*;
 
@@ -259,7 +257,7 @@ mod tests {
                 match_type: if exact { MatchType::Exact } else { MatchType::Prefix },
                 methods,
                 description,
-                automatic: None,
+                origin: Origin::File,
             },
         )
     }

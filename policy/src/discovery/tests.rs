@@ -123,7 +123,7 @@ fn rules_are_for_the_servers_there_are_by_each_of_their_names() {
     unity.deployment = Deployment::new("east").unwrap();
     unity.tftp.clear();
     let rules = snapshot(vec![short, unity]).allow_rules();
-    let mut servers: Vec<_> = rules.iter().map(|rule| format!("{} {}", rule.deployment, rule.origin())).collect();
+    let mut servers: Vec<_> = rules.iter().map(|rule| format!("{} {}", rule.deployment, rule.origin_url())).collect();
     servers.sort();
     servers.dedup();
     let names = ["cucm1", "cucm1.example.com", "cucm2", "cucm2.example.com", "cucm3", "cucm3.example.com"];

@@ -121,7 +121,7 @@ fn read<T: DeserializeOwned + Default>(body: &Value) -> Result<T, Refusal> {
 
 /// Questions that only ask. Whatever else a node is asked for is an order, and is written down where there is an audit log:
 /// so a new order is, too, until somebody says here that it is none.
-const ONLY_ASK: [&str; 11] = [
+const ONLY_ASK: [&str; 12] = [
     "status",
     "metrics",
     "registrations",
@@ -133,6 +133,7 @@ const ONLY_ASK: [&str; 11] = [
     "links",
     "servers",
     "allow-list",
+    "allow-list/test",
 ];
 
 /// Whether a question changes something; `maintenance` without `on` only asks how it stands, a dry run shows what would be.

@@ -1,6 +1,6 @@
 //! Two edges and two cores, every core linked with every edge.
 
-use crate::process::wait_for;
+use crate::process::{Usage, wait_for};
 use crate::product::{LINK_PATIENCE, Node, ProductSetup, binaries};
 use anyhow::{Context, Result};
 use rustix::process::Signal;
@@ -88,6 +88,16 @@ impl Quartet {
     /// `edgeway status` of a core.
     pub fn core_status(&self, which: Which) -> Result<Value> {
         self.core(which).status(&self.binaries)
+    }
+
+    /// CPU and memory of an edge.
+    pub fn edge_usage(&self, which: Which) -> Result<Usage> {
+        self.edge(which).daemon.as_ref().context("the edge runs")?.usage()
+    }
+
+    /// CPU and memory of a core.
+    pub fn core_usage(&self, which: Which) -> Result<Usage> {
+        self.core(which).daemon.as_ref().context("the core runs")?.usage()
     }
 
     /// The end of all logs, for error messages.

@@ -1,6 +1,6 @@
 //! Those who have sessions when a node goes out of service.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use edgeway_interop::quartet::Which;
@@ -11,10 +11,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Target;
 use super::world::{Person, World};
 
-/// Until a node has counted chats that have begun: their thread tells of them now and then.
-const COUNTED_AFTER: Duration = Duration::from_millis(1_500);
 /// Things begun at once.
 const AT_ONCE: usize = 8;
+/// How long a packet of media may be on its way, however busy the machine.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// Between two packets of a stream.
+const PACKET_TIME: Duration = Duration::from_millis(20);
+/// So many downloads that each of two cores has some of them.
+pub(super) const DOWNLOADS: usize = 12;
 /// How long a call may take to be set up.
 const SET_UP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -63,7 +67,7 @@ pub(super) struct Crowd {
     pub(super) idle: Vec<(Person, Phone)>,
     pub(super) calls: Vec<(Call, Call)>,
     pub(super) chats: Vec<ChatClient>,
-    pub(super) download: JoinHandle<Result<usize>>,
+    pub(super) downloads: Vec<JoinHandle<Result<()>>>,
     /// The Routes of the phones.
     routes: Vec<String>,
 }
@@ -80,7 +84,8 @@ impl Crowd {
         let first_core =
             routes.iter().find(|route| world.names_first_core(route)).context("a Route to the first core")?;
         let route = |number: usize| match target {
-            Target::Edge => routes.get(number % routes.len()).unwrap_or(first_core).clone(),
+            // Who talks goes through one core with whom they talk to: an edge counts a call once for each core it is at.
+            Target::Edge => routes.get(number / 2 % routes.len()).unwrap_or(first_core).clone(),
             Target::Core => first_core.clone(),
         };
         let routes: Vec<String> = (0..phones).map(route).collect();
@@ -114,9 +119,9 @@ impl Crowd {
             }
         }
         let connected = connect(&talkers).await?;
-        let (chats, download) =
-            (chat(world, target, chats, first_chat).await?, download(world, target, first_chat).await?);
-        Ok(Self { talkers, idle, calls: connected, chats, download, routes })
+        let (chats, downloads) =
+            (chat(world, target, chats, first_chat).await?, download(world, first_chat).await.context("a download")?);
+        Ok(Self { talkers, idle, calls: connected, chats, downloads, routes })
     }
 
     /// The Route of a person's phone.
@@ -133,11 +138,26 @@ impl Crowd {
                 ensure!(state == CallState::Established, "call {number} has ended: {state:?}");
             }
         }
+        self.talks().await?;
         for (number, chat) in self.chats.iter_mut().enumerate() {
             chat.ping().await.with_context(|| format!("chat {number} has ended"))?;
         }
-        ensure!(!self.download.is_finished(), "the download has ended");
+        ensure!(!self.downloads.iter().any(JoinHandle::is_finished), "a download has ended");
         Ok(())
+    }
+
+    /// Everybody who talks hears more: a call that fell silent for good has no gap that ends.
+    async fn talks(&self) -> Result<()> {
+        let heard: Vec<_> = self.ends().map(|call| call.stats().received).collect();
+        let until = Instant::now() + HEARD_WITHIN;
+        loop {
+            let silent = self.ends().zip(&heard).filter(|(call, heard)| call.stats().received <= **heard).count();
+            if silent == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{silent} of {} ends of calls hear nothing more", heard.len());
+            tokio::time::sleep(PACKET_TIME).await;
+        }
     }
 
     fn ends(&self) -> impl Iterator<Item = &Call> {
@@ -181,14 +201,12 @@ async fn connect(talkers: &[Phone]) -> Result<Vec<(Call, Call)>> {
     Ok(calls)
 }
 
-/// So many chats at the node, whichever core the others are at.
+/// So many chats at the node. At a core they are those of some people; the others' are at the other core, and stay there.
 async fn chat(world: &World, target: Target, wanted: usize, first: usize) -> Result<Vec<ChatClient>> {
-    let before = world.status(target).await?.count("chats");
-    ensure!(before == 0, "{before} chats are left from before");
     let mut chats = Vec::new();
-    let mut next = first..first + 4 * wanted;
+    let mut next = first..first + chatters(wanted);
     loop {
-        let missing = wanted.saturating_sub(world.status(target).await?.count("chats"));
+        let missing = wanted.saturating_sub(world.share(target, "chats", chats.len()).await?);
         if missing == 0 {
             return Ok(chats);
         }
@@ -202,21 +220,18 @@ async fn chat(world: &World, target: Target, wanted: usize, first: usize) -> Res
             let begun = configs.map(|config| async move { Ok(ChatClient::start(&config).await?) });
             chats.extend(together(begun).await?);
         }
-        tokio::time::sleep(COUNTED_AFTER).await;
     }
 }
 
-/// A download through the node: with some people's it is at another core, which is then let go.
-async fn download(world: &World, target: Target, first: usize) -> Result<JoinHandle<Result<usize>>> {
+/// How many people there must be so that enough of them chat at one core of two.
+pub(super) fn chatters(chats: usize) -> usize {
+    4 * chats + DOWNLOADS
+}
+
+/// Downloads that are under way: at an edge all of them are, at a core those of some people.
+async fn download(world: &World, first: usize) -> Result<Vec<JoinHandle<Result<()>>>> {
     world.files.hurry(false);
-    for number in first..first + 16 {
-        let fetched = world.download(Which::First, Person::Chat(number));
-        let begun = |status: &super::world::NodeStatus| status.count("proxied") == 1;
-        if world.wait(target, "the download is under way", Duration::from_secs(3), begun).await.is_ok() {
-            return Ok(fetched);
-        }
-        ensure!(!fetched.is_finished(), "the download: {:?}", fetched.await);
-        fetched.abort();
-    }
-    anyhow::bail!("no download is at the node")
+    let people = (first..first + DOWNLOADS).map(Person::Chat);
+    let begun = together(people.map(|person| world.download(Which::First, person))).await?;
+    Ok(begun.into_iter().map(|download| tokio::spawn(download.end())).collect())
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How many pieces of how many bytes the file has.
 const PIECES: usize = 2_000;
@@ -19,7 +20,7 @@ const PIECE: [u8; 1_000] = [b'x'; 1_000];
 /// Between two pieces while it is slow.
 const SLOWLY: Duration = Duration::from_millis(200);
 
-/// A server inside with one file: slow until it is [let go](Files::hurry).
+/// A server inside with a short file, and a long one: slow until it is [let go](Files::hurry).
 pub(super) struct Files {
     address: SocketAddr,
     hurry: Arc<watch::Sender<bool>>,
@@ -51,16 +52,18 @@ impl Files {
 
 async fn serve(stream: TcpStream, mut hurry: watch::Receiver<bool>) -> Result<()> {
     let mut stream = BufReader::new(stream);
-    let mut line = String::new();
+    let (mut first, mut line) = (String::new(), String::new());
+    stream.read_line(&mut first).await?;
     while stream.read_line(&mut line).await? > 2 {
         line.clear();
     }
-    let length = PIECES * PIECE.len();
+    let pieces = if first.starts_with("GET /short ") { 1 } else { PIECES };
+    let length = pieces * PIECE.len();
     let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
-    for _ in 0..PIECES {
+    for _ in 0..pieces {
         stream.write_all(&PIECE).await?;
-        if !*hurry.borrow() {
+        if pieces > 1 && !*hurry.borrow() {
             let _ = tokio::time::timeout(SLOWLY, hurry.wait_for(|hurry| *hurry)).await;
         }
     }
@@ -68,27 +71,40 @@ async fn serve(stream: TcpStream, mut hurry: watch::Receiver<bool>) -> Result<()
     Ok(())
 }
 
-/// Fetches the file to its end; how many bytes of it came.
-pub(super) async fn fetch(edge: SocketAddr, tls: TlsConnector, ask: &Ask) -> Result<usize> {
-    let socket = TcpStream::connect(edge).await?;
-    let stream = tls.connect(ServerName::try_from(EDGE_NAME)?, socket).await?;
-    let mut stream = BufReader::new(stream);
-    let headers: String = ask.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", ask.target, ask.host);
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-    let (mut head, mut line) = (String::new(), String::new());
-    while stream.read_line(&mut line).await? > 2 {
-        head += &line;
-        line.clear();
+/// A download that is under way.
+pub(super) struct Download {
+    stream: BufReader<TlsStream<TcpStream>>,
+    length: usize,
+}
+
+impl Download {
+    /// Asks for a file; its head has come.
+    pub(super) async fn begin(edge: SocketAddr, tls: TlsConnector, ask: &Ask) -> Result<Self> {
+        let socket = TcpStream::connect(edge).await?;
+        let stream = tls.connect(ServerName::try_from(EDGE_NAME)?, socket).await?;
+        let mut stream = BufReader::new(stream);
+        let headers: String = ask.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", ask.target, ask.host);
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        let (mut head, mut line) = (String::new(), String::new());
+        while stream.read_line(&mut line).await? > 2 {
+            head += &line;
+            line.clear();
+        }
+        ensure!(head.starts_with("HTTP/1.1 200 "), "the download was answered:\n{head}");
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
+        });
+        Ok(Self { stream, length: length.context("a length")? })
     }
-    ensure!(head.starts_with("HTTP/1.1 200 "), "the download was answered:\n{head}");
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
-    });
-    let mut body = vec![0; length.context("a length")?];
-    stream.read_exact(&mut body).await.context("the download was cut off")?;
-    ensure!(body.iter().all(|byte| *byte == b'x') && body.len() == PIECES * PIECE.len(), "another file came");
-    Ok(body.len())
+
+    /// The rest of the file, which must be whole.
+    pub(super) async fn end(mut self) -> Result<()> {
+        let mut body = vec![0; self.length];
+        self.stream.read_exact(&mut body).await.context("the download was cut off")?;
+        ensure!(body.iter().all(|byte| *byte == b'x') && body.len() == PIECES * PIECE.len(), "another file came");
+        Ok(())
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) struct DrainArguments {
     /// Registrations, those of the phones that talk among them
     #[arg(long, default_value_t = 500, value_name = "N")]
     registrations: usize,
-    /// Seconds over which the media is watched before maintenance mode, to compare with
+    /// Seconds over which the media is watched before maintenance mode, and at least in it, to compare
     #[arg(long, default_value_t = 8, value_name = "N")]
     before: u64,
 }
@@ -61,7 +61,7 @@ impl Target {
     }
 }
 
-/// People for so many rounds, so that nobody signs in so often that they are held up.
+/// People who chat, for so many rounds; then they come again.
 const CROWDS: usize = 8;
 /// A missing packet is nothing, if the machine loses one without maintenance mode as well; two in a row are a gap.
 const PACKETS_IN_A_ROW_MAX: u64 = 1;
@@ -71,7 +71,7 @@ const PAUSE_MORE_MAX: Duration = Duration::from_millis(200);
 /// Runs the rounds and prints what was found.
 pub(crate) fn run(arguments: &DrainArguments) -> Result<()> {
     product::binaries()?;
-    ensure!(arguments.registrations >= arguments.calls * 2 + 4, "too few registrations for so many calls");
+    ensure!(arguments.registrations >= arguments.calls * 2 + 8, "too few registrations for so many calls");
     let mut scratch = Scratch::create("drain")?;
     println!("{}", Machine::here().line());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -84,9 +84,8 @@ pub(crate) fn run(arguments: &DrainArguments) -> Result<()> {
 async fn all(arguments: &DrainArguments, directory: &Path) -> Result<()> {
     let people = People {
         phones: arguments.registrations,
-        // At a core only a part of them chats; the others are at the other one.
-        chats: arguments.chats * 4 * CROWDS.min(arguments.rounds * 2),
-        visitors: rounds::VISITORS * CROWDS,
+        chats: crowd::chatters(arguments.chats) * CROWDS.min(arguments.rounds * 2),
+        visitors: rounds::VISITORS * arguments.rounds * 2,
     };
     let world = World::start(directory, people).await?;
     let routes = crowd::sign_in_all(&world, arguments.registrations).await?;
@@ -94,8 +93,9 @@ async fn all(arguments: &DrainArguments, directory: &Path) -> Result<()> {
     let mut rows = Vec::new();
     for number in 0..arguments.rounds {
         for (target, index) in [(Target::Edge, 2 * number), (Target::Core, 2 * number + 1)] {
-            let round = Round { world: &world, target, arguments, routes: &routes, crowd: index % CROWDS };
-            let row = round.run().await.with_context(|| format!("{}, round {}", target.name(), number + 1))?;
+            let round = Round { world: &world, target, arguments, routes: &routes, index };
+            let row = round.run().await;
+            let row = row.with_context(|| format!("{}, round {}\n{}", target.name(), number + 1, world.logs()))?;
             println!("{}, round {}: {row}", target.name(), number + 1);
             rows.push((target, row));
         }
@@ -109,19 +109,24 @@ async fn all(arguments: &DrainArguments, directory: &Path) -> Result<()> {
 
 /// The worst of all rounds, for each kind of node.
 fn table(rows: &[(Target, Row)]) -> Table {
-    let heads = ["", "rounds", "attempts", "gap before", "gap", "lost", "again", "drained"];
+    let heads =
+        ["", "rounds", "tried", "refused", "gap before", "gap", "lost", "CPU before", "CPU", "again", "drained"];
     let mut table = Table::new(&heads);
     for target in [Target::Edge, Target::Core] {
         let of = || rows.iter().filter(|(of, _)| *of == target).map(|(_, row)| row);
         let worst = |gap: fn(&Row) -> MediaGap| of().map(gap).fold(MediaGap::default(), MediaGap::or_worse);
+        let percent = |cpu: fn(&Row) -> f64| format!("{:.0} %", of().map(cpu).fold(0.0, f64::max) * 100.0);
         let longest = |time: fn(&Row) -> Duration| of().map(time).max().unwrap_or_default();
         table.row(vec![
             target.name().to_owned(),
             of().count().to_string(),
             of().map(|row| row.attempts).sum::<usize>().to_string(),
+            of().map(|row| row.refused).sum::<usize>().to_string(),
             rounds::gap(worst(|row| row.before)),
             rounds::gap(worst(|row| row.during)),
             format!("{} of {}", of().map(|row| row.lost).sum::<u64>(), of().map(|row| row.packets).sum::<u64>()),
+            percent(|row| row.cpu[0]),
+            percent(|row| row.cpu[1]),
             format!("{} ms", longest(|row| row.again).as_millis()),
             format!("{} ms", longest(|row| row.drained).as_millis()),
         ]);

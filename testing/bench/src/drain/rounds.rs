@@ -1,26 +1,25 @@
 //! One node is drained once, and looked at all the while.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use edgeway_interop::quartet::Which;
 use edgeway_lab_servers::xmpp::{ChatClient, ChatError};
 use edgeway_lab_servers::{MediaGap, Phone, PhoneError};
+use tokio::task::JoinHandle;
 
-use super::crowd::{Crowd, together};
-use super::world::{INACTIVE, NodeStatus, Person, World};
-use super::{DrainArguments, PACKETS_IN_A_ROW_MAX, PAUSE_MORE_MAX, Target};
+use super::crowd::{self, Crowd, together};
+use super::world::{COUNTED_WITHIN, INACTIVE, NodeStatus, Person, World};
+use super::{CROWDS, DrainArguments, PACKETS_IN_A_ROW_MAX, PAUSE_MORE_MAX, Target};
 
 /// The parts of services that drain, the one that carries all others last.
 pub(super) const PARTS: [&str; 5] =
     ["HTTP proxy service", "Provisioning server", "SIP", "XMPP router", "Port forwarding mesh"];
-/// Those who try something new in a round.
-pub(super) const VISITORS: usize = 4;
-/// Until the other nodes have heard of it.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
-/// How long a count may take to be right.
-const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+/// Those who try something new in a round; each of them signs in too seldom to be held up by the rate of sign-ins.
+pub(super) const VISITORS: usize = 5;
 /// The node must be drained so soon after its last session.
 const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// Registrations that are tried again at once.
@@ -34,8 +33,8 @@ pub(super) struct Round<'a> {
     pub(super) target: Target,
     pub(super) arguments: &'a DrainArguments,
     pub(super) routes: &'a [String],
-    /// Which of the people chat and visit.
-    pub(super) crowd: usize,
+    /// Which round of all it is: everybody who visits does so in one of them.
+    pub(super) index: usize,
 }
 
 /// What was found.
@@ -43,11 +42,15 @@ pub(super) struct Row {
     /// New things that were tried while the node was out of service.
     pub(super) attempts: usize,
     /// Of them, those that were refused.
-    refused: usize,
+    pub(super) refused: usize,
     pub(super) packets: u64,
     pub(super) lost: u64,
     pub(super) before: MediaGap,
     pub(super) during: MediaGap,
+    /// How long this program itself had to wait meanwhile.
+    late: Duration,
+    /// CPU of the node before maintenance mode and in it, of one processor.
+    pub(super) cpu: [f64; 2],
     /// From the cancel until a new registration, call, chat and sign-in were served.
     pub(super) again: Duration,
     /// From the end of the last session until the node said that it is drained.
@@ -61,13 +64,17 @@ pub(super) fn gap(gap: MediaGap) -> String {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attempts, refused, packets, lost, before, during, again, drained } = self;
+        let Self { attempts, refused, packets, lost, before, during, late, cpu: [quiet, busy], again, drained } = self;
         write!(
             f,
             "{refused} of {attempts} new things refused, the others served elsewhere; {lost} of {packets} packets lost; \
-             longest gap {} (before: {}); served again within {} ms; drained after {} ms",
+             longest gap {} (before: {}; the bench itself was late by {} ms); CPU {:.0} % \
+             (before: {:.0} %); served again within {} ms; drained after {} ms",
             gap(*during),
             gap(*before),
+            late.as_millis(),
+            busy * 100.0,
+            quiet * 100.0,
             again.as_millis(),
             drained.as_millis(),
         )
@@ -78,7 +85,7 @@ impl Round<'_> {
     pub(super) async fn run(&self) -> Result<Row> {
         let Self { world, target, arguments, .. } = *self;
         let sizes = (arguments.registrations, arguments.calls, arguments.chats);
-        let first_chat = self.crowd * 4 * arguments.chats;
+        let first_chat = self.index % CROWDS * crowd::chatters(arguments.chats);
         let mut crowd = Crowd::begin(world, target, sizes, self.routes, first_chat).await?;
         let all = |status: &NodeStatus| {
             (status.count("registrations"), status.count("calls"), status.count("chats")) == sizes
@@ -86,56 +93,74 @@ impl Round<'_> {
         world.wait(target, "everybody is counted", COUNTED_WITHIN, all).await?;
         world.refusals()?;
 
+        let pulse = Pulse::begin();
         crowd.count_gaps_anew();
+        let quiet = Busy::since_now(world, target)?;
         tokio::time::sleep(Duration::from_secs(arguments.before)).await;
-        let (before, heard) = (crowd.gap(), crowd.heard());
+        let (before, heard, quiet) = (crowd.gap(), crowd.heard(), quiet.share(world, target)?);
         crowd.count_gaps_anew();
+        pulse.late();
 
-        self.begin().await?;
-        let mut tried = self.try_everything(&crowd, 1).await?;
+        let busy = Busy::since_now(world, target)?;
+        self.begin(Which::First).await?;
+        let (registrations, calls, chats) = sizes;
+        let status = world.status(target).await?;
+        let fetched = status.left("HTTP proxy service");
+        ensure!(if target == Target::Edge { fetched == crowd::DOWNLOADS } else { fetched > 0 }, "downloads: {status}");
+        let expected = [("SIP", registrations + calls), ("XMPP router", chats)];
+        ensure!(expected.iter().all(|(part, left)| status.left(part) == *left), "{status} rather than {expected:?}");
+        let mut tried = self.try_everything(&crowd, 1, target == Target::Edge).await?;
         self.goes_on(&mut crowd).await?;
+        if target == Target::Core {
+            tried.add(self.try_with_no_core(&crowd, fetched).await.context("with both cores out of service")?);
+            self.goes_on(&mut crowd).await?;
+        }
         let again = self.cancelled().await.context("cancelled")?;
-        self.begin().await?;
-        tried.add(self.try_everything(&crowd, 2).await?);
+        self.begin(Which::First).await?;
+        tried.add(self.try_everything(&crowd, 2, target == Target::Edge).await?);
         tried.add(self.all_move(&mut crowd).await?);
         self.goes_on(&mut crowd).await?;
+        // As long as before, or the two are not to be compared.
+        tokio::time::sleep(Duration::from_secs(arguments.before).saturating_sub(busy.since.elapsed())).await;
+        crowd.is_whole().await?;
 
-        let (during, now) = (crowd.gap(), crowd.heard());
+        let (late, during, now, busy) = (pulse.late(), crowd.gap(), crowd.heard(), busy.share(world, target)?);
         let drained = self.ends(crowd).await?;
-        world.edgeway(target, &["maintenance", "cancel"]).await?;
+        let after = self.cancelled().await.context("back in service")?;
         let (packets, lost) = (now.0 - heard.0, now.1 - heard.1);
+        // Where the machine lets this program wait, so do the packets that it sends and hears.
+        let pause_max = before.time.max(late) + PAUSE_MORE_MAX;
         ensure!(
-            during.packets <= before.packets.max(PACKETS_IN_A_ROW_MAX) && during.time <= before.time + PAUSE_MORE_MAX,
-            "the media has a gap of {}; before it was {}",
+            during.packets <= before.packets.max(PACKETS_IN_A_ROW_MAX) && during.time <= pause_max,
+            "the media has a gap of {}; before it was {}, and this program waited for {late:?}",
             gap(during),
             gap(before)
         );
         ensure!(drained <= DRAINED_WITHIN, "drained only {drained:?} after the last session");
-        Ok(Row { attempts: tried.attempts, refused: tried.refused, packets, lost, before, during, again, drained })
+        let Tried { attempts, refused } = tried;
+        let (cpu, again) = ([quiet, busy], again.max(after));
+        Ok(Row { attempts, refused, packets, lost, before, during, late, cpu, again, drained })
     }
 
     /// Maintenance mode begins.
-    async fn begin(&self) -> Result<()> {
-        let said = self.world.edgeway(self.target, &["maintenance", "start"]).await?;
+    async fn begin(&self, which: Which) -> Result<()> {
+        let said = self.world.edgeway(self.target, which, &["maintenance", "start"]).await?;
         ensure!(said.contains("draining: "), "maintenance start said: {said}");
-        tokio::time::sleep(TOLD_WITHIN).await;
         Ok(())
     }
 
     fn visitor(&self, number: usize) -> Person {
-        Person::Visitor(self.crowd * VISITORS + number)
+        Person::Visitor(self.index * VISITORS + number)
     }
 
     fn newcomer(&self, crowd: &Crowd) -> Result<Person> {
         crowd.idle.last().map(|(person, _)| *person).context("an idle phone")
     }
 
-    /// Whatever is new, once of each kind: refused at an edge, and at a core taken by the other one. `callee`: an idle
-    /// phone that has not moved.
-    async fn try_everything(&self, crowd: &Crowd, callee: usize) -> Result<Tried> {
-        let (world, target) = (self.world, self.target);
+    /// Whatever is new, once of each kind: refused, or taken by the other core. `callee`: an idle phone that has not moved.
+    async fn try_everything(&self, crowd: &Crowd, callee: usize, refused: bool) -> Result<Tried> {
+        let world = self.world;
         let mut tried = Tried::default();
-        let refused = target == Target::Edge;
         // A second connection of somebody who is registered: the device comes from elsewhere.
         let person = self.newcomer(crowd)?;
         let new = Phone::register(world.phone(Which::First, person, crowd.route(person))).await;
@@ -145,29 +170,36 @@ impl Round<'_> {
         }
         let (_, idle) = crowd.idle.first().context("an idle phone")?;
         let (callee, there) = crowd.idle.get(callee).context("another")?;
+        let aor = world.aor(*callee);
         if refused {
-            tried.sip("a new call", &idle.call(&world.aor(*callee)).await, true)?;
+            tried.sip("a new call", &idle.call(&aor).await, true)?;
         } else {
             // The callee is still reached through the core that is drained only: the registrar has no other way.
-            tried.sip("a call for who is there only", &idle.call(&world.aor(*callee)).await, true)?;
+            tried.sip("a call for who is there only", &idle.call(&aor).await, true)?;
             ensure!(there.refresh().await.is_ok_and(|granted| granted > SHORT), "a refresh through the other core");
             let answering = there.answer_next(COUNTED_WITHIN, Duration::ZERO);
-            let aor = world.aor(*callee);
             let (there, here) = tokio::join!(answering, idle.call(&aor));
             tried.sip("a new call", &here, false)?;
             there.context("answered")?;
             here.context("a call")?.hang_up().await.context("a BYE")?;
         }
         for method in ["MESSAGE", "SUBSCRIBE", "PUBLISH"] {
-            let status = idle.request(method, &world.aor(*callee)).await?;
+            let status = idle.request(method, &aor).await?;
             tried.count(refused);
             ensure!((status == 503) == refused, "{method} was answered {status}");
         }
-        let got = world.sign_in(Which::First, self.visitor(0)).await?;
-        tried.count(refused);
-        let as_stated =
-            if refused { got.status == 503 && got.header("retry-after").is_some() } else { got.status == 200 };
-        ensure!(as_stated, "a sign-in was answered {} {:?}", got.status, got.headers);
+        // Whatever was refused was refused in the right words.
+        let (heard, refusals) = (world.refusals()?, tried.refused);
+        ensure!(heard == refusals, "{heard} of {refusals} refusals were heard");
+        for (what, got) in [
+            ("a sign-in", world.sign_in(Which::First, self.visitor(0)).await?),
+            ("a request for a server", world.fetch(Which::First, self.visitor(4)).await?),
+        ] {
+            tried.count(refused);
+            let as_stated =
+                if refused { got.status == 503 && got.header("retry-after").is_some() } else { got.status == 200 };
+            ensure!(as_stated, "{what} was answered {} {:?}", got.status, got.headers);
+        }
         tried.count(refused);
         match (ChatClient::start(&world.chat(Which::First, self.visitor(1))).await, refused) {
             (Err(ChatError::Stream(condition, _)), true) if condition == "system-shutdown" => {}
@@ -175,9 +207,22 @@ impl Round<'_> {
             (Ok(_), true) => bail!("a new chat was let in"),
             (Err(error), _) => return Err(error).context("a new chat"),
         }
-        // Whatever was refused was refused in the right words.
-        let heard = world.refusals()?;
-        ensure!(heard >= if refused { 5 } else { 1 }, "only {heard} refusals were heard");
+        Ok(tried)
+    }
+
+    /// The other core goes out of service, too: what is new has nowhere to go, and who has a call up stays.
+    async fn try_with_no_core(&self, crowd: &Crowd, fetched: usize) -> Result<Tried> {
+        let world = self.world;
+        self.begin(Which::Second).await?;
+        let others = world.status_of(self.target, Which::Second).await?.left("HTTP proxy service");
+        ensure!(fetched + others == crowd::DOWNLOADS, "{fetched} + {others} downloads are counted");
+        let mut tried = self.try_everything(crowd, 3, true).await?;
+        let (_, idle) = crowd.idle.get(3).context("an idle phone")?;
+        tried.sip("a refresh", &idle.refresh().await, true)?;
+        ensure!(world.refusals()? == 1, "a refresh is refused in other words");
+        let granted = crowd.talkers.first().context("a phone that talks")?.refresh().await.context("with a call up")?;
+        ensure!(granted <= SHORT, "with a call up {granted} s were granted");
+        world.edgeway(self.target, Which::Second, &["maintenance", "cancel"]).await?;
         Ok(tried)
     }
 
@@ -192,10 +237,10 @@ impl Round<'_> {
         crowd.is_whole().await
     }
 
-    /// In service again: everything new is served, at once and by this node.
+    /// In service again: everything new is served, at once and by this node. How soon.
     async fn cancelled(&self) -> Result<Duration> {
         let (world, target) = (self.world, self.target);
-        world.edgeway(target, &["maintenance", "cancel"]).await?;
+        world.edgeway(target, Which::First, &["maintenance", "cancel"]).await?;
         let since = Instant::now();
         let served = world.status(target).await?;
         for part in PARTS {
@@ -234,6 +279,9 @@ impl Round<'_> {
         let sent = std::mem::take(&mut crowd.idle);
         let mut idle: Vec<(Person, Phone)> = Vec::new();
         let mut left = sent.into_iter();
+        // One goes for good.
+        let (_, one) = left.next().context("an idle phone")?;
+        one.unregister().await.context("a de-registration")?;
         loop {
             let some: Vec<_> = left.by_ref().take(AT_ONCE).collect();
             if some.is_empty() {
@@ -268,19 +316,34 @@ impl Round<'_> {
         let staying = if target == Target::Edge { talkers } else { 0 };
         let moved = move |status: &NodeStatus| status.count("registrations") == staying;
         world.wait(target, "registrations have moved", COUNTED_WITHIN, moved).await?;
-        // One goes for good.
-        let (_, one) = idle.pop().context("an idle phone")?;
-        one.unregister().await.context("a de-registration")?;
         crowd.idle = idle;
         Ok(tried)
+    }
+
+    /// While the node is drained, everything new is served at the other one.
+    async fn goes_on_elsewhere(&self, idle: &[(Person, Phone)]) -> Result<()> {
+        let world = self.world;
+        let edge = if self.target == Target::Edge { Which::Second } else { Which::First };
+        let [(_, from), (_, to), ..] = idle else { bail!("too few phones") };
+        let (there, here) = tokio::join!(to.answer_next(COUNTED_WITHIN, Duration::ZERO), from.call(to.aor()));
+        let (here, _there) = (here.context("a call")?, there.context("answered")?);
+        here.hang_up().await.context("a BYE")?;
+        let (signed_in, fetched) =
+            (world.sign_in(edge, self.visitor(0)).await?, world.fetch(edge, self.visitor(4)).await?);
+        let answers = (signed_in.status, fetched.status);
+        ensure!(answers == (200, 200), "a sign-in and a request for a server were answered {answers:?}");
+        ChatClient::start(&world.chat(edge, self.visitor(1))).await.context("a chat")?.close().await?;
+        Ok(())
     }
 
     /// One kind of session after the other ends, and the parts with them; how long the node took after the last.
     async fn ends(&self, crowd: Crowd) -> Result<Duration> {
         let (world, target) = (self.world, self.target);
-        let Crowd { talkers, idle, calls, chats, download, .. } = crowd;
+        let Crowd { talkers, idle, calls, chats, downloads, .. } = crowd;
         world.files.hurry(true);
-        download.await?.context("the download")?;
+        for download in downloads {
+            download.await?.context("a download")?;
+        }
         let http = |status: &NodeStatus| status.inactive(&["HTTP proxy service", "Provisioning server"]);
         let status = world.wait(target, "no request is left", DRAINED_WITHIN, http).await?;
         ensure!(PARTS[2..].iter().all(|part| status.part(part).starts_with("Draining (")), "all at once: {status}");
@@ -301,8 +364,9 @@ impl Round<'_> {
         let drained = |status: &NodeStatus| status.inactive(&PARTS);
         world.wait(target, "drained", 2 * DRAINED_WITHIN, drained).await?;
         let took = last.elapsed();
-        let said = world.edgeway(target, &["maintenance", "status", "--watch"]).await?;
+        let said = world.edgeway(target, Which::First, &["maintenance", "status", "--watch"]).await?;
         ensure!(said.contains("drained: "), "maintenance status said: {said} rather than {INACTIVE}");
+        self.goes_on_elsewhere(&idle).await.context("elsewhere")?;
         let mut idle = idle.into_iter();
         loop {
             let some: Vec<_> = idle.by_ref().take(AT_ONCE).collect();
@@ -311,6 +375,59 @@ impl Round<'_> {
             }
             together(some.into_iter().map(|(_, phone)| async move { Ok(phone.unregister().await?) })).await?;
         }
+    }
+}
+
+/// How late this program is when it wants to do something.
+struct Pulse {
+    late_us: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Pulse {
+    /// As often as a packet is due, and a little more.
+    const EVERY: Duration = Duration::from_millis(10);
+
+    fn begin() -> Self {
+        let late_us = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&late_us);
+        let task = tokio::spawn(async move {
+            loop {
+                let due = tokio::time::Instant::now() + Self::EVERY;
+                tokio::time::sleep_until(due).await;
+                told.fetch_max(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+        });
+        Self { late_us, task }
+    }
+
+    /// The latest since this was asked last.
+    fn late(&self) -> Duration {
+        Duration::from_micros(self.late_us.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// CPU time of the node since some moment.
+struct Busy {
+    since: Instant,
+    before: Duration,
+}
+
+impl Busy {
+    fn since_now(world: &World, target: Target) -> Result<Self> {
+        Ok(Self { since: Instant::now(), before: world.cpu(target)? })
+    }
+
+    /// Of the time since then, on one processor.
+    fn share(&self, world: &World, target: Target) -> Result<f64> {
+        let Self { since, before } = self;
+        Ok(world.cpu(target)?.saturating_sub(*before).as_secs_f64() / since.elapsed().as_secs_f64())
     }
 }
 

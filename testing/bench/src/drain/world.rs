@@ -25,13 +25,17 @@ use edgeway_lab_servers::{Observer, PhoneConfig, PhoneTransport};
 use serde_json::Value;
 
 use super::Target;
-use super::files::Files;
+use super::files::{Download, Files};
 
 const DOMAIN: &str = "uc.example";
 const IM: &str = "imp1.uc.example";
 const PASSWORD: &str = "wonderland";
 /// How long the first sign-in, or a count, may take.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a count may take to be right.
+pub(super) const COUNTED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a status is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a part says when it is drained.
 pub(super) const INACTIVE: &str = "Inactive (Maintenance mode)";
 /// Refusals kept for the look at their words.
@@ -248,26 +252,32 @@ impl World {
         ChatConfig { tls_name: EDGE_NAME.to_owned(), ..config }
     }
 
-    /// Begins to fetch the slow file over an edge; the pieces that came when it is through.
-    pub(super) fn download(&self, edge: Which, person: Person) -> tokio::task::JoinHandle<Result<usize>> {
-        let at = self.files.address();
-        let path = format!("/{}/slow", b64(&format!("{DOMAIN}/http/{}/{}", at.ip(), at.port())));
-        let address = self.entrance(edge).https;
-        let connector = crate::http::crowd::connector(&self.ca_file, b"http/1.1");
+    /// Begins to fetch the slow file over an edge.
+    pub(super) async fn download(&self, edge: Which, person: Person) -> Result<Download> {
+        let path = format!("/{}/slow", self.descriptor());
+        let connector = crate::http::crowd::connector(&self.ca_file, b"http/1.1")?;
         let ask = Ask::get(EDGE_NAME, &path).basic(&person.name(), PASSWORD);
-        tokio::spawn(async move { super::files::fetch(address, connector?, &ask).await })
+        Download::begin(self.entrance(edge).https, connector, &ask).await
     }
 
-    fn command(&self, target: Target, arguments: &[&str]) -> std::process::Command {
-        match target {
-            Target::Edge => self.quartet.edge_command(Which::First, arguments),
-            Target::Core => self.quartet.core_command(Which::First, arguments),
-        }
+    /// Fetches a file that is no longer than a moment, over an edge.
+    pub(super) async fn fetch(&self, edge: Which, person: Person) -> Result<Got> {
+        let path = format!("/{}/short", self.descriptor());
+        Ok(ask(&self.place(edge), &Ask::get(EDGE_NAME, &path).basic(&person.name(), PASSWORD)).await?)
     }
 
-    /// Runs `edgeway …` for the node that is drained; it must be content.
-    pub(super) async fn edgeway(&self, target: Target, arguments: &[&str]) -> Result<String> {
-        let mut command = self.command(target, arguments);
+    /// How clients name the server with the files.
+    fn descriptor(&self) -> String {
+        let at = self.files.address();
+        b64(&format!("{DOMAIN}/http/{}/{}", at.ip(), at.port()))
+    }
+
+    /// Runs `edgeway …` for a node of the kind that is drained; it must be content.
+    pub(super) async fn edgeway(&self, target: Target, which: Which, arguments: &[&str]) -> Result<String> {
+        let mut command = match target {
+            Target::Edge => self.quartet.edge_command(which, arguments),
+            Target::Core => self.quartet.core_command(which, arguments),
+        };
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "edgeway {}: {text}", arguments.join(" "));
@@ -276,8 +286,36 @@ impl World {
 
     /// What the node that is drained says of itself.
     pub(super) async fn status(&self, target: Target) -> Result<NodeStatus> {
-        let text = self.edgeway(target, &["status", "--output", "json"]).await?;
+        self.status_of(target, Which::First).await
+    }
+
+    /// The same of one of its kind.
+    pub(super) async fn status_of(&self, target: Target, which: Which) -> Result<NodeStatus> {
+        let text = self.edgeway(target, which, &["status", "--output", "json"]).await?;
         Ok(NodeStatus(serde_json::from_str(&text)?))
+    }
+
+    /// Waits until both nodes of a kind together have so many of something; how many of them the first one has.
+    pub(super) async fn share(&self, target: Target, name: &str, of: usize) -> Result<usize> {
+        let until = Instant::now() + COUNTED_WITHIN;
+        loop {
+            let [first, second] = [Which::First, Which::Second].map(|which| self.status_of(target, which));
+            let (first, second) = (first.await?.count(name), second.await?.count(name));
+            if first + second == of {
+                return Ok(first);
+            }
+            ensure!(Instant::now() < until, "{first} + {second} {name} are counted, there are {of}\n{}", self.logs());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// CPU time the node that is drained has used since it started.
+    pub(super) fn cpu(&self, target: Target) -> Result<Duration> {
+        let usage = match target {
+            Target::Edge => self.quartet.edge_usage(Which::First),
+            Target::Core => self.quartet.core_usage(Which::First),
+        };
+        Ok(usage?.cpu)
     }
 
     /// Waits until the status says so; the status.
@@ -295,7 +333,7 @@ impl World {
                 return Ok(status);
             }
             ensure!(Instant::now() < until, "not within {within:?}: {what}\n{status}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
@@ -319,6 +357,12 @@ impl NodeStatus {
         part.and_then(|part| part.get("state")).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// How much a part that drains has left; nothing, if it says anything else.
+    pub(super) fn left(&self, part: &str) -> usize {
+        let left = self.part(part).strip_prefix("Draining (").and_then(|rest| rest.strip_suffix(')'));
+        left.and_then(|left| left.parse().ok()).unwrap_or_default()
+    }
+
     /// Whether these parts are inactive.
     pub(super) fn inactive(&self, parts: &[&str]) -> bool {
         parts.iter().all(|part| self.part(part) == INACTIVE)
@@ -327,7 +371,7 @@ impl NodeStatus {
 
 impl std::fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for name in ["registrations", "calls", "chats", "proxied"] {
+        for name in ["registrations", "calls", "chats"] {
             write!(f, "{name}: {}, ", self.count(name))?;
         }
         for part in super::rounds::PARTS {
