@@ -53,6 +53,6 @@ pub const TOLD_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Rows of one page of a list that an operator reads: what a screen shows, and less than 500 KiB of JSON.
 pub const LISTED_MAX: usize = 500;
 
-/// Rows looked at for one page of a list with a filter: one millisecond or so, for which calls wait. The page that ends
-/// by it says where to go on.
+/// Rows looked at for one page of a list with a filter: two or three milliseconds, for which signalling waits; media does not.
+/// The page that ends by it says where to go on.
 pub const LISTED_EXAMINED_MAX: usize = 20_000;

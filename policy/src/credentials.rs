@@ -196,6 +196,11 @@ impl Credentials {
         self.refused.push_back((now, subject.clone(), verifier.clone()));
     }
 
+    /// Somebody else says from now on what is right for these: what was refused them is asked anew.
+    pub fn forget_refused(&mut self, of: impl Fn(&Subject) -> bool) {
+        self.refused.retain(|(_, subject, _)| !of(subject));
+    }
+
     /// Forgets a user's credentials; tokens stay good. Says whether there were any.
     pub fn purge(&mut self, subject: &Subject) -> bool {
         let Some(kept) = self.sessions.remove(subject) else { return false };

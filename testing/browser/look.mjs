@@ -17,9 +17,9 @@ const [green, blue, grey] = told.walks;
 await run("walk in English", () => walk({ language: "en", script: true, ...green }, true));
 await run("walk in Japanese", () => walk({ language: "ja", script: true, ...blue }, false));
 await run("walk without scripts", () => walk({ language: "en", script: false, ...grey }, true));
-await world("maintain", { node: "core2", on: false });
 
-await run("gathering", () => world("gather", { chatters: [{ user: "carol", resource: told.hostile }, { user: "dave" }] }));
+await run("gathering", () => world("gather", { chatters: [{ user: "carol", resource: told.hostile.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;") }, { user: "dave" }] }));
+await world("maintain", { node: "core2", on: false });
 const menu = await pages.menuPages();
 await run("strangers", () => strangers(menu));
 await run("every page", () => pages.everyPage(menu));

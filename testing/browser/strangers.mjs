@@ -102,15 +102,13 @@ export async function strangers(menu) {
   await page.request.get(`${told.open}/api/v1/nodes/${encodeURIComponent(markup(15))}`);
 
   await shown("/status/registrations", "a hostile User-Agent", "<img src=x onerror=window.hurt=1>");
-  await shown("/status/registrations", "a hostile device", told.hostile_device);
   await shown("/status/chats", "a hostile resource", "<img src=x onerror=window.hurt=1>");
   await shown("/status/refused", "a hostile name at sign-in", "window.hurt=3");
-  await shown("/status/refused", "a hostile domain", "window.hurt=6");
   await shown(`/status/ladder?call_id=${encodeURIComponent(CALL_ID)}`, "a hostile Call-ID", CALL_ID);
   await shown("", "a hostile From", "window.hurt=5");
   await shown("/status/alarms", "a server that lies", "window.hurt=1");
   await shown("/configuration/document", "the user of a server", "window.hurt=11");
-  await shown("/users/audit", "a hostile request", "window.hurt=15");
+  await shown("/users/audit", "the name of an account that was refused", "window.hurt=8");
 
   const hostile = encodeURIComponent(markup(16));
   const more = [

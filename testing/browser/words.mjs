@@ -89,3 +89,7 @@ export const FIGURE = {
     ],
   },
 };
+// An edge has the same rows, but for what the cores decide.
+const edge = (rows, word) => rows.map((row, at) => (at >= rows.length - 2 ? `${row.slice(0, row.indexOf(":"))}: ${word}` : row));
+FIGURE.en.edge = edge(FIGURE.en.core, "Set at the cores");
+FIGURE.ja.edge = edge(FIGURE.ja.core, "コアで設定");

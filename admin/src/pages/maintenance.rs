@@ -69,7 +69,7 @@ fn row(f: &Frame, status: &Status, alone: bool) -> Row {
         is_on: on.is_some(),
         since: on.and_then(|on| on.since_ms).map(Moment::of_ms),
         left,
-        estimate: on.and_then(|on| on.estimate_s).map(|seconds| length(f.words(), seconds)),
+        estimate: on.filter(|_| left.all() > 0).and_then(|on| on.estimate_s).map(|seconds| length(f.words(), seconds)),
         deadline: on.and_then(|on| on.deadline_ms).map(Moment::of_ms),
         alone,
         parts: shown,

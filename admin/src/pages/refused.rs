@@ -102,11 +102,26 @@ fn shown(f: &Frame, node: &str, attempt: Answered) -> Attempt {
         user: attempt.user.unwrap_or_default(),
         client: attempt.client.unwrap_or_default(),
         way: way.join(" → "),
-        kind: f.said(&attempt.kind.unwrap_or_default()),
+        kind: kind(f, &attempt.kind.unwrap_or_default()),
         outcome: f.badge(&outcome),
         reason: f.said(&attempt.words.or(attempt.reason).unwrap_or_default()),
         code: attempt.code.unwrap_or_default(),
         detail: attempt.detail.unwrap_or_default(),
         ladder: attempt.trace.map(|trace| format!("{}?trace={}", LADDER.path, percent_encoded(&trace))),
     }
+}
+
+/// What was tried, in the reader's words.
+fn kind(f: &Frame, kind: &str) -> Said {
+    let key = match kind {
+        "sign_in" => "kinds.sign_in",
+        "register" => "kinds.register",
+        "call" => "kinds.call",
+        "subscribe" => "kinds.subscribe",
+        "chat" => "kinds.chat",
+        "request" => "kinds.request",
+        "connection" => "kinds.connection",
+        other => return f.said(other),
+    };
+    Said { text: f.say(key).to_owned(), is_foreign: false }
 }

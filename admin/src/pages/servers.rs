@@ -97,7 +97,7 @@ fn row(f: &Frame, server: &Value) -> Row {
     let drift = server.get("drift").and_then(Value::as_array).into_iter().flatten();
     let product = text(server.get("product"));
     Row {
-        product: f.said(&product),
+        product: f.said(PRODUCTS.iter().find(|(key, _)| *key == product).map_or(product.as_str(), |(_, name)| name)),
         product_key: product,
         publisher: text(server.get("publisher")),
         deployment: text(server.get("deployment")),

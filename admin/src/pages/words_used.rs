@@ -193,6 +193,14 @@ fn section((file, from, until): (&str, &str, &str)) -> String {
 }
 
 #[test]
+fn refusals_speak_japanese() {
+    let words = Language::Japanese.words();
+    for reason in edgeway_model::attempt::Reason::ALL {
+        assert!(!words.said(reason.words()).is_foreign, "{}: {}", reason.id(), reason.words());
+    }
+}
+
+#[test]
 fn alarms_speak_japanese() {
     let words = Language::Japanese.words();
     let mut said = 0;

@@ -113,7 +113,7 @@ pub(super) fn kill_often(kills: u32, random: &mut Random) -> String {
     let mut folder = Folder::new("store", kills);
     let mut known = Known::default();
     for number in 0..kills {
-        let large = number / KILLS_OF_ONE_STORE % LARGE_EVERY == 0;
+        let large = (number / KILLS_OF_ONE_STORE).is_multiple_of(LARGE_EVERY);
         if number % KILLS_OF_ONE_STORE == 0 {
             folder = Folder::new("store", number);
             known = Known::default();

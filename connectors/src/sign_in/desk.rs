@@ -191,7 +191,10 @@ impl Desk {
         let interval = settings.credentials_refresh_interval;
         self.limit.set(rate_settings(settings));
         self.rate.borrow_mut().set(self.limit.get());
-        self.credentials.borrow_mut().set_interval(interval, self.now());
+        let mut credentials = self.credentials.borrow_mut();
+        credentials.set_interval(interval, self.now());
+        credentials.forget_refused(|subject| !is_same(&subject.deployment));
+        drop(credentials);
         self.lifetime_ms.set(millis(interval));
         let mut places: Vec<Place> = places.into_iter().collect();
         let old = self.places.take();

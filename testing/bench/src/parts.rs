@@ -1,10 +1,11 @@
 //! What single parts cost, without the rest: one message on the link, one packet in the core's media engine, one message
-//! on the chat carrier, one in the chat's scanner, router and frames.
+//! on the chat carrier, one in the chat's scanner, router and frames, one page of a list.
 //!
 //! The link is the real one (TCP, TLS, HTTP/2) on loopback, each side on its own thread; the other side echoes. The
 //! engine runs without sockets, and so does what looks at stanzas.
 
 mod chat;
+mod lists;
 mod stanza;
 
 use anyhow::{Context, Result, anyhow};
@@ -43,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let (outward, inward) = engine()?;
     println!("\ncore's media engine, ns of CPU for each packet: {outward:.0} outward, {inward:.0} inward");
+    lists::run()?;
     stanza::run()?;
     chat::run()
 }

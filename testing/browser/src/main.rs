@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::asked::Asked;
-use crate::world::{DOMAIN, HOSTILE, HOSTILE_DEVICE, SECOND, UNITY, WALKS, World};
+use crate::world::{DOMAIN, HOSTILE, SECOND, UNITY, WALKS, World};
 
 fn main() -> ExitCode {
     let stay = std::env::args().any(|word| word == "--stay");
@@ -45,7 +45,7 @@ async fn look(stay: bool) -> Result<bool> {
     let walks: Vec<_> = WALKS.iter().map(|(domain, user)| json!({ "domain": domain, "user": user })).collect();
     let told = json!({
         "open": format!("https://{}", world.pages), "code": world.first_code()?, "domain": DOMAIN, "walks": walks,
-        "hostile": HOSTILE, "hostile_device": HOSTILE_DEVICE, "sip": world.sip.to_string(), "https": world.https.to_string(),
+        "hostile": HOSTILE, "sip": world.sip.to_string(), "https": world.https.to_string(),
         "unity": UNITY, "second": SECOND, "user": user, "password": password, "ca": world.uc_ca(),
     });
     let mut asked = Asked::of(world);

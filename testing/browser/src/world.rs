@@ -57,9 +57,6 @@ const USERS: [(&str, &str); 5] =
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>\u{202e}gpj\" onfocus=\"hurt";
 
-/// The device of mallory: whoever has named it was up to something.
-pub(crate) const HOSTILE_DEVICE: &str = "CSF<svg/onload=window.hurt=2>";
-
 pub(crate) fn password(user: &str) -> String {
     format!("secret of {user}")
 }
@@ -220,11 +217,7 @@ impl World {
         let at = folder.0.display().to_string();
         let uc_ca = LabCa::new("UC CA")?;
         let everybody = everybody();
-        let mut users: Vec<_> =
-            everybody.iter().map(|(user, number)| UcUser::new(user, &password(user), number)).collect();
-        for device in users.iter_mut().filter(|user| user.name == "mallory").flat_map(|user| &mut user.devices) {
-            HOSTILE_DEVICE.clone_into(&mut device.name);
-        }
+        let users = everybody.iter().map(|(user, number)| UcUser::new(user, &password(user), number)).collect();
         let mut config = UcConfig::new(DOMAIN, users);
         config.nodes.push(("cucm2".to_owned(), UcRole::CallManager, false));
         config.nodes.push(("cuc1".to_owned(), UcRole::Unity, true));
@@ -413,14 +406,12 @@ impl World {
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         let device = client.devices(&config.uds[0]).await?.remove(0);
-        // No client would ask for a file of that name.
-        let of = if device.name == HOSTILE_DEVICE { "CSFALICE" } else { &device.name };
-        let file = client.phone_file(config.tftp.first().context("a TFTP server")?, of).await?;
+        let call_manager = client.phone_file(CUCM, &device.name).await?.call_managers.remove(0).0;
         let number = everybody().into_iter().find(|(one, _)| one == user).context("a number")?.1;
         let (host, port) = config.sip[0].clone();
         let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let transport = PhoneTransport::Tls { server, name: host, ca_pem: self.edge_ca.clone() };
-        let mut phone = PhoneConfig::new(&number, &password(user), &file.call_managers[0].0, transport);
+        let mut phone = PhoneConfig::new(&number, &password(user), &call_manager, transport);
         (phone.digest_user, phone.device) = (Some(user.to_owned()), Some(device.name));
         phone.routes = vec![config.routes[0].clone()];
         if let Some(name) = user_agent {
