@@ -11,6 +11,7 @@ pub mod allow_list;
 pub mod api;
 mod certificate;
 pub mod configuration;
+pub mod domains;
 pub mod limits;
 pub mod listener;
 pub mod office;

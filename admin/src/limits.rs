@@ -41,6 +41,12 @@ pub const BODIES_BYTES_MAX: usize = 16 * BODY_BYTES_MAX;
 /// 128 of the largest.
 pub const STRANGERS_BODIES_BYTES_MAX: usize = 128 * STRANGERS_BODY_BYTES_MAX;
 
+/// Of them from one place, an IPv4 address or a network of IPv6 (/64): half, which all that come by way of one proxy share.
+pub const BODIES_BYTES_OF_PLACE_MAX: usize = BODIES_BYTES_MAX / 2;
+
+/// Of those of strangers from one place: an eighth, sixteen sign-ins at once.
+pub const STRANGERS_BODIES_BYTES_OF_PLACE_MAX: usize = STRANGERS_BODIES_BYTES_MAX / 8;
+
 /// What a client may send on an HTTP/2 connection before anybody reads it, bytes: as RFC 9113 has it, since it is held
 /// even of strangers.
 pub const WINDOW_BYTES: u32 = 65_535;
@@ -72,8 +78,8 @@ pub const CURSOR_BYTES_MAX: usize = 4 * 1024;
 /// What one node may add to it, bytes as JSON: a text of 64, more than any node of ours says.
 pub const CURSOR_OF_NODE_BYTES_MAX: usize = 66;
 
-/// Longest filter of a list, bytes: the longest name of a user.
-pub const FILTER_BYTES_MAX: usize = 320;
+/// Longest filter of a list, characters, as the description of the API counts: the longest name of a user.
+pub const FILTER_CHARS_MAX: usize = 320;
 
 /// For how long the certificate holds that the core makes itself, days: browsers take no longer one.
 pub const SELF_SIGNED_DAYS: i64 = 820;
@@ -108,8 +114,8 @@ pub const AUDIT_TEXT_MAX: usize = 200;
 /// none).
 pub const PASSWORD_CHARS_MIN: usize = 12;
 
-/// Longest password, bytes: a passphrase is shorter, and hashing must not be made expensive by its length.
-pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Longest password, characters: a passphrase is shorter, and hashing must not be made expensive by its length.
+pub const PASSWORD_CHARS_MAX: usize = 256;
 
 /// Passwords hashed at once: each takes 19 MiB and some 30 ms of a processor.
 pub const HASHES_AT_ONCE: usize = 2;
@@ -120,8 +126,8 @@ pub const HASHES_WAITING_MAX: usize = 16;
 /// Longest name of an account, bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Longest name of a token, bytes.
-pub const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// Longest name of a token, characters.
+pub const TOKEN_NAME_CHARS_MAX: usize = 64;
 
 /// Longest life of a token that ends at all, days: ten years.
 pub const TOKEN_DAYS_MAX: u64 = 3_650;
@@ -143,6 +149,12 @@ pub const THROTTLE_ENTRIES_MAX: usize = 4_096;
 
 /// Failed sign-ins are forgotten after this without a further one.
 pub const FAILURES_FORGOTTEN: Duration = Duration::from_secs(3_600);
+
+/// For how long a place is known from which somebody has signed in, ms: a quarter of a year.
+pub const KNOWN_PLACE_MS: u64 = 90 * 86_400_000;
+
+/// How often it is written down that somebody signs in from a place that is known, ms: once a day.
+pub const KNOWN_PLACE_EVERY_MS: u64 = 86_400_000;
 
 /// Programs and browsers that follow what happens at once.
 pub const FOLLOWERS_MAX: usize = 64;

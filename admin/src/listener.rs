@@ -15,7 +15,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use edgeway_config::CoreSettings;
 use edgeway_runtime::listen::bind_tcp;
-use edgeway_runtime::operate::{AdminDoor, Administration, Forwarded, MakeAdmin, OperatorPort};
+use edgeway_runtime::operate::{AdminDoor, Administration, Forwarded, MakeAdmin, OperatorPort, Passed};
 use http::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
@@ -95,7 +95,7 @@ impl Drop for Running {
     }
 }
 
-async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc::Receiver<Forwarded>) {
+async fn serve(ingredients: Ingredients, port: OperatorPort, mut passed: mpsc::Receiver<Passed>) {
     let Ingredients { settings, store, configuration, announce } = ingredients;
     let desk = ConfigurationDesk::new(configuration, port.clone());
     let office = Office::new(port, store, desk.clone(), Settled::of(&settings));
@@ -113,7 +113,14 @@ async fn serve(ingredients: Ingredients, port: OperatorPort, mut forwarded: mpsc
     if let Some(at) = settings.admin.listen {
         tokio::spawn(keep_listening(at, settings, router.clone(), announce));
     }
-    while let Some(Forwarded { request, uid, answer }) = forwarded.recv().await {
+    while let Some(passed) = passed.recv().await {
+        let Forwarded { request, uid, answer } = match passed {
+            Passed::Request(forwarded) => *forwarded,
+            Passed::Ordered(ordered) => {
+                api::ordered(&office, ordered).await;
+                continue;
+            }
+        };
         let router = router.clone();
         tokio::spawn(async move {
             let mut request = request.map(Body::from);

@@ -223,6 +223,16 @@ impl Office {
         NodesView { nodes, silent }
     }
 
+    /// The node of that name, if this core knows it.
+    async fn known(&self, name: &str) -> Result<NodeId, Refusal> {
+        let node = self.node(name)?;
+        let is_known = node == self.settled.node || {
+            let status = self.ask(None, "status", json!({})).await.unwrap_or_default();
+            linked_in(&status).any(|(linked, _)| linked == node)
+        };
+        if is_known { Ok(node) } else { Err(Refusal::not_found(format!("no node {node} is linked with this one"))) }
+    }
+
     /// One page of a list, over all nodes or of one. Each node is asked for its share of the page; the cursor says how far
     /// each has come.
     ///
@@ -231,7 +241,7 @@ impl Office {
     pub async fn list(&self, path: &str, name: &str, wanted: &Wanted) -> Result<Page, Refusal> {
         let cursors = wanted.after.as_deref().map(read_cursor).transpose()?;
         let nodes = match (&wanted.node, &cursors) {
-            (Some(node), _) => vec![self.node(node)?],
+            (Some(node), _) => vec![self.known(node).await?],
             (None, Some(cursors)) => cursors.keys().map(|node| self.node(node)).collect::<Result<_, _>>()?,
             (None, None) => {
                 let mut nodes = vec![self.settled.node.clone()];
@@ -244,8 +254,9 @@ impl Office {
         let question = |node: NodeId| {
             let mut body = Map::new();
             body.insert("limit".to_owned(), share.into());
+            // None at all rather than null: not everybody who answers takes null for it.
             let after = cursors.as_ref().and_then(|cursors| cursors.get(node.as_str()).cloned());
-            body.insert("after".to_owned(), after.unwrap_or(Value::Null));
+            body.extend(after.map(|after| ("after".to_owned(), after)));
             body.extend(wanted.filters.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
             (node, Value::Object(body))
         };
@@ -311,7 +322,7 @@ fn is_cursor(next: &Value) -> bool {
 }
 
 fn read_cursor(text: &str) -> Result<BTreeMap<String, Value>, Refusal> {
-    let bad = || Refusal::invalid("after: this is no cursor of an earlier page");
+    let bad = || Refusal::not_found("after: this is no cursor of an earlier page");
     if text.len() > CURSOR_BYTES_MAX {
         return Err(bad());
     }

@@ -1,17 +1,23 @@
 //! The step `api`: the REST API of a core that runs, against its own description, by schemathesis.
 
+use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
 use crate::root;
 use crate::steps::Tally;
 
-/// How long requests are made up.
-const SECONDS: &str = "25";
+/// How long requests are made up at most; those of the two first phases are as many as they are.
+const SECONDS: &str = "60";
+/// Requests that are made up for an operation, in each phase that makes them up.
+const EXAMPLES: u32 = 12;
+/// The seed, unless another one is wanted: the same requests each time.
+const SEED: u64 = 4711;
 /// How long a core may take to answer its operator.
 const START_MAX: Duration = Duration::from_secs(20);
 /// Made once by `setup`.
@@ -51,19 +57,30 @@ impl Drop for Core {
     }
 }
 
-pub(crate) fn step() -> Result<Tally> {
+/// What may be wished for the step.
+#[derive(Args)]
+pub(crate) struct Wish {
+    /// Step api: another seed, for other requests
+    #[arg(long, value_name = "NUMBER", default_value_t = SEED)]
+    api_seed: u64,
+    /// Step api: requests made up for each operation; more than it has by itself also take longer
+    #[arg(long, value_name = "NUMBER", default_value_t = EXAMPLES)]
+    api_examples: u32,
+}
+
+pub(crate) fn step(wish: &Wish) -> Result<Tally> {
     if !program().exists() {
         return Ok(Tally::failed("schemathesis is not installed: cargo xtask setup"));
     }
     let folder = std::env::temp_dir().join(format!("edgeway-api-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let outcome = tested(&folder);
+    let outcome = tested(&folder, wish);
     let _ = fs::remove_dir_all(&folder);
     outcome
 }
 
-fn tested(folder: &std::path::Path) -> Result<Tally> {
+fn tested(folder: &Path, wish: &Wish) -> Result<Tally> {
     let port = free_port()?;
     let sip = free_port()?;
     let (config, at) = (folder.join("core.toml"), folder.display());
@@ -73,37 +90,43 @@ fn tested(folder: &std::path::Path) -> Result<Tally> {
          [media]\naddress = \"127.0.0.1\"\nports = \"11200-11299\"\n[admin]\nlisten = \"127.0.0.1:{port}\"\n"
     );
     fs::write(&config, text)?;
-    let release = root().join("target/release");
+    // As elsewhere: what was built with other flags lies elsewhere.
+    let built = env::var_os("EDGEWAY_BIN_DIR").map_or_else(|| root().join("target/release"), PathBuf::from);
     let log = fs::File::create(folder.join("log"))?;
-    let child = Command::new(release.join("edgeway-core")).arg("--config").arg(&config).stderr(log).spawn()?;
-    let _core = Core(child);
-    let tool = release.join("edgeway");
+    let child = Command::new(built.join("edgeway-core")).arg("--config").arg(&config).stderr(log).spawn()?;
+    let mut core = Core(child);
+    let tool = built.join("edgeway");
     let token = token(&tool, &config)?;
     let description = folder.join("openapi.json");
     fs::write(&description, Command::new(&tool).arg("openapi").output()?.stdout)?;
+    println!("schemathesis, seed {} (--api-seed), {} examples (--api-examples)", wish.api_seed, wish.api_examples);
+    let more = wish.api_examples > EXAMPLES;
     let status = Command::new(program())
+        .arg("--config-file")
+        .arg(root().join("schemathesis.toml"))
         .arg("run")
         .arg(&description)
-        .args(["--url", &format!("https://127.0.0.1:{port}"), "--tls-verify", "false", "--max-time", SECONDS])
-        .args(["--request-timeout", "15", "--suppress-health-check", "all"])
+        .args(["--url", &format!("https://127.0.0.1:{port}"), "--tls-verify", "false", "--request-timeout", "15"])
         .args(["--header", &format!("Authorization: Bearer {token}")])
-        // It does not end; and whoever signs in by guessing is slowed down, as they should be.
-        .args(["--exclude-path", "/api/v1/stream", "--exclude-path-regex", "^/api/v1/session"])
-        .args(["--phases", "examples,coverage,fuzzing", "--generation-deterministic"])
-        .args(["--checks", CHECKS, "--no-color"])
+        .args(["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"])
+        .args(["--seed", &wish.api_seed.to_string(), "--max-examples", &wish.api_examples.to_string()])
+        // A busy machine is slow at making requests up, which is no fault of the API.
+        .args(["--suppress-health-check", "all", "--generation-database", "none", "--no-color"])
+        // Whoever wants more has the time.
+        .args(if more { &[][..] } else { &["--max-time", SECONDS] })
         .current_dir(folder)
         .stdin(Stdio::null())
         .status()
         .context("schemathesis cannot be run")?;
+    if let Some(status) = core.0.try_wait()? {
+        return Ok(Tally::failed(format!("the core has ended: {status}")));
+    }
     // It goes on serving after all of that.
     token_again(&tool, &config)?;
     Ok(if status.success() { Tally::passed() } else { Tally::failed("schemathesis has found something") })
 }
 
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
-                      response_schema_conformance,negative_data_rejection,ignored_auth";
-
-fn token(tool: &std::path::Path, config: &std::path::Path) -> Result<String> {
+fn token(tool: &Path, config: &Path) -> Result<String> {
     let until = Instant::now() + START_MAX;
     loop {
         let made = Command::new(tool)
@@ -121,7 +144,7 @@ fn token(tool: &std::path::Path, config: &std::path::Path) -> Result<String> {
     }
 }
 
-fn token_again(tool: &std::path::Path, config: &std::path::Path) -> Result<()> {
+fn token_again(tool: &Path, config: &Path) -> Result<()> {
     run(Command::new(tool).args(["audit", "--limit", "1", "--config"]).arg(config))
 }
 

@@ -12,7 +12,9 @@ use super::rows::{self, Account, FirstCode, Session, Token};
 use super::throttle::{Attempt, FIRST_CODE, Place, Throttle};
 use super::{Role, secrets};
 use crate::api::{Actor, Peer, Problem, Via};
-use crate::limits::{FIRST_CODE_MS, NAME_BYTES_MAX, SEEN_EVERY_MS, SESSION_MS, TOKEN_DAYS_MAX, TOKEN_NAME_BYTES_MAX};
+use crate::limits::{
+    FIRST_CODE_MS, KNOWN_PLACE_MS, NAME_BYTES_MAX, SEEN_EVERY_MS, SESSION_MS, TOKEN_DAYS_MAX, TOKEN_NAME_CHARS_MAX,
+};
 use crate::office::Now;
 use crate::store::{Store, StoreFault};
 
@@ -67,9 +69,20 @@ impl AccountsDesk {
         let found = self
             .stored(move |store| {
                 let _ = rows::prune_sessions(store, now_ms)?;
-                Ok((has_administrator(store)?, rows::first_code(store, now_ms)?.is_some()))
+                let places = rows::known_places(store, now_ms.saturating_sub(KNOWN_PLACE_MS))?;
+                Ok((places, has_administrator(store)?, rows::first_code(store, now_ms)?.is_some()))
             })
             .await;
+        let found = found.map(|(places, has_administrator, has_code)| {
+            let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+            for rows::KnownPlace { key, at_ms } in places {
+                if let Some((account, Ok(place))) = key.split_once(' ').map(|(account, place)| (account, place.parse()))
+                {
+                    throttle.know(account, place, at_ms);
+                }
+            }
+            (has_administrator, has_code)
+        });
         let file = self.state_dir.join(FIRST_CODE_FILE);
         match found {
             Ok((true, true)) => {}
@@ -159,7 +172,7 @@ impl AccountsDesk {
             .await?;
         let account = account.ok_or_else(|| Problem::new("wrong_credentials", "The code has just been used."))?;
         let _ = std::fs::remove_file(self.state_dir.join(FIRST_CODE_FILE));
-        self.succeeded(attempt);
+        self.succeeded(attempt).await;
         self.begin(&account).await
     }
 
@@ -174,10 +187,11 @@ impl AccountsDesk {
         let asked = name.clone();
         let found = self.stored(move |store| rows::account(store, &asked)).await?.filter(|(found, _)| !found.disabled);
         let kept = found.as_ref().map(|(account, _)| account.password.clone());
-        let password = if password.len() > crate::limits::PASSWORD_BYTES_MAX { Zeroizing::default() } else { password };
+        let is_long = password.chars().nth(crate::limits::PASSWORD_CHARS_MAX).is_some();
+        let password = if is_long { Zeroizing::default() } else { password };
         let is = self.hashing.is(password, kept).await?;
         let Some((mut account, version)) = found.filter(|_| is) else { return Err(wrong()) };
-        self.succeeded(attempt);
+        self.succeeded(attempt).await;
         account.last_sign_in_ms = Some((self.now)());
         let written = account.clone();
         match self.stored(move |store| rows::save_account(store, &written, Some(version))).await {
@@ -294,7 +308,7 @@ impl AccountsDesk {
     /// [`Problem`].
     pub async fn sign_out(&self, actor: &Actor) -> Result<(), Problem> {
         let Via::Cookie { session, .. } = &actor.via else {
-            return Err(Problem::new("invalid", "Only a browser that has signed in can sign out."));
+            return Err(Problem::new("conflict", "Only a browser that has signed in can sign out."));
         };
         let session = session.clone();
         self.stored(move |store| rows::end_session(store, &session)).await?;
@@ -313,7 +327,7 @@ impl AccountsDesk {
         new: Zeroizing<String>,
     ) -> Result<SignedIn, Problem> {
         if !matches!(actor.via, Via::Cookie { .. }) {
-            return Err(Problem::new("invalid", "Only a browser that has signed in has a password to change."));
+            return Err(Problem::new("conflict", "Only a browser that has signed in has a password to change."));
         }
         password::check(&new)?;
         let attempt = self.attempt(&actor.name, peer)?;
@@ -324,7 +338,7 @@ impl AccountsDesk {
         if !self.hashing.is(old, kept).await? {
             return Err(Problem::new("wrong_credentials", "The old password is wrong."));
         }
-        self.succeeded(attempt);
+        self.succeeded(attempt).await;
         let change = AccountChange { password: Some(new), ..AccountChange::default() };
         let (account, _) = self.change_of(&actor.name, change, None, generation).await?;
         self.begin(&account).await
@@ -449,7 +463,11 @@ impl AccountsDesk {
                 rows::remove_account(store, &account.name)
             })
             .await?;
-        if removed { Ok(()) } else { Err(last_one()) }
+        if !removed {
+            return Err(last_one());
+        }
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).forget(name);
+        Ok(())
     }
 
     /// All tokens.
@@ -465,10 +483,11 @@ impl AccountsDesk {
     /// # Errors
     /// [`Problem`].
     pub async fn add_token(&self, name: &str, role: Role, days: Option<u64>) -> Result<(Token, String), Problem> {
-        let named = !name.is_empty() && name.len() <= TOKEN_NAME_BYTES_MAX && !name.chars().any(char::is_control);
+        let chars = name.chars().count();
+        let named = (1..=TOKEN_NAME_CHARS_MAX).contains(&chars) && !name.chars().any(char::is_control);
         if !named {
             let detail =
-                format!("A token has a name of at most {TOKEN_NAME_BYTES_MAX} bytes without control characters.");
+                format!("A token has a name of at most {TOKEN_NAME_CHARS_MAX} characters without control characters.");
             return Err(Problem::new("invalid", detail));
         }
         if days.is_some_and(|days| days == 0 || days > TOKEN_DAYS_MAX) {
@@ -512,9 +531,17 @@ impl AccountsDesk {
         }
     }
 
-    fn succeeded(&self, attempt: Option<Attempt>) {
+    /// Who has signed in may do so again from there, whatever others try meanwhile, and after a restart, too.
+    async fn succeeded(&self, attempt: Option<Attempt>) {
         let Some(attempt) = attempt else { return };
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeeded(attempt, (self.now)());
+        let at_ms = (self.now)();
+        let known = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeeded(attempt, at_ms);
+        // The code is nobody's account.
+        let Some((account, place)) = known.filter(|(account, _)| account != FIRST_CODE) else { return };
+        let row = rows::KnownPlace { key: format!("{account} {place}"), at_ms };
+        if let Err(fault) = self.stored(move |store| rows::save_known_place(store, &row)).await {
+            tracing::warn!(%fault, "it is not written down from where somebody has signed in");
+        }
     }
 
     async fn stored<T: Send + 'static>(
@@ -626,6 +653,27 @@ mod tests {
         assert!(desk.still_may(&signed.actor).await);
         clock.fetch_add(1, Ordering::SeqCst);
         assert!(!desk.still_may(&signed.actor).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_signs_in_from_where_they_did_before_a_restart_is_not_kept_out_by_others() {
+        let scratch = Scratch::new("accounts-known");
+        let (desk, clock) = desk(&scratch).await;
+        desk.sign_in(PEER, "alice", password("old")).await.expect("signed in");
+        let read = Arc::clone(&clock);
+        let now: Now = Arc::new(move || read.load(Ordering::SeqCst));
+        let again = AccountsDesk::new(Arc::clone(&desk.store), scratch.path().to_owned(), now);
+        again.open().await;
+        let elsewhere = Peer::Address([192, 0, 2, 1].into());
+        for n in 0..40 {
+            let _ = again.attempt("alice", Peer::Address([198, 51, 100, n].into()));
+        }
+        assert_eq!(again.attempt("alice", elsewhere).expect_err("slow").name(), "too_many");
+        again.sign_in(PEER, "alice", password("old")).await.expect("known there");
+        again.add("bob", Role::Administrator, password("bob")).await.expect("added");
+        again.remove("alice", None).await.expect("removed");
+        let left = again.stored(|store| rows::known_places(store, 0)).await.expect("asked");
+        assert_eq!(left, [], "of an account that is there no more nothing is known");
     }
 
     #[tokio::test]

@@ -9,3 +9,4 @@ mod throttle;
 
 pub use desk::{AccountChange, AccountsDesk, COOKIE, SignedIn};
 pub use rows::Role;
+pub(crate) use throttle::Place;

@@ -11,15 +11,16 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::api::Problem;
-use crate::limits::{HASHES_AT_ONCE, HASHES_WAITING_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+use crate::limits::{HASHES_AT_ONCE, HASHES_WAITING_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
 
 /// Whether somebody may choose this password.
 pub(crate) fn check(password: &str) -> Result<(), Problem> {
-    if password.chars().count() < PASSWORD_CHARS_MIN {
+    let chars = password.chars().count();
+    if chars < PASSWORD_CHARS_MIN {
         return Err(Problem::new("invalid", format!("A password has at least {PASSWORD_CHARS_MIN} characters.")));
     }
-    if password.len() > PASSWORD_BYTES_MAX {
-        return Err(Problem::new("invalid", format!("A password has at most {PASSWORD_BYTES_MAX} bytes.")));
+    if chars > PASSWORD_CHARS_MAX {
+        return Err(Problem::new("invalid", format!("A password has at most {PASSWORD_CHARS_MAX} characters.")));
     }
     Ok(())
 }

@@ -106,6 +106,15 @@ pub struct FirstCode {
     pub expires_ms: u64,
 }
 
+/// From where somebody has signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPlace {
+    /// The account and the place, with a space between: names have none.
+    pub key: String,
+    /// When last, to the day.
+    pub at_ms: u64,
+}
+
 // Hashes stay out of logs, wherever a row is printed.
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,6 +179,13 @@ impl Row for FirstCode {
     }
 }
 
+impl Row for KnownPlace {
+    const KIND: Kind = Kind::KnownPlace;
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 /// The key of the one code there may be.
 const FIRST_CODE: &str = "code";
 
@@ -204,6 +220,7 @@ pub fn save_account(store: &dyn Store, account: &Account, expected: Option<u64>)
 pub fn remove_account(store: &dyn Store, name: &str) -> Result<bool, StoreFault> {
     let was_there = store.remove(Kind::Account, name)?;
     end_sessions_of(store, name, None)?;
+    remove_where(store, |known: &KnownPlace| known.key.split(' ').next() == Some(name))?;
     Ok(was_there)
 }
 
@@ -336,6 +353,31 @@ pub fn save_first_code(store: &dyn Store, code: &FirstCode) -> Result<(), StoreF
 /// [`StoreFault`].
 pub fn take_first_code(store: &dyn Store) -> Result<bool, StoreFault> {
     store.remove(Kind::FirstCode, FIRST_CODE)
+}
+
+/// The places from which somebody has signed in since `after_ms`; the others go.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn known_places(store: &dyn Store, after_ms: u64) -> Result<Vec<KnownPlace>, StoreFault> {
+    remove_where(store, |known: &KnownPlace| known.at_ms < after_ms)?;
+    all(store)
+}
+
+/// Writes that somebody has signed in from there. Where there is no room, the place goes that was used longest ago.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn save_known_place(store: &dyn Store, known: &KnownPlace) -> Result<(), StoreFault> {
+    match save(store, known, None) {
+        Err(StoreFault::Full(_)) => {}
+        written => return written.map(drop),
+    }
+    let oldest = all::<KnownPlace>(store)?.into_iter().min_by_key(|one| one.at_ms);
+    if let Some(oldest) = oldest {
+        store.remove(Kind::KnownPlace, &oldest.key)?;
+    }
+    save(store, known, None).map(drop)
 }
 
 fn load<R: Row>(store: &dyn Store, key: &str) -> Result<Option<(R, u64)>, StoreFault> {

@@ -5,11 +5,13 @@
 //! only the failures of that account at that address count. So guessing is slow, and nobody can lock an account.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::limits::{FAILURES_FORGOTTEN, THROTTLE_ENTRIES_MAX};
+use crate::limits::{FAILURES_FORGOTTEN, KNOWN_PLACE_EVERY_MS, THROTTLE_ENTRIES_MAX};
+use crate::store::limits::KNOWN_PLACES_MAX;
 
 /// Failures that cost nothing, and the longest wait.
 #[derive(Clone, Copy)]
@@ -51,6 +53,27 @@ impl From<IpAddr> for Place {
                 Self::V6(network)
             }
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(octets) => fmt::Display::fmt(&Ipv4Addr::from(*octets), f),
+            Self::V6(network) => {
+                let mut octets = [0; 16];
+                octets[..8].copy_from_slice(network);
+                write!(f, "{}/64", Ipv6Addr::from(octets))
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.strip_suffix("/64").unwrap_or(text).parse::<IpAddr>()?.into())
     }
 }
 
@@ -99,8 +122,8 @@ pub(crate) struct Throttle {
     at_address: Counted<(String, Place)>,
     of_address: Counted<Place>,
     of_account: Counted<String>,
-    /// Who has signed in from where.
-    known: Counted<(String, Place)>,
+    /// Who has signed in from where, and when that was last written down.
+    known: HashMap<(String, Place), u64>,
 }
 
 impl Throttle {
@@ -109,7 +132,7 @@ impl Throttle {
             at_address: Counted(HashMap::new()),
             of_address: Counted(HashMap::new()),
             of_account: Counted(HashMap::new()),
-            known: Counted(HashMap::new()),
+            known: HashMap::new(),
         }
     }
 
@@ -120,7 +143,7 @@ impl Throttle {
     /// How long to wait; the attempt is not counted then.
     pub(crate) fn attempt(&mut self, account: &str, place: Place, now_ms: u64) -> Result<Attempt, Duration> {
         let pair = (account.to_owned(), place);
-        let known = self.known.0.contains_key(&pair);
+        let known = self.known.contains_key(&pair);
         let mut wait = self.at_address.wait(&pair, AT_ADDRESS, now_ms);
         if !known {
             wait = wait.max(self.of_address.wait(&place, OF_ADDRESS, now_ms));
@@ -137,9 +160,25 @@ impl Throttle {
         Ok(Attempt { pair, counted: !known })
     }
 
+    /// Somebody has signed in there before, as was written down then. Bounded: the place that was used longest ago goes.
+    pub(crate) fn know(&mut self, account: &str, place: Place, at_ms: u64) {
+        let pair = (account.to_owned(), place);
+        if self.known.len() >= KNOWN_PLACES_MAX && !self.known.contains_key(&pair) {
+            let oldest = self.known.iter().min_by_key(|(_, at_ms)| **at_ms).map(|(pair, _)| pair.clone());
+            oldest.and_then(|oldest| self.known.remove(&oldest));
+        }
+        self.known.insert(pair, at_ms);
+    }
+
+    /// The account is there no more.
+    pub(crate) fn forget(&mut self, account: &str) {
+        self.known.retain(|(known, _), _| known != account);
+    }
+
     /// The attempt was none of guessing. What others tried from there, or under that name from elsewhere, goes on counting:
-    /// whoever has one account must not guess at others more quickly for it.
-    pub(crate) fn succeeded(&mut self, attempt: Attempt, now_ms: u64) {
+    /// whoever has one account must not guess at others more quickly for it. Answers who has signed in from where, if that
+    /// is to be written down.
+    pub(crate) fn succeeded(&mut self, attempt: Attempt, now_ms: u64) -> Option<(String, Place)> {
         let Attempt { pair, counted } = attempt;
         self.at_address.0.remove(&pair);
         if counted {
@@ -148,7 +187,14 @@ impl Throttle {
                 count.count = count.count.saturating_sub(1);
             }
         }
-        self.known.add(pair, now_ms);
+        let written = self.known.get(&pair).copied();
+        // A clock that was set back writes once more, and goes on.
+        let is_fresh = |at_ms: u64| (at_ms..at_ms.saturating_add(KNOWN_PLACE_EVERY_MS)).contains(&now_ms);
+        if written.is_some_and(is_fresh) {
+            return None;
+        }
+        self.know(&pair.0, pair.1, now_ms);
+        Some(pair)
     }
 }
 
@@ -191,7 +237,7 @@ mod tests {
     fn nobody_locks_out_one_who_has_signed_in_there_before() {
         let mut throttle = Throttle::new();
         let attempt = throttle.attempt("alice", place(1), 5).unwrap();
-        throttle.succeeded(attempt, 5);
+        let _ = throttle.succeeded(attempt, 5);
         // From many addresses, and from her own with other names.
         for n in 10..250 {
             let _ = throttle.attempt("alice", place(n), 6);
@@ -202,12 +248,39 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_known_again_after_a_restart_and_written_down_once_a_day() {
+        let mut throttle = Throttle::new();
+        let mut signed_in = |now_ms| {
+            let attempt = throttle.attempt("alice", place(1), now_ms).unwrap();
+            throttle.succeeded(attempt, now_ms)
+        };
+        assert_eq!(signed_in(5), Some(("alice".to_owned(), place(1))));
+        assert_eq!(signed_in(6), None);
+        assert_eq!(signed_in(5 + KNOWN_PLACE_EVERY_MS), Some(("alice".to_owned(), place(1))));
+        assert!(signed_in(4).is_some(), "the clock was set back");
+
+        let mut again = Throttle::new();
+        again.know("alice", place(1).to_string().parse().unwrap(), 5);
+        for n in 10..250 {
+            let _ = again.attempt("alice", place(n), 6);
+        }
+        assert!(again.attempt("alice", place(251), 6).is_err() && again.attempt("alice", place(1), 6).is_ok());
+        again.forget("alice");
+        assert!(again.attempt("alice", place(1), 7).is_err());
+        let network = Place::from("2001:db8:0:1::7".parse::<IpAddr>().unwrap());
+        assert_eq!((network.to_string().as_str(), network.to_string().parse()), ("2001:db8:0:1::/64", Ok(network)));
+    }
+
+    #[test]
     fn the_tables_are_bounded() {
         let mut throttle = Throttle::new();
         for n in 0..THROTTLE_ENTRIES_MAX as u32 + 500 {
             let address = IpAddr::from(n.to_be_bytes());
             let _ = throttle.attempt(&format!("user{n}"), address.into(), u64::from(n));
+            throttle.know(&format!("user{n}"), address.into(), u64::from(n));
         }
+        assert_eq!(throttle.known.len(), KNOWN_PLACES_MAX);
+        assert!(throttle.known.values().all(|at_ms| *at_ms >= 500), "the oldest have gone");
         assert!(throttle.at_address.0.len() <= THROTTLE_ENTRIES_MAX);
         assert!(throttle.of_address.0.len() <= THROTTLE_ENTRIES_MAX);
         assert!(throttle.of_account.0.len() <= THROTTLE_ENTRIES_MAX);
@@ -227,7 +300,7 @@ mod tests {
         let mut tried = 0;
         for n in 0..100 {
             if let Ok(attempt) = throttle.attempt("mallory", place(1), 5) {
-                throttle.succeeded(attempt, 5);
+                let _ = throttle.succeeded(attempt, 5);
             }
             tried += usize::from(throttle.attempt(&format!("user{n}"), place(1), 5).is_ok());
         }

@@ -11,11 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::taken::{Json, if_match};
-use super::{Actor, Problem};
+use super::taken::{Json, if_match, whole_or_null};
+use super::{Actor, Problem, Via};
 use crate::accounts::rows::{Account, Token};
 use crate::accounts::{AccountChange, Role};
 use crate::office::Office;
+
+/// What a name may be.
+pub(super) const NAME: &str = "^[a-z0-9._@-]+$";
 
 /// An account; its password is never told.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -47,7 +50,7 @@ pub struct AccountsView {
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// a-z, 0-9, `.`, `_`, `-`, `@`.
-    #[schema(example = "bob", min_length = 1, max_length = 64)]
+    #[schema(example = "bob", pattern = "^[a-z0-9._@-]+$", max_length = 64)]
     name: String,
     /// What it may do.
     role: Role,
@@ -102,13 +105,13 @@ pub struct TokensView {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// What it is for.
-    #[schema(example = "backup", min_length = 1, max_length = 64)]
+    /// What it is for; without control characters.
+    #[schema(example = "backup", pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", max_length = 64)]
     name: String,
     /// What it may do.
     role: Role,
     /// For how many days it holds; null: until it is revoked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(example = 90, minimum = 1, maximum = 3650)]
     days: Option<u64>,
 }
@@ -212,7 +215,13 @@ pub(super) async fn add_token(
 pub(super) async fn revoke_token(
     State(office): State<Arc<Office>>,
     Path(id): Path<String>,
+    actor: Actor,
 ) -> Result<StatusCode, Problem> {
+    // A script that goes through the list would end itself halfway.
+    if matches!(&actor.via, Via::Token { id: own } if *own == id) {
+        let detail = "It is the token that this is asked with. Revoke it with another one, or on the machine itself.";
+        return Err(Problem::new("conflict", detail));
+    }
     office.accounts.revoke_token(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

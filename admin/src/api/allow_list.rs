@@ -1,7 +1,6 @@
 //! The HTTP server allow list: what is in force and where it is from, its rules in the configuration, and tests of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::{Path, State};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::configuration::{by, expected, tagged};
+use super::configuration::{by, confirm_time, expected, tagged};
 use super::taken::{Json, Query};
 use super::{Actor, Problem};
 use crate::allow_list::{RuleOrder, RuleView, Written, csv, rules_in};
@@ -163,7 +162,7 @@ impl Order {
         proposal: impl FnOnce(&Written) -> Result<Proposal, ConfigurationFault>,
     ) -> Result<Response, Problem> {
         let Self { office, actor, headers, how } = self;
-        let (expected, desk) = (expected(&headers)?, &office.desk);
+        let (expected, desk) = (expected(&office, &headers)?, &office.desk);
         let current = desk.current();
         if current.revision != expected {
             return Err(ConfigurationFault::Conflict { head: current.revision }.into());
@@ -174,7 +173,7 @@ impl Order {
             let view = RulesChangeView { revision: plan.revision, steps: plan.steps, done: false, waiting: None };
             return Ok(tagged(plan.revision, view));
         }
-        let confirm = how.confirm_s.map(Duration::from_secs);
+        let confirm = confirm_time(how.confirm_s)?;
         let done = desk.commit(expected, proposal, by(&actor, how.comment), confirm).await?;
         let view = RulesChangeView { revision: done.revision, steps: done.steps, done: true, waiting: done.waiting };
         Ok(tagged(done.revision, view))

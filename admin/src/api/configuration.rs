@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::taken::{Json, Query};
+use super::taken::{Json, Query, version, whole, whole_or_null};
 use super::{Actor, Problem};
 use crate::accounts::Role;
+use crate::configuration::limits::CONFIRM_MAX;
 use crate::configuration::{
     By, ChangeOrder, CommitView, ConfigurationFault, CurrentView, DifferenceView, DocumentView, OriginView, PlanView,
     Proposal, RevisionView,
@@ -24,16 +25,61 @@ use crate::office::Office;
 
 type Asked<T> = Result<Answer<T>, Problem>;
 
-/// What the configuration is to be.
-#[derive(Debug, Deserialize, ToSchema)]
+/// What the configuration is to be: one of [`ConfigurationOrderShape`], with better words where it is neither.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigurationOrder {
-    /// All of it, as TOML. Either this or `changes`.
+    #[serde(default, deserialize_with = "present")]
     document: Option<String>,
-    /// Some settings, by their names.
+    #[serde(default, deserialize_with = "present")]
     changes: Option<Vec<ChangeOrder>>,
-    /// Why.
     #[serde(default)]
+    comment: String,
+    #[serde(default, deserialize_with = "whole_or_null")]
+    confirm_s: Option<u64>,
+}
+
+/// What is there is no null.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// What the configuration is to be: all of it, or some settings by their names.
+#[derive(ToSchema)]
+#[schema(as = ConfigurationOrder)]
+#[serde(untagged)]
+pub enum ConfigurationOrderShape {
+    /// All of it.
+    Document(DocumentOrder),
+    /// Some settings.
+    Changes(ChangesOrder),
+}
+
+/// All of the configuration.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what ConfigurationOrder reads")]
+pub struct DocumentOrder {
+    /// TOML, as the export has it.
+    #[schema(example = "domains = [\"example.com\"]\n[sip]\nregistrars = [\"sip:cucm1.example.com;transport=tcp\"]\n")]
+    document: String,
+    /// Why.
+    #[schema(required = false)]
+    comment: String,
+    /// The revision before comes back unless this one is confirmed within so many seconds.
+    #[schema(example = 300, maximum = 86_400)]
+    confirm_s: Option<u64>,
+}
+
+/// Some settings of the configuration.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what ConfigurationOrder reads")]
+pub struct ChangesOrder {
+    /// By their names.
+    changes: Vec<ChangeOrder>,
+    /// Why.
+    #[schema(required = false)]
     comment: String,
     /// The revision before comes back unless this one is confirmed within so many seconds.
     #[schema(example = 300, maximum = 86_400)]
@@ -42,6 +88,7 @@ pub struct ConfigurationOrder {
 
 impl ConfigurationOrder {
     fn proposal(&mut self) -> Result<Proposal, Problem> {
+        confirm_time(self.confirm_s)?;
         match (self.document.take(), self.changes.take()) {
             (Some(document), None) => Ok(Proposal::Document(document)),
             (None, Some(changes)) => Ok(Proposal::Changes(changes)),
@@ -52,12 +99,16 @@ impl ConfigurationOrder {
     }
 }
 
+/// No history is as long as that.
+const REVISION_MAX: u64 = 2_000_000_000;
+
 /// Which revision comes back.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackOrder {
     /// Its number.
-    #[schema(example = 6)]
+    #[schema(example = 6, maximum = 2_000_000_000)]
+    #[serde(deserialize_with = "whole")]
     to: u64,
     /// Why.
     #[serde(default)]
@@ -69,7 +120,8 @@ pub struct RollbackOrder {
 #[serde(deny_unknown_fields)]
 pub struct ConfirmOrder {
     /// Its number.
-    #[schema(example = 7)]
+    #[schema(example = 7, maximum = 2_000_000_000)]
+    #[serde(deserialize_with = "whole")]
     revision: u64,
 }
 
@@ -110,6 +162,15 @@ pub(super) struct Export {
     secrets: bool,
 }
 
+/// Within which time a revision is to be confirmed. What is shorter than somebody can look and type is made longer.
+pub(super) fn confirm_time(seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
+    let time = seconds.map(Duration::from_secs);
+    match time.filter(|time| *time > CONFIRM_MAX) {
+        None => Ok(time),
+        Some(_) => Err(Problem::new("invalid", format!("confirm_s: at most {}", CONFIRM_MAX.as_secs()))),
+    }
+}
+
 pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     let mut response = Answer(view).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
@@ -118,11 +179,10 @@ pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     response
 }
 
-/// The revision that a change was made from.
-pub(super) fn expected(headers: &HeaderMap) -> Result<u64, Problem> {
+/// The revision that a change was made from; `*`: whatever there is (RFC 9110 §13.1.1).
+pub(super) fn expected(office: &Office, headers: &HeaderMap) -> Result<u64, Problem> {
     let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
-    let number = tag.to_str().ok().and_then(|tag| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-    number.ok_or_else(|| Problem::new("changed_meanwhile", "If-Match names no revision of the configuration."))
+    Ok(version(tag)?.unwrap_or_else(|| office.desk.current().revision))
 }
 
 pub(super) fn by(actor: &Actor, comment: String) -> By {
@@ -147,8 +207,8 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(mut order): Json<ConfigurationOrder>,
 ) -> Result<Response, Problem> {
-    let (expected, proposal) = (expected(&headers)?, order.proposal()?);
-    let confirm = order.confirm_s.map(Duration::from_secs);
+    let (expected, proposal) = (expected(&office, &headers)?, order.proposal()?);
+    let confirm = confirm_time(order.confirm_s)?;
     let done: CommitView = office.desk.commit(expected, proposal, by(&actor, order.comment), confirm).await?;
     Ok(tagged(done.revision, done))
 }
@@ -177,9 +237,13 @@ pub(super) async fn rollback(
     actor: Actor,
     headers: HeaderMap,
     Json(RollbackOrder { to, comment }): Json<RollbackOrder>,
-) -> Asked<CommitView> {
-    let expected = headers.contains_key(IF_MATCH).then(|| expected(&headers)).transpose()?;
-    Ok(Answer(office.desk.rollback(to, expected, by(&actor, comment)).await?))
+) -> Result<Response, Problem> {
+    if to > REVISION_MAX {
+        return Err(Problem::new("invalid", format!("to: at most {REVISION_MAX}")));
+    }
+    let expected = headers.contains_key(IF_MATCH).then(|| expected(&office, &headers)).transpose()?;
+    let done: CommitView = office.desk.rollback(to, expected, by(&actor, comment)).await?;
+    Ok(tagged(done.revision, done))
 }
 
 pub(super) async fn confirm(

@@ -3,25 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use edgeway_runtime::operate::Ordered;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::bodies::Bodies;
 use super::{Actor, Peer, Problem, Via};
 use crate::accounts::{COOKIE, secrets};
-use crate::limits::{
-    AUDIT_TEXT_MAX, AUDITED_ONES_MAX, AUDITED_REFUSALS_MAX, AUDITED_REFUSALS_OF_ONE_MAX, BODIES_BYTES_MAX,
-    BODY_BYTES_MAX, BODY_MAX, STRANGERS_BODIES_BYTES_MAX, STRANGERS_BODY_BYTES_MAX,
-};
+use crate::limits::{AUDIT_TEXT_MAX, AUDITED_ONES_MAX, AUDITED_REFUSALS_MAX, AUDITED_REFUSALS_OF_ONE_MAX};
 use crate::office::Office;
 use crate::store::AuditLine;
 
@@ -69,7 +64,7 @@ impl Door {
         if let Err(problem) = is_of_this_site(&request, peer, actor.as_ref()) {
             return answered(problem.into_response(), actor);
         }
-        let (mut request, form_token, _held) = match self.bodies.whole(request, actor.is_some()).await {
+        let (mut request, form_token, _held) = match self.bodies.whole(request, peer, actor.is_some()).await {
             Ok(read) => read,
             Err(problem) => return answered(problem.into_response(), actor),
         };
@@ -168,6 +163,23 @@ impl Door {
     }
 }
 
+/// Writes down what was ordered at the control socket past this door. Whoever may open the socket may write much: what they
+/// do is never left out.
+pub async fn ordered(office: &Office, ordered: Ordered) {
+    let Ordered { uid, action, refused } = ordered;
+    let line = AuditLine {
+        number: 0,
+        at_ms: office.now_ms(),
+        actor: Actor::at_the_socket(uid).author,
+        from: Peer::Socket { uid }.from(),
+        action: clean(&action),
+        outcome: refused.map_or_else(|| "done".to_owned(), |kind| format!("refused: {}", kind.word())),
+    };
+    if let Err(fault) = office.stored(move |store| store.audit(&line)).await {
+        tracing::warn!(%fault, "the audit log could not be written");
+    }
+}
+
 /// What the audit log says of an answer.
 struct Outcome {
     refused: bool,
@@ -239,69 +251,16 @@ impl Refusals {
     }
 }
 
-/// What is held of bodies at once, in bytes.
-struct Bodies {
-    known: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-}
-
-impl Bodies {
-    fn new() -> Self {
-        let of = |bytes| Arc::new(Semaphore::new(bytes));
-        Self { known: of(BODIES_BYTES_MAX), strangers: of(STRANGERS_BODIES_BYTES_MAX) }
-    }
-
-    /// The body is read before anybody waits for it, within its bounds of size and time; what is held of it counts until
-    /// the permit is dropped. Of strangers only what they sign in with is read: whatever else they send is refused by its
-    /// route, which sees no body. What only asks for something has none.
-    async fn whole(
-        &self,
-        request: Request,
-        is_known: bool,
-    ) -> Result<(Request, Option<String>, Option<OwnedSemaphorePermit>), Problem> {
-        let (head, body) = request.into_parts();
-        if head.method.is_safe() || !is_known && !is_sign_in(&head.method, head.uri.path()) {
-            return Ok((Request::from_parts(head, Body::empty()), None, None));
-        }
-        let (most, room) = match is_known {
-            true => (BODY_BYTES_MAX, &self.known),
-            false => (STRANGERS_BODY_BYTES_MAX, &self.strangers),
-        };
-        // What does not say how long it is may be as long as it may be.
-        let size = body.size_hint();
-        if size.lower() > most as u64 {
-            return Err(Problem::new("body_too_large", ""));
-        }
-        let bytes = size.upper().and_then(|upper| u32::try_from(upper).ok()).unwrap_or(u32::MAX).min(most as u32);
-        let full =
-            || Problem::new("unavailable", "Too much is being sent at once.").retry_after(Duration::from_secs(1));
-        let held = Arc::clone(room).try_acquire_many_owned(bytes).map_err(|_| full())?;
-        let read = tokio::time::timeout(BODY_MAX, Limited::new(body, most).collect());
-        let bytes: Bytes = match read.await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(Problem::new("body_too_large", ""));
-            }
-            Ok(Err(_)) => return Err(Problem::new("bad_body", "The body broke off.")),
-            Err(_) => return Err(Problem::new("bad_body", "The body took too long.")),
-        };
-        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let is_form = kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM);
-        let token = if is_form { token_in_form(bytes.clone()).await } else { None };
-        Ok((Request::from_parts(head, Body::from(bytes)), token, Some(held)))
-    }
-}
-
 /// Whether somebody signs in by it, at the API or a page: all that is read of strangers.
-fn is_sign_in(method: &Method, path: &str) -> bool {
+pub(super) fn is_sign_in(method: &Method, path: &str) -> bool {
     let paths = ["/api/v1/session", "/api/v1/session/first", "/sign-in", "/first-sign-in"];
     method == Method::POST && paths.contains(&path)
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The field `csrf` of a form.
-async fn token_in_form(bytes: Bytes) -> Option<String> {
+pub(super) async fn token_in_form(bytes: Bytes) -> Option<String> {
     let request = Request::builder().method(Method::POST).header(header::CONTENT_TYPE, FORM).body(Body::from(bytes));
     let fields = axum::Form::<Vec<(String, String)>>::from_request(request.ok()?, &()).await.ok()?;
     fields.0.into_iter().find(|(name, _)| name == "csrf").map(|(_, value)| value)
@@ -430,79 +389,7 @@ fn trace() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-
-    /// A body of `pieces` of a KiB that notes how many of them were read.
-    fn noted(pieces: usize, read: &Arc<AtomicUsize>) -> Body {
-        let read = Arc::clone(read);
-        struct Pieces(usize, Arc<AtomicUsize>);
-        impl hyper::body::Body for Pieces {
-            type Data = Bytes;
-            type Error = std::convert::Infallible;
-            fn poll_frame(
-                mut self: std::pin::Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-                let Some(left) = self.0.checked_sub(1) else { return std::task::Poll::Ready(None) };
-                self.0 = left;
-                self.1.fetch_add(1, Ordering::SeqCst);
-                std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; 1_024])))))
-            }
-        }
-        Body::new(Pieces(pieces, read))
-    }
-
-    fn sent(method: Method, path: &str, body: Body) -> Request {
-        Request::builder().method(method).uri(path).body(body).expect("a request")
-    }
-
-    #[tokio::test]
-    async fn of_strangers_only_what_they_sign_in_with_is_read_and_no_more_than_that_takes() {
-        let bodies = Bodies::new();
-        let read = Arc::new(AtomicUsize::new(0));
-        for (method, path, is_known) in [
-            (Method::POST, "/configuration/apply", false),
-            (Method::PUT, "/api/v1/session", false),
-            (Method::POST, "/api/v1/session/", false),
-            (Method::GET, "/sign-in", false),
-            (Method::GET, "/api/v1/session", true),
-        ] {
-            let request = sent(method, path, noted(4, &read));
-            let (request, ..) = bodies.whole(request, is_known).await.expect("its route refuses it");
-            assert!(request.into_body().is_end_stream(), "{path}");
-        }
-        assert_eq!(read.load(Ordering::SeqCst), 0, "not a byte");
-        for path in ["/api/v1/session", "/api/v1/session/first", "/sign-in", "/first-sign-in"] {
-            let (request, ..) =
-                bodies.whole(sent(Method::POST, path, noted(8, &read)), false).await.expect("short enough");
-            assert_eq!(request.into_body().collect().await.expect("read").to_bytes().len(), 8 * 1_024);
-        }
-        read.store(0, Ordering::SeqCst);
-        let long = bodies.whole(sent(Method::POST, "/sign-in", noted(1_000, &read)), false).await;
-        assert_eq!(long.map(drop).expect_err("too long").name(), "body_too_large");
-        assert_eq!(read.load(Ordering::SeqCst), 9);
-    }
-
-    #[tokio::test]
-    async fn so_much_is_held_at_once_and_strangers_keep_nobody_out() {
-        let bodies = Bodies::new();
-        let read = Arc::new(AtomicUsize::new(0));
-        let mut held = Vec::new();
-        for _ in 0..STRANGERS_BODIES_BYTES_MAX / STRANGERS_BODY_BYTES_MAX {
-            held.push(bodies.whole(sent(Method::POST, "/sign-in", noted(1, &read)), false).await.expect("room"));
-        }
-        let one_more = bodies.whole(sent(Method::POST, "/sign-in", noted(1, &read)), false).await;
-        assert_eq!(one_more.map(drop).expect_err("full").name(), "unavailable");
-        for _ in 0..BODIES_BYTES_MAX / BODY_BYTES_MAX {
-            held.push(bodies.whole(sent(Method::POST, "/a", noted(1, &read)), true).await.expect("room"));
-        }
-        let one_more = || bodies.whole(sent(Method::POST, "/a", Body::from("x")), true);
-        assert_eq!(one_more().await.map(drop).expect_err("full").name(), "unavailable");
-        held.clear();
-        one_more().await.expect("room again");
-    }
 
     #[test]
     fn refusals_of_one_are_so_many_an_hour_and_sign_ins_have_their_own() {

@@ -5,7 +5,9 @@ mod actor;
 pub mod allow_list;
 pub mod audit;
 mod audited;
+mod bodies;
 pub mod configuration;
+pub mod domains;
 mod door;
 pub mod nodes;
 pub mod openapi;
@@ -19,14 +21,14 @@ mod taken;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
 pub use self::actor::{Actor, Peer, Via};
 pub(crate) use self::audited::Audited;
-pub use self::door::local_path;
 pub use self::door::surrounded;
+pub use self::door::{local_path, ordered};
 pub use self::problem::{CODES, Code, Problem};
 use self::routes::{Needs, Route};
 pub use self::stream::Followers;
@@ -37,16 +39,17 @@ use crate::office::Office;
 pub fn router(office: &Arc<Office>) -> Router {
     let mut router = Router::new();
     for route in routes::all() {
-        let check = middleware::from_fn_with_state(route.needs, may);
+        let check = middleware::from_fn_with_state(route, may);
         router = router.route(route.path, (route.handler)().route_layer(check));
     }
     router.method_not_allowed_fallback(no_such_method).with_state(Arc::clone(office))
 }
 
-/// Lets those through who may.
-async fn may(State(needs): State<Needs>, request: Request, next: Next) -> Response {
+/// Lets those through who may, and who ask for nothing that is unknown: what is misspelt is not left out in silence.
+async fn may(State(route): State<&'static Route>, request: Request, next: Next) -> Response {
+    let needs = route.needs;
     let role = match needs {
-        Needs::Nothing => return next.run(request).await,
+        Needs::Nothing => return understood(route, request, next).await,
         Needs::Role(role) => role,
         Needs::Socket => Role::Administrator,
     };
@@ -59,7 +62,30 @@ async fn may(State(needs): State<Needs>, request: Request, next: Next) -> Respon
         Some(actor) if needs == Needs::Socket && actor.via != Via::Socket => {
             Problem::new("not_permitted", "This is done on the machine itself, at the control socket.").into_response()
         }
-        Some(_) => next.run(request).await,
+        Some(_) => understood(route, request, next).await,
+    }
+}
+
+async fn understood(route: &Route, request: Request, next: Next) -> Response {
+    let Ok(Query(parameters)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
+        return Problem::new("bad_query", "The parameters cannot be read.").into_response();
+    };
+    for (name, value) in &parameters {
+        let Some(known) = route.query.iter().find(|known| known.name == name) else {
+            return Problem::new("bad_query", unknown(route)).into_response();
+        };
+        if let Some(wrong) = known.kind.refuses(value) {
+            return Problem::new("bad_query", format!("{name}: {wrong}")).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+fn unknown(route: &Route) -> String {
+    let known: Vec<_> = route.query.iter().map(|known| known.name).collect();
+    match known.is_empty() {
+        true => "There are no parameters here.".to_owned(),
+        false => format!("There is a parameter that is unknown here; there are: {}.", known.join(", ")),
     }
 }
 

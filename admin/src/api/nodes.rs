@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Problem;
-use super::taken::{Json, Query};
-use crate::limits::{FILTER_BYTES_MAX, PAGE_MAX};
+use super::taken::{Json, Query, whole, whole_or_null};
+use crate::limits::{FILTER_CHARS_MAX, PAGE_MAX};
 use crate::office::Office;
 use crate::views::{Everywhere, NodesView, Page, Wanted};
 
@@ -47,6 +47,9 @@ impl Part {
         if limit > PAGE_MAX || self.limit == Some(0) {
             return Err(Problem::new("bad_query", format!("limit: 1 to {PAGE_MAX}")));
         }
+        if self.node.as_deref().is_some_and(|node| edgeway_model::NodeId::new(node).is_none()) {
+            return Err(Problem::new("bad_query", "node: the name of a node"));
+        }
         let mut wanted = Wanted { node: self.node, after: self.after, limit, filters: Vec::new() };
         let written =
             [("user", self.user), ("code", self.code), ("client", self.client), ("level", self.level), ("id", self.id)];
@@ -55,8 +58,15 @@ impl Part {
             if !filters.contains(&name) {
                 return Err(Problem::new("bad_query", format!("{name}: this list has no such filter")));
             }
-            if value.len() > FILTER_BYTES_MAX {
-                return Err(Problem::new("bad_query", format!("{name}: at most {FILTER_BYTES_MAX} bytes")));
+            if value.chars().nth(FILTER_CHARS_MAX).is_some() {
+                return Err(Problem::new("bad_query", format!("{name}: at most {FILTER_CHARS_MAX} characters")));
+            }
+            // Nodes would each refuse it, as if it were their fault.
+            if name == "level" && !["debug", "info", "warning", "error"].contains(&value.as_str()) {
+                return Err(Problem::new("bad_query", "level: debug, info, warning or error"));
+            }
+            if name == "code" && !is_code(&value) {
+                return Err(Problem::new("bad_query", "code: as in EW-7K2F"));
             }
             wanted.filters.push((name, value));
         }
@@ -64,11 +74,27 @@ impl Part {
     }
 }
 
+/// As the description says it of a user.
+fn is_user(text: &str) -> bool {
+    let begins = |char: char| !char.is_whitespace() && char != '\u{feff}';
+    text.chars().next().is_some_and(begins)
+        && text.chars().nth(FILTER_CHARS_MAX).is_none()
+        && !text.chars().any(char::is_control)
+}
+
+/// With its `EW`: four letters alone might begin with those two.
+fn is_code(text: &str) -> bool {
+    text.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case("ew"))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && text.bytes().filter(|byte| *byte == b'-').count() <= 1
+        && edgeway_model::attempt::Code::parse(text).is_some()
+}
+
 /// What is wrong with the question is wrong with the query.
 fn listed(page: Result<Page, Refusal>) -> Asked<Page> {
     page.map(Answer).map_err(|refusal| match refusal.kind {
-        RefusalKind::Invalid | RefusalKind::NotFound => Problem::new("bad_query", refusal.why),
-        RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
+        RefusalKind::Invalid => Problem::new("bad_query", refusal.why),
+        RefusalKind::NotFound | RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
     })
 }
 
@@ -101,7 +127,7 @@ pub(super) async fn maintenance(State(office): State<Arc<Office>>, Path(node): P
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceOrder {
     /// After so many seconds what is left is ended; null: never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(example = 600, maximum = 604_800)]
     within_s: Option<u64>,
     /// Whether it outlives a restart of the service.
@@ -126,7 +152,7 @@ async fn ordered(office: &Office, node: &str, order: Value) -> Asked<Value> {
     Ok(Answer(office.order(Some(&node), "maintenance", order).await?))
 }
 
-/// Which messages are wanted: of one of the three.
+/// Which messages are wanted: those that fit all that is named.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ladder {
@@ -140,8 +166,10 @@ pub(super) async fn ladder(State(office): State<Arc<Office>>, Query(wanted): Que
     let named = [("user", wanted.user), ("call_id", wanted.call_id), ("trace", wanted.trace)];
     let body: serde_json::Map<_, _> =
         named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect();
-    if body.len() != 1 {
-        return Err(Problem::new("bad_query", "Name one of user, call_id and trace."));
+    for (name, value) in &body {
+        if value.as_str().is_some_and(|text| text.chars().nth(FILTER_CHARS_MAX).is_some()) {
+            return Err(Problem::new("bad_query", format!("{name}: at most {FILTER_CHARS_MAX} characters")));
+        }
     }
     let all = match wanted.node {
         Some(node) => office.one(&office.node(&node)?, "ladder", Value::Object(body)).await?,
@@ -170,9 +198,14 @@ fn merged_ladder(all: Everywhere) -> Value {
 #[serde(deny_unknown_fields)]
 pub struct TraceOrder {
     /// The user.
-    #[schema(example = "alice", max_length = 320)]
+    #[schema(
+        example = "alice",
+        pattern = "^[^\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff][^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        max_length = 320
+    )]
     user: String,
     /// For so many seconds.
+    #[serde(deserialize_with = "whole")]
     #[schema(example = 300, minimum = 1, maximum = 600)]
     seconds: u64,
 }
@@ -183,6 +216,9 @@ pub(super) async fn begin_trace(
     Json(order): Json<TraceOrder>,
 ) -> Asked<Value> {
     let node = office.node(&node)?;
+    if !is_user(&order.user) {
+        return Err(Problem::new("invalid", "user: a name that begins with no space, without control characters"));
+    }
     let body = json!({ "user": order.user, "seconds": order.seconds });
     Ok(Answer(office.order(Some(&node), "trace/start", body).await?))
 }

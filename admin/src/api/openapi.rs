@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::CODES;
-use super::routes::{self, Answer, Body, Kind, Needs, Route, Shape};
+use super::routes::{self, Answer, Body, IfMatch, Kind, Needs, Route, Shape};
 
 /// The whole description.
 #[must_use]
@@ -63,32 +63,61 @@ fn problem_schema() -> Value {
             "code": { "type": "string", "enum": codes },
             "trace_id": { "type": "string", "description": "To be looked for in the log of the core." },
             "retry_after": { "type": "integer", "minimum": 0, "description": "Seconds." },
-            "problems": { "type": "array", "items": { "type": "object" }, "description": "Of a configuration: all that is wrong." },
+            "errors": {
+                "type": "array",
+                "description": "Of a configuration: all that is wrong.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "path": { "type": "string", "description": "The setting." },
+                        "line": { "type": ["integer", "null"], "description": "Of the document that was sent." },
+                        "message": { "type": "string" },
+                        "remedy": { "type": "string" },
+                    },
+                },
+            },
+            "reasons": {
+                "type": "array", "items": { "type": "string" },
+                "description": "Why the node cannot use the configuration.",
+            },
+            "revision": { "type": "integer", "minimum": 0, "description": "The newest one, or the one that waits." },
         },
     })
 }
 
 fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
-    let mut parameters: Vec<Value> = names_in(route.path).map(|name| {
-        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1, "maxLength": 256 } })
-    }).collect();
+    let place = |name| json!({ "name": name, "in": "path", "required": true, "schema": named(route.path, name) });
+    let mut parameters: Vec<Value> = names_in(route.path).map(place).collect();
     parameters.extend(route.query.iter().map(|one| {
         let schema = match one.kind {
-            Kind::Text(bytes) => json!({ "type": "string", "maxLength": bytes }),
+            Kind::Text(chars) => json!({ "type": "string", "maxLength": chars }),
+            Kind::Like(pattern, chars) => json!({ "type": "string", "pattern": pattern, "maxLength": chars }),
             Kind::Number(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
             Kind::Flag => json!({ "type": "boolean" }),
             Kind::OneOf(words) => json!({ "type": "string", "enum": words }),
         };
         json!({ "name": one.name, "in": "query", "required": one.required, "description": one.doc, "schema": schema })
     }));
-    if route.if_match {
+    if route.if_match != IfMatch::No {
         parameters.push(json!({
-            "name": "If-Match", "in": "header", "required": true, "schema": { "type": "string", "example": "\"7\"" },
+            "name": "If-Match", "in": "header", "required": route.if_match == IfMatch::Must,
+            "schema": {
+                "anyOf": [
+                    { "type": "string", "pattern": "^(W/)?\"[!#-~]{0,60}\"$" },
+                    { "type": "string", "enum": ["*"] },
+                ],
+                "example": "\"7\"",
+            },
             "description": "The ETag of what was read; `*` for whatever there is.",
         }));
     }
     let mut responses = Map::new();
-    let (status, answer) = answer(route, schemas);
+    let (status, mut answer) = answer(route, schemas);
+    if route.tagged {
+        answer["headers"] = json!({ "ETag": {
+            "required": true, "schema": { "type": "string" }, "description": "For `If-Match` of a change.",
+        } });
+    }
     responses.insert(status.to_owned(), answer);
     for status in refusals(route).into_iter().chain([HEAD_TOO_LARGE]) {
         responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{}", reason(status)) }));
@@ -128,6 +157,12 @@ fn answer(route: &Route, schemas: &mut Map<String, Value>) -> (&'static str, Val
     match route.answer {
         Answer::Json(shape) => ("200", json_of(shape, schemas)),
         Answer::Created(shape) => ("201", json_of(shape, schemas)),
+        Answer::Text("text/event-stream") => (
+            "200",
+            json!({ "description": route.title, "content": {
+            "text/event-stream": { "schema": event() },
+        } }),
+        ),
         Answer::Text(kind) => {
             ("200", json!({ "description": route.title, "content": { kind: { "schema": { "type": "string" } } } }))
         }
@@ -215,6 +250,20 @@ fn shared_parameters(paths: &mut Map<String, Value>) -> Map<String, Value> {
     shared
 }
 
+/// One event of a stream, of which there is no end.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "description": "Each event.",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string", "enum": ["status", "event", "alarms"] },
+            "id": { "type": "string", "description": "For Last-Event-ID." },
+            "data": { "type": "string", "description": "JSON, in one line." },
+        },
+    })
+}
+
 /// The statuses a route may refuse with.
 fn refusals(route: &Route) -> BTreeSet<u16> {
     let mut names = vec!["bad_request", "two_credentials", "not_signed_in", "wrong_host", "broken", "unavailable"];
@@ -230,8 +279,10 @@ fn refusals(route: &Route) -> BTreeSet<u16> {
     if route.body.is_some() {
         names.extend(["bad_body", "wrong_media_type", "invalid"]);
     }
-    if route.if_match {
-        names.extend(["changed_meanwhile", "not_understood"]);
+    match route.if_match {
+        IfMatch::No => {}
+        IfMatch::May => names.push("changed_meanwhile"),
+        IfMatch::Must => names.extend(["changed_meanwhile", "not_understood"]),
     }
     if route.path.contains('{') {
         names.push("not_found");
@@ -252,6 +303,18 @@ fn reference(shape: Shape, schemas: &mut Map<String, Value>) -> Value {
         schemas.entry(name).or_insert(serde_json::to_value(&schema).unwrap_or_default());
     }
     json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// What a part of a path may be.
+fn named(path: &str, name: &str) -> Value {
+    let text = |pattern: &str, chars: usize| json!({ "type": "string", "pattern": pattern, "maxLength": chars });
+    match name {
+        "node" => text("^[a-z0-9][a-z0-9-]*$", 63),
+        "name" if path.starts_with("/api/v1/accounts/") => text(super::accounts::NAME, crate::limits::NAME_BYTES_MAX),
+        "domain" => text(super::domains::DOMAIN, super::domains::DOMAIN_BYTES_MAX),
+        "number" => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
+        _ => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+    }
 }
 
 /// `node` and `id` of `/api/v1/calls/{node}/{id}`.

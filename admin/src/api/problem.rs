@@ -51,7 +51,7 @@ pub const CODES: &[Code] = &[
     ),
     code(
         "two_credentials",
-        400,
+        401,
         ("Two credentials at once", "資格情報が重複しています"),
         "Send a cookie or a token, not both.",
     ),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{accounts, allow_list, audit, configuration, nodes, servers, session, stream};
+use super::{accounts, allow_list, audit, configuration, domains, nodes, servers, session, stream};
 use crate::accounts::Role;
 use crate::allow_list::RuleOrder;
 use crate::configuration::{CommitView, CurrentView, DifferenceView, DocumentView, PlanView};
@@ -33,10 +33,23 @@ pub struct Route {
     pub body: Option<Body>,
     /// What comes back.
     pub answer: Answer,
-    /// Whether `If-Match` must be sent.
-    pub if_match: bool,
+    /// Whether `If-Match` may or must be sent.
+    pub if_match: IfMatch,
+    /// Whether the answer has an `ETag`.
+    pub tagged: bool,
     /// Refusals besides those that any route may give, by their code.
     pub refusals: &'static [&'static str],
+}
+
+/// Whether `If-Match` is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// It means nothing.
+    No,
+    /// It counts where it is sent.
+    May,
+    /// Without it nothing is changed.
+    Must,
 }
 
 /// Who may do it.
@@ -66,14 +79,34 @@ pub struct Parameter {
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Text of at most so many bytes.
+    /// Text of at most so many characters.
     Text(usize),
+    /// Text that fits this pattern (ECMA 262, as JSON Schema has it), of at most so many characters.
+    Like(&'static str, usize),
     /// A number from, to.
     Number(u64, u64),
     /// true or false.
     Flag,
     /// One of these words.
     OneOf(&'static [&'static str]),
+}
+
+impl Kind {
+    /// What is wrong with a value, in words that do not repeat it. Patterns are for those who read them.
+    pub(super) fn refuses(&self, value: &str) -> Option<String> {
+        match *self {
+            Self::Text(most) | Self::Like(_, most) => {
+                value.chars().nth(most).map(|_| format!("at most {most} characters"))
+            }
+            Self::Number(from, to) => {
+                let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                let number = value.parse().ok().filter(|number| is_number && (from..=to).contains(number));
+                number.is_none().then(|| format!("a whole number, {from} to {to}"))
+            }
+            Self::Flag => (!["true", "false"].contains(&value)).then(|| "true or false".to_owned()),
+            Self::OneOf(words) => (!words.contains(&value)).then(|| words.join(", ")),
+        }
+    }
 }
 
 /// Makes one.
@@ -120,7 +153,20 @@ impl Route {
         handler: fn() -> MethodRouter<Arc<Office>>,
     ) -> Self {
         let answer = Answer::Json(shape::<Value>);
-        Self { method, path, needs, title, handler, query: &[], body: None, answer, if_match: false, refusals: &[] }
+        let if_match = IfMatch::No;
+        Self {
+            method,
+            path,
+            needs,
+            title,
+            handler,
+            query: &[],
+            body: None,
+            answer,
+            if_match,
+            tagged: false,
+            refusals: &[],
+        }
     }
 
     const fn query(mut self, query: &'static [Parameter]) -> Self {
@@ -158,8 +204,13 @@ impl Route {
         self
     }
 
-    const fn if_match(mut self) -> Self {
-        self.if_match = true;
+    const fn if_match(mut self, if_match: IfMatch) -> Self {
+        self.if_match = if_match;
+        self
+    }
+
+    const fn tagged(mut self) -> Self {
+        self.tagged = true;
         self
     }
 
@@ -175,18 +226,19 @@ const ADMINISTER: Needs = Needs::Role(Role::Administrator);
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    NODES.iter().chain(CONFIGURATION).chain(SERVERS).chain(ALLOW_LIST).chain(WHO)
+    NODES.iter().chain(CONFIGURATION).chain(DOMAINS).chain(SERVERS).chain(ALLOW_LIST).chain(WHO)
 }
 
 const fn text(name: &'static str, doc: &'static str) -> Parameter {
-    Parameter { name, kind: Kind::Text(crate::limits::FILTER_BYTES_MAX), doc, required: false }
+    Parameter { name, kind: Kind::Text(crate::limits::FILTER_CHARS_MAX), doc, required: false }
 }
 
-const NODE: Parameter =
-    Parameter { name: "node", kind: Kind::Text(63), doc: "Only what this node knows.", required: false };
+const NODE: Parameter = Parameter { name: "node", kind: NODE_NAME, doc: "Only what this node knows.", required: false };
+/// As [`edgeway_model::NodeId`] takes it.
+const NODE_NAME: Kind = Kind::Like("^[a-z0-9][a-z0-9-]*$", 63);
 const AFTER: Parameter = Parameter {
     name: "after",
-    kind: Kind::Text(crate::limits::CURSOR_BYTES_MAX),
+    kind: Kind::Like("^[A-Za-z0-9_-]+$", crate::limits::CURSOR_BYTES_MAX),
     doc: "`next` of the page before; without it the first page.",
     required: false,
 };
@@ -202,6 +254,14 @@ const BEFORE: Parameter = Parameter {
     doc: "`next` of the page before; without it the newest.",
     required: false,
 };
+const LEVEL: Parameter = Parameter {
+    name: "level",
+    kind: Kind::OneOf(&["debug", "info", "warning", "error"]),
+    doc: "Only of this level and worse ones.",
+    required: false,
+};
+/// As [`edgeway_model::attempt::Code`] is written: letters that look like digits are taken for them.
+const CODE: Kind = Kind::Like("^[Ee][Ww]-?[0-9A-TV-Za-tv-z]{4}$", 7);
 const USER: Parameter = text("user", "Only where the user's name contains this.");
 
 const NODES: &[Route] = &[
@@ -209,16 +269,20 @@ const NODES: &[Route] = &[
     Route::new("GET", "/api/v1/nodes/{node}", READ, "The status of one node", || get(nodes::one)),
     Route::new("GET", "/api/v1/registrations", READ, "Registrations", || get(nodes::registrations))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/calls", READ, "Calls", || get(nodes::calls))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/chats", READ, "Chat sessions", || get(nodes::chats))
         .query(&[NODE, AFTER, LIMIT, USER])
-        .gives::<Page>(),
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/events", READ, "What has happened last", || get(nodes::events))
-        .query(&[NODE, AFTER, LIMIT, text("level", "Only of this level."), text("id", "Only events of this id.")])
-        .gives::<Page>(),
+        .query(&[NODE, AFTER, LIMIT, LEVEL, text("id", "Only events whose id begins so.")])
+        .gives::<Page>()
+        .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/attempts", READ, "The last attempts of users, and why they were refused", || {
         get(nodes::attempts)
     })
@@ -227,10 +291,11 @@ const NODES: &[Route] = &[
         AFTER,
         LIMIT,
         USER,
-        text("code", "Only of this code, as the client shows it."),
+        Parameter { name: "code", kind: CODE, doc: "Only of this code, as the client shows it.", required: false },
         text("client", "Only of this client."),
     ])
-    .gives::<Page>(),
+    .gives::<Page>()
+    .refuses(&["not_found"]),
     Route::new("GET", "/api/v1/maintenance/{node}", READ, "How maintenance mode stands", || get(nodes::maintenance)),
     Route::new(
         "PUT",
@@ -259,7 +324,7 @@ const NODES: &[Route] = &[
         get(nodes::ladder)
     })
     .query(&[NODE, text("user", "Of this user."), text("call_id", "Of this Call-ID."), text("trace", "Of this trace.")])
-    .refuses(&["invalid", "not_found"]),
+    .refuses(&["not_found"]),
     Route::new("PUT", "/api/v1/traces/{node}", OPERATE, "Begins to note the messages of a user", || {
         put(nodes::begin_trace)
     })
@@ -285,11 +350,13 @@ const SERVERS: &[Route] = &[
         "Asks known servers again; dry_run shows what would change",
         || post(servers::refresh),
     )
-    .takes::<servers::RefreshOrder>(),
+    .takes::<servers::RefreshOrder>()
+    .refuses(&["not_found", "conflict"]),
     Route::new("POST", "/api/v1/servers/discover", OPERATE, "Asks for servers that are not known yet, too", || {
         post(servers::discover)
     })
-    .takes::<servers::RefreshOrder>(),
+    .takes::<servers::RefreshOrder>()
+    .refuses(&["not_found", "conflict"]),
     Route::new("GET", "/api/v1/settings", READ, "All settings there are: default, unit, what a change takes", || {
         get(servers::settings)
     })
@@ -297,11 +364,13 @@ const SERVERS: &[Route] = &[
     Route::new("POST", "/api/v1/users/revoke", ADMINISTER, "Ends what a user has signed in to", || {
         post(servers::revoke)
     })
-    .takes::<servers::UserOrder>(),
+    .takes::<servers::UserOrder>()
+    .refuses(&["not_found"]),
     Route::new("POST", "/api/v1/users/purge", ADMINISTER, "Forgets the remembered credentials of a user", || {
         post(servers::purge)
     })
-    .takes::<servers::UserOrder>(),
+    .takes::<servers::UserOrder>()
+    .refuses(&["not_found"]),
 ];
 
 const WHO: &[Route] = &[
@@ -315,7 +384,7 @@ const WHO: &[Route] = &[
     .refuses(&["wrong_credentials", "too_many"]),
     Route::new("DELETE", "/api/v1/session", READ, "Signs out", || delete(session::sign_out))
         .gives_nothing()
-        .refuses(&["invalid"]),
+        .refuses(&["conflict"]),
     Route::new(
         "POST",
         "/api/v1/session/first",
@@ -345,21 +414,24 @@ const WHO: &[Route] = &[
     Route::new("POST", "/api/v1/accounts", ADMINISTER, "Makes an account", || post(accounts::add))
         .takes::<accounts::NewAccount>()
         .makes::<accounts::AccountView>()
+        .tagged()
         .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/accounts/{name}", ADMINISTER, "One account, with its ETag", || get(accounts::show))
-        .gives::<accounts::AccountView>(),
+        .gives::<accounts::AccountView>()
+        .tagged(),
     Route::new("PATCH", "/api/v1/accounts/{name}", ADMINISTER, "Changes an account; its sessions end", || {
         patch(accounts::change)
     })
     .takes::<accounts::AccountPatch>()
     .gives::<accounts::AccountView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(&["conflict"]),
     Route::new("DELETE", "/api/v1/accounts/{name}", ADMINISTER, "Removes an account; its sessions end", || {
         delete(accounts::remove)
     })
     .gives_nothing()
-    .if_match()
+    .if_match(IfMatch::Must)
     .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/tokens", ADMINISTER, "API tokens, without their secrets", || get(accounts::tokens))
         .gives::<accounts::TokensView>(),
@@ -368,7 +440,8 @@ const WHO: &[Route] = &[
         .makes::<accounts::MadeToken>()
         .refuses(&["conflict"]),
     Route::new("DELETE", "/api/v1/tokens/{id}", ADMINISTER, "Revokes an API token", || delete(accounts::revoke_token))
-        .gives_nothing(),
+        .gives_nothing()
+        .refuses(&["conflict"]),
     Route::new("GET", "/api/v1/audit", ADMINISTER, "Who did what, newest first", || get(audit::list))
         .query(&[BEFORE, LIMIT])
         .gives::<audit::AuditPage>(),
@@ -398,18 +471,55 @@ const fn number(name: &'static str, doc: &'static str) -> Parameter {
     Parameter { name, kind: Kind::Number(0, i64::MAX as u64), doc, required: false }
 }
 
+const DOMAINS: &[Route] = &[
+    Route::new("GET", "/api/v1/domains", READ, "The domains that are served, and how their registrars stand", || {
+        get(domains::list)
+    })
+    .gives::<domains::DomainsView>()
+    .tagged(),
+    Route::new("GET", "/api/v1/domains/{domain}", READ, "One domain", || get(domains::show))
+        .gives::<domains::DomainView>()
+        .tagged(),
+    Route::new(
+        "PUT",
+        "/api/v1/domains/{domain}",
+        ADMINISTER,
+        "Serves a domain, or gives it to another deployment: a change of the configuration",
+        || put(domains::put),
+    )
+    .takes::<domains::DomainOrder>()
+    .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(&["not_found", "conflict"]),
+    Route::new(
+        "DELETE",
+        "/api/v1/domains/{domain}",
+        ADMINISTER,
+        "Serves a domain no more: a change of the configuration",
+        || delete(domains::remove),
+    )
+    .query(&[text("comment", "Why; it stands in the history.")])
+    .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::Must)
+    .refuses(&["invalid", "conflict"]),
+];
+
 const CONFIGURATION: &[Route] = &[
     Route::new("GET", "/api/v1/configuration", READ, "The configuration that holds", || get(configuration::current))
-        .gives::<CurrentView>(),
+        .gives::<CurrentView>()
+        .tagged(),
     Route::new("PUT", "/api/v1/configuration", ADMINISTER, "Changes the configuration", || put(configuration::put))
-        .takes::<configuration::ConfigurationOrder>()
+        .takes::<configuration::ConfigurationOrderShape>()
         .gives::<CommitView>()
-        .if_match()
+        .tagged()
+        .if_match(IfMatch::Must)
         .refuses(&["invalid", "conflict", "changed_meanwhile", "not_understood", "unavailable"]),
     Route::new("POST", "/api/v1/configuration/plan", ADMINISTER, "What a change would do", || {
         post(configuration::plan)
     })
-    .takes::<configuration::ConfigurationOrder>()
+    .takes::<configuration::ConfigurationOrderShape>()
     .gives::<PlanView>()
     .refuses(&["invalid", "unavailable"]),
     Route::new("GET", "/api/v1/configuration/revisions", READ, "The history, newest first", || {
@@ -438,6 +548,8 @@ const CONFIGURATION: &[Route] = &[
     )
     .takes::<configuration::RollbackOrder>()
     .gives::<CommitView>()
+    .tagged()
+    .if_match(IfMatch::May)
     .refuses(&["not_found", "invalid", "conflict", "changed_meanwhile", "unavailable"]),
     Route::new("POST", "/api/v1/configuration/confirm", OPERATE, "A revision that waits stays", || {
         post(configuration::confirm)
@@ -503,7 +615,8 @@ const ALLOW_LIST: &[Route] = &[
     .query(HOW)
     .takes::<RuleOrder>()
     .gives::<allow_list::RulesChangeView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(CHANGE_OF_RULES),
     Route::new("PUT", "/api/v1/allow-list/rules/{name}", ADMINISTER, "Changes a rule of the configuration", || {
         put(allow_list::change)
@@ -511,14 +624,16 @@ const ALLOW_LIST: &[Route] = &[
     .query(HOW)
     .takes::<RuleOrder>()
     .gives::<allow_list::RulesChangeView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(CHANGE_OF_RULES),
     Route::new("DELETE", "/api/v1/allow-list/rules/{name}", ADMINISTER, "Removes a rule of the configuration", || {
         delete(allow_list::remove)
     })
     .query(HOW)
     .gives::<allow_list::RulesChangeView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(CHANGE_OF_RULES),
     Route::new(
         "POST",
@@ -530,7 +645,8 @@ const ALLOW_LIST: &[Route] = &[
     .query(HOW)
     .takes::<allow_list::UploadOrder>()
     .gives::<allow_list::RulesChangeView>()
-    .if_match()
+    .tagged()
+    .if_match(IfMatch::Must)
     .refuses(CHANGE_OF_RULES),
     Route::new("POST", "/api/v1/allow-list/test", READ, "Whether URLs would be let through, and by which rule", || {
         post(allow_list::test)

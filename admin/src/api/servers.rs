@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use edgeway_config::{Role, known_settings};
+use edgeway_runtime::operate::RefusalKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -34,7 +35,7 @@ pub struct RefreshOrder {
 #[serde(deny_unknown_fields)]
 pub struct UserOrder {
     /// The user.
-    #[schema(example = "alice", max_length = 320)]
+    #[schema(example = "alice", min_length = 1, max_length = 320)]
     user: String,
     /// Their deployment; null: the default one.
     #[serde(default)]
@@ -86,28 +87,50 @@ pub(super) async fn list(State(office): State<Arc<Office>>) -> Asked<Value> {
 }
 
 pub(super) async fn refresh(State(office): State<Arc<Office>>, Json(order): Json<RefreshOrder>) -> Asked<Value> {
-    let body = json!({ "name": order.name, "dry_run": order.dry_run });
-    Ok(Answer(office.order(None, "servers/refresh", body).await?))
+    asked_again(&office, "servers/refresh", &order).await
 }
 
 pub(super) async fn discover(State(office): State<Arc<Office>>, Json(order): Json<RefreshOrder>) -> Asked<Value> {
+    asked_again(&office, "servers/discover", &order).await
+}
+
+/// The order is well formed: what is refused now stands against what is configured, or what is under way.
+async fn asked_again(office: &Office, path: &str, order: &RefreshOrder) -> Asked<Value> {
+    if let Some(name) = &order.name {
+        let known = office.ask(None, "servers", json!({})).await?;
+        let mut servers = known.get("servers").and_then(Value::as_array).into_iter().flatten();
+        let is = |server: &Value| {
+            server.get("publisher").and_then(Value::as_str).is_some_and(|known| known.eq_ignore_ascii_case(name))
+        };
+        if !servers.any(is) {
+            return Err(Problem::new("not_found", "There is no such UC server among those of the configuration."));
+        }
+    }
     let body = json!({ "name": order.name, "dry_run": order.dry_run });
-    Ok(Answer(office.order(None, "servers/discover", body).await?))
+    office.order(None, path, body).await.map(Answer).map_err(|refusal| match refusal.kind {
+        RefusalKind::Invalid => Problem::new("conflict", refusal.why),
+        RefusalKind::NotFound | RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
+    })
 }
 
 pub(super) async fn revoke(State(office): State<Arc<Office>>, Json(order): Json<UserOrder>) -> Asked<Value> {
-    Ok(Answer(office.order(None, "users/revoke", of_user(&order)).await?))
+    of_user(&office, "users/revoke", &order).await
 }
 
 pub(super) async fn purge(State(office): State<Arc<Office>>, Json(order): Json<UserOrder>) -> Asked<Value> {
-    Ok(Answer(office.order(None, "users/purge", of_user(&order)).await?))
+    of_user(&office, "users/purge", &order).await
 }
 
-fn of_user(order: &UserOrder) -> Value {
-    match &order.deployment {
+/// What cannot be the name of a user, or is that of no deployment, is there no more than one that is not.
+async fn of_user(office: &Office, path: &str, order: &UserOrder) -> Asked<Value> {
+    let body = match &order.deployment {
         Some(deployment) => json!({ "user": order.user, "deployment": deployment }),
         None => json!({ "user": order.user }),
-    }
+    };
+    office.order(None, path, body).await.map(Answer).map_err(|refusal| match refusal.kind {
+        RefusalKind::Invalid => Problem::new("not_found", refusal.why),
+        RefusalKind::NotFound | RefusalKind::Conflict | RefusalKind::Unavailable => refusal.into(),
+    })
 }
 
 pub(super) async fn end_chat(

@@ -36,7 +36,7 @@ pub struct FirstCredentials {
     #[schema(write_only, example = "ABCDE-FGHIJ-KLMNO-PQRST-UVWXY-Z", max_length = 64)]
     code: String,
     /// The administrator's name: a-z, 0-9, `.`, `_`, `-`, `@`.
-    #[schema(example = "alice", max_length = 64)]
+    #[schema(example = "alice", pattern = "^[a-z0-9._@-]+$", max_length = 64)]
     name: String,
     /// At least 12 characters.
     #[schema(value_type = String, write_only, example = "correct horse battery", min_length = 12, max_length = 256)]

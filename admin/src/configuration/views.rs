@@ -183,7 +183,6 @@ pub struct ChangeOrder {
     pub path: String,
     /// The value; of an entry an object with its settings; null takes away what is written.
     #[serde(default)]
-    #[schema(value_type = Object, nullable)]
     pub value: serde_json::Value,
 }
 

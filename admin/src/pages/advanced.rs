@@ -22,6 +22,7 @@ use super::outcome::outcome;
 use super::words::Said;
 use super::{Pages, Viewer, page_with, plan};
 use crate::configuration::{ChangeOrder, ProblemView};
+use crate::domains::{self, Deployment, deployments};
 
 #[derive(Template)]
 #[template(path = "advanced.html")]
@@ -83,11 +84,6 @@ struct NewDeployment {
     domain: String,
     wrong_name: Option<Said>,
     wrong_domain: Option<Said>,
-}
-
-struct Deployment {
-    name: String,
-    domains: Vec<String>,
 }
 
 /// A setting of the section.
@@ -221,19 +217,6 @@ fn written(number: u64, unit: Unit) -> Value {
         Unit::Seconds => format!("{number}s").into(),
         Unit::Count | Unit::Switch => number.into(),
     }
-}
-
-fn deployments(document: &Table) -> Vec<Deployment> {
-    let texts = |value: Option<&toml::Value>| {
-        let all = value.and_then(toml::Value::as_array).into_iter().flatten();
-        all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
-    };
-    let default = Deployment { name: "default".to_owned(), domains: texts(document.get("domains")) };
-    let others = document.get("deployment").and_then(toml::Value::as_array).into_iter().flatten();
-    let other = |one: &toml::Value| {
-        Some(Deployment { name: one.get("name")?.as_str()?.to_owned(), domains: texts(one.get("domains")) })
-    };
-    std::iter::once(default).chain(others.filter_map(other)).collect()
 }
 
 fn document(pages: &Pages) -> (u64, Table) {
@@ -439,19 +422,13 @@ pub(crate) async fn domains(
 ) -> Response {
     let (_, document) = document(&pages);
     let known = deployments(&document);
-    let mut domains = known.iter().find(|one| one.name == sent.deployment).map(|one| one.domains.clone());
-    let list = domains.get_or_insert_default();
-    let domain = sent.domain.trim().to_ascii_lowercase();
-    match sent.what.as_str() {
-        "remove" => list.retain(|one| *one != domain),
-        _ if list.contains(&domain) => {}
-        _ => list.push(domain),
-    }
-    let path = match sent.deployment.as_str() {
-        "default" => "domains".to_owned(),
-        name => format!("deployment[{}].domains", json!(name)),
+    let domain = sent.domain.trim();
+    // Nothing changes where there is no such deployment, or none that has it: the plan says so.
+    let changes = match sent.what.as_str() {
+        "remove" => domains::without(&known, domain),
+        _ => domains::put(&known, domain, &sent.deployment),
     };
-    let changes = vec![ChangeOrder { path, value: json!(list) }];
+    let changes = changes.unwrap_or_default();
     match plan::preview_changes(&pages, &parts, &who, CONFIGURATION, sent.revision, changes).await {
         Ok(answer) => answer,
         Err(problems) => {

@@ -38,7 +38,7 @@ pub(super) fn check_record(kind: Kind, key: &str, value: &str) -> Result<(), Sto
     if value.len() > kind.bytes_max() {
         return Err(StoreFault::Full(match kind {
             Kind::Imported => "the settings of the file are larger than 512 KiB",
-            Kind::Account | Kind::Token | Kind::Session | Kind::FirstCode | Kind::Confirmation => {
+            Kind::Account | Kind::Token | Kind::Session | Kind::FirstCode | Kind::Confirmation | Kind::KnownPlace => {
                 "the record is larger than 16 KiB"
             }
         }));
@@ -55,6 +55,7 @@ pub(super) const fn too_many(kind: Kind) -> StoreFault {
         Kind::FirstCode => "there is a code for the first sign-in already",
         Kind::Confirmation => "16 revisions wait for their confirmation already; confirm one first",
         Kind::Imported => "files of 256 nodes have been read already",
+        Kind::KnownPlace => "1,024 places of sign-ins are known already",
     })
 }
 

@@ -55,6 +55,10 @@ pub const CONFIRMATIONS_MAX: usize = 16;
 /// Nodes whose files have been read.
 pub const IMPORTED_MAX: usize = 256;
 
+/// Places from which somebody has signed in, of all accounts together: four of each, if there are as many as there may be.
+/// The one that was used longest ago goes.
+pub const KNOWN_PLACES_MAX: usize = 1_024;
+
 /// Lines of the audit log; the oldest go.
 pub const AUDIT_LINES_MAX: u64 = 100_000;
 
@@ -88,8 +92,15 @@ pub const KEY_FILE_BYTES_MAX: usize = 16 * 1024;
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Account, Self::Token, Self::Session, Self::FirstCode, Self::Confirmation, Self::Imported];
+    pub const ALL: [Self; 7] = [
+        Self::Account,
+        Self::Token,
+        Self::Session,
+        Self::FirstCode,
+        Self::Confirmation,
+        Self::Imported,
+        Self::KnownPlace,
+    ];
 
     /// How many records of this kind there may be.
     #[must_use]
@@ -101,6 +112,7 @@ impl Kind {
             Self::FirstCode => FIRST_CODES_MAX,
             Self::Confirmation => CONFIRMATIONS_MAX,
             Self::Imported => IMPORTED_MAX,
+            Self::KnownPlace => KNOWN_PLACES_MAX,
         }
     }
 
@@ -108,7 +120,9 @@ impl Kind {
     #[must_use]
     pub const fn bytes_max(self) -> usize {
         match self {
-            Self::Account | Self::Token | Self::Session | Self::FirstCode | Self::Confirmation => RECORD_BYTES_MAX,
+            Self::Account | Self::Token | Self::Session | Self::FirstCode | Self::Confirmation | Self::KnownPlace => {
+                RECORD_BYTES_MAX
+            }
             Self::Imported => IMPORTED_BYTES_MAX,
         }
     }

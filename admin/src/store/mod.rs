@@ -68,6 +68,8 @@ pub enum Kind {
     Confirmation,
     /// The shared settings that were last read from a node's file, by node.
     Imported,
+    /// An account and from where somebody has signed in with it.
+    KnownPlace,
 }
 
 /// A small record: JSON, with the number of its last change.

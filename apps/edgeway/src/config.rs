@@ -167,6 +167,17 @@ impl Core {
         Ok(self.get("")?.get("revision").and_then(Value::as_u64))
     }
 
+    /// What its API answers, as JSON.
+    pub(crate) fn json(
+        &self,
+        method: &str,
+        path: &str,
+        revision: Option<u64>,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        serde_json::from_str(&self.api(method, path, revision, body)?).map_err(Failure::new)
+    }
+
     /// Asks its API, at the control socket.
     pub(crate) fn api(
         &self,

@@ -10,6 +10,7 @@ mod certificates;
 mod chats;
 mod commands;
 mod config;
+mod domains;
 mod here;
 mod lab;
 mod listed;
@@ -77,6 +78,9 @@ enum Command {
     /// Which HTTP servers inside clients may reach.
     #[command(subcommand)]
     AllowList(allow_list::AllowListCommand),
+    /// On the core: the domains it serves.
+    #[command(subcommand)]
+    Domains(domains::DomainsCommand),
     /// Who chats through a node.
     #[command(
         after_help = "Examples:\n  edgeway chats\n  edgeway chats --user alice\n  edgeway chats show 17\n  edgeway chats disconnect 17"
@@ -248,6 +252,7 @@ fn main() -> ExitCode {
         Command::Certificates(command) => certificates::run(&command),
         Command::Completions { shell } => complete(shell),
         Command::AllowList(command) => allow_list::run(&command),
+        Command::Domains(command) => domains::run(&command),
         Command::Chats(command) => chats::run(&command),
         Command::Registrations(wish) => listed::registrations(&wish),
         Command::Calls(wish) => listed::calls(&wish),

@@ -22,6 +22,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ use crate::limits::{
     OPERATE_BODY_BYTES_MAX, OPERATE_MAX, OPERATOR_STREAM_MAX,
 };
 use crate::metrics;
-use crate::operate::{AdminBody, AdminDoor, OperatorPort};
+use crate::operate::{self, AdminBody, AdminDoor, OperatorPort, Ordered, Refusal};
 
 /// After an accept fails for want of descriptors, how long to leave the queue alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -189,7 +190,7 @@ where
 /// One question, one answer, and the connection closes.
 async fn converse<S>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     status: S,
     operator: Option<Operator>,
     uid: Option<u32>,
@@ -197,8 +198,9 @@ async fn converse<S>(
     S: Fn() -> Status,
 {
     let patience = std::cell::Cell::new(ADMIN_CONVERSATION_MAX);
+    let permit = Rc::new(permit);
     let service = service_fn(|request: Request<Incoming>| {
-        let (status, operator, patience) = (&status, &operator, &patience);
+        let (status, operator, patience, permit) = (&status, &operator, &patience, &permit);
         async move {
             let path = request.uri().path();
             if let Some(door) = operator.as_ref().and_then(|it| it.api.as_ref()).filter(|_| path.starts_with("/api/")) {
@@ -209,7 +211,7 @@ async fn converse<S>(
             Ok::<_, Infallible>(whole(match (operator, path) {
                 (Some(operator), Some(path)) => {
                     patience.set(OPERATE_MAX);
-                    put(request, &path, &operator.port).await
+                    put(request, path, operator, uid, permit).await
                 }
                 (Some(_) | None, _) => answer(&request, status),
             }))
@@ -251,7 +253,13 @@ fn whole(response: Response<Full<Bytes>>) -> Response<AdminBody> {
 }
 
 /// Puts a question to a node: this one, or the one that the query names.
-async fn put(request: Request<Incoming>, path: &str, port: &OperatorPort) -> Response<Full<Bytes>> {
+async fn put(
+    request: Request<Incoming>,
+    path: String,
+    operator: &Operator,
+    uid: Option<u32>,
+    permit: &Rc<OwnedSemaphorePermit>,
+) -> Response<Full<Bytes>> {
     let node = match request.uri().query().map(|query| query.strip_prefix("node=").and_then(NodeId::new)) {
         None => None,
         Some(Some(node)) => Some(node),
@@ -261,10 +269,37 @@ async fn put(request: Request<Incoming>, path: &str, port: &OperatorPort) -> Res
         Ok(question) => question,
         Err(refused) => return *refused,
     };
-    match port.ask(node.as_ref(), path, question).await {
+    let answered = match &operator.api {
+        Some(door) if operate::is_order(&path, &question) => {
+            // Whoever hangs up takes back no order, and keeps none out of the audit log; and keeps their place meanwhile.
+            let (port, door, permit) = (operator.port.clone(), door.clone(), Rc::clone(permit));
+            let ordered = spawn_local(async move {
+                let action = action(&path, node.as_ref(), &question);
+                let answered = port.ask(node.as_ref(), &path, question).await;
+                let refused = answered.as_ref().err().map(|refusal| refusal.kind);
+                door.ordered(Ordered { uid, action, refused }).await;
+                drop(permit);
+                answered
+            });
+            ordered.await.unwrap_or_else(|_| Err(Refusal::unavailable("nobody knows what came of it")))
+        }
+        Some(_) | None => operator.port.ask(node.as_ref(), &path, question).await,
+    };
+    match answered {
         Ok(answer) => response(StatusCode::OK, "application/json", format!("{answer:#}\n")),
         Err(refused) => refusal(refused.kind.status(), &refused.why),
     }
+}
+
+/// What was ordered, as the audit log says it: nothing of the question but whether maintenance mode begins or ends.
+fn action(path: &str, node: Option<&NodeId>, question: &serde_json::Value) -> String {
+    let node = node.map(|node| format!("?node={node}")).unwrap_or_default();
+    let on = match (path, question.get("on").and_then(serde_json::Value::as_bool)) {
+        ("maintenance", Some(true)) => " (begin)",
+        ("maintenance", Some(false)) => " (end)",
+        (_, Some(_) | None) => "",
+    };
+    format!("POST /ask/{path}{node}{on}")
 }
 
 /// What is asked, as JSON.

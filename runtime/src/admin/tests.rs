@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ADMIN_FETCH_MAX};
-use crate::operate::{self, Refusal, RefusalKind, Work};
+use crate::operate::{self, Passed, Refusal, RefusalKind, Work};
 use crate::pki::tests::Scratch;
 
 fn status() -> Status {
@@ -134,6 +134,53 @@ fn a_node_is_asked_on_the_socket_and_nowhere_else() {
         });
         asked.await.unwrap();
     });
+}
+
+#[test]
+fn orders_are_told_to_the_administrators_side_and_questions_are_not() {
+    let scratch = Scratch::new("admin-ordered");
+    let path = socket_in(&scratch);
+    let at = path.display().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let (port, questions) = operate::port();
+        let (door, mut passed) = AdminDoor::new();
+        spawn_local(echo(questions));
+        serve(Some(&path), None, status, Operator { port, api: Some(door) }).unwrap();
+        let asked = tokio::task::spawn_blocking(move || {
+            let edge = NodeId::new("edge1").unwrap();
+            let all = [
+                (None, "registrations", serde_json::json!({ "user": "a" })),
+                (None, "maintenance", serde_json::json!({})),
+                (Some(&edge), "maintenance", serde_json::json!({ "on": true, "within_s": 60 })),
+                (None, "maintenance", serde_json::json!({ "on": false })),
+                (None, "servers/refresh", serde_json::json!({ "dry_run": true })),
+                (None, "servers/refresh", serde_json::json!({ "name": "secret" })),
+                (None, "conflict", serde_json::json!({ "password": "secret" })),
+            ];
+            for (node, path, question) in all {
+                ask(&at, node, path, &question).unwrap();
+            }
+        });
+        asked.await.unwrap();
+        let uid = Some(owner(&path));
+        let expected = [
+            ("POST /ask/maintenance?node=edge1 (begin)", None),
+            ("POST /ask/maintenance (end)", None),
+            ("POST /ask/servers/refresh", None),
+            ("POST /ask/conflict", Some(RefusalKind::Conflict)),
+        ];
+        for (action, refused) in expected {
+            let Ok(Passed::Ordered(ordered)) = passed.try_recv() else { panic!("{action} was not told") };
+            assert_eq!(ordered, Ordered { uid, action: action.to_owned(), refused });
+        }
+        assert!(passed.try_recv().is_err(), "questions are no orders");
+    });
+}
+
+/// Whose processes make files: ours.
+fn owner(path: &Path) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap())
 }
 
 #[test]

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::{mpsc, oneshot};
 
-use super::OperatorPort;
+use super::{OperatorPort, RefusalKind};
 use crate::limits::OPERATOR_QUESTIONS_MAX;
 
 /// What the administrator's side answers with.
@@ -26,14 +26,35 @@ pub struct Forwarded {
     pub answer: oneshot::Sender<Response<AdminBody>>,
 }
 
+/// An order that was given at the operator's socket past the administrator's side, for the audit log. What it said is not
+/// in it: there may be secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// The user, as the system says.
+    pub uid: Option<u32>,
+    /// `POST /ask/maintenance?node=edge1`.
+    pub action: String,
+    /// The kind of the refusal; `None`: it was done.
+    pub refused: Option<RefusalKind>,
+}
+
+/// What comes to the administrator's side by the operator's socket.
+#[derive(Debug)]
+pub enum Passed {
+    /// A request that it answers.
+    Request(Box<Forwarded>),
+    /// Something that was ordered.
+    Ordered(Ordered),
+}
+
 /// Hands requests to the administrator's side, from any thread.
 #[derive(Clone, Debug)]
-pub struct AdminDoor(mpsc::Sender<Forwarded>);
+pub struct AdminDoor(mpsc::Sender<Passed>);
 
 impl AdminDoor {
     /// A door, and where its requests come out.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Forwarded>) {
+    pub fn new() -> (Self, mpsc::Receiver<Passed>) {
         let (door, requests) = mpsc::channel(OPERATOR_QUESTIONS_MAX);
         (Self(door), requests)
     }
@@ -41,8 +62,13 @@ impl AdminDoor {
     /// The answer to a request; `None` if the administrator's side has ended or has too much to do.
     pub async fn pass(&self, request: Request<Bytes>, uid: Option<u32>) -> Option<Response<AdminBody>> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Forwarded { request, uid, answer }).ok()?;
+        self.0.try_send(Passed::Request(Box::new(Forwarded { request, uid, answer }))).ok()?;
         answered.await.ok()
+    }
+
+    /// Has an order written down. Waits for room: no order is left out because many are given.
+    pub async fn ordered(&self, ordered: Ordered) {
+        let _ = self.0.send(Passed::Ordered(ordered)).await;
     }
 }
 

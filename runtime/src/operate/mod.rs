@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin};
+pub use self::door::{AdminBody, AdminDoor, Administration, Forwarded, MakeAdmin, Ordered, Passed};
 pub(crate) use self::events::Events;
 pub(crate) use self::live::Live;
 pub(crate) use self::switchboard::Switchboard;
@@ -116,6 +116,34 @@ fn read<T: DeserializeOwned + Default>(body: &Value) -> Result<T, Refusal> {
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Refusal::invalid("a question is an object"))
         }
+    }
+}
+
+/// Questions that only ask. Whatever else a node is asked for is an order, and is written down where there is an audit log:
+/// so a new order is, too, until somebody says here that it is none.
+const ONLY_ASK: [&str; 12] = [
+    "status",
+    "metrics",
+    "registrations",
+    "calls",
+    "chats",
+    "events",
+    "attempts",
+    "ladder",
+    "links",
+    "servers",
+    "allow-list",
+    "allow-list/test",
+];
+
+/// Whether a question changes something; `maintenance` without `on` only asks how it stands, a dry run shows what would be.
+#[must_use]
+pub fn is_order(path: &str, body: &Value) -> bool {
+    let says = |name: &str| body.get(name).is_some_and(|said| !said.is_null());
+    match path {
+        "maintenance" => says("on"),
+        "servers/refresh" | "servers/discover" => body.get("dry_run") != Some(&Value::Bool(true)),
+        _ => !ONLY_ASK.contains(&path),
     }
 }
 

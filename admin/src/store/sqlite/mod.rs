@@ -301,6 +301,7 @@ const fn word(kind: Kind) -> &'static str {
         Kind::FirstCode => "first-code",
         Kind::Confirmation => "confirmation",
         Kind::Imported => "imported",
+        Kind::KnownPlace => "known-place",
     }
 }
 
