@@ -18,9 +18,7 @@ await run("walk in English", () => walk({ language: "en", script: true, ...green
 await run("walk in Japanese", () => walk({ language: "ja", script: true, ...blue }, false));
 await run("walk without scripts", () => walk({ language: "en", script: false, ...grey }, true));
 
-// A resource is text within XML: so it is written as a client would write it.
-const resource = told.resource.replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-await run("gathering", () => world("gather", { chatters: [{ user: "carol", resource }, { user: "dave" }] }));
+await run("gathering", () => world("gather", { chatters: [{ user: "carol" }, { user: "dave" }] }));
 await world("maintain", { node: "core2", on: false });
 const menu = await pages.menuPages();
 await run("strangers", () => strangers(menu));

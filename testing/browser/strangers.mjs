@@ -102,7 +102,6 @@ export async function strangers(menu) {
   await page.request.get(`${told.open}/api/v1/nodes/${encodeURIComponent(markup(15))}`);
 
   await shown("/status/registrations", "a hostile User-Agent", "<img src=x onerror=window.hurt=1>");
-  await shown("/status/chats", "a hostile resource", told.resource);
   await shown(`/status/ladder?call_id=${encodeURIComponent(CALL_ID)}`, "a hostile Call-ID", CALL_ID);
   await shown("", "a hostile From", "window.hurt=5");
   await shown("/status/alarms", "a server that lies", "window.hurt=13");
