@@ -26,6 +26,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|_| Problem::new("bad_body", "The body broke off, or is too large."))?;
+        // Serde takes a list for a structure, too: its members without their names, which the description does not have.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(Problem::new("bad_body", "The body must be a JSON object."));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("bad_body", error.to_string()))
     }
 }
