@@ -235,7 +235,7 @@ impl House {
     }
 
     /// Somebody new registers, calls, hangs up and goes, somebody signs in, and whoever talks goes on talking.
-    pub(crate) async fn traffic_goes_on(&self, talking: &mut (Call, Call)) -> Result<()> {
+    pub(crate) async fn traffic_goes_on(&self, talking: &(Call, Call)) -> Result<()> {
         ensure!(self.sign_in("erin").await? == 200, "a sign-in");
         let (carol, dave) = (self.phone("carol").await?, self.phone("dave").await?);
         let (mut out, inward) = talk(&carol, &dave).await?;

@@ -58,8 +58,8 @@ async fn on_a_full_disk() -> Result<()> {
     let disk = Disk::in_memory("service-full", "8m")?;
     let mut house = House::start("full-house", Places { core: Some(disk.path()), edge: None }).await?;
     let (alice, bob) = (house.phone("alice").await?, house.phone("bob").await?);
-    let mut talking: (Call, Call) = talk(&alice, &bob).await?;
-    house.traffic_goes_on(&mut talking).await?;
+    let talking: (Call, Call) = talk(&alice, &bob).await?;
+    house.traffic_goes_on(&talking).await?;
     ensure!(house.core.save(|exported| limited(exported, 999))?.status.success(), "a save while there is room");
     let ballast = disk.path().join("ballast");
     fill_up(&ballast)?;
@@ -70,7 +70,7 @@ async fn on_a_full_disk() -> Result<()> {
         ensure!(!house.core.save(|exported| limited(exported, 77))?.status.success(), "saved on a full disk");
         ensure!(house.core.revision()? == last, "the revision has moved");
     }
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
     // Nobody saves anything: there is room, and the alarm is over.
     fs::remove_file(&ballast)?;
     house.wait("the alarm is over", || !house.core.has_alarm(STORE)).await?;
@@ -78,7 +78,7 @@ async fn on_a_full_disk() -> Result<()> {
     ensure!(house.core.save(|exported| limited(exported, 998))?.status.success(), "a save when there is room again");
     let last = last + 1;
     ensure!(house.core.revision()? == last, "{last}");
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
 
     // Started on a full disk it carries calls as well, and takes its store into use by itself when there is room.
     house.core.stop();
@@ -87,12 +87,12 @@ async fn on_a_full_disk() -> Result<()> {
     house.linked().await?;
     alice.refresh().await?;
     bob.refresh().await?;
-    let mut talking = talk(&alice, &bob).await?;
-    house.traffic_goes_on(&mut talking).await?;
+    let talking = talk(&alice, &bob).await?;
+    house.traffic_goes_on(&talking).await?;
     if house.core.has_alarm(STORE) {
         let refused = house.core.save(|_| "domains = [\"example.com\"]\n".to_owned())?;
         ensure!(!refused.status.success(), "saved without a store");
-        house.traffic_goes_on(&mut talking).await?;
+        house.traffic_goes_on(&talking).await?;
     }
     fs::remove_file(&ballast)?;
     house
@@ -101,7 +101,7 @@ async fn on_a_full_disk() -> Result<()> {
         })
         .await?;
     ensure!(house.core.save(|exported| limited(exported, 997))?.status.success(), "a save when there is room again");
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
     house.core.stop();
     house.core.start()?;
     ensure!(house.core.revision()? == last + 1, "what was acknowledged is there after a restart");
@@ -113,7 +113,7 @@ async fn on_a_disk_that_breaks() -> Result<()> {
     let disk = Disk::ext4("service-breaks", 24 << 20)?;
     let mut house = House::start("broken-house", Places { core: Some(disk.path()), edge: None }).await?;
     let (alice, bob) = (house.phone("alice").await?, house.phone("bob").await?);
-    let mut talking = talk(&alice, &bob).await?;
+    let talking = talk(&alice, &bob).await?;
     for limit in [11, 12, 999] {
         ensure!(house.core.save(|exported| limited(exported, limit))?.status.success(), "a save");
     }
@@ -127,7 +127,7 @@ async fn on_a_disk_that_breaks() -> Result<()> {
         ensure!(house.core.revision()? == last, "the revision has moved");
     }
     ensure!(house.core.has_alarm(STORE) && house.core.has_told("alarm.raised", STORE)?, "an alarm and an event");
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
     house.core.stop();
     disk.again()?;
 
@@ -137,8 +137,8 @@ async fn on_a_disk_that_breaks() -> Result<()> {
     house.linked().await?;
     ensure!(house.core.has_alarm(STORE), "an alarm");
     let (alice, bob) = (house.phone("alice").await?, house.phone("bob").await?);
-    let mut talking = talk(&alice, &bob).await?;
-    house.traffic_goes_on(&mut talking).await?;
+    let talking = talk(&alice, &bob).await?;
+    house.traffic_goes_on(&talking).await?;
     disk.remount("rw")?;
     house
         .wait("the store is used", || {
@@ -146,7 +146,7 @@ async fn on_a_disk_that_breaks() -> Result<()> {
         })
         .await?;
     ensure!(house.core.save(|exported| limited(exported, 998))?.status.success(), "a save");
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
     Ok(())
 }
 
@@ -154,7 +154,7 @@ async fn an_edge_without_room() -> Result<()> {
     let disk = Disk::in_memory("edge-full", "1m")?;
     let mut house = House::start("full-edge", Places { core: None, edge: Some(disk.path()) }).await?;
     let (alice, bob) = (house.phone("alice").await?, house.phone("bob").await?);
-    let mut talking = talk(&alice, &bob).await?;
+    let talking = talk(&alice, &bob).await?;
     let ballast = disk.path().join("ballast");
     fill_up(&ballast)?;
     let kept = disk.path().join("edge.state/configuration.toml");
@@ -176,7 +176,7 @@ async fn an_edge_without_room() -> Result<()> {
     ensure!(alarm["action"].to_string().contains("Make room"), "{alarm}");
     ensure!(house.edge.has_told("alarm.raised", NOT_KEPT)?, "it is an event");
     ensure!(fs::read_to_string(&kept).unwrap_or_default() == before, "what was kept is as it was");
-    house.traffic_goes_on(&mut talking).await?;
+    house.traffic_goes_on(&talking).await?;
     fs::remove_file(&ballast)?;
     house.wait("the alarm is over", || !house.edge.has_alarm(NOT_KEPT)).await?;
     ensure!(fs::read_to_string(&kept)?.contains("flows_max = 2000"), "the newest is kept");
