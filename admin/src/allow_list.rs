@@ -3,10 +3,12 @@
 //! A rule is an entry of the document like any other, so it has revisions, plans and a way back. What is made here is the
 //! change that an order means; judged it is by the desk.
 
+use std::collections::{HashMap, HashSet};
+
 use edgeway_config::document::{Change, Content, Document, Entry, Path, Value, overlay};
-use edgeway_config::limits::ALLOW_LIST_RULE_NAME_BYTES_MAX;
+use edgeway_config::limits::{ALLOW_LIST_RULE_NAME_BYTES_MAX, ALLOW_LIST_RULES_MAX};
 use edgeway_model::sign_in::Deployment;
-use edgeway_policy::allow_list::{MatchType, Rule, RulesContext, read_rules};
+use edgeway_policy::allow_list::{MatchType, Rule, RulesContext, read_rules, write_cells};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -158,19 +160,28 @@ impl Written {
             };
             ConfigurationFault::Problems(problems.into_iter().map(problem).collect())
         })?;
+        // Before anything is compared with anything: a file may hold far more.
+        if read.len() > ALLOW_LIST_RULES_MAX {
+            let message = format!("{} rules, and the configuration takes {ALLOW_LIST_RULES_MAX}", read.len());
+            return Err(wrong("url", message, "Keep the file on the core, and name it in http.allow_list."));
+        }
+        let named = |rule: &RuleOrder| Some((about(rule)?, rule.name.clone()?));
+        let mut there: HashMap<_, _> = self.rules.iter().filter_map(named).collect();
+        let mut taken: HashSet<String> = self.rules.iter().filter_map(|rule| rule.name.clone()).collect();
         let mut changes = Vec::new();
-        let mut kept: Vec<String> = Vec::new();
+        let mut kept: HashSet<String> = HashSet::new();
         for rule in &read {
             let order = self.order_of(rule);
-            let name = match self.same(&order).filter(|name| !kept.iter().any(|one| one == name)) {
-                Some(name) => name.to_owned(),
-                None => free_name(&order.url, |name| self.find(name).is_some() || kept.iter().any(|one| one == name)),
+            let name = match about(&order).and_then(|about| there.remove(&about)) {
+                Some(name) => name,
+                None => free_name(&order.url, |name| taken.contains(name)),
             };
             changes.extend(entry(&name, &order)?);
-            kept.push(name);
+            taken.insert(name.clone());
+            kept.insert(name);
         }
         let gone =
-            self.rules.iter().filter_map(|rule| rule.name.as_ref()).filter(|name| replace && !kept.contains(name));
+            self.rules.iter().filter_map(|rule| rule.name.as_ref()).filter(|name| replace && !kept.contains(*name));
         changes.extend(gone.map(|name| Change {
             path: Path::Entry { list: LIST, identity: name.clone() },
             before: None,
@@ -294,20 +305,10 @@ fn none(name: &str) -> ConfigurationFault {
 
 /// Rules as a node lists them, as a file in the vendor's columns (RFC 4180).
 pub(crate) fn csv<'a>(rules: impl IntoIterator<Item = &'a RuleView>) -> String {
-    let mut text = format!("{COLUMNS}\r\n");
-    for rule in rules {
-        let methods = rule.methods.join(",");
-        let cells = [&rule.url, &rule.deployment, &methods, &rule.match_type, &rule.description];
-        text.push_str(&cells.map(|cell| quoted(cell)).join(","));
-        text.push_str("\r\n");
-    }
-    text
-}
-
-fn quoted(cell: &str) -> String {
-    // A cell that begins like a formula is none (a spreadsheet would run it).
-    let cell = if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell.to_owned() };
-    if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+    write_cells(rules.into_iter().map(|rule| {
+        let cells = [&rule.url, &rule.deployment, &rule.methods.join(","), &rule.match_type, &rule.description];
+        cells.map(Clone::clone)
+    }))
 }
 
 /// A rule in force, as a core lists it.
@@ -424,16 +425,29 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_of_more_than_the_configuration_takes_is_refused_before_it_is_compared() {
+        let of = |lines: usize| {
+            let lines: String = (0..lines).map(|line| format!("http://a/{line},,,,\n")).collect();
+            Written::of(TEXT).upload(&format!("{COLUMNS}\n{lines}"), true)
+        };
+        let names = document(of(ALLOW_LIST_RULES_MAX).unwrap());
+        assert_eq!(names.len(), ALLOW_LIST_RULES_MAX);
+        assert!(of(10_000).unwrap_err().to_string().contains("10000 rules"));
+    }
+
+    #[test]
     fn what_is_exported_is_read_again() {
         let view = RuleView {
             url: "https://a.example.com/x".to_owned(),
             deployment: "default".to_owned(),
             methods: vec!["GET".to_owned(), "PUT".to_owned()],
             match_type: "exact".to_owned(),
-            description: "Say \"hello\", twice".to_owned(),
+            description: "=Say(\"hello\"), '-twice".to_owned(),
             ..RuleView::default()
         };
-        let read = document(Written::of("").upload(&csv([&view]), false).unwrap());
+        let text = csv([&view]);
+        assert!(text.contains(",\"'=Say("), "a spreadsheet runs it: {text}");
+        let read = document(Written::of("").upload(&text, false).unwrap());
         assert_eq!(
             (read[0].url.as_str(), read[0].description.as_str()),
             (view.url.as_str(), view.description.as_str())

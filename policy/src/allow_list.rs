@@ -27,7 +27,7 @@ use edgeway_model::sign_in::Deployment;
 pub use automatic::{AutomaticPorts, automatic_rules};
 pub use configured::{Misfit, configured_rules};
 pub use path::{COMMON_FILE_SEGMENT, DEVICE, FOLDER_SEGMENT, Holder, USER_SEGMENT};
-pub use rules_file::{Problem, RulesContext, read_rules, write_rules};
+pub use rules_file::{Problem, RulesContext, read_rules, write_cells, write_rules};
 pub use tests_file::{Case, Outcome, read_cases, run_cases};
 
 use crate::limits::{ALLOW_DESCRIPTION_BYTES_MAX, ALLOW_METHODS_MAX, ALLOW_RULES_MAX};

@@ -170,6 +170,9 @@ pub struct Hooks {
     pub inside: Option<MakeInside>,
     /// Makes the administrator's side: API and pages.
     pub admin: Option<MakeAdmin>,
+    /// Where the operator is answered although the node's keys are in memory; else that is the settings' word, and for
+    /// nodes with files only.
+    pub control: Option<PathBuf>,
 }
 
 /// Where an edge's identity and certificates come from.
@@ -244,7 +247,7 @@ pub fn run_edge<N: Observable + Configurable<Told> + 'static>(
         facts,
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
-    let control = (desk.is_some()).then(|| PathBuf::from(&settings.control_socket));
+    let control = hooks.control.clone().or_else(|| desk.is_some().then(|| PathBuf::from(&settings.control_socket)));
     let kept = desk.is_some().then(|| state_dir.clone());
     let keeps = kept.clone();
     let ending = Ending { stopped, within: Rc::new(Cell::new(settings.drain_timeout)) };
@@ -385,8 +388,9 @@ pub fn run_core<N: Observable + Configurable<CoreSettings> + 'static>(
         facts,
     )
     .map_err(|fault| ServiceFault::Configuration(fault.to_string()))?;
-    let control = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.control_socket));
-    let kept = matches!(keys, CoreKeys::Files).then(|| PathBuf::from(&settings.state_dir));
+    let files = matches!(keys, CoreKeys::Files);
+    let control = hooks.control.clone().or_else(|| files.then(|| PathBuf::from(&settings.control_socket)));
+    let kept = files.then(|| PathBuf::from(&settings.state_dir));
     let drain = Rc::new(Cell::new(settings.drain_timeout));
     let ending = Ending { stopped, within: Rc::clone(&drain) };
     run(node, ReactorLimits::default(), media, incoming, metrics, control, kept, hooks, ending, |reactor, media| {

@@ -14,7 +14,7 @@ use anyhow::Context;
 use edgeway_admin::Ingredients;
 use edgeway_admin::configuration::{self, Booted};
 use edgeway_admin::store::LateStore;
-use edgeway_config::{EdgeSettings, parse_edge};
+use edgeway_config::parse_edge;
 use edgeway_core_node::CoreNode;
 use edgeway_edge_node::EdgeNode;
 use edgeway_model::notice::Notice;
@@ -33,8 +33,12 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 /// The files of a core that has a call manager.
 const PASSWORD_FILE: &str = "axl-password";
 const CA_FILE: &str = "uc-ca.pem";
-/// The core's own.
-const SETTINGS_FILE: &str = "core.toml";
+/// What an operator names to the command line: the settings of either node.
+const CORE_FILE: &str = "core.toml";
+const EDGE_FILE: &str = "edge.toml";
+/// Where either answers.
+const CORE_SOCKET: &str = "core.sock";
+const EDGE_SOCKET: &str = "edge.sock";
 
 /// A node on its thread; ends with it.
 struct Guard {
@@ -57,9 +61,11 @@ impl Drop for Guard {
 /// Starts both nodes and returns when their sockets are bound.
 pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
     let files = Files::make(&plan)?;
-    let edge_settings = edge_settings(&plan)?;
-    files.write(SETTINGS_FILE, &core_settings(&plan, &files.0)?)?;
-    let Booted { settings: core_settings, parts } = configuration::boot(&files.0.join(SETTINGS_FILE))?;
+    let text = edge_settings(&plan, &files.0)?;
+    files.write(EDGE_FILE, &text)?;
+    let edge_settings = parse_edge(&text, "the lab's edge")?;
+    files.write(CORE_FILE, &core_settings(&plan, &files.0)?)?;
+    let Booted { settings: core_settings, parts } = configuration::boot(&files.0.join(CORE_FILE))?;
     let authority = Authority::ephemeral()?;
     let name = |name: &str| NodeId::new(name).with_context(|| format!("{name:?} is no node name"));
     let edge_identity = authority.issue(&name(plan.edge)?, Role::Edge)?;
@@ -74,14 +80,16 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
 
     let keys = EdgeKeys::Memory { identity: Box::new(edge_identity), certificates };
     let metrics = edge_settings.metrics;
-    let edge = launch("edge", metrics, None, move |hooks, stopped| {
+    let control = files.0.join(EDGE_SOCKET);
+    let edge = launch("edge", metrics, None, move |mut hooks, stopped| {
+        hooks.control = Some(control);
         let node = EdgeNode::new((&edge_settings).into(), Random::from_seed(service::seed()?));
         service::run_edge(&edge_settings, node, keys, hooks, stopped)
     })?;
     let keys = CoreKeys::Memory { identity: Box::new(core_identity), edges: vec![record] };
     let metrics = core_settings.metrics;
     let (announce, announced) = std::sync::mpsc::channel();
-    let state_dir = files.0.clone();
+    let (state_dir, control) = (files.0.clone(), files.0.join(CORE_SOCKET));
     let administration = Ingredients {
         settings: core_settings.clone().into(),
         store: Arc::<LateStore>::clone(&parts.store),
@@ -89,6 +97,7 @@ pub(crate) fn start(plan: NodePlan) -> anyhow::Result<RunningNodes> {
         announce: Some(announce),
     };
     let mut core = launch("core", metrics, Some(files), move |mut hooks, stopped| {
+        hooks.control = Some(control);
         hooks.admin = Some(edgeway_admin::make(administration));
         hooks.inside = Some(edgeway_connectors::inside::make(core_settings.clone()));
         let node = CoreNode::new((&core_settings).into(), Random::from_seed(service::seed()?), Moment::ZERO);
@@ -116,6 +125,7 @@ fn launch(
             ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
             inside: None,
             admin: None,
+            control: None,
         };
         if let Err(fault) = serve(hooks, stopped) {
             let _ = ready.send(Err(fault));
@@ -130,7 +140,8 @@ fn launch(
     Ok(RunningNode { notices, status: Box::new(move || port.ask()), metrics, pages: None, guard: Box::new(guard) })
 }
 
-fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
+/// The settings of the edge; its files lie in `folder`.
+fn edge_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<String> {
     let host = match &plan.inside {
         InsidePlan::Registrar(_) => plan.edge_sip.ip().to_string(),
         InsidePlan::UnifiedCm(uc) => uc.edge_host.clone(),
@@ -138,16 +149,17 @@ fn edge_settings(plan: &NodePlan) -> anyhow::Result<EdgeSettings> {
     let listen = |place: Option<SocketAddr>| place.map_or("\"off\"".to_owned(), |place| format!("[\"{place}\"]"));
     let (https, xmpp) = (listen(plan.inside.edge_https()), listen(plan.inside.edge_xmpp()));
     let text = format!(
-        "node = \"{}\"\nmetrics = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{host}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
+        "node = \"{}\"\nmetrics = \"{}\"\ncontrol_socket = \"{}\"\n[sip]\nlisten = [\"{}\"]\npublic_host = \"{host}\"\ncertificate = \"memory\"\nkey = \"memory\"\n\
          [https]\nlisten = {https}\n[xmpp]\nlisten = {xmpp}\n[link]\nlisten = \"{}\"\n[media]\naddress = \"{}\"\nports = \"{}\"\n",
         plan.edge,
         free_port()?,
+        folder.join(EDGE_SOCKET).display(),
         plan.edge_sip,
         plan.edge_link,
         plan.edge_sip.ip(),
         range(&plan.edge_media),
     );
-    Ok(parse_edge(&text, "the lab's edge")?)
+    Ok(text)
 }
 
 /// The settings of the core; files they name lie in `folder`.
@@ -166,7 +178,7 @@ fn core_settings(plan: &NodePlan, folder: &Path) -> anyhow::Result<String> {
         }
     };
     let text = format!(
-        "node = \"{}\"\nstate_dir = \"{folder}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\n{registrars}\
+        "node = \"{}\"\nstate_dir = \"{folder}\"\ncontrol_socket = \"{folder}/{CORE_SOCKET}\"\nmetrics = \"{}\"\ndomains = [\"{}\"]\n[sip]\nlisten = [\"{}\"]\n{registrars}\
          [media]\naddress = \"{}\"\nports = \"{}\"\nallow_unencrypted = {}\n[admin]\nlisten = \"{}\"\n{inside}",
         plan.core,
         free_port()?,

@@ -54,15 +54,34 @@ pub fn read_rules(text: &str, context: RulesContext<'_>) -> Result<Vec<Rule>, Ve
 /// Writes rules; reading what is written gives the same rules, but for where they are from.
 #[must_use]
 pub fn write_rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> String {
+    write_cells(rules.into_iter().map(|rule| {
+        [
+            rule.url(),
+            rule.deployment.as_str().to_owned(),
+            rule.methods.join(","),
+            rule.match_type.as_str().to_owned(),
+            rule.description.clone(),
+        ]
+    }))
+}
+
+/// Writes rules given as the cells of their lines. A cell that a spreadsheet would take for a formula begins with `'`, which
+/// reading takes off again.
+#[must_use]
+pub fn write_cells(lines: impl IntoIterator<Item = [String; 5]>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing into memory cannot fail.
     let _ = writer.write_record(COLUMNS);
-    for rule in rules {
-        let (url, match_type) = (rule.url(), rule.match_type.as_str());
-        let methods = rule.methods.join(",");
-        let _ = writer.write_record([&url, rule.deployment.as_str(), &methods, match_type, &rule.description]);
+    for cells in lines {
+        let _ =
+            writer.write_record(cells.map(|cell| if looks_like_formula(&cell) { format!("'{cell}") } else { cell }));
     }
     writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Whether a spreadsheet would run a cell, or whether it is one that was kept from that; so each `'` of ours is taken off, and no other.
+fn looks_like_formula(cell: &str) -> bool {
+    cell.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t'])
 }
 
 fn rule(
@@ -80,6 +99,7 @@ fn rule(
     if methods == [""] {
         methods = context.default_methods.to_vec();
     }
+    let description = description.strip_prefix('\'').filter(|rest| looks_like_formula(rest)).unwrap_or(description);
     Rule::of_url(url, deployment, match_type, methods, description).map_err(|fault| match fault {
         RuleFault::Url(denial) => format!("Url {url:?}: {denial}"),
         RuleFault::Methods | RuleFault::Description | RuleFault::TooMany => fault.to_string(),

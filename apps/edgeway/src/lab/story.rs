@@ -303,6 +303,12 @@ impl Lab {
         screen.line(
             "  The certificate is one the core has made, so the browser warns. Accounts and changes go with the lab.",
         );
+        let folder = pages.state_dir.display();
+        screen.line(&format!(
+            "\nIn another terminal, from the same folder (README, \"Ten minutes as its operator\"):\n  \
+             export PATH=$PWD/target/release:$PATH LAB={folder}\n  \
+             edgeway status --config $LAB/core.toml          what core1 knows; edge.toml asks edge1"
+        ));
     }
 
     pub(super) fn show_metrics(&self, screen: &mut Screen) {
