@@ -10,6 +10,7 @@
 
 mod calls;
 mod faults;
+mod operated;
 mod registrars;
 mod trust;
 
@@ -47,6 +48,7 @@ fn product_front(path_headers: bool, transport: Transport) -> Front {
 fn short_story(report: &Report, front: Front) -> Result<()> {
     let mut world = World::build(report, front)?;
     calls::every_direction(report, &mut world)?;
+    operated::ended_by_an_operator(report, &mut world)?;
     calls::status_counts(report, &world);
     world.finish(report)
 }
