@@ -53,10 +53,11 @@ fn short_story(report: &Report, front: Front) -> Result<()> {
     world.finish(report)
 }
 
-/// A call of a minute outside and one to the inside, at the same time.
+/// A call of a minute outside and one to the inside, at the same time; then calls that an operator ends.
 fn minute_story(report: &Report) -> Result<()> {
     let mut world = World::build(report, product_front(true, Transport::Tcp))?;
     calls::a_minute(report, &mut world)?;
+    operated::ended_at_other_times(report, &mut world)?;
     world.finish(report)
 }
 
