@@ -28,7 +28,7 @@ pub(crate) fn ended_by_an_operator(report: &Report, world: &mut World) -> Result
 }
 
 /// Over TLS inside, where the registrar is the one that dials us.
-pub(crate) fn ended_over_tls(report: &Report, product: &Product, alice: &mut Phone, bob: &mut Phone) {
+pub(crate) fn ended_over_tls(report: &Report, product: &Product, alice: &mut Phone, bob: &Phone) {
     report.scenario("an operator ends a call over TLS inside", || end(product, alice, bob));
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn ended_at_other_times(report: &Report, world: &mut World) -> Result
     Ok(())
 }
 
-fn end(product: &Product, caller: &mut Phone, callee: &mut Phone) -> Result<()> {
+fn end(product: &Product, caller: &mut Phone, callee: &Phone) -> Result<()> {
     connect(caller, callee)?;
     sleep(TALK);
     let call = listed(product)?;
