@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use edgeway_lab_servers::Ending;
 use serde_json::Value;
 
 use crate::fleet::{Fleet, Node, PATIENCE, wait};
@@ -99,4 +100,49 @@ async fn a_core_is_asked_for_what_its_edge_and_the_other_core_know() {
     refused(&fleet.edge, &["status", "--node", "core1"], "an edge asks no other node").await;
     out.hang_up().await.expect("a BYE passes");
     let _ = inward.ended(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_call_is_shown_and_ended_at_the_core_that_has_it() {
+    let fleet = Fleet::start("ended", 2, 17_600).await;
+    let core = &fleet.cores[0];
+    let (alice, bob) = (fleet.phone("alice").await, fleet.phone("bob").await);
+    let answering = bob.answer_next(PATIENCE, Duration::ZERO);
+    let (mut out, mut inward) = tokio::try_join!(alice.call(bob.aor()), answering).expect("a call");
+    let mut listed = Vec::new();
+    for node in ["core1", "core2"] {
+        let rows = rows(core, "calls", &["--state", "up", "--edge", "edge1", "--node", node]).await;
+        listed.extend(rows.into_iter().map(|row| (node, row["id"].to_string(), row)));
+    }
+    let calls = |call: &&(&str, String, Value)| call.2["from"].as_str().is_some_and(|from| from.starts_with("1001"));
+    let (node, id, _) = listed.iter().find(calls).expect("alice's call");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let shown = loop {
+        let shown = json(core, &["calls", "show", id, "--node", node]).await;
+        if shown["sections"][0]["packets"]["inward"].as_u64() > Some(20) {
+            break shown;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no packet of the client is counted: {shown}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let section = &shown["sections"][0];
+    assert_eq!((section["kind"].as_str(), section["direction"].as_str()), (Some("audio"), Some("sendrecv")), "{shown}");
+    assert!(section["codecs"].as_str().is_some_and(|codecs| codecs.starts_with("PCM")), "{shown}");
+    assert!(section["client"]["protection"].as_str().is_some_and(|suite| suite.contains("AES")), "{shown}");
+    let text = core.edgeway(&["calls", "show", id, "--node", node]).await;
+    assert!(text.contains("protection") && text.contains("sections 1"), "{text}");
+    let of_alice = core.try_edgeway(&["registrations", "show", "nobody@nowhere"]).await;
+    assert!(!of_alice.0 && of_alice.1.contains("nothing of that name"), "{}", of_alice.1);
+
+    core.edgeway(&["calls", "end", id, "--node", node]).await;
+    // Not because their connections break: each hears a BYE, as of the other.
+    for (party, call) in [("the caller", &mut out), ("the callee", &mut inward)] {
+        assert_eq!(call.ended(PATIENCE).await, Ok(Ending::HungUpThere), "{party}");
+    }
+    wait("nothing of it is left", || {
+        fleet.cores.iter().chain([&fleet.edge]).all(|node| node.status().calls.current == 0)
+    })
+    .await;
+    refused(core, &["calls", "end", id, "--node", node], "it may be over already").await;
+    refused(&fleet.edge, &["calls", "end", "1"], "ask the core that has it").await;
 }

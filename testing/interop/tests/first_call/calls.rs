@@ -143,7 +143,7 @@ fn try_call(caller: &mut Phone, callee: &mut Phone, plan: Plan) -> Result<()> {
     heard(callee, caller, plan.talk)
 }
 
-fn established(phone: &Phone, mark: usize) -> Result<()> {
+pub(crate) fn established(phone: &Phone, mark: usize) -> Result<()> {
     let PhoneEvent { kind, detail } = phone.wait_event(mark, &["CALL_ESTABLISHED", "CALL_CLOSED"], PATIENCE)?;
     ensure!(kind == "CALL_ESTABLISHED", "{}: the call was not established: {detail}", phone.user());
     Ok(())

@@ -10,6 +10,7 @@
 
 mod calls;
 mod faults;
+mod operated;
 mod registrars;
 mod trust;
 
@@ -47,14 +48,16 @@ fn product_front(path_headers: bool, transport: Transport) -> Front {
 fn short_story(report: &Report, front: Front) -> Result<()> {
     let mut world = World::build(report, front)?;
     calls::every_direction(report, &mut world)?;
+    operated::ended_by_an_operator(report, &mut world)?;
     calls::status_counts(report, &world);
     world.finish(report)
 }
 
-/// A call of a minute outside and one to the inside, at the same time.
+/// A call of a minute outside and one to the inside, at the same time; then calls that an operator ends.
 fn minute_story(report: &Report) -> Result<()> {
     let mut world = World::build(report, product_front(true, Transport::Tcp))?;
     calls::a_minute(report, &mut world)?;
+    operated::ended_at_other_times(report, &mut world)?;
     world.finish(report)
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn story(report: &Report) -> Result<()> {
     report.scenario("a call over TLS inside, the registrar dials us", || {
         call(&mut alice, &mut bob, Plan::short(Side::Caller))
     });
+    crate::operated::ended_over_tls(report, site.product.as_ref().context("the product")?, &mut alice, &bob);
     let marks = (alice.mark(), bob.mark());
     site.stop_registrar();
     report.scenario("a new phone registers at the other within 5 s", || {
