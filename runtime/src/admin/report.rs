@@ -498,7 +498,7 @@ outward            99
             ..core()
         };
         let value = json(&status);
-        let remaining = json!({ "calls": 3, "chats": 2, "registrations": 12, "requests": 0 });
+        let remaining = json!({ "calls": 3, "chats": 2, "registrations": 12, "requests": 3 });
         let expected = json!({
             "since_ms": 5, "deadline_ms": null, "kept": true, "drained": false, "remaining": remaining, "estimate_s": null,
         });
@@ -507,11 +507,12 @@ outward            99
         assert_eq!(value["configuration"], json!({ "revision": null, "source": null }));
         assert!(
             table(&value).contains(
-                "\n\nmaintenance mode: draining, left are 3 calls, 2 chats, 12 registrations, 0 requests\n\n"
+                "\n\nmaintenance mode: draining, left are 3 calls, 2 chats, 12 registrations, 3 requests\n\n"
             )
         );
         let none = Gauge::default();
         (status.calls, status.chats, status.registrations) = (none, none, none);
+        (status.provisioning, status.proxied) = (0, 0);
         assert!(table(&json(&status)).contains("\n\nmaintenance mode: drained, nothing is served any more\n\n"));
     }
 
