@@ -316,6 +316,20 @@ pub struct RelayCounters {
     pub lost_outward: u64,
 }
 
+impl RelayCounters {
+    /// Packets that were dropped here, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> [(&'static str, u64); 5] {
+        [
+            ("unauthenticated", self.unauthenticated),
+            ("replayed", self.replayed),
+            ("too_early", self.too_early),
+            ("wrong_source", self.wrong_source),
+            ("other", self.other_drops),
+        ]
+    }
+}
+
 /// A fact from the media threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaEvent {

@@ -361,6 +361,15 @@ pub struct Status {
     pub handshakes: Vec<(&'static str, u64)>,
     /// Media packets relayed inwards and outwards since start.
     pub media_packets: (u64, u64),
+    /// Media packets that were not relayed, by reason (counted by the runtime).
+    pub media_drops: Vec<(&'static str, u64)>,
+    /// How long requests over HTTPS took, by what they were for (counted by the runtime).
+    pub request_times: Vec<(&'static str, Times)>,
+    /// Errors of ours that ended a task, since start (counted by the runtime).
+    pub panics: u64,
+    /// Times that settings, or the files they name, were taken, and were refused, while the node ran (counted by the
+    /// runtime).
+    pub reloads: (u64, u64),
     /// Alarms that stand (counted by the runtime).
     pub alarms: Vec<Alarm>,
     /// Its certificates (told by the runtime).
@@ -400,6 +409,17 @@ pub struct ConfigurationStatus {
     pub revision: Option<u64>,
     /// Where they come from; `None` until that is known.
     pub source: Option<String>,
+}
+
+/// How long something took, as a histogram.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Upper bounds, rising, and how many took no longer than that.
+    pub within: Vec<(Duration, u64)>,
+    /// All of them.
+    pub count: u64,
+    /// What they took all in all.
+    pub sum: Duration,
 }
 
 /// A count and its peak since start.

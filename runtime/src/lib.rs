@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod notify;
 pub mod operate;
 pub mod outbox;
+mod panics;
 pub mod pki;
 pub mod reactor;
 mod resources;

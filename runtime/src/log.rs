@@ -92,8 +92,9 @@ pub fn notice(notice: &Notice) {
 }
 
 /// Starts logging to standard error at `level` (`error`, `warn`, `info`, `debug`, `trace`).
-/// Without effect if logging has been started already.
+/// Without effect if logging has been started already. Panics are counted from then on.
 pub fn start(level: &str, format: LogFormat) {
+    crate::panics::watch();
     let filter = filter_of(level);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let subscriber = tracing_subscriber::fmt()

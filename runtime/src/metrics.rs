@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use edgeway_model::alarm::Severity;
 use edgeway_model::media::MediaPath;
 use edgeway_model::notice::DropReason;
-use edgeway_model::world::{LinkStatus, RegistrarStatus, Status};
+use edgeway_model::world::{LinkStatus, RegistrarStatus, Status, Times};
 
 use crate::chat::CHAT_COUNTERS;
 
@@ -25,9 +25,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Family {
     /// Its name.
     pub name: &'static str,
-    /// `"gauge"` or `"counter"`.
+    /// `"gauge"`, `"counter"` or `"histogram"`.
     pub kind: &'static str,
-    /// The labels of its series, in order.
+    /// The labels of its series, in order; a histogram's buckets have `le` besides.
     pub labels: &'static [&'static str],
     /// What it says, as in HELP and in the manual.
     pub help: &'static str,
@@ -39,6 +39,10 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
     Family { name, kind: "counter", labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: "histogram", labels, help }
 }
 
 const BUILD_INFO: Family = gauge("edgeway_build_info", &["version", "role"], "Always 1; the labels say what runs.");
@@ -90,6 +94,29 @@ const TUNNEL_FALLBACK: Family = gauge(
 const UC_NODE_UP: Family =
     gauge("edgeway_uc_node_up", &["node", "service"], "Whether the registrar answers (1) or not (0); only on a core.");
 const REQUESTS: Family = counter("edgeway_requests_total", &["proto", "method"], "Requests received.");
+const HTTP_REQUESTS: Family = gauge("edgeway_http_requests", &["purpose"], "Requests over HTTPS being served now.");
+const REQUEST_DURATION: Family = histogram(
+    "edgeway_request_duration_seconds",
+    &["purpose"],
+    "Time from the head of a request over HTTPS to the end of its answer.",
+);
+const AUTH: Family = counter(
+    "edgeway_auth_total",
+    &["result", "reason"],
+    "Sign-ins and tokens by what became of them, and what it was that decided; only on a core.",
+);
+const AUTH_LIMITED: Family = counter(
+    "edgeway_auth_rate_limited_total",
+    &[],
+    "Credentials refused unread because there were too many, of a user at a core or of an address at an edge.",
+);
+const CACHE_HITS: Family =
+    counter("edgeway_cred_cache_hits_total", &[], "Passwords that the credential cache knew; only on a core.");
+const CACHE_MISSES: Family = counter(
+    "edgeway_cred_cache_misses_total",
+    &[],
+    "Passwords that the credential cache did not know; only on a core.",
+);
 const DROPS: Family = counter("edgeway_drops_total", &["reason"], "What was refused or dropped, by reason.");
 const DROPPED_EVENTS: Family = counter(
     "edgeway_dropped_events_total",
@@ -101,6 +128,9 @@ const RTP_PACKETS: Family = counter(
     &["dir"],
     "Media packets relayed towards the inside (inward) and towards clients (outward).",
 );
+
+const RTP_DROPPED: Family =
+    counter("edgeway_rtp_dropped_total", &["reason"], "Media packets that were not relayed, by reason.");
 
 const TUNNEL_UNKNOWN: Family = counter(
     "edgeway_tunnel_unknown_frames_total",
@@ -116,7 +146,7 @@ const HANDSHAKES: Family = counter(
 const HTTP: Family = counter(
     "edgeway_http_total",
     &["what"],
-    "What HTTP and sign-in have counted: requests by outcome, connections that were cut and why, checks of credentials.",
+    "What HTTP and sign-in have counted besides: requests by outcome, connections that were cut and why, tokens.",
 );
 const XMPP: Family = counter(
     "edgeway_xmpp_total",
@@ -140,10 +170,20 @@ const CONFIGURATION: Family = gauge(
     &[],
     "The revision of the settings that hold; absent where there are no revisions.",
 );
+const RELOADS: Family = counter(
+    "edgeway_config_reload_total",
+    &["result"],
+    "Times that settings or files they name were taken while the node ran (ok), or refused (failed).",
+);
+const PANICS: Family = counter(
+    "edgeway_panics_total",
+    &[],
+    "Errors of the program that ended a task; the log has each, please report it.",
+);
 const ALARMS: Family = gauge("edgeway_alarms", &["severity"], "Alarms that stand now.");
 
 /// Every metric there is, in the order in which they are shown.
-pub const FAMILIES: [Family; 34] = [
+pub const FAMILIES: [Family; 43] = [
     BUILD_INFO,
     UP,
     REGISTRATIONS,
@@ -165,20 +205,48 @@ pub const FAMILIES: [Family; 34] = [
     UC_NODE_UP,
     HANDSHAKES,
     REQUESTS,
+    HTTP_REQUESTS,
+    REQUEST_DURATION,
+    AUTH,
+    AUTH_LIMITED,
+    CACHE_HITS,
+    CACHE_MISSES,
     DROPS,
     DROPPED_EVENTS,
     RTP_PACKETS,
+    RTP_DROPPED,
     HTTP,
     XMPP,
     ALARMS,
     CERT_EXPIRY,
     CONFIGURATION,
+    RELOADS,
+    PANICS,
     STARTED,
     CPU,
     MEMORY,
     FILES,
     FILES_MAX,
 ];
+
+/// What sign-in counts and [`AUTH`] shows: what became of it, and what decided.
+const SIGN_INS: [(&str, &str, &str); 6] = [
+    ("sign_in_good", "accepted", "credentials"),
+    ("sign_in_refused", "refused", "credentials"),
+    ("sign_in_too_many", "refused", "rate"),
+    ("token_refused", "refused", "token"),
+    ("domain_refused", "refused", "domain"),
+    ("sign_in_unavailable", "failed", "authority"),
+];
+/// What else counts credentials that came too often: at an edge, where nobody reads them.
+const TOO_MANY_AT_EDGE: &str = "https_too_many_attempts";
+const CACHED: &str = "sign_in_cached";
+const UNCACHED: &str = "sign_in_uncached";
+
+/// Whether something that HTTP counts has a metric of its own.
+fn has_its_own(what: &str) -> bool {
+    SIGN_INS.iter().any(|(name, ..)| *name == what) || [TOO_MANY_AT_EDGE, CACHED, UNCACHED].contains(&what)
+}
 
 /// The text of `/metrics`.
 #[must_use]
@@ -218,14 +286,25 @@ pub fn render(status: &Status) -> String {
     page.family(UC_NODE_UP, registrars.iter().map(|(node, alive)| ([node.as_str(), "sip"], u8::from(*alive))));
     page.family(HANDSHAKES, status.handshakes.iter().map(|(outcome, count)| ([*outcome], *count)));
     page.family(REQUESTS, status.requests.iter().map(|(method, count)| (["sip", method], *count)));
+    page.family(HTTP_REQUESTS, [(["provisioning"], status.provisioning), (["proxy"], status.proxied)]);
+    page.histogram(REQUEST_DURATION, &status.request_times);
+    let counted = |name| status.http.iter().find(|(what, _)| *what == name).map_or(0, |(_, count)| *count);
+    let is_core = status.role == "core";
+    let sign_ins = SIGN_INS.into_iter().filter(|_| is_core);
+    page.family(AUTH, sign_ins.map(|(name, result, reason)| ([result, reason], counted(name))));
+    page.family(AUTH_LIMITED, [([], counted("sign_in_too_many") + counted(TOO_MANY_AT_EDGE))]);
+    page.family(CACHE_HITS, is_core.then(|| ([], counted(CACHED))));
+    page.family(CACHE_MISSES, is_core.then(|| ([], counted(UNCACHED))));
     // Every reason from the start, so that a rate over the first one is seen.
     let dropped = |label| status.drops.iter().find(|(reason, _)| *reason == label).map_or(0, |(_, count)| *count);
     page.family(DROPS, DropReason::ALL.map(|reason| ([reason.label()], dropped(reason.label()))));
     page.family(DROPPED_EVENTS, status.dropped_events.iter().map(|(sink, count)| ([*sink], *count)));
     let (inward, outward) = status.media_packets;
     page.family(RTP_PACKETS, [(["inward"], inward), (["outward"], outward)]);
+    page.family(RTP_DROPPED, status.media_drops.iter().map(|(reason, count)| ([*reason], *count)));
     let (chat, http): (Vec<_>, Vec<_>) = status.http.iter().partition(|(what, _)| what.starts_with(CHAT_COUNTERS));
-    page.family(HTTP, http.iter().map(|(what, count)| ([*what], *count)));
+    let http = http.iter().filter(|(what, _)| !has_its_own(what));
+    page.family(HTTP, http.map(|(what, count)| ([*what], *count)));
     page.family(XMPP, chat.iter().map(|(what, count)| ([*what], *count)));
     let standing = |severity| status.alarms.iter().filter(|alarm| alarm.severity == severity).count();
     let severities = [Severity::Warning, Severity::Error, Severity::Critical];
@@ -239,6 +318,9 @@ pub fn render(status: &Status) -> String {
     }
     page.family(CERT_EXPIRY, ends);
     page.family(CONFIGURATION, status.configuration.revision.map(|revision| ([], revision)));
+    let (taken, refused) = status.reloads;
+    page.family(RELOADS, [(["ok"], taken), (["failed"], refused)]);
+    page.family(PANICS, [([], status.panics)]);
     page.family(STARTED, [([], status.started_ms as f64 / 1e3)]);
     page.family(CPU, [([], status.resources.cpu.as_secs_f64())]);
     page.family(MEMORY, [([], status.resources.memory_bytes)]);
@@ -274,6 +356,25 @@ impl Page {
             let labels: Vec<_> = pairs.map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
             let braced = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
             let _ = writeln!(self.0, "{name}{braced} {value}");
+        }
+    }
+}
+
+impl Page {
+    /// A histogram of which each series has one label.
+    fn histogram(&mut self, family: Family, series: &[(&str, Times)]) {
+        let Family { name, kind, help, labels } = family;
+        let ([label], false) = (labels, series.is_empty()) else { return };
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (value, times) in series {
+            let one = format!("{label}=\"{}\"", escaped(value));
+            for (bound, count) in &times.within {
+                let _ = writeln!(self.0, "{name}_bucket{{{one},le=\"{}\"}} {count}", bound.as_secs_f64());
+            }
+            let _ = writeln!(self.0, "{name}_bucket{{{one},le=\"+Inf\"}} {}", times.count);
+            let _ = writeln!(self.0, "{name}_sum{{{one}}} {}", times.sum.as_secs_f64());
+            let _ = writeln!(self.0, "{name}_count{{{one}}} {}", times.count);
         }
     }
 }
@@ -326,7 +427,24 @@ mod tests {
             dropped_events: vec![("hep", 2)],
             handshakes: vec![("accepted", 20), ("established", 19)],
             media_packets: (1_000, 990),
-            http: vec![("chat_signed_in", 9), ("https_answered_2xx", 12)],
+            http: vec![
+                ("chat_signed_in", 9),
+                ("https_answered_2xx", 12),
+                ("sign_in_cached", 5),
+                ("sign_in_too_many", 2),
+            ],
+            provisioning: 1,
+            media_drops: vec![("replayed", 3)],
+            request_times: vec![(
+                "proxy",
+                Times {
+                    within: vec![(Duration::from_millis(5), 1), (Duration::from_secs(1), 3)],
+                    count: 4,
+                    sum: Duration::from_millis(7_250),
+                },
+            )],
+            panics: 1,
+            reloads: (2, 1),
             resources: Resources {
                 cpu: Duration::from_millis(1_250),
                 memory_bytes: 4_096,
@@ -409,7 +527,12 @@ mod tests {
                     continue;
                 }
                 let (series, value) = line.rsplit_once(' ').unwrap();
-                assert_eq!(series.split('{').next(), Some(family.name));
+                let shown = series.split('{').next().unwrap();
+                let of = shown.strip_prefix(family.name);
+                match family.kind {
+                    "histogram" => assert!(["_bucket", "_sum", "_count"].map(Some).contains(&of), "{line}"),
+                    _ => assert_eq!(of, Some("")),
+                }
                 assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
                 assert!(seen.insert(series), "{series} is shown twice");
             }

@@ -109,6 +109,8 @@ pub struct Reactor<N> {
     /// Whether this node is set up for chat.
     chat: Cell<bool>,
     meter: Meter,
+    /// Times that settings or files were taken, and were refused.
+    reloads: Cell<(u64, u64)>,
     /// When it started, Unix milliseconds.
     started_ms: u64,
     /// What the HTTP thread counts.
@@ -170,6 +172,7 @@ impl<N: Node + 'static> Reactor<N> {
             ends_all: RefCell::default(),
             ordered: Cell::default(),
             meter: Meter::default(),
+            reloads: Cell::default(),
             started_ms: unix_ms(),
             chat: Cell::new(false),
             http_counts: Arc::default(),

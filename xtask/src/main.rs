@@ -9,6 +9,7 @@ mod docs;
 mod fuzz;
 mod interop;
 mod package;
+mod promtool;
 mod setup;
 mod steps;
 mod test;

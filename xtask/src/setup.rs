@@ -73,6 +73,7 @@ pub(crate) fn run() -> Result<()> {
     }
     install_browser_packages()?;
     crate::api::set_up()?;
+    crate::promtool::set_up()?;
     println!("setup: everything is there");
     Ok(())
 }

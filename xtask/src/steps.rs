@@ -115,7 +115,7 @@ impl Tally {
         self
     }
 
-    fn and_failed(mut self, why: impl Into<String>) -> Self {
+    pub(crate) fn and_failed(mut self, why: impl Into<String>) -> Self {
         self.failed = self.failed.max(1);
         self.why = why.into();
         self

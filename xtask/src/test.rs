@@ -135,7 +135,8 @@ fn steps() -> Vec<Step> {
 /// Whether everything held.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let steps = steps();
-    let names: Vec<&str> = steps.iter().map(|step| step.name).chain(BUILT.map(|(name, _)| name)).chain([API]).collect();
+    let names: Vec<&str> =
+        steps.iter().map(|step| step.name).chain(BUILT.map(|(name, _)| name)).chain([METRICS, API]).collect();
     if let Some(unknown) = options.only.iter().find(|name| !names.contains(&name.as_str())) {
         anyhow::bail!("there is no step {unknown}; there are: {}", names.join(", "));
     }
@@ -154,6 +155,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for (name, step) in BUILT.into_iter().filter(|(name, _)| wanted(name)) {
         let outcome = Outcome::of(name, || run_built(step, &outcomes));
         outcomes.push(outcome);
+    }
+    if wanted(METRICS) {
+        outcomes.push(Outcome::of(METRICS, || match failed(BUILD, &outcomes) {
+            Some(why) => why,
+            None => crate::promtool::step().unwrap_or_else(|error| Tally::failed(format!("{error:#}"))),
+        }));
     }
     if wanted(API) {
         outcomes.push(Outcome::of(API, || match failed(BUILD, &outcomes) {
@@ -193,6 +200,8 @@ fn failed(name: &str, before: &[Outcome]) -> Option<Tally> {
 
 /// The step that builds what later ones run.
 const BUILD: &str = "build";
+/// The step that asks Prometheus' own tool.
+const METRICS: &str = "metrics";
 /// The step that tries the REST API against its description.
 const API: &str = "api";
 /// Makes a step.

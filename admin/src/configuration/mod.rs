@@ -287,6 +287,7 @@ impl ConfigurationDesk {
             match &read {
                 Ok(_) => inner.tell(Told::AlarmOver { id: ALARM_FILE, about: ABOUT.to_owned() }).await,
                 Err(fault) => {
+                    inner.tell(Told::Refused).await;
                     let kept_not = matches!(fault, ConfigurationFault::Store(StoreFault::Unavailable(_)));
                     inner.file_waits.store(kept_not, Ordering::SeqCst);
                     let cause = format!("What was changed in {} is not taken: {fault}", inner.file.display());

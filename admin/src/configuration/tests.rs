@@ -42,7 +42,7 @@ impl Noted {
             match told {
                 Told::Alarm(alarm) => standing.push(alarm.id),
                 Told::AlarmOver { id, .. } => standing.retain(|one| one != id),
-                Told::Configuration { .. } => {}
+                Told::Configuration { .. } | Told::Refused => {}
             }
         }
         standing.sort_unstable();

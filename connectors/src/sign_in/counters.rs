@@ -1,12 +1,13 @@
 //! What sign-in counts (`edgeway_http_total`, label `what`). The names are stable.
 
 /// Every counter with what it counts, for the manual.
-pub const ALL: [(&str, &str); 16] = [
+pub const ALL: [(&str, &str); 17] = [
     (GOOD, "sign-ins whose credentials were right"),
     (REFUSED, "sign-ins whose credentials were wrong (401)"),
     (UNAVAILABLE, "sign-ins that nobody could check (503)"),
     (TOO_MANY, "sign-ins refused unread by rate control (429)"),
     (CACHED, "sign-ins answered from the credential cache"),
+    (UNCACHED, "passwords that the credential cache did not know"),
     (ASKED, "questions to whoever checks credentials"),
     (COALESCED, "sign-ins that waited for a question that was under way"),
     (TOLD, "sign-ins learnt from other cores"),
@@ -25,6 +26,7 @@ pub(super) const REFUSED: &str = "sign_in_refused";
 pub(super) const UNAVAILABLE: &str = "sign_in_unavailable";
 pub(super) const TOO_MANY: &str = "sign_in_too_many";
 pub(super) const CACHED: &str = "sign_in_cached";
+pub(super) const UNCACHED: &str = "sign_in_uncached";
 pub(super) const ASKED: &str = "authority_asked";
 pub(super) const COALESCED: &str = "sign_in_coalesced";
 pub(super) const TOLD: &str = "sign_in_told";

@@ -254,7 +254,12 @@ impl Desk {
                 Outcome::Good(self.respelled(session, &claimed, &credential))
             }
             Found::Refused => Outcome::Refused,
-            Found::Unknown => self.ask(claimed, credential, verifier, now).await,
+            Found::Unknown => {
+                if matches!(credential, Credential::Password(_)) {
+                    self.count(count::UNCACHED);
+                }
+                self.ask(claimed, credential, verifier, now).await
+            }
         };
         match &outcome {
             Outcome::Good(_) => {

@@ -27,6 +27,7 @@ pub fn json(status: &Status) -> Value {
         "calls": gauge(status.calls),
         "chats": gauge(status.chats),
         "connections": gauge(status.connections),
+        "http_requests": { "provisioning": status.provisioning, "proxy": status.proxied },
         "services": status.services.iter().map(service).collect::<Vec<_>>(),
         "links": status.links.iter().map(link).collect::<Vec<_>>(),
         "registrars": status.registrars.iter().map(registrar).collect::<Vec<_>>(),
@@ -35,6 +36,7 @@ pub fn json(status: &Status) -> Value {
         "drops": counts(&status.drops),
         "handshakes": counts(&status.handshakes),
         "media_packets": { "inward": inward, "outward": outward },
+        "media_drops": counts(&status.media_drops),
         "http": http.into_iter().collect::<Map<_, _>>(),
         "chat": chat.into_iter().collect::<Map<_, _>>(),
         "alarms": status.alarms.iter().map(alarm).collect::<Vec<_>>(),
@@ -230,11 +232,15 @@ fn gauge_rows(status: &Value) -> Vec<Vec<String>> {
         let of = |which: &str| cell(status.pointer(&format!("/{name}/{which}")));
         vec![title.to_owned(), of("current"), of("peak")]
     };
+    // Requests are short: their number now is all there is to say.
+    let requests = ["provisioning", "proxy"].map(|of| status.pointer(&format!("/http_requests/{of}"))?.as_u64());
+    let requests = requests.into_iter().sum::<Option<u64>>().map_or_else(|| NOTHING.to_owned(), |now| now.to_string());
     vec![
         row("MRA registrations", "registrations"),
         row("calls", "calls"),
         row("chat sessions", "chats"),
         row("client connections", "connections"),
+        vec!["HTTP requests".to_owned(), requests, NOTHING.to_owned()],
     ]
 }
 
@@ -336,6 +342,8 @@ mod tests {
             calls: Gauge { current: 3, peak: 9 },
             chats: Gauge { current: 2, peak: 5 },
             connections: Gauge { current: 0, peak: 0 },
+            provisioning: 1,
+            proxied: 2,
             services: vec![
                 ServiceStatus {
                     name: "IM and Presence Service",
@@ -418,6 +426,7 @@ MRA registrations        12    40
 calls                     3     9
 chat sessions             2     5
 client connections        0     0
+HTTP requests             3     -
 
 service                  state
 IM and Presence Service  Configured but with errors
@@ -489,7 +498,7 @@ outward            99
             ..core()
         };
         let value = json(&status);
-        let remaining = json!({ "calls": 3, "chats": 2, "registrations": 12, "requests": 0 });
+        let remaining = json!({ "calls": 3, "chats": 2, "registrations": 12, "requests": 3 });
         let expected = json!({
             "since_ms": 5, "deadline_ms": null, "kept": true, "drained": false, "remaining": remaining, "estimate_s": null,
         });
@@ -498,11 +507,12 @@ outward            99
         assert_eq!(value["configuration"], json!({ "revision": null, "source": null }));
         assert!(
             table(&value).contains(
-                "\n\nmaintenance mode: draining, left are 3 calls, 2 chats, 12 registrations, 0 requests\n\n"
+                "\n\nmaintenance mode: draining, left are 3 calls, 2 chats, 12 registrations, 3 requests\n\n"
             )
         );
         let none = Gauge::default();
         (status.calls, status.chats, status.registrations) = (none, none, none);
+        (status.provisioning, status.proxied) = (0, 0);
         assert!(table(&json(&status)).contains("\n\nmaintenance mode: drained, nothing is served any more\n\n"));
     }
 

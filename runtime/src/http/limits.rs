@@ -210,6 +210,20 @@ pub const START_MAX: Duration = Duration::from_secs(30);
 /// Alarms a node holds; the oldest of the mildest give way.
 pub const ALARMS_MAX: usize = 256;
 
+/// Bounds of how long requests took, rising: what a phone's user does not notice, what is slow, and what is given up.
+pub const REQUEST_TIMES: [Duration; 10] = [
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
+
 /// Names of counters: they are constants of the program, and this guards against a mistake in it.
 pub const COUNTERS_MAX: usize = 512;
 

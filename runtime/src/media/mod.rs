@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use bytes::Bytes;
 use edgeway_config::MediaDscp;
 use edgeway_model::NodeId;
-use edgeway_model::media::{MediaClass, MediaCommand, MediaEvent, MediaPath};
+use edgeway_model::media::{MediaClass, MediaCommand, MediaEvent, MediaPath, RelayCounters};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
@@ -162,6 +162,8 @@ struct Board {
     paths: Mutex<BTreeMap<NodeId, MediaPath>>,
     inward: AtomicU64,
     outward: AtomicU64,
+    /// What was not relayed, by reason, in the order of `RelayCounters::drops`.
+    dropped: [AtomicU64; 5],
 }
 
 /// What the thread is asked to do.
@@ -195,6 +197,7 @@ impl MediaHandle {
             paths: Mutex::default(),
             inward: AtomicU64::new(0),
             outward: AtomicU64::new(0),
+            dropped: Default::default(),
         });
         let (orders, received) = mpsc::channel();
         let worker = thread::Worker::new(config, facts, received, orders.clone(), Arc::clone(&board))?;
@@ -266,6 +269,16 @@ impl MediaHandle {
         (board.inward.load(Ordering::Relaxed), board.outward.load(Ordering::Relaxed))
     }
 
+    /// Packets that were not relayed since the start, by reason; up to date to about a second.
+    #[must_use]
+    pub fn drops(&self) -> [(&'static str, u64); 5] {
+        let mut drops = RelayCounters::default().drops();
+        for ((_, count), total) in drops.iter_mut().zip(&self.0.board.dropped) {
+            *count = total.load(Ordering::Relaxed);
+        }
+        drops
+    }
+
     /// Closes every connection and ends the thread, soon.
     pub fn shutdown(&self) {
         self.order(Order::Shutdown);
@@ -286,6 +299,13 @@ impl Drop for Shared {
 }
 
 impl Board {
+    /// More packets were not relayed, by reason.
+    fn add_drops(&self, more: [u64; 5]) {
+        for (total, more) in self.dropped.iter().zip(more) {
+            total.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     /// Makes the thread look at its orders; one system call only if it may be asleep.
     fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel) {

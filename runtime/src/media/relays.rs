@@ -29,6 +29,8 @@ pub(super) struct Relay {
     pub(super) number: RelayId,
     /// When its counters are due.
     pub(super) report_at: Moment,
+    /// Drops that were added to those of the node.
+    pub(super) told_drops: [u64; 5],
 }
 
 /// The rules of a relay at work.
@@ -178,6 +180,13 @@ impl Relay {
             Engine::Outside(engine) => engine.counters(),
             Engine::Inside(engine) => engine.counters(),
         }
+    }
+
+    /// Packets dropped since this was asked last, by reason.
+    pub(super) fn take_drops(&mut self) -> [u64; 5] {
+        let drops = self.counters().drops().map(|(_, count)| count);
+        let told = std::mem::replace(&mut self.told_drops, drops);
+        std::array::from_fn(|at| drops[at].saturating_sub(told[at]))
     }
 
     /// Whether the client has been silent for too long; `true` once.

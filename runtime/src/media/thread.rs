@@ -420,7 +420,7 @@ impl Worker {
         };
         let engine = rule.start(&mut self.random, self.now);
         let report_at = self.now + REPORT_EVERY;
-        self.relays.insert(number, Relay { engine, pair, peer: at, number: id, report_at });
+        self.relays.insert(number, Relay { engine, pair, peer: at, number: id, report_at, told_drops: [0; 5] });
         if let Some(peer) = self.peers.peer_mut(at) {
             peer.relays.insert(id, number);
         }
@@ -428,7 +428,8 @@ impl Worker {
 
     fn close(&mut self, node: &NodeId, id: RelayId) {
         let known = self.peers.find(node).and_then(|at| self.peers.peer_mut(at)?.relays.remove(&id));
-        let Some(relay) = known.and_then(|number| self.relays.remove(number)) else { return };
+        let Some(mut relay) = known.and_then(|number| self.relays.remove(number)) else { return };
+        self.board.add_drops(relay.take_drops());
         self.ports.take_back(relay.pair, &self.poller, self.now);
         self.tell(MediaFact::Event(MediaEvent::Report { peer: node.clone(), relay: id, counters: relay.counters() }));
     }
@@ -455,6 +456,7 @@ impl Worker {
             }
             if relay.report_at <= self.now {
                 relay.report_at = self.now + REPORT_EVERY;
+                self.board.add_drops(relay.take_drops());
                 let (peer, counters) = (peer.node.clone(), relay.counters());
                 // The next one says more.
                 let _ =

@@ -12,8 +12,23 @@ const DASHBOARD: &str = include_str!("../../../packaging/grafana/edgeway.json");
 const ALERTS: &str = include_str!("../../../packaging/prometheus/edgeway.rules.yml");
 
 /// What is no metric in an expression.
-const WORDS: [&str; 12] =
-    ["abs", "and", "by", "count", "increase", "label_values", "max", "max_over_time", "or", "rate", "sum", "unless"];
+const WORDS: [&str; 13] = [
+    "abs",
+    "and",
+    "by",
+    "count",
+    "histogram_quantile",
+    "increase",
+    "label_values",
+    "max",
+    "max_over_time",
+    "or",
+    "rate",
+    "sum",
+    "unless",
+];
+/// What a histogram is shown as.
+const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 /// What Prometheus puts on every series.
 const OF_PROMETHEUS: [&str; 2] = ["instance", "job"];
 /// What it makes itself of every node it asks.
@@ -54,14 +69,18 @@ fn read(expression: &str) -> Result<Asked, String> {
             asked = read(metric)?;
             return if asked.labels.contains(label.trim()) { Ok(asked) } else { Err(format!("no {label}")) };
         } else if !WORDS.contains(&word) {
-            let family = FAMILIES.iter().chain([&UP]).find(|family| family.name == word);
+            let of = |family: &&Family| match family.kind {
+                "histogram" => word.strip_prefix(family.name).is_some_and(|part| PARTS.contains(&part)),
+                _ => family.name == word,
+            };
+            let family = FAMILIES.iter().chain([&UP]).find(of);
             let family = *family.ok_or_else(|| format!("there is no metric {word}: {expression}"))?;
             if let Some(inner) = after.strip_prefix('{') {
                 let (matchers, after) = inner.split_once('}').ok_or("a brace is open")?;
                 matchers.split(',').try_for_each(|matcher| check_matcher(family, matcher))?;
                 rest = after;
             }
-            let counted = family.kind == "counter";
+            let counted = family.kind != "gauge";
             let over_time = ["rate(", "increase("].iter().any(|function| expression.contains(function));
             let begins_anew = family.name == "edgeway_tunnel_unknown_frames_total";
             if counted != over_time && !begins_anew {
@@ -69,6 +88,7 @@ fn read(expression: &str) -> Result<Asked, String> {
             }
             asked.families.push(family);
             asked.labels.extend(labels_of(family).map(str::to_owned));
+            asked.labels.extend(word.ends_with(PARTS[0]).then(|| "le".to_owned()));
         }
     }
     if let Some(grouped) = grouped {
@@ -97,7 +117,9 @@ fn check_matcher(family: Family, matcher: &str) -> Result<(), String> {
         return Err(format!("{} has no label {label}", family.name));
     }
     let known: Vec<&str> = match label {
-        "reason" => DropReason::ALL.iter().map(|reason| reason.label()).collect(),
+        "reason" if family.name == "edgeway_drops_total" => {
+            DropReason::ALL.iter().map(|reason| reason.label()).collect()
+        }
         "severity" => [Severity::Warning, Severity::Error, Severity::Critical].map(Severity::as_str).to_vec(),
         _ => return Ok(()),
     };
@@ -209,6 +231,9 @@ fn what_is_not_there_is_found() {
         ("max by (instance) (edgeway_tunnel_up{peer!=\"x\"}) == 0", true),
         ("rate(edgeway_drops_total{reason=\"overload\"}[5m])", true),
         ("label_values(edgeway_up, instance)", true),
+        ("sum by (le) (rate(edgeway_request_duration_seconds_bucket[5m]))", true),
+        ("sum by (le) (rate(edgeway_request_duration_seconds_sum[5m]))", false),
+        ("rate(edgeway_request_duration_seconds[5m])", false),
         ("edgeway_call > 3", false),
         ("avg(edgeway_calls)", false),
         ("edgeway_calls{peer=\"x\"}", false),

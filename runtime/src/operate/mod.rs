@@ -179,6 +179,8 @@ pub enum Told {
         /// `store`, `last-good` or `file`.
         source: &'static str,
     },
+    /// The node's file was read again while it ran, and what it says is refused.
+    Refused,
     /// An alarm stands.
     Alarm(Alarm),
     /// An alarm is over, if it stood.

@@ -77,6 +77,7 @@ impl<N: Observable + 'static> Switchboard<N> {
                     let source = Some(source.to_owned());
                     self.reactor.set_configuration(ConfigurationStatus { revision, source });
                 }
+                Work::Tell(Told::Refused) => self.reactor.count_reload(false),
                 Work::Tell(Told::Alarm(alarm)) => self.reactor.raise_alarm(alarm),
                 Work::Tell(Told::AlarmOver { id, about }) => self.reactor.end_alarm(id, &about),
             }

@@ -28,6 +28,7 @@ impl<N: Observable + 'static> Reactor<N> {
         let mut status = self.node.borrow().status();
         if let Some(media) = &*self.media.borrow() {
             status.media_packets = media.totals();
+            status.media_drops = media.drops().to_vec();
         }
         status.alarms = self.alarms.borrow().list();
         // An edge's node says itself what cores have told it.
@@ -40,6 +41,9 @@ impl<N: Observable + 'static> Reactor<N> {
         status.chats = *self.chats.borrow();
         status.provisioning = self.http_counts.served(Purpose::Provisioning);
         status.proxied = self.http_counts.served(Purpose::Proxy);
+        status.request_times = self.http_counts.times();
+        status.panics = crate::panics::count();
+        status.reloads = self.reloads.get();
         if status.role == "edge" {
             status.handshakes = self.handshakes.outcomes().to_vec();
         }
@@ -148,6 +152,12 @@ impl<N: Node + 'static> Reactor<N> {
             since_ms: crate::clock::unix_ms(),
             node: None,
         });
+    }
+
+    /// Settings, or files that they name, were taken, or refused.
+    pub(crate) fn count_reload(&self, taken: bool) {
+        let (good, bad) = self.reloads.get();
+        self.reloads.set(if taken { (good + 1, bad) } else { (good, bad + 1) });
     }
 
     /// Whether there is a link with this node.

@@ -176,11 +176,16 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> LiveCore<N> {
         let settings = Arc::clone(&self.in_force.borrow());
         let notice = match self.ready(settings).await {
             Ok(()) => {
-                let names = self.swap().await.unwrap_or_default();
+                let swapped = self.swap().await;
+                self.reactor.count_reload(swapped.is_some());
+                let names = swapped.unwrap_or_default();
                 tracing::info!("the files that the settings name were read again");
                 (!names.is_empty()).then_some(Notice::CertificatesReloaded { names })
             }
-            Err(why) => Some(Notice::CertificatesRejected { why: why.join("; ") }),
+            Err(why) => {
+                self.reactor.count_reload(false);
+                Some(Notice::CertificatesRejected { why: why.join("; ") })
+            }
         };
         if let Some(notice) = notice {
             self.reactor.announce(&notice);
@@ -205,7 +210,9 @@ impl<N: Observable + Configurable<CoreSettings> + 'static> Live for LiveCore<N> 
     fn apply(self: Rc<Self>) -> LocalFuture<'static, bool> {
         Box::pin(async move {
             let _one_at_a_time = self.turn.lock().await;
-            self.swap().await.is_some()
+            let applied = self.swap().await.is_some();
+            self.reactor.count_reload(applied);
+            applied
         })
     }
 

@@ -125,7 +125,9 @@ pub(super) fn watch_certificates<N: Observable + 'static>(
             }
             loaded = now;
             notify::reloading();
-            reactor.announce(&match certificates.reload(&files) {
+            let read = certificates.reload(&files);
+            reactor.count_reload(read.is_ok());
+            reactor.announce(&match read {
                 Ok(()) => Notice::CertificatesReloaded { names: certificates.names() },
                 Err(faults) => {
                     let why: Vec<_> = faults.iter().map(ToString::to_string).collect();
