@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use edgeway_model::alarm::Severity;
 use edgeway_runtime::operate::Told;
 
-use super::boot::{Booted, boot_by};
+use super::boot::{Booted, Occasion, boot_by};
 use super::{ABOUT, ALARM_STORE, ConfigurationDesk, ConfigurationFault, Holding, Inner, ended, finished};
 use crate::store::StoreFault;
 
@@ -97,13 +97,15 @@ impl Inner {
         }
     }
 
-    /// What a start does, with the same file; what was found then is used at once.
+    /// What a start does, with the same file; what was found then is used at once. Where there was a store before, none is
+    /// made: the files of a damaged one are moved aside while a back-up is fetched.
     async fn open_store(&self) -> Result<(), ConfigurationFault> {
         if self.store.opened().is_some() {
             return Ok(());
         }
         let (file, open) = (self.file.clone(), Arc::clone(&self.open));
-        let booted = tokio::task::spawn_blocking(move || boot_by(&file, open)).await.map_err(|_| ended())?;
+        let booted =
+            tokio::task::spawn_blocking(move || boot_by(&file, open, Occasion::Running)).await.map_err(|_| ended())?;
         let Booted { settings, parts } = booted.map_err(|fault| self.still_missing(fault.0))?;
         let Some(store) = parts.store.opened().cloned() else {
             let cause = parts.alarms.into_iter().find(|alarm| alarm.id == ALARM_STORE).map(|alarm| alarm.cause);
@@ -132,6 +134,8 @@ impl Inner {
             self.tell(Told::Alarm(alarm)).await;
         }
         self.tell_what_holds().await;
+        // Not before: what the node refuses is no good copy, nor is what nobody has confirmed.
+        self.keep_copy().await;
         self.store_opened.notify_waiters();
         Ok(())
     }

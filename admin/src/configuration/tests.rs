@@ -490,6 +490,69 @@ async fn a_store_that_comes_later_is_used_without_a_restart() {
     assert_eq!(shared.head().expect("an answer").expect("one").head.number, 3);
 }
 
+/// A core that was started beside a damaged store, whose configuration only the last good copy still has.
+fn beside_a_damaged_store(scratch: &Scratch) -> (PathBuf, Booted) {
+    let path = file(scratch.path(), SHARED);
+    let state = scratch.path().join("state");
+    drop(boot(&path).expect("it starts"));
+    fs::write(state.join("last-good.toml"), SHARED.replace("example.com", "copied.example")).expect("written");
+    drop(take_store_away(&state));
+    fs::write(state.join("store.db"), "no store").expect("written");
+    let booted = boot(&path).expect("it starts");
+    assert_eq!(booted.settings.domains, ["copied.example"], "the last good copy holds");
+    (state, booted)
+}
+
+fn take_store_away(state: &std::path::Path) -> Vec<u8> {
+    let was = fs::read(state.join("store.db")).expect("there");
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        let _ = fs::remove_file(state.join(name));
+    }
+    was
+}
+
+#[tokio::test]
+async fn no_new_store_takes_the_place_of_a_damaged_one_that_is_being_repaired() {
+    let scratch = Scratch::new("desk-repaired");
+    let (state, booted) = beside_a_damaged_store(&scratch);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    take_store_away(&state);
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert!(!state.join("store.db").exists(), "none is made");
+    assert_eq!(node.alarms(), [ALARM_STORE]);
+    // Nor is one used that somebody else has made and that holds nothing.
+    drop(SqliteStore::open(&state).expect("made"));
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert!(node.domains().is_empty() && node.alarms() == [ALARM_STORE]);
+    assert_eq!(SqliteStore::open(&state).expect("there").head().expect("asked"), None, "it holds nothing still");
+    assert_eq!(fs::read_to_string(state.join("last-good.toml")).expect("there"), copy);
+}
+
+#[tokio::test]
+async fn the_last_good_copy_is_not_what_the_node_refuses_though_the_store_is_there_again() {
+    let scratch = Scratch::new("desk-refused");
+    let (state, booted) = beside_a_damaged_store(&scratch);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    take_store_away(&state);
+    let back_up = SqliteStore::open(&state).expect("made");
+    let document = SHARED.replace("example.com", "stored.example");
+    let new = NewRevision { author: "a".to_owned(), at_ms: 1, comment: String::new(), document };
+    back_up.commit(0, new, &[]).expect("committed");
+    drop(back_up);
+    node.refuses.store(true, Ordering::SeqCst);
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert_eq!(fs::read_to_string(state.join("last-good.toml")).expect("there"), copy, "it is as it was");
+    node.refuses.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await && desk.is_store_open());
+    assert_eq!(node.domains(), ["stored.example"]);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    assert!(copy.contains("stored.example"), "{copy}");
+}
+
 #[tokio::test]
 async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_said_is_taken_then() {
     let scratch = Scratch::new("desk-room");

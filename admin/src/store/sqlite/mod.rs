@@ -38,8 +38,20 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenFault`], with what to do about it. Nothing of what is there has been changed then.
     pub fn open(state_dir: &Path) -> Result<Self, OpenFault> {
+        Self::opened(state_dir, true)
+    }
+
+    /// Opens the store of a state directory, where there is one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`OpenFault::Gone`]: there is none, and none was made.
+    pub fn open_what_is_there(state_dir: &Path) -> Result<Self, OpenFault> {
+        Self::opened(state_dir, false)
+    }
+
+    fn opened(state_dir: &Path, may_be_made: bool) -> Result<Self, OpenFault> {
         let path = state_dir.join(FILE_NAME);
-        let connection = open::open(&path)?;
+        let connection = open::open(&path, may_be_made)?;
         Ok(Self { connection: Mutex::new(connection), path })
     }
 
