@@ -52,7 +52,7 @@ impl ConfigurationDesk {
                 let _turn = inner.turn.lock().await;
                 inner.open_store().await
             });
-            return finished(opening).await.is_err();
+            return finished(opening).await.is_err() || self.0.failed_bytes.load(Ordering::SeqCst) != 0;
         }
         let bytes = inner.failed_bytes.load(Ordering::SeqCst);
         if bytes == 0 {
@@ -75,6 +75,7 @@ impl Inner {
     /// An alarm says so until as much could be written.
     pub(super) async fn store_failed(&self, cause: String, bytes: usize) {
         tracing::error!("{cause}");
+        let _saying = self.saying.lock().await;
         self.failed_bytes.fetch_max(bytes.max(1), Ordering::SeqCst);
         self.alarm(ALARM_STORE, Severity::Error, cause, WRITE_ACTION).await;
         self.changed.notify_one();
@@ -82,17 +83,25 @@ impl Inner {
 
     /// Something was written.
     pub(super) async fn store_works(&self) {
+        let _saying = self.saying.lock().await;
         self.failed_bytes.store(0, Ordering::SeqCst);
         self.tell(Told::AlarmOver { id: ALARM_STORE, about: ABOUT.to_owned() }).await;
     }
 
+    /// There is room for so many bytes. Whether that is all: something larger may have failed since that was asked.
+    async fn has_taken(&self, bytes: usize) -> bool {
+        let _saying = self.saying.lock().await;
+        let is_all = self.failed_bytes.compare_exchange(bytes, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_all {
+            tracing::info!("the store can be written again");
+            self.tell(Told::AlarmOver { id: ALARM_STORE, about: ABOUT.to_owned() }).await;
+        }
+        is_all
+    }
+
     async fn is_still_full(&self, bytes: usize) -> bool {
         match self.stored(move |store| store.has_room(bytes)).await {
-            Ok(()) => {
-                tracing::info!("the store can be written again");
-                self.store_works().await;
-                false
-            }
+            Ok(()) => !self.has_taken(bytes).await,
             Err(_) => true,
         }
     }
@@ -130,6 +139,11 @@ impl Inner {
         self.hold(Holding { restart: prepared.restart, ..parts.holding });
         tracing::info!(revision = self.now().revision, "the store of the configuration is used again");
         self.store_works().await;
+        if parts.not_kept {
+            // It can be read and not written: what was changed in the file is taken when it can.
+            self.failed_bytes.fetch_max(1, Ordering::SeqCst);
+            self.file_waits.store(true, Ordering::SeqCst);
+        }
         for alarm in parts.alarms {
             self.tell(Told::Alarm(alarm)).await;
         }

@@ -122,6 +122,8 @@ struct Inner {
     open: Opener,
     /// Bytes that the store did not take, and has not shown since that it would; 0: none.
     failed_bytes: AtomicUsize,
+    /// Held while that changes and is said, so that the alarm goes with it.
+    saying: tokio::sync::Mutex<()>,
     /// What was changed in the file could not be kept, and is read again when it can be.
     file_waits: AtomicBool,
     store_opened: Notify,
@@ -166,6 +168,7 @@ impl ConfigurationDesk {
             store,
             open,
             failed_bytes: AtomicUsize::new(usize::from(not_kept)),
+            saying: tokio::sync::Mutex::new(()),
             file_waits: AtomicBool::new(not_kept),
             store_opened: Notify::new(),
             held: Mutex::new(Arc::new(holding)),

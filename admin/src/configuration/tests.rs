@@ -333,9 +333,16 @@ async fn passwords_are_sealed_bound_to_their_address_and_never_shown() {
 }
 
 /// A store that fails when it is told to, besides what the store's own tests do to the real one.
-struct Failing(MemoryStore, AtomicBool);
+struct Failing(MemoryStore, AtomicBool, Mutex<Option<Meanwhile>>);
+
+/// What happens while somebody asks whether there is room.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Failing {
+    fn new() -> Self {
+        Self(MemoryStore::new(), AtomicBool::new(false), Mutex::new(None))
+    }
+
     fn may(&self) -> Result<(), StoreFault> {
         if self.1.load(Ordering::SeqCst) { Err(StoreFault::Unavailable("the disk is full".to_owned())) } else { Ok(()) }
     }
@@ -377,6 +384,9 @@ impl Store for Failing {
     }
     fn has_room(&self, bytes: usize) -> Result<(), StoreFault> {
         self.may()?;
+        if let Some(meanwhile) = self.2.lock().expect("ours").take() {
+            meanwhile();
+        }
         self.0.has_room(bytes)
     }
 }
@@ -385,7 +395,7 @@ impl Store for Failing {
 async fn what_the_store_does_not_take_does_not_hold() {
     let scratch = Scratch::new("desk-full");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
@@ -557,7 +567,7 @@ async fn the_last_good_copy_is_not_what_the_node_refuses_though_the_store_is_the
 async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_said_is_taken_then() {
     let scratch = Scratch::new("desk-room");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
@@ -572,6 +582,51 @@ async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_s
     assert!(!desk.heal().await);
     assert_eq!((node.domains(), node.alarms()), (vec!["b.example".to_owned()], Vec::new()));
     assert!(!desk.heal().await, "there is nothing to try");
+}
+
+#[tokio::test]
+async fn a_store_that_comes_full_goes_on_being_alarmed_and_the_file_is_taken_when_there_is_room() {
+    let scratch = Scratch::new("desk-late-full");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing::new());
+    let opened = Arc::clone(&store);
+    drop(boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts"));
+    let held = Arc::new(AtomicBool::new(true));
+    let (is_held, opened) = (Arc::clone(&held), Arc::clone(&store));
+    let late = boot_with(&path, move |_| match is_held.load(Ordering::SeqCst) {
+        true => Err("another process holds it".to_owned()),
+        false => Ok(Arc::clone(&opened) as Arc<dyn Store>),
+    });
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(late.expect("it starts").parts, port);
+    file(scratch.path(), &SHARED.replace("example.com", "b.example"));
+    store.1.store(true, Ordering::SeqCst);
+    held.store(false, Ordering::SeqCst);
+    assert!(desk.heal().await && desk.is_store_open());
+    assert_eq!((node.domains(), node.alarms()), (vec!["example.com".to_owned()], vec![ALARM_STORE]));
+    assert!(desk.heal().await, "it is full still");
+    store.1.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await);
+    assert_eq!((node.domains(), node.alarms()), (vec!["b.example".to_owned()], Vec::new()));
+}
+
+#[tokio::test]
+async fn the_alarm_of_what_fails_while_room_is_looked_for_stays() {
+    let scratch = Scratch::new("desk-newer");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing::new());
+    let opened = Arc::clone(&store);
+    let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    desk.0.store_failed("a line was not taken".to_owned(), 10).await;
+    let (inner, runtime) = (Arc::clone(&desk.0), tokio::runtime::Handle::current());
+    let fails = move || runtime.block_on(inner.store_failed("a document was not taken".to_owned(), 1_000));
+    *store.2.lock().expect("ours") = Some(Box::new(fails));
+    assert!(desk.heal().await, "there is room for the line, and not for the document");
+    assert_eq!(node.alarms(), [ALARM_STORE]);
+    assert!(!desk.heal().await);
+    assert_eq!(node.alarms(), Vec::<&str>::new());
 }
 
 #[tokio::test]
@@ -625,7 +680,7 @@ async fn a_restart_that_is_needed_is_said_until_it_is_not() {
 async fn what_the_node_did_not_use_is_taken_back_with_its_confirmation_as_soon_as_the_store_can() {
     let scratch = Scratch::new("desk-owed");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
