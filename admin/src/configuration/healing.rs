@@ -48,10 +48,7 @@ impl ConfigurationDesk {
     pub(super) async fn heal(&self) -> bool {
         let inner = Arc::clone(&self.0);
         if inner.store.opened().is_none() {
-            let opening = tokio::spawn(async move {
-                let _turn = inner.turn.lock().await;
-                inner.open_store().await
-            });
+            let opening = tokio::spawn(async move { inner.open_store().await });
             return finished(opening).await.is_err() || self.0.failed_bytes.load(Ordering::SeqCst) != 0;
         }
         let bytes = inner.failed_bytes.load(Ordering::SeqCst);
@@ -107,11 +104,10 @@ impl Inner {
     }
 
     /// What a start does, with the same file; what was found then is used at once. Where there was a store before, none is
-    /// made: the files of a damaged one are moved aside while a back-up is fetched.
+    /// made: the files of a damaged one are moved aside while a back-up is fetched. A disk that does not answer keeps
+    /// nobody else waiting: others have their turn until there is something to be used.
     async fn open_store(&self) -> Result<(), ConfigurationFault> {
-        if self.store.opened().is_some() {
-            return Ok(());
-        }
+        let before = self.now();
         let (file, open) = (self.file.clone(), Arc::clone(&self.open));
         let booted =
             tokio::task::spawn_blocking(move || boot_by(&file, open, Occasion::Running)).await.map_err(|_| ended())?;
@@ -124,6 +120,13 @@ impl Inner {
             }
             return Err(ConfigurationFault::Unavailable(cause));
         };
+        let _turn = self.turn.lock().await;
+        if self.store.opened().is_some() {
+            return Ok(());
+        }
+        if !Arc::ptr_eq(&before, &self.now()) {
+            return Err(ConfigurationFault::Unavailable("the node's file was changed meanwhile".to_owned()));
+        }
         let prepared = match self.port.prepare(Arc::new(settings)).await {
             Ok(prepared) => prepared,
             Err(why) => {

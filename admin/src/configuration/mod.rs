@@ -313,9 +313,14 @@ impl ConfigurationDesk {
         inner.tell_what_holds().await;
         let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
         let mut heal_at = Instant::now() + STORE_AGAIN;
+        let mut healing: Option<tokio::task::JoinHandle<bool>> = None;
         loop {
             if heal_at <= Instant::now() {
-                self.heal().await;
+                // Beside all else, and one at a time: a disk that hangs holds a thread that nobody can end, and no more.
+                if healing.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let desk = self.clone();
+                    healing = Some(tokio::spawn(async move { desk.heal().await }));
+                }
                 heal_at = Instant::now() + STORE_AGAIN;
             }
             let pause = match inner.now().waiting.as_ref().map(|waiting| waiting.until_ms.saturating_sub(now_ms())) {

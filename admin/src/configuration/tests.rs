@@ -630,6 +630,33 @@ async fn the_alarm_of_what_fails_while_room_is_looked_for_stays() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_while_the_store_is_opened_keeps_nobody_waiting() {
+    let scratch = Scratch::new("desk-hangs");
+    let path = file(scratch.path(), SHARED);
+    let (hung, hangs) = std::sync::mpsc::channel::<()>();
+    let (hangs, is_start) = (Mutex::new(hangs), AtomicBool::new(true));
+    let booted = boot_with(&path, move |_| {
+        if !is_start.swap(false, Ordering::SeqCst) {
+            let _ = hangs.lock().expect("ours").recv();
+        }
+        Err("the disk does not answer".to_owned())
+    });
+    let (port, _node) = node();
+    let desk = ConfigurationDesk::new(booted.expect("it starts").parts, port);
+    let healing = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.heal().await }
+    });
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    let planned = tokio::time::timeout(Duration::from_secs(20), desk.propose(domains(&["b.example"]))).await;
+    assert!(!healing.is_finished(), "it hangs");
+    drop(hung);
+    assert!(matches!(planned, Ok(Ok(_))), "a plan waits for no disk");
+    assert!(healing.await.expect("it ends"));
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_not_touched_and_no_reason_not_to_start() {
     let scratch = Scratch::new("desk-damaged");
     let path = file(scratch.path(), SHARED);
