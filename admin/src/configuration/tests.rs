@@ -624,8 +624,11 @@ async fn the_alarm_of_what_fails_while_room_is_looked_for_stays() {
     let fails = move || runtime.block_on(inner.store_failed("a document was not taken".to_owned(), 1_000));
     *store.2.lock().expect("ours") = Some(Box::new(fails));
     assert!(desk.heal().await, "there is room for the line, and not for the document");
+    // The node answers after it has heard all that was told before.
+    desk.propose(domains(&["b.example"])).await.expect("a plan");
     assert_eq!(node.alarms(), [ALARM_STORE]);
     assert!(!desk.heal().await);
+    desk.propose(domains(&["b.example"])).await.expect("a plan");
     assert_eq!(node.alarms(), Vec::<&str>::new());
 }
 
