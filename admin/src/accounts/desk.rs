@@ -166,11 +166,13 @@ impl AccountsDesk {
                     return Ok(None);
                 }
                 rows::end_sessions_of(store, &account.name, None)?;
+                rows::forget_known_places(store, &account.name)?;
                 rows::save_account(store, &account, Some(before.map_or(0, |(_, version)| version)))?;
                 Ok(Some(account))
             })
             .await?;
         let account = account.ok_or_else(|| Problem::new("wrong_credentials", "The code has just been used."))?;
+        self.forget_places(&account.name);
         let _ = std::fs::remove_file(self.state_dir.join(FIRST_CODE_FILE));
         self.succeeded(attempt).await;
         self.begin(&account).await
@@ -338,9 +340,10 @@ impl AccountsDesk {
         if !self.hashing.is(old, kept).await? {
             return Err(Problem::new("wrong_credentials", "The old password is wrong."));
         }
-        self.succeeded(attempt).await;
         let change = AccountChange { password: Some(new), ..AccountChange::default() };
         let (account, _) = self.change_of(&actor.name, change, None, generation).await?;
+        // After the change, which forgets all places: this one is whose it is now.
+        self.succeeded(attempt).await;
         self.begin(&account).await
     }
 
@@ -426,6 +429,8 @@ impl AccountsDesk {
             return Err(Problem::new("changed_meanwhile", ""));
         }
         let was_administrator = is_administrator(&account);
+        // Whoever had the old password may have signed in: their places are no better than any other from now on.
+        let forgets = kept.is_some() || disabled == Some(true);
         account.role = role.unwrap_or(account.role);
         account.disabled = disabled.unwrap_or(account.disabled);
         account.password = kept.unwrap_or(account.password);
@@ -439,9 +444,15 @@ impl AccountsDesk {
                 }
                 // Ended first: if the change fails, somebody has to sign in again, and nothing worse.
                 rows::end_sessions_of(store, &row.name, None)?;
+                if forgets {
+                    rows::forget_known_places(store, &row.name)?;
+                }
                 rows::save_account(store, &row, Some(found)).map(Some)
             })
             .await?;
+        if forgets && written.is_some() {
+            self.forget_places(name);
+        }
         written.map(|version| (account, version)).ok_or_else(last_one)
     }
 
@@ -466,8 +477,12 @@ impl AccountsDesk {
         if !removed {
             return Err(last_one());
         }
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).forget(name);
+        self.forget_places(name);
         Ok(())
+    }
+
+    fn forget_places(&self, name: &str) {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).forget(name);
     }
 
     /// All tokens.
@@ -674,6 +689,36 @@ mod tests {
         again.remove("alice", None).await.expect("removed");
         let left = again.stored(|store| rows::known_places(store, 0)).await.expect("asked");
         assert_eq!(left, [], "of an account that is there no more nothing is known");
+    }
+
+    #[tokio::test]
+    async fn a_new_password_and_a_closed_account_make_places_unknown_but_that_of_the_change() {
+        let scratch = Scratch::new("accounts-unknown");
+        let (desk, _clock) = desk(&scratch).await;
+        desk.add("bob", Role::Operator, password("bob")).await.expect("added");
+        let at = |last: u8| Peer::Address([192, 0, 2, last].into());
+        desk.sign_in(at(1), "alice", password("old")).await.expect("signed in");
+        desk.sign_in(at(1), "bob", password("bob")).await.expect("signed in");
+        let signed = desk.sign_in(at(2), "alice", password("old")).await.expect("signed in");
+        let known = async || -> Vec<String> {
+            let rows = desk.stored(|store| rows::known_places(store, 0)).await.expect("asked");
+            rows.into_iter().map(|row| row.key).collect()
+        };
+        assert_eq!(known().await, ["alice 192.0.2.1", "alice 192.0.2.2", "bob 192.0.2.1"]);
+        desk.change_password(at(2), &signed.actor, password("old"), password("new")).await.expect("changed");
+        assert_eq!(known().await, ["alice 192.0.2.2", "bob 192.0.2.1"], "that of the change stays");
+        for n in 0..40 {
+            let _ = desk.attempt("alice", Peer::Address([198, 51, 100, n].into()));
+        }
+        assert_eq!(desk.attempt("alice", at(1)).expect_err("slow").name(), "too_many");
+        desk.sign_in(at(2), "alice", password("new")).await.expect("known there");
+
+        let close = AccountChange { disabled: Some(true), ..AccountChange::default() };
+        desk.change("bob", close, None).await.expect("closed");
+        assert_eq!(known().await, ["alice 192.0.2.2"]);
+        let code = desk.first_code().await.expect("a code");
+        desk.first_sign_in(at(3), &code, "alice", password("again")).await.expect("it is the code");
+        assert_eq!(known().await, Vec::<String>::new(), "given back with a code, as with any new password");
     }
 
     #[tokio::test]
