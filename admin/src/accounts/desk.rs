@@ -200,7 +200,11 @@ impl AccountsDesk {
             Ok(_) => {}
             // Changed meanwhile: perhaps it may sign in no more.
             Err(StoreFault::Conflict { .. }) => return Err(wrong()),
-            Err(fault) => return Err(fault.into()),
+            // When somebody last signed in is of use to read, and no reason to keep them out.
+            Err(fault @ (StoreFault::Unavailable(_) | StoreFault::Full(_))) => {
+                tracing::warn!(%fault, "it is not written down when somebody has signed in");
+            }
+            Err(fault @ StoreFault::Damaged(_)) => return Err(fault.into()),
         }
         self.begin(&account).await
     }
@@ -615,7 +619,7 @@ mod tests {
     use super::*;
     use crate::limits::SESSION_IDLE_MS;
     use crate::scratch::Scratch;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, SqliteStore};
 
     const PEER: Peer = Peer::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
@@ -719,6 +723,22 @@ mod tests {
         let code = desk.first_code().await.expect("a code");
         desk.first_sign_in(at(3), &code, "alice", password("again")).await.expect("it is the code");
         assert_eq!(known().await, Vec::<String>::new(), "given back with a code, as with any new password");
+    }
+
+    #[tokio::test]
+    async fn that_it_cannot_be_written_down_who_has_signed_in_keeps_nobody_out() {
+        let scratch = Scratch::new("accounts-unwritten");
+        let store = SqliteStore::open(scratch.path()).expect("a store");
+        let raw = rusqlite::Connection::open(store.path()).expect("opened");
+        let desk = AccountsDesk::new(Arc::new(store), scratch.path().to_owned(), Arc::new(|| 1_000_000));
+        desk.add("alice", Role::Administrator, password("old")).await.expect("added");
+        // From now on nothing of an account can be written.
+        let sql = "CREATE TRIGGER stop BEFORE UPDATE ON records WHEN NEW.kind = 'account'
+                   BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        raw.execute_batch(sql).expect("made");
+        let signed = desk.sign_in(PEER, "alice", password("old")).await.expect("signed in");
+        assert!(desk.by_cookie(&value(&signed)).await.expect("asked").is_some());
+        assert_eq!(desk.account("alice").await.expect("there").0.last_sign_in_ms, None, "it was not written");
     }
 
     #[tokio::test]
