@@ -166,11 +166,13 @@ impl AccountsDesk {
                     return Ok(None);
                 }
                 rows::end_sessions_of(store, &account.name, None)?;
+                rows::forget_known_places(store, &account.name)?;
                 rows::save_account(store, &account, Some(before.map_or(0, |(_, version)| version)))?;
                 Ok(Some(account))
             })
             .await?;
         let account = account.ok_or_else(|| Problem::new("wrong_credentials", "The code has just been used."))?;
+        self.forget_places(&account.name);
         let _ = std::fs::remove_file(self.state_dir.join(FIRST_CODE_FILE));
         self.succeeded(attempt).await;
         self.begin(&account).await
@@ -198,7 +200,11 @@ impl AccountsDesk {
             Ok(_) => {}
             // Changed meanwhile: perhaps it may sign in no more.
             Err(StoreFault::Conflict { .. }) => return Err(wrong()),
-            Err(fault) => return Err(fault.into()),
+            // When somebody last signed in is of use to read, and no reason to keep them out.
+            Err(fault @ (StoreFault::Unavailable(_) | StoreFault::Full(_))) => {
+                tracing::warn!(%fault, "it is not written down when somebody has signed in");
+            }
+            Err(fault @ StoreFault::Damaged(_)) => return Err(fault.into()),
         }
         self.begin(&account).await
     }
@@ -338,9 +344,10 @@ impl AccountsDesk {
         if !self.hashing.is(old, kept).await? {
             return Err(Problem::new("wrong_credentials", "The old password is wrong."));
         }
-        self.succeeded(attempt).await;
         let change = AccountChange { password: Some(new), ..AccountChange::default() };
         let (account, _) = self.change_of(&actor.name, change, None, generation).await?;
+        // After the change, which forgets all places: this one is whose it is now.
+        self.succeeded(attempt).await;
         self.begin(&account).await
     }
 
@@ -426,6 +433,8 @@ impl AccountsDesk {
             return Err(Problem::new("changed_meanwhile", ""));
         }
         let was_administrator = is_administrator(&account);
+        // Whoever had the old password may have signed in: their places are no better than any other from now on.
+        let forgets = kept.is_some() || disabled == Some(true);
         account.role = role.unwrap_or(account.role);
         account.disabled = disabled.unwrap_or(account.disabled);
         account.password = kept.unwrap_or(account.password);
@@ -439,9 +448,15 @@ impl AccountsDesk {
                 }
                 // Ended first: if the change fails, somebody has to sign in again, and nothing worse.
                 rows::end_sessions_of(store, &row.name, None)?;
+                if forgets {
+                    rows::forget_known_places(store, &row.name)?;
+                }
                 rows::save_account(store, &row, Some(found)).map(Some)
             })
             .await?;
+        if forgets && written.is_some() {
+            self.forget_places(name);
+        }
         written.map(|version| (account, version)).ok_or_else(last_one)
     }
 
@@ -466,8 +481,12 @@ impl AccountsDesk {
         if !removed {
             return Err(last_one());
         }
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).forget(name);
+        self.forget_places(name);
         Ok(())
+    }
+
+    fn forget_places(&self, name: &str) {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).forget(name);
     }
 
     /// All tokens.
@@ -600,7 +619,7 @@ mod tests {
     use super::*;
     use crate::limits::SESSION_IDLE_MS;
     use crate::scratch::Scratch;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, SqliteStore};
 
     const PEER: Peer = Peer::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
@@ -674,6 +693,52 @@ mod tests {
         again.remove("alice", None).await.expect("removed");
         let left = again.stored(|store| rows::known_places(store, 0)).await.expect("asked");
         assert_eq!(left, [], "of an account that is there no more nothing is known");
+    }
+
+    #[tokio::test]
+    async fn a_new_password_and_a_closed_account_make_places_unknown_but_that_of_the_change() {
+        let scratch = Scratch::new("accounts-unknown");
+        let (desk, _clock) = desk(&scratch).await;
+        desk.add("bob", Role::Operator, password("bob")).await.expect("added");
+        let at = |last: u8| Peer::Address([192, 0, 2, last].into());
+        desk.sign_in(at(1), "alice", password("old")).await.expect("signed in");
+        desk.sign_in(at(1), "bob", password("bob")).await.expect("signed in");
+        let signed = desk.sign_in(at(2), "alice", password("old")).await.expect("signed in");
+        let known = async || -> Vec<String> {
+            let rows = desk.stored(|store| rows::known_places(store, 0)).await.expect("asked");
+            rows.into_iter().map(|row| row.key).collect()
+        };
+        assert_eq!(known().await, ["alice 192.0.2.1", "alice 192.0.2.2", "bob 192.0.2.1"]);
+        desk.change_password(at(2), &signed.actor, password("old"), password("new")).await.expect("changed");
+        assert_eq!(known().await, ["alice 192.0.2.2", "bob 192.0.2.1"], "that of the change stays");
+        for n in 0..40 {
+            let _ = desk.attempt("alice", Peer::Address([198, 51, 100, n].into()));
+        }
+        assert_eq!(desk.attempt("alice", at(1)).expect_err("slow").name(), "too_many");
+        desk.sign_in(at(2), "alice", password("new")).await.expect("known there");
+
+        let close = AccountChange { disabled: Some(true), ..AccountChange::default() };
+        desk.change("bob", close, None).await.expect("closed");
+        assert_eq!(known().await, ["alice 192.0.2.2"]);
+        let code = desk.first_code().await.expect("a code");
+        desk.first_sign_in(at(3), &code, "alice", password("again")).await.expect("it is the code");
+        assert_eq!(known().await, Vec::<String>::new(), "given back with a code, as with any new password");
+    }
+
+    #[tokio::test]
+    async fn that_it_cannot_be_written_down_who_has_signed_in_keeps_nobody_out() {
+        let scratch = Scratch::new("accounts-unwritten");
+        let store = SqliteStore::open(scratch.path()).expect("a store");
+        let raw = rusqlite::Connection::open(store.path()).expect("opened");
+        let desk = AccountsDesk::new(Arc::new(store), scratch.path().to_owned(), Arc::new(|| 1_000_000));
+        desk.add("alice", Role::Administrator, password("old")).await.expect("added");
+        // From now on nothing of an account can be written.
+        let sql = "CREATE TRIGGER stop BEFORE UPDATE ON records WHEN NEW.kind = 'account'
+                   BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        raw.execute_batch(sql).expect("made");
+        let signed = desk.sign_in(PEER, "alice", password("old")).await.expect("signed in");
+        assert!(desk.by_cookie(&value(&signed)).await.expect("asked").is_some());
+        assert_eq!(desk.account("alice").await.expect("there").0.last_sign_in_ms, None, "it was not written");
     }
 
     #[tokio::test]

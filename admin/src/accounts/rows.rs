@@ -220,8 +220,16 @@ pub fn save_account(store: &dyn Store, account: &Account, expected: Option<u64>)
 pub fn remove_account(store: &dyn Store, name: &str) -> Result<bool, StoreFault> {
     let was_there = store.remove(Kind::Account, name)?;
     end_sessions_of(store, name, None)?;
-    remove_where(store, |known: &KnownPlace| known.key.split(' ').next() == Some(name))?;
+    forget_known_places(store, name)?;
     Ok(was_there)
+}
+
+/// Forgets from where somebody has signed in with an account.
+///
+/// # Errors
+/// [`StoreFault`].
+pub fn forget_known_places(store: &dyn Store, name: &str) -> Result<(), StoreFault> {
+    remove_where(store, |known: &KnownPlace| known.key.split(' ').next() == Some(name)).map(drop)
 }
 
 /// The token of that id and the version of its record.

@@ -170,7 +170,7 @@ impl Throttle {
         self.known.insert(pair, at_ms);
     }
 
-    /// The account is there no more.
+    /// The account is there no more, is closed, or has a new password.
     pub(crate) fn forget(&mut self, account: &str) {
         self.known.retain(|(known, _), _| known != account);
     }

@@ -154,12 +154,17 @@ impl Door {
             action: clean(&format!("{method} {path}")),
             outcome: outcome.words,
         };
-        let said = format!("{} {} {}", line.actor, line.action, line.outcome);
-        if let Err(fault) = self.office.stored(move |store| store.audit(&line)).await {
-            // What has been done is done: the log of the service has it at least, and an alarm says so.
-            tracing::warn!(%fault, "the audit log could not be written: {said}");
-            self.office.desk.not_kept("What an administrator did", said.len(), &fault).await;
-        }
+        audit(&self.office, line).await;
+    }
+}
+
+/// Writes a line into the audit log. What has been done is done: where it cannot be written, the log of the service has it
+/// at least, and an alarm says so.
+async fn audit(office: &Office, line: AuditLine) {
+    let said = format!("{} {} {}", line.actor, line.action, line.outcome);
+    if let Err(fault) = office.stored(move |store| store.audit(&line)).await {
+        tracing::warn!(%fault, "the audit log could not be written: {said}");
+        office.desk.not_kept("What an administrator did", said.len(), &fault).await;
     }
 }
 
@@ -175,9 +180,7 @@ pub async fn ordered(office: &Office, ordered: Ordered) {
         action: clean(&action),
         outcome: refused.map_or_else(|| "done".to_owned(), |kind| format!("refused: {}", kind.word())),
     };
-    if let Err(fault) = office.stored(move |store| store.audit(&line)).await {
-        tracing::warn!(%fault, "the audit log could not be written");
-    }
+    audit(office, line).await;
 }
 
 /// What the audit log says of an answer.
@@ -389,7 +392,33 @@ fn trace() -> String {
 
 #[cfg(test)]
 mod tests {
+    use edgeway_runtime::operate::{self, Told, Work};
+
     use super::*;
+    use crate::configuration::{ALARM_STORE, ConfigurationDesk, boot_with};
+    use crate::office::Settled;
+    use crate::scratch::Scratch;
+    use crate::store::{LateStore, MemoryStore, Store};
+
+    #[tokio::test]
+    async fn an_order_at_the_socket_that_cannot_be_written_down_raises_the_alarm() {
+        let scratch = Scratch::new("door-ordered");
+        let file = scratch.path().join("core.toml");
+        let state_dir = scratch.path().join("state");
+        let text = format!(
+            "node = \"core1\"\nstate_dir = {state_dir:?}\ndomains = [\"example.com\"]\n\n[sip]\nadvertise = \"10.0.0.4:5060\"\nregistrars = [\"tcp:10.0.0.5:5060\"]\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let booted = boot_with(&file, |_| Ok(Arc::new(MemoryStore::new()) as Arc<dyn Store>)).expect("it starts");
+        let (port, mut asked) = operate::port();
+        let desk = ConfigurationDesk::new(booted.parts, port.clone());
+        let store = Arc::new(LateStore::missing("the disk is full".to_owned()));
+        let office = Office::new(port, store, desk, Settled::of(&booted.settings));
+        ordered(&office, Ordered { uid: 0, action: "maintenance".to_owned(), refused: None }).await;
+        drop(office);
+        let Some(Work::Tell(Told::Alarm(alarm))) = asked.recv().await else { panic!("nobody is told") };
+        assert!(alarm.id == ALARM_STORE && alarm.cause.contains("the disk is full"), "{}", alarm.cause);
+    }
 
     #[test]
     fn refusals_of_one_are_so_many_an_hour_and_sign_ins_have_their_own() {

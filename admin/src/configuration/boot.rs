@@ -21,6 +21,9 @@ use crate::store::{Kind, LateStore, NewRevision, Revision, SqliteStore, Store, S
 /// What to do about a password in a node's file.
 const PLAIN_REMEDY: &str = "Put it into a file that only the service's user can read and name that in `password_file`, or set it with `edgeway config apply` or on the pages, which seal it.";
 
+/// Why a store that holds nothing is not used while the node runs.
+const HOLDS_NOTHING: &str = "it holds nothing, and there was one before: stop the service, restore a back-up and start it; started without one, it begins anew with what its file says";
+
 /// A node cannot start: its file is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -46,8 +49,17 @@ pub struct Parts {
     pub(super) not_kept: bool,
 }
 
-/// Opens the store of a state directory, or says why not.
-pub(super) type Opener = Arc<dyn Fn(&Path) -> Result<Arc<dyn Store>, String> + Send + Sync>;
+/// Opens the store of a state directory, or says why not. Whether it may make one where there is none is said to it.
+pub(super) type Opener = Arc<dyn Fn(&Path, bool) -> Result<Arc<dyn Store>, String> + Send + Sync>;
+
+/// When the file and the store are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// At a start.
+    Start,
+    /// While the node runs: somebody may be repairing the store at this moment.
+    Running,
+}
 
 /// Reads the file, opens the store, and finds out what is to hold. What can be wrong with the store is no reason not to
 /// start: then the last good copy holds, or what the file says, and an alarm says so. A store that is damaged is not
@@ -56,9 +68,10 @@ pub(super) type Opener = Arc<dyn Fn(&Path) -> Result<Arc<dyn Store>, String> + S
 /// # Errors
 /// [`BootFault`]: the file is wrong, or there are no settings that could hold.
 pub fn boot(file: &Path) -> Result<Booted, BootFault> {
-    boot_with(file, |state_dir| {
+    started(file, |state_dir, may_be_new| {
         prepare_folder(state_dir);
-        match SqliteStore::open(state_dir) {
+        let opened = if may_be_new { SqliteStore::open(state_dir) } else { SqliteStore::open_what_is_there(state_dir) };
+        match opened {
             Ok(store) => Ok(Arc::new(store) as Arc<dyn Store>),
             Err(fault) => Err(fault.to_string()),
         }
@@ -73,11 +86,24 @@ pub fn boot_with(
     file: &Path,
     open: impl Fn(&Path) -> Result<Arc<dyn Store>, String> + Send + Sync + 'static,
 ) -> Result<Booted, BootFault> {
-    boot_by(file, Arc::new(open))
+    started(file, move |state_dir, _| open(state_dir))
 }
 
-/// As there, for whoever keeps what opens the store.
-pub(super) fn boot_by(file: &Path, open: Opener) -> Result<Booted, BootFault> {
+fn started(
+    file: &Path,
+    open: impl Fn(&Path, bool) -> Result<Arc<dyn Store>, String> + Send + Sync + 'static,
+) -> Result<Booted, BootFault> {
+    let booted = boot_by(file, Arc::new(open), Occasion::Start)?;
+    let Parts { holding, state_dir, .. } = &booted.parts;
+    if holding.source == Source::Store && holding.waiting.is_none() {
+        let node = booted.settings.node.as_str();
+        last_good::write(state_dir, &holding.document, node, holding.revision);
+    }
+    Ok(booted)
+}
+
+/// As there, for whoever keeps what opens the store. The last good copy is left as it is.
+pub(super) fn boot_by(file: &Path, open: Opener, occasion: Occasion) -> Result<Booted, BootFault> {
     let origin = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| BootFault(format!("cannot read {origin}: {error}")))?;
     let (local, written) = document::split(&text, &origin).map_err(|problems| BootFault(problems.to_string()))?;
@@ -87,8 +113,11 @@ pub(super) fn boot_by(file: &Path, open: Opener) -> Result<Booted, BootFault> {
     let state_dir = state_dir(&local);
     let node = text_at(&local, "node").unwrap_or_default();
     let judge = Judge::new(local, Arc::new(Seal::of(&state_dir)));
-    let mut boot = Boot { text, origin, written, node, state_dir, judge, alarms: Vec::new(), not_kept: false };
-    let (store, found) = match open(&boot.state_dir) {
+    // While the node runs, a store that is gone or holds nothing is one that is being repaired, where there was one.
+    let may_be_new = occasion == Occasion::Start || !last_good::is_there(&state_dir);
+    let (alarms, not_kept) = (Vec::new(), false);
+    let mut boot = Boot { text, origin, written, node, state_dir, judge, may_be_new, alarms, not_kept };
+    let (store, found) = match open(&boot.state_dir, may_be_new) {
         Ok(store) => match boot.with_store(store.as_ref()) {
             Ok(found) => (LateStore::there(store), found),
             Err(Unusable::File(why)) => return Err(BootFault(why)),
@@ -104,9 +133,6 @@ pub(super) fn boot_by(file: &Path, open: Opener) -> Result<Booted, BootFault> {
         }
     };
     let Found { document, settings, revision, source, waiting } = found;
-    if source == Source::Store && waiting.is_none() {
-        last_good::write(&boot.state_dir, &document, &boot.node, revision);
-    }
     let settings_now = Arc::new(settings.clone());
     let holding = Holding {
         revision,
@@ -130,6 +156,8 @@ struct Boot {
     node: String,
     state_dir: PathBuf,
     judge: Judge,
+    /// What the file says may become the first revision of a store that holds nothing.
+    may_be_new: bool,
     alarms: Vec<Alarm>,
     /// The store could be read, and not written.
     not_kept: bool,
@@ -158,7 +186,9 @@ impl From<StoreFault> for Unusable {
 
 impl Boot {
     fn with_store(&mut self, store: &dyn Store) -> Result<Found, Unusable> {
-        let Some(head) = store.head()? else { return self.first(store) };
+        let Some(head) = store.head()? else {
+            return if self.may_be_new { self.first(store) } else { Err(Unusable::Store(HOLDS_NOTHING.to_owned())) };
+        };
         let head = self.rolled_back(store, head)?;
         let newest = head.head.number;
         let (revision, document) = self.usable(store, head)?;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use edgeway_model::alarm::Severity;
 use edgeway_runtime::operate::Told;
 
-use super::boot::{Booted, boot_by};
+use super::boot::{Booted, Occasion, boot_by};
 use super::{ABOUT, ALARM_STORE, ConfigurationDesk, ConfigurationFault, Holding, Inner, ended, finished};
 use crate::store::StoreFault;
 
@@ -48,11 +48,8 @@ impl ConfigurationDesk {
     pub(super) async fn heal(&self) -> bool {
         let inner = Arc::clone(&self.0);
         if inner.store.opened().is_none() {
-            let opening = tokio::spawn(async move {
-                let _turn = inner.turn.lock().await;
-                inner.open_store().await
-            });
-            return finished(opening).await.is_err();
+            let opening = tokio::spawn(async move { inner.open_store().await });
+            return finished(opening).await.is_err() || self.0.failed_bytes.load(Ordering::SeqCst) != 0;
         }
         let bytes = inner.failed_bytes.load(Ordering::SeqCst);
         if bytes == 0 {
@@ -75,6 +72,7 @@ impl Inner {
     /// An alarm says so until as much could be written.
     pub(super) async fn store_failed(&self, cause: String, bytes: usize) {
         tracing::error!("{cause}");
+        let _saying = self.saying.lock().await;
         self.failed_bytes.fetch_max(bytes.max(1), Ordering::SeqCst);
         self.alarm(ALARM_STORE, Severity::Error, cause, WRITE_ACTION).await;
         self.changed.notify_one();
@@ -82,28 +80,37 @@ impl Inner {
 
     /// Something was written.
     pub(super) async fn store_works(&self) {
+        let _saying = self.saying.lock().await;
         self.failed_bytes.store(0, Ordering::SeqCst);
         self.tell(Told::AlarmOver { id: ALARM_STORE, about: ABOUT.to_owned() }).await;
     }
 
+    /// There is room for so many bytes. Whether that is all: something larger may have failed since that was asked.
+    async fn has_taken(&self, bytes: usize) -> bool {
+        let _saying = self.saying.lock().await;
+        let is_all = self.failed_bytes.compare_exchange(bytes, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_all {
+            tracing::info!("the store can be written again");
+            self.tell(Told::AlarmOver { id: ALARM_STORE, about: ABOUT.to_owned() }).await;
+        }
+        is_all
+    }
+
     async fn is_still_full(&self, bytes: usize) -> bool {
         match self.stored(move |store| store.has_room(bytes)).await {
-            Ok(()) => {
-                tracing::info!("the store can be written again");
-                self.store_works().await;
-                false
-            }
+            Ok(()) => !self.has_taken(bytes).await,
             Err(_) => true,
         }
     }
 
-    /// What a start does, with the same file; what was found then is used at once.
+    /// What a start does, with the same file; what was found then is used at once. Where there was a store before, none is
+    /// made: the files of a damaged one are moved aside while a back-up is fetched. A disk that does not answer keeps
+    /// nobody else waiting: others have their turn until there is something to be used.
     async fn open_store(&self) -> Result<(), ConfigurationFault> {
-        if self.store.opened().is_some() {
-            return Ok(());
-        }
+        let before = self.now();
         let (file, open) = (self.file.clone(), Arc::clone(&self.open));
-        let booted = tokio::task::spawn_blocking(move || boot_by(&file, open)).await.map_err(|_| ended())?;
+        let booted =
+            tokio::task::spawn_blocking(move || boot_by(&file, open, Occasion::Running)).await.map_err(|_| ended())?;
         let Booted { settings, parts } = booted.map_err(|fault| self.still_missing(fault.0))?;
         let Some(store) = parts.store.opened().cloned() else {
             let cause = parts.alarms.into_iter().find(|alarm| alarm.id == ALARM_STORE).map(|alarm| alarm.cause);
@@ -113,6 +120,13 @@ impl Inner {
             }
             return Err(ConfigurationFault::Unavailable(cause));
         };
+        let _turn = self.turn.lock().await;
+        if self.store.opened().is_some() {
+            return Ok(());
+        }
+        if !Arc::ptr_eq(&before, &self.now()) {
+            return Err(ConfigurationFault::Unavailable("the node's file was changed meanwhile".to_owned()));
+        }
         let prepared = match self.port.prepare(Arc::new(settings)).await {
             Ok(prepared) => prepared,
             Err(why) => {
@@ -128,10 +142,17 @@ impl Inner {
         self.hold(Holding { restart: prepared.restart, ..parts.holding });
         tracing::info!(revision = self.now().revision, "the store of the configuration is used again");
         self.store_works().await;
+        if parts.not_kept {
+            // It can be read and not written: what was changed in the file is taken when it can.
+            self.failed_bytes.fetch_max(1, Ordering::SeqCst);
+            self.file_waits.store(true, Ordering::SeqCst);
+        }
         for alarm in parts.alarms {
             self.tell(Told::Alarm(alarm)).await;
         }
         self.tell_what_holds().await;
+        // Not before: what the node refuses is no good copy, nor is what nobody has confirmed.
+        self.keep_copy().await;
         self.store_opened.notify_waiters();
         Ok(())
     }

@@ -55,6 +55,11 @@ pub fn settings_beside(text: &str, origin: &str) -> Result<CoreSettings, Problem
     with_copy().map_or(alone, Ok)
 }
 
+/// Whether there is one, good or not: then there was a store.
+pub(super) fn is_there(state_dir: &Path) -> bool {
+    state_dir.join(NAME).try_exists().unwrap_or(true)
+}
+
 /// It, if there is one that can be read.
 pub(super) fn read(state_dir: &Path) -> Option<Document> {
     let mut text = String::new();

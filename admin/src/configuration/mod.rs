@@ -122,6 +122,8 @@ struct Inner {
     open: Opener,
     /// Bytes that the store did not take, and has not shown since that it would; 0: none.
     failed_bytes: AtomicUsize,
+    /// Held while that changes and is said, so that the alarm goes with it.
+    saying: tokio::sync::Mutex<()>,
     /// What was changed in the file could not be kept, and is read again when it can be.
     file_waits: AtomicBool,
     store_opened: Notify,
@@ -166,6 +168,7 @@ impl ConfigurationDesk {
             store,
             open,
             failed_bytes: AtomicUsize::new(usize::from(not_kept)),
+            saying: tokio::sync::Mutex::new(()),
             file_waits: AtomicBool::new(not_kept),
             store_opened: Notify::new(),
             held: Mutex::new(Arc::new(holding)),
@@ -311,9 +314,14 @@ impl ConfigurationDesk {
         inner.tell_what_holds().await;
         let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
         let mut heal_at = Instant::now() + STORE_AGAIN;
+        let mut healing: Option<tokio::task::JoinHandle<bool>> = None;
         loop {
             if heal_at <= Instant::now() {
-                self.heal().await;
+                // Beside all else, and one at a time: a disk that hangs holds a thread that nobody can end, and no more.
+                if healing.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let desk = self.clone();
+                    healing = Some(tokio::spawn(async move { desk.heal().await }));
+                }
                 heal_at = Instant::now() + STORE_AGAIN;
             }
             let pause = match inner.now().waiting.as_ref().map(|waiting| waiting.until_ms.saturating_sub(now_ms())) {

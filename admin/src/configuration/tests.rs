@@ -333,9 +333,16 @@ async fn passwords_are_sealed_bound_to_their_address_and_never_shown() {
 }
 
 /// A store that fails when it is told to, besides what the store's own tests do to the real one.
-struct Failing(MemoryStore, AtomicBool);
+struct Failing(MemoryStore, AtomicBool, Mutex<Option<Meanwhile>>);
+
+/// What happens while somebody asks whether there is room.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl Failing {
+    fn new() -> Self {
+        Self(MemoryStore::new(), AtomicBool::new(false), Mutex::new(None))
+    }
+
     fn may(&self) -> Result<(), StoreFault> {
         if self.1.load(Ordering::SeqCst) { Err(StoreFault::Unavailable("the disk is full".to_owned())) } else { Ok(()) }
     }
@@ -377,6 +384,9 @@ impl Store for Failing {
     }
     fn has_room(&self, bytes: usize) -> Result<(), StoreFault> {
         self.may()?;
+        if let Some(meanwhile) = self.2.lock().expect("ours").take() {
+            meanwhile();
+        }
         self.0.has_room(bytes)
     }
 }
@@ -385,7 +395,7 @@ impl Store for Failing {
 async fn what_the_store_does_not_take_does_not_hold() {
     let scratch = Scratch::new("desk-full");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
@@ -490,11 +500,74 @@ async fn a_store_that_comes_later_is_used_without_a_restart() {
     assert_eq!(shared.head().expect("an answer").expect("one").head.number, 3);
 }
 
+/// A core that was started beside a damaged store, whose configuration only the last good copy still has.
+fn beside_a_damaged_store(scratch: &Scratch) -> (PathBuf, Booted) {
+    let path = file(scratch.path(), SHARED);
+    let state = scratch.path().join("state");
+    drop(boot(&path).expect("it starts"));
+    fs::write(state.join("last-good.toml"), SHARED.replace("example.com", "copied.example")).expect("written");
+    drop(take_store_away(&state));
+    fs::write(state.join("store.db"), "no store").expect("written");
+    let booted = boot(&path).expect("it starts");
+    assert_eq!(booted.settings.domains, ["copied.example"], "the last good copy holds");
+    (state, booted)
+}
+
+fn take_store_away(state: &std::path::Path) -> Vec<u8> {
+    let was = fs::read(state.join("store.db")).expect("there");
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        let _ = fs::remove_file(state.join(name));
+    }
+    was
+}
+
+#[tokio::test]
+async fn no_new_store_takes_the_place_of_a_damaged_one_that_is_being_repaired() {
+    let scratch = Scratch::new("desk-repaired");
+    let (state, booted) = beside_a_damaged_store(&scratch);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    take_store_away(&state);
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert!(!state.join("store.db").exists(), "none is made");
+    assert_eq!(node.alarms(), [ALARM_STORE]);
+    // Nor is one used that somebody else has made and that holds nothing.
+    drop(SqliteStore::open(&state).expect("made"));
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert!(node.domains().is_empty() && node.alarms() == [ALARM_STORE]);
+    assert_eq!(SqliteStore::open(&state).expect("there").head().expect("asked"), None, "it holds nothing still");
+    assert_eq!(fs::read_to_string(state.join("last-good.toml")).expect("there"), copy);
+}
+
+#[tokio::test]
+async fn the_last_good_copy_is_not_what_the_node_refuses_though_the_store_is_there_again() {
+    let scratch = Scratch::new("desk-refused");
+    let (state, booted) = beside_a_damaged_store(&scratch);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    take_store_away(&state);
+    let back_up = SqliteStore::open(&state).expect("made");
+    let document = SHARED.replace("example.com", "stored.example");
+    let new = NewRevision { author: "a".to_owned(), at_ms: 1, comment: String::new(), document };
+    back_up.commit(0, new, &[]).expect("committed");
+    drop(back_up);
+    node.refuses.store(true, Ordering::SeqCst);
+    assert!(desk.heal().await && !desk.is_store_open());
+    assert_eq!(fs::read_to_string(state.join("last-good.toml")).expect("there"), copy, "it is as it was");
+    node.refuses.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await && desk.is_store_open());
+    assert_eq!(node.domains(), ["stored.example"]);
+    let copy = fs::read_to_string(state.join("last-good.toml")).expect("there");
+    assert!(copy.contains("stored.example"), "{copy}");
+}
+
 #[tokio::test]
 async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_said_is_taken_then() {
     let scratch = Scratch::new("desk-room");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();
@@ -509,6 +582,81 @@ async fn the_alarm_of_a_full_disk_is_over_when_there_is_room_and_what_the_file_s
     assert!(!desk.heal().await);
     assert_eq!((node.domains(), node.alarms()), (vec!["b.example".to_owned()], Vec::new()));
     assert!(!desk.heal().await, "there is nothing to try");
+}
+
+#[tokio::test]
+async fn a_store_that_comes_full_goes_on_being_alarmed_and_the_file_is_taken_when_there_is_room() {
+    let scratch = Scratch::new("desk-late-full");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing::new());
+    let opened = Arc::clone(&store);
+    drop(boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts"));
+    let held = Arc::new(AtomicBool::new(true));
+    let (is_held, opened) = (Arc::clone(&held), Arc::clone(&store));
+    let late = boot_with(&path, move |_| match is_held.load(Ordering::SeqCst) {
+        true => Err("another process holds it".to_owned()),
+        false => Ok(Arc::clone(&opened) as Arc<dyn Store>),
+    });
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(late.expect("it starts").parts, port);
+    file(scratch.path(), &SHARED.replace("example.com", "b.example"));
+    store.1.store(true, Ordering::SeqCst);
+    held.store(false, Ordering::SeqCst);
+    assert!(desk.heal().await && desk.is_store_open());
+    assert_eq!((node.domains(), node.alarms()), (vec!["example.com".to_owned()], vec![ALARM_STORE]));
+    assert!(desk.heal().await, "it is full still");
+    store.1.store(false, Ordering::SeqCst);
+    assert!(!desk.heal().await);
+    assert_eq!((node.domains(), node.alarms()), (vec!["b.example".to_owned()], Vec::new()));
+}
+
+#[tokio::test]
+async fn the_alarm_of_what_fails_while_room_is_looked_for_stays() {
+    let scratch = Scratch::new("desk-newer");
+    let path = file(scratch.path(), SHARED);
+    let store = Arc::new(Failing::new());
+    let opened = Arc::clone(&store);
+    let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
+    let (port, node) = node();
+    let desk = ConfigurationDesk::new(booted.parts, port);
+    desk.0.store_failed("a line was not taken".to_owned(), 10).await;
+    let (inner, runtime) = (Arc::clone(&desk.0), tokio::runtime::Handle::current());
+    let fails = move || runtime.block_on(inner.store_failed("a document was not taken".to_owned(), 1_000));
+    *store.2.lock().expect("ours") = Some(Box::new(fails));
+    assert!(desk.heal().await, "there is room for the line, and not for the document");
+    // The node answers after it has heard all that was told before.
+    desk.propose(domains(&["b.example"])).await.expect("a plan");
+    assert_eq!(node.alarms(), [ALARM_STORE]);
+    assert!(!desk.heal().await);
+    desk.propose(domains(&["b.example"])).await.expect("a plan");
+    assert_eq!(node.alarms(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_while_the_store_is_opened_keeps_nobody_waiting() {
+    let scratch = Scratch::new("desk-hangs");
+    let path = file(scratch.path(), SHARED);
+    let (hung, hangs) = std::sync::mpsc::channel::<()>();
+    let (hangs, is_start) = (Mutex::new(hangs), AtomicBool::new(true));
+    let booted = boot_with(&path, move |_| {
+        if !is_start.swap(false, Ordering::SeqCst) {
+            let _ = hangs.lock().expect("ours").recv();
+        }
+        Err("the disk does not answer".to_owned())
+    });
+    let (port, _node) = node();
+    let desk = ConfigurationDesk::new(booted.expect("it starts").parts, port);
+    let healing = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.heal().await }
+    });
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    let planned = tokio::time::timeout(Duration::from_secs(20), desk.propose(domains(&["b.example"]))).await;
+    assert!(!healing.is_finished(), "it hangs");
+    drop(hung);
+    assert!(matches!(planned, Ok(Ok(_))), "a plan waits for no disk");
+    assert!(healing.await.expect("it ends"));
 }
 
 #[tokio::test]
@@ -562,7 +710,7 @@ async fn a_restart_that_is_needed_is_said_until_it_is_not() {
 async fn what_the_node_did_not_use_is_taken_back_with_its_confirmation_as_soon_as_the_store_can() {
     let scratch = Scratch::new("desk-owed");
     let path = file(scratch.path(), SHARED);
-    let store = Arc::new(Failing(MemoryStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let opened = Arc::clone(&store);
     let booted = boot_with(&path, move |_| Ok(Arc::clone(&opened) as Arc<dyn Store>)).expect("it starts");
     let (port, node) = node();

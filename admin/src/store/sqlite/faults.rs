@@ -40,6 +40,15 @@ pub enum OpenFault {
         /// What is wrong.
         what: String,
     },
+    /// It is not there.
+    #[error(
+        "{} is gone: stop the service, restore a back-up and start it; started without one, it makes an empty one",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system does not let us read it.
     #[error("{} cannot be read ({source}): let it belong to the user the service runs as", path.display())]
     Unreadable {

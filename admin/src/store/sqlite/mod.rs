@@ -38,8 +38,22 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenFault`], with what to do about it. Nothing of what is there has been changed then.
     pub fn open(state_dir: &Path) -> Result<Self, OpenFault> {
+        Self::opened(state_dir, true)
+    }
+
+    /// Opens the store of a state directory, where there is one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`OpenFault::Gone`]: there is none, and none was made.
+    pub fn open_what_is_there(state_dir: &Path) -> Result<Self, OpenFault> {
+        Self::opened(state_dir, false)
+    }
+
+    fn opened(state_dir: &Path, may_be_made: bool) -> Result<Self, OpenFault> {
         let path = state_dir.join(FILE_NAME);
-        let connection = open::open(&path)?;
+        let connection = open::open(&path, may_be_made)?;
+        // What a crash has left; a store that cannot be written now can be read, and the next change takes it away.
+        let _ = take_room_away(&connection);
         Ok(Self { connection: Mutex::new(connection), path })
     }
 
@@ -113,6 +127,7 @@ impl Store for SqliteStore {
             if head != expected {
                 return Err(StoreFault::Conflict { head });
             }
+            take_room_away(transaction)?;
             for write in also {
                 match write.value {
                     Some(value) => put(transaction, write.kind, write.key, value).map(drop)?,
@@ -201,15 +216,18 @@ impl Store for SqliteStore {
 
     fn has_room(&self, bytes: usize) -> Result<(), StoreFault> {
         let bytes = bytes.min(DOCUMENT_BYTES_MAX);
-        // Of no kind, so nobody finds it; one that a crash leaves behind is replaced by the next.
+        // Of no kind, so nobody finds it; one that a crash or a fault leaves behind goes with the next change.
         self.change(|transaction| {
             let sql = "INSERT OR REPLACE INTO records (kind, key, value, version) VALUES (?1, ?1, ?2, 1)";
             transaction.execute(sql, params![ROOM, "x".repeat(bytes)]).map(drop).map_err(fault)
         })?;
-        self.change(|transaction| {
-            transaction.execute("DELETE FROM records WHERE kind = ?1", [ROOM]).map(drop).map_err(fault)
-        })
+        self.change(|transaction| take_room_away(transaction))
     }
+}
+
+/// What was written to find out whether there is room.
+fn take_room_away(connection: &Connection) -> Result<(), StoreFault> {
+    connection.execute("DELETE FROM records WHERE kind = ?1", [ROOM]).map(drop).map_err(fault)
 }
 
 fn head_number(connection: &Connection) -> Result<u64, StoreFault> {

@@ -52,10 +52,11 @@ const FORMATS: &[&str] = &["
     ) STRICT;
 "];
 
-/// Opens it, or makes it first.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenFault> {
+/// Opens it; where there is none, it is made first if that may be.
+pub(super) fn open(path: &Path, may_be_made: bool) -> Result<Connection, OpenFault> {
     match look(path, FORMATS.len())? {
-        Found::Nothing => make(path)?,
+        Found::Nothing if may_be_made => make(path)?,
+        Found::Nothing => return Err(OpenFault::Gone { path: path.to_owned() }),
         Found::Store => make_private(path)?,
     }
     connect(path, FORMATS)

@@ -248,3 +248,25 @@ fn the_audit_log_forgets_its_oldest_lines() {
     assert_eq!(store.audited(Some(7), 10).expect("a page").len(), 1);
     assert_eq!(store.audited(None, 1).expect("a page")[0].number, AUDIT_LINES_MAX + 5);
 }
+
+#[test]
+fn what_was_written_to_find_out_whether_there_is_room_does_not_stay_after_a_crash() {
+    let scratch = Scratch::new("sqlite-room");
+    let left = |store: &SqliteStore| {
+        let sql = "SELECT count(*) FROM records WHERE kind = ?1";
+        store.connection().query_row(sql, [ROOM], |row| unsigned(row, 0)).expect("a count")
+    };
+    let crash = |store: &SqliteStore| {
+        let sql = "INSERT INTO records (kind, key, value, version) VALUES (?1, ?1, 'x', 1)";
+        store.connection().execute(sql, [ROOM]).expect("written");
+        assert_eq!(left(store), 1);
+    };
+    crash(&open(&scratch));
+    let store = open(&scratch);
+    assert_eq!(left(&store), 0, "gone when it is opened");
+    crash(&store);
+    store.commit(0, new("x"), &[]).expect("committed");
+    assert_eq!(left(&store), 0, "gone with the next change");
+    store.has_room(1_000).expect("there is room");
+    assert_eq!(left(&store), 0);
+}
