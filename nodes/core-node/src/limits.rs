@@ -144,8 +144,12 @@ pub const WHY_CHARS_MAX: usize = 500;
 pub const PARTY_BYTES_MAX: usize = 128;
 
 /// Bytes kept of how one party of an answered call is spoken to: its address, its Contact and its route set. Honest ones
-/// have 200 to 600; a party that says more is not told of an end that an operator orders, and finds out by itself.
+/// have 200 to 600; of a party that says more only address and tag are kept: it is not told of an end that an operator
+/// orders, and finds out by itself.
 pub const PARTY_WAY_BYTES_MAX: usize = 2_048;
+
+/// Bytes kept of such a party's address, by which it is named to the other one. A longer one is named as nobody.
+pub const PARTY_NAME_BYTES_MAX: usize = 512;
 
 /// How long a call that an operator has ended waits for an ACK that is due (RFC 3261 §15), or for the callee's answer to
 /// CANCEL (§9.1): 64 times T1, as those sections say.

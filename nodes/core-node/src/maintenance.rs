@@ -89,7 +89,7 @@ impl CoreNode {
 
     pub(crate) fn maintenance_deadline(&self) -> Option<Deadline> {
         let at = self.maintenance?.deadline?;
-        let busy = self.bindings.gauge().current > 0 || self.calls.gauge.current > 0;
+        let busy = self.bindings.gauge().current > 0 || self.has_calls_to_end();
         busy.then_some(Deadline { at, why: "maintenance deadline" })
     }
 

@@ -10,7 +10,7 @@
 //!   is what the caller gets. A callee that does not answer is not waited for longer than §9.1 says; the caller is then
 //!   answered 480. An INVITE that has not left yet is answered 480 at once.
 //!
-//! Past the deadline of maintenance mode all calls end in the same way, but without any wait.
+//! Past the deadline of maintenance mode all calls end in the same way, but no ACK is waited for.
 //!
 //! A party that goes on all the same speaks within a dialog that the other one does not know any more, and hears 481.
 
@@ -27,41 +27,63 @@ use edgeway_sip::{Message, Name, NameAddr};
 use super::{Call, Side};
 use crate::CoreNode;
 use crate::inward::Decision;
-use crate::limits::{ENDING_WITHIN, PARTY_WAY_BYTES_MAX};
+use crate::limits::{ENDING_WITHIN, PARTY_NAME_BYTES_MAX, PARTY_WAY_BYTES_MAX};
 use crate::registrars::{Destination, alias};
 
 /// Why a call has ended, as the operator's own lists say it.
 const BY_OPERATOR: &str = "ended by an operator";
 
-/// How a party of a dialog is spoken to, in one piece: its name (the URI of its From or To), its tag, its remote target,
-/// and the route set that leads there from here, a line each.
+/// How a party of a dialog is spoken to, in one piece, a line each: its name (the URI of its From or To), its tag, and then
+/// its remote target and the route set that leads there from here. A party that says too much to be reached has no more
+/// than the first two: without them the other party could not be spoken to in its name either.
 #[derive(Debug)]
 pub(super) struct PartyWay(Box<str>);
 
+/// The name of a party whose own is too long to be kept. Dialogs are told apart by tags (RFC 3261 §12).
+const NAMELESS: &str = "sip:anonymous@anonymous.invalid";
+
 impl PartyWay {
+    /// `None`: a tag that is none.
     fn of<'a>(
         name: &NameAddr<'_>,
         target: Option<NameAddr<'_>>,
         routes: impl Iterator<Item = NameAddr<'a>>,
     ) -> Option<Self> {
-        let target = target.filter(|target| Uri::parse(target.uri).is_some())?;
-        let mut text = format!("{}\n{}\n{}", name.uri, name.tag().unwrap_or_default(), target.uri);
+        // What holds a fold would be two lines. Nobody honest writes one, or so much.
+        let is_line = |text: &str| !text.contains(['\r', '\n']);
+        let tag = name.tag().unwrap_or_default();
+        let short = Some(name.uri).filter(|uri| is_line(uri) && uri.len() <= PARTY_NAME_BYTES_MAX);
+        // The tag is kept whole, as the call itself keeps it.
+        let named = is_line(tag).then(|| format!("{}\n{tag}", short.unwrap_or(NAMELESS)))?;
+        let Some(target) = target.filter(|target| is_line(target.uri) && Uri::parse(target.uri).is_some()) else {
+            return Some(Self(named.into()));
+        };
+        let mut text = format!("{named}\n{}", target.uri);
         for route in routes {
+            if !is_line(route.uri) || text.len() > PARTY_WAY_BYTES_MAX {
+                return Some(Self(named.into()));
+            }
             text.push('\n');
             text.push_str(route.uri);
         }
-        // A URI that holds a fold would be two lines. Nobody honest writes one, or so much.
-        let sound = text.len() <= PARTY_WAY_BYTES_MAX && !text.contains('\r');
-        sound.then(|| Self(text.into()))
+        let sound = if text.len() <= PARTY_WAY_BYTES_MAX { text } else { named };
+        Some(Self(sound.into()))
     }
 
-    fn parts(&self) -> Option<(&str, &str, &str, impl Iterator<Item = &str>)> {
+    /// Its name and its tag.
+    fn name(&self) -> Option<(&str, &str)> {
         let mut lines = self.0.split('\n');
-        Some((lines.next()?, lines.next()?, lines.next()?, lines))
+        Some((lines.next()?, lines.next()?))
+    }
+
+    /// Its remote target and the route set.
+    fn way(&self) -> Option<(&str, impl Iterator<Item = &str>)> {
+        let mut lines = self.0.split('\n').skip(2);
+        Some((lines.next()?, lines))
     }
 
     fn refresh(&mut self, target: &str) {
-        if Uri::parse(target).is_none() {
+        if Uri::parse(target).is_none() || target.contains(['\r', '\n']) {
             return;
         }
         let mut lines: Vec<&str> = self.0.split('\n').collect();
@@ -74,8 +96,7 @@ impl PartyWay {
     }
 }
 
-/// How both parties of a dialog are spoken to; kept from the 2xx on. `None`: that party said nothing that would lead to
-/// it, or too much.
+/// How both parties of a dialog are spoken to; kept from the 2xx on.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     client: Option<PartyWay>,
@@ -136,9 +157,23 @@ struct Bye {
     side: Side,
     first_line: String,
     rest: String,
+    /// The first hop is a strict router, which finds itself in the Request-URI and not in a Route.
+    strict: bool,
 }
 
 impl Bye {
+    /// As a client would send it to us, its first hop where [`CoreNode::decide`] looks for it.
+    fn as_asked(&self) -> Bytes {
+        let whole = self.with_via("SIP/2.0/TLS invalid;branch=z9hG4bKew");
+        if !self.strict {
+            return whole;
+        }
+        let is_route = |line: &&[u8]| line.starts_with(b"Route: ");
+        Bytes::from(
+            whole.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_route(line)).collect::<Vec<_>>().concat(),
+        )
+    }
+
     fn with_via(&self, via: &str) -> Bytes {
         Bytes::from(format!("{}\r\nVia: {via}\r\n{}", self.first_line, self.rest))
     }
@@ -169,8 +204,9 @@ impl Call {
             Side::Outside => (dialog.ways.client.as_ref(), dialog.ways.inside.as_ref(), Side::Inside),
             Side::Inside => (dialog.ways.inside.as_ref(), dialog.ways.client.as_ref(), Side::Outside),
         };
-        let (name, tag, target, routes) = there?.parts()?;
-        let (own_name, own_tag) = here.and_then(PartyWay::parts).map(|(name, tag, ..)| (name, tag))?;
+        let ((name, tag), (target, routes)) = (there?.name()?, there?.way()?);
+        // Whatever that party has said of its own way: it is not gone.
+        let (own_name, own_tag) = here?.name()?;
         let mut routes: Vec<_> = routes.map(|uri| format!("<{uri}>")).collect();
         if let (Side::Outside, Some(way)) = (to, &self.way) {
             // The client has come back over another connection.
@@ -183,7 +219,8 @@ impl Call {
         let strict = |route: &String| {
             Uri::parse(route.trim_matches(['<', '>'])).is_some_and(|route| route.param("lr").is_none())
         };
-        if routes.first().is_some_and(strict) {
+        let strict = routes.first().is_some_and(strict);
+        if strict {
             // RFC 3261 §12.2.1.1: a strict router finds itself in the Request-URI, and the target at the end.
             routes.push(format!("<{target}>"));
             uri = routes.remove(0).trim_matches(['<', '>']).to_owned();
@@ -195,7 +232,7 @@ impl Call {
             self.id,
             dialog.sequences.next(from),
         );
-        Some(Bye { side: to, first_line: format!("BYE {uri} SIP/2.0"), rest })
+        Some(Bye { side: to, first_line: format!("BYE {uri} SIP/2.0"), rest, strict })
     }
 }
 
@@ -211,7 +248,7 @@ impl CoreNode {
             Side::Outside => named.iter().position(is_ours),
         };
         let ahead = named.into_iter().take(ours.unwrap_or(0)).rev();
-        let answers = ours.and_then(|_| PartyWay::of(&response.to(), response.contacts().next(), ahead));
+        let answers = PartyWay::of(&response.to(), ours.and_then(|_| response.contacts().next()), ahead);
         // §12.1.1: whoever asked is reached by the route set as it came.
         let asks = PartyWay::of(&request.from(), request.contacts().next(), request.addresses(Name::RecordRoute));
         let Some(dialog) = self.call_mut(key).and_then(|call| call.dialog_mut(dialog)) else { return };
@@ -267,15 +304,22 @@ impl CoreNode {
         }
     }
 
-    /// Every call ends now, without a wait for anybody: whoever is left is told as far as can be.
+    /// Whether there are calls that nobody has ended yet.
+    pub(crate) fn has_calls_to_end(&self) -> bool {
+        self.calls.calls.len() > self.calls.ending.len()
+    }
+
+    /// Every call ends now, whoever is left is told as far as can be. Only what is ending already is waited for, as long as
+    /// [`ENDING_WITHIN`] says.
     pub(crate) fn end_all_at_once(&mut self, why: &'static str, now: Moment) {
         let keys: Vec<_> = self.calls.calls.keys().copied().collect();
         for key in keys {
-            let Some(call) = self.call(key) else { continue };
+            let Some(call) = self.call(key).filter(|call| call.ending.is_none()) else { continue };
             match (call.established, call.inviting) {
                 (true, _) => self.hang_up(key, why, now),
-                // The callee's answer to the CANCEL still goes to the caller.
-                (false, Some(id)) if self.proxy.withdraw(id, now) => self.end_call(key, why),
+                // The callee's answer to the CANCEL still goes to the caller. It may be a 2xx that has crossed it, which is
+                // to be acknowledged and ended like any other: until it is here the call is known.
+                (false, Some(id)) if self.proxy.withdraw(id, now) => self.end_at(key, now + ENDING_WITHIN),
                 (false, Some(_)) => self.refuse_ended(key, now),
                 (false, None) => self.end_call(key, why),
             }
@@ -325,7 +369,7 @@ impl CoreNode {
 
     /// As the client's own BYE would: to the other party of its dialog, and nowhere else.
     fn bye_inside(&mut self, call_id: &str, flow: edgeway_model::FlowId, bye: &Bye, now: Moment) {
-        let as_asked = Message::parse(bye.with_via("SIP/2.0/TLS invalid;branch=z9hG4bKew"));
+        let as_asked = Message::parse(bye.as_asked());
         let to = as_asked.ok().and_then(|request| match self.decide(flow, &request) {
             Decision::To(destination) => Some(destination),
             Decision::Registrar { .. } => self.any_registrar(flow, &request, now),
@@ -416,8 +460,15 @@ mod tests {
         let proxies: Vec<_> =
             (0..15).map(|n| format!("sip:proxy{n}.a-long-name-of-a-site.example.com:5060;transport=tcp;lr")).collect();
         let proxies: Vec<_> = proxies.iter().map(String::as_str).collect();
-        assert!(way(target, &proxies).is_some(), "fifteen proxies on the way");
-        assert!(way(&format!("sip:x@10.0.0.1;y={}", "z".repeat(PARTY_WAY_BYTES_MAX)), &[]).is_none());
+        assert!(way(target, &proxies).is_some_and(|known| known.way().is_some()), "fifteen proxies on the way");
+        let proxy = format!("sip:{}@10.0.0.1;lr", "z".repeat(300));
+        for long in [
+            way(&format!("sip:x@10.0.0.1;y={}", "z".repeat(PARTY_WAY_BYTES_MAX)), &[]),
+            way(target, &[proxy.as_str(); 50]),
+            way("*", &[]),
+        ] {
+            assert_eq!(&*long.expect("its name is kept").0, "sip:alice@example.com\na1");
+        }
     }
 
     #[test]

@@ -77,10 +77,14 @@ fn up(rig: &mut Rig, flow: FlowId, call_id: &str) -> (Leg, Leg) {
 
 /// A client answered a call from inside, which came through a proxy: how the party inside sees it.
 fn up_from_inside(rig: &mut Rig, flow: FlowId, path: &[String], acknowledges: bool) -> Leg {
+    up_through(rig, flow, path, ";lr", acknowledges)
+}
+
+fn up_through(rig: &mut Rig, flow: FlowId, path: &[String], loose: &str, acknowledges: bool) -> Leg {
     let mut leg = Leg::new("in", "TCP 10.0.0.77:5070", "carol", "sip:alice@192.168.1.2:5061;transport=tls");
     leg.routes = path.to_vec();
     let _ = leg.request("", "");
-    let lines = format!("Record-Route: <sip:proxy@{REGISTRAR};transport=tcp;lr>\r\n{SDP}");
+    let lines = format!("Record-Route: <sip:proxy@{REGISTRAR};transport=tcp{loose}>\r\n{SDP}");
     rig.registrar_writes(leg.with_body("INVITE", &lines, PLAIN));
     let invite = rig.client_reads_last(flow);
     rig.inside_reads();
@@ -185,6 +189,20 @@ fn the_route_set_of_a_call_from_inside_is_followed() {
     assert_eq!(bye.request_uri(), Some("sip:alice@192.168.1.2:5061;transport=tls;ob"));
     assert_eq!(names(&bye), (Some("carol"), Some("alice9"), "in", (2, "BYE")));
     nothing_is_left(&rig);
+}
+
+#[test]
+fn a_strict_router_inside_gets_the_bye() {
+    let mut rig = Rig::new();
+    let (flow, path) = registered(&mut rig, "alice");
+    up_through(&mut rig, flow, &path, "", true);
+    end(&mut rig, "in");
+    let (to, bye) = inside_reads_one(&mut rig);
+    let router = format!("sip:proxy@{REGISTRAR};transport=tcp");
+    assert_eq!((to.as_str(), bye.request_uri()), (REGISTRAR, Some(router.as_str())), "RFC 3261 §12.2.1.1");
+    let routes: Vec<_> = bye.routes().map(|route| route.uri.to_owned()).collect();
+    assert_eq!(routes, ["sip:me@10.0.0.77:5070;transport=tcp"]);
+    assert_eq!(rig.client_reads_one(flow).method(), Some("BYE"));
 }
 
 #[test]
@@ -416,7 +434,7 @@ fn past_the_deadline_of_maintenance_everybody_is_told() {
     rig.advance(Duration::from_millis(4_900));
     assert!(rig.inside_reads().is_empty() && rig.client_reads(flow).is_empty());
     rig.advance(Duration::from_millis(200));
-    nothing_is_left(&rig);
+    assert_eq!((rig.core(0).calls(), state(&rig)), (1, Some(CallState::Ending)), "the callee has not answered yet");
     let mut inside: Vec<_> =
         rig.inside_reads().iter().filter_map(|(.., got)| got.method().map(str::to_owned)).collect();
     inside.sort();
@@ -424,6 +442,27 @@ fn past_the_deadline_of_maintenance_everybody_is_told() {
     assert_eq!(rig.client_reads_one(flow).method(), Some("BYE"));
     rig.registrar_writes(answer(&invite, 487, "dave", "", &[]));
     assert_eq!(rig.client_reads_last(flow).status(), Some(487));
+    nothing_is_left(&rig);
+}
+
+#[test]
+fn an_answer_that_crosses_the_deadline_of_maintenance_is_acknowledged_and_ended() {
+    let mut rig = Rig::new();
+    let (flow, _) = registered(&mut rig, "alice");
+    let mut leg = Leg::new("ring", VIA, "alice1", "sip:carol@example.com");
+    let invite = calls(&mut rig, flow, &mut leg);
+    rig.registrar_writes(answer(&invite, 180, "carol", "sip:carol@10.0.0.77:5070;transport=tcp", &[]));
+    rig.client_reads(flow);
+    rig.says(At::Core(0), Input::Maintenance(MaintenanceOrder::Begin { within: Some(Duration::from_secs(5)) }));
+    rig.advance(Duration::from_millis(5_100));
+    assert_eq!(rig.registrar_reads_one().method(), Some("CANCEL"));
+    answers(&mut rig, &invite);
+    let mut leg = leg.answered(&rig.client_reads_one(flow));
+    rig.client_writes(flow, leg.request("ACK", ""));
+    let said: Vec<_> = rig.inside_reads().into_iter().map(|(.., got)| got.method().map(str::to_owned)).collect();
+    assert_eq!(said, [Some("ACK".to_owned()), Some("BYE".to_owned())]);
+    assert_eq!(rig.client_reads_one(flow).method(), Some("BYE"));
+    nothing_is_left(&rig);
 }
 
 #[test]
@@ -441,6 +480,8 @@ fn a_party_that_writes_too_much_of_itself_costs_no_more() {
     end(&mut rig, "long");
     nothing_is_left(&rig);
     assert!(rig.inside_reads().is_empty());
+    let bye = rig.client_reads_one(flow);
+    assert_eq!(names(&bye), (Some("carol"), Some("alice1"), "long", (1, "BYE")), "the other party is told");
     let ends = rig.ends();
     assert!(
         ends.iter().any(|end| end.contains("the party inside was not told: it said nothing that leads to it")),
