@@ -104,7 +104,7 @@ fn tested(folder: &Path, wish: &Wish) -> Result<Tally> {
         .arg(root().join("schemathesis.toml"))
         .arg("run")
         .arg(&description)
-        .args(["--url", &format!("https://127.0.0.1:{port}"), "--tls-verify", "false", "--request-timeout", "15"])
+        .args(["--url", &format!("https://127.0.0.1:{port}"), "--tls-verify", "false", "--request-timeout", "60"])
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"])
         .args(["--seed", &wish.api_seed.to_string(), "--max-examples", &wish.api_examples.to_string()])
