@@ -81,6 +81,32 @@ pub const CURSOR_OF_NODE_BYTES_MAX: usize = 66;
 /// Longest filter of a list, characters, as the description of the API counts: the longest name of a user.
 pub const FILTER_CHARS_MAX: usize = 320;
 
+/// Longest name of a deployment that is asked about, characters.
+pub const DEPLOYMENT_CHARS_MAX: usize = 64;
+
+/// Longest name of a rule of the allow list, as it is sent, characters; the configuration has bounds of its own, which are
+/// no wider.
+pub const RULE_NAME_CHARS_MAX: usize = 64;
+
+/// Longest URL of a rule, as it is sent, characters.
+pub const RULE_URL_CHARS_MAX: usize = 4_096;
+
+/// Longest word for how a rule compares, as it is sent, characters.
+pub const RULE_MATCH_TYPE_CHARS_MAX: usize = 16;
+
+/// Longest description of a rule, as it is sent, characters.
+pub const RULE_DESCRIPTION_CHARS_MAX: usize = 256;
+
+/// Methods of a rule, as it is sent.
+pub const RULE_METHODS_MAX: usize = 16;
+
+/// Longest method of a request that the allow list is asked about, characters.
+pub const TESTED_METHOD_CHARS_MAX: usize = 24;
+
+/// Longest name in a path where nothing of that sort has a shorter bound of its own, characters: what is longer is the name
+/// of nothing, and is not looked for.
+pub const PATH_NAME_CHARS_MAX: usize = 256;
+
 /// For how long the certificate holds that the core makes itself, days: browsers take no longer one.
 pub const SELF_SIGNED_DAYS: i64 = 820;
 

@@ -570,3 +570,89 @@ fn the_description_is_whole() {
     std::fs::write(place, openapi::text()).unwrap();
     assert!(committed == openapi::text(), "docs/manual/openapi.json is out of date: copy {place} there");
 }
+
+/// A request of an administrator's program.
+async fn asked(rig: &Rig, token: &str, order: (&str, &str, Value), if_match: Option<&str>) -> Answered {
+    let (method, path, body) = order;
+    let mut builder = request(method, path).header("authorization", format!("Bearer {token}"));
+    if let Some(tag) = if_match {
+        builder = builder.header("if-match", tag);
+    }
+    rig.over_tls(with_json(builder, &body)).await
+}
+
+#[tokio::test]
+async fn what_changes_the_configuration_takes_if_match_alike() {
+    let rig = Rig::new("if-match").await;
+    let token = rig.token(Role::Administrator).await;
+    let rule = json!({ "name": "updates", "url": "https://files.example.com/updates" });
+    let file = "Url,Deployment,HttpMethods,MatchType,Description\nhttps://files.example.com/more,,GET,,\n";
+    let confirmed = json!({ "changes": [{ "path": "domains", "value": ["example.com", "example.net"] }] });
+    let orders = [
+        ("PUT", "/api/v1/configuration", confirmed),
+        ("PUT", "/api/v1/domains/example.org", json!({})),
+        ("DELETE", "/api/v1/domains/example.org", Value::Null),
+        ("POST", "/api/v1/allow-list/rules", rule.clone()),
+        ("PUT", "/api/v1/allow-list/rules/updates", json!({ "url": "https://files.example.com/other" })),
+        ("POST", "/api/v1/allow-list/upload", json!({ "csv": file })),
+        ("DELETE", "/api/v1/allow-list/rules/updates", Value::Null),
+        ("POST", "/api/v1/configuration/rollback", json!({ "to": 1 })),
+    ];
+    for order in orders {
+        let (path, head) = (order.1, rig.office.desk.current().revision);
+        let no_tag = (!path.ends_with("rollback")).then_some(StatusCode::PRECONDITION_REQUIRED);
+        for (tag, status) in [
+            (None, no_tag),
+            (Some("\"99\""), Some(StatusCode::PRECONDITION_FAILED)),
+            (Some("\"other\""), Some(StatusCode::PRECONDITION_FAILED)),
+            (Some("W/*"), Some(StatusCode::BAD_REQUEST)),
+        ] {
+            let Some(status) = status else { continue };
+            let answered = asked(&rig, &token, order.clone(), tag).await;
+            assert_eq!(answered.status, status, "{} {path} {tag:?} {}", order.0, answered.body);
+        }
+        assert_eq!(rig.office.desk.current().revision, head, "{path}");
+        let answered = asked(&rig, &token, order.clone(), Some("*")).await;
+        assert_eq!(answered.status, StatusCode::OK, "{} {path} {}", order.0, answered.body);
+        let tag = format!("\"{}\"", head + 1);
+        assert_eq!(answered.headers["etag"].to_str().unwrap(), tag, "{} {path}", order.0);
+        assert_eq!(rig.office.desk.current().revision, head + 1, "{path}");
+    }
+    let newest = format!("\"{}\"", rig.office.desk.current().revision);
+    let again = asked(&rig, &token, ("POST", "/api/v1/allow-list/rules", rule), Some(&newest)).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.body);
+}
+
+#[tokio::test]
+async fn a_list_in_the_place_of_an_object_is_refused_wherever_it_stands() {
+    let rig = Rig::new("lists").await;
+    let token = rig.token(Role::Administrator).await;
+    for order in [
+        ("POST", "/api/v1/configuration/plan", json!({ "changes": [["domains", ["example.net"]]] })),
+        ("POST", "/api/v1/configuration/plan", json!([null, [], "", null])),
+        ("POST", "/api/v1/configuration/plan", json!({ "changes": [{ "path": "domains", "values": [] }] })),
+        ("PUT", "/api/v1/configuration", json!({ "changes": [{ "path": "domains" }, ["domains"]] })),
+        ("POST", "/api/v1/allow-list/test", json!({ "tests": [["https://files.example.com/", null, null]] })),
+        ("POST", "/api/v1/servers/refresh", json!([null, true])),
+    ] {
+        let path = order.1;
+        let answered = asked(&rig, &token, order, Some("*")).await;
+        assert_eq!((answered.status.as_u16(), &answered.body["code"]), (400, &json!("bad_body")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_too_long_are_those_of_nothing_on_every_path() {
+    let rig = Rig::new("names").await;
+    let token = rig.token(Role::Administrator).await;
+    let long = "a".repeat(257);
+    let mut paths = 0;
+    for route in routes::all().filter(|route| route.path.contains('{') && route.needs != Needs::Socket) {
+        let parts = route.path.split('/').map(|part| if part.starts_with('{') { long.as_str() } else { part });
+        let path = parts.collect::<Vec<_>>().join("/");
+        let answered = asked(&rig, &token, (route.method, &path, json!({})), Some("*")).await;
+        assert_eq!(answered.status, StatusCode::NOT_FOUND, "{} {}: {}", route.method, route.path, answered.body);
+        paths += 1;
+    }
+    assert!(paths > 15, "{paths}");
+}

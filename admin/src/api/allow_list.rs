@@ -12,10 +12,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::configuration::{by, confirm_time, expected, tagged};
-use super::taken::{Json, Query};
+use super::taken::{Json, Query, at_most};
 use super::{Actor, Problem};
 use crate::allow_list::{RuleOrder, RuleView, Written, csv, rules_in};
 use crate::configuration::{ConfigurationFault, Proposal, StepView, WaitingView};
+use crate::limits::{
+    DEPLOYMENT_CHARS_MAX, FILTER_CHARS_MAX, RULE_DESCRIPTION_CHARS_MAX, RULE_MATCH_TYPE_CHARS_MAX, RULE_METHODS_MAX,
+    RULE_NAME_CHARS_MAX, RULE_URL_CHARS_MAX, TESTED_METHOD_CHARS_MAX,
+};
 use crate::office::Office;
 
 /// The rules in force.
@@ -59,6 +63,7 @@ pub struct RulesChangeView {
 #[serde(deny_unknown_fields)]
 pub struct TestsOrder {
     /// The URLs, at most 100.
+    #[schema(min_items = 1, max_items = 100)]
     tests: Vec<TestOrder>,
     /// Who asks; null: somebody whose own nothing is.
     #[serde(default)]
@@ -66,7 +71,33 @@ pub struct TestsOrder {
     user: Option<String>,
     /// Devices of that user, at most 16.
     #[serde(default)]
+    #[schema(max_items = 16)]
     devices: Vec<String>,
+}
+
+impl TestsOrder {
+    /// As the description has them. How many there may be of what, the node says.
+    fn within_bounds(&self) -> Result<(), Problem> {
+        at_most("user", self.user.as_deref(), FILTER_CHARS_MAX)?;
+        for test in &self.tests {
+            at_most("method", test.method.as_deref(), TESTED_METHOD_CHARS_MAX)?;
+            at_most("deployment", test.deployment.as_deref(), DEPLOYMENT_CHARS_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+/// As the description has them, before what stands around words is taken off: the configuration has its own bounds.
+fn within_bounds(rule: &RuleOrder) -> Result<(), Problem> {
+    at_most("name", rule.name.as_deref(), RULE_NAME_CHARS_MAX)?;
+    at_most("url", Some(&rule.url), RULE_URL_CHARS_MAX)?;
+    at_most("deployment", rule.deployment.as_deref(), DEPLOYMENT_CHARS_MAX)?;
+    at_most("match_type", rule.match_type.as_deref(), RULE_MATCH_TYPE_CHARS_MAX)?;
+    at_most("description", Some(&rule.description), RULE_DESCRIPTION_CHARS_MAX)?;
+    match rule.methods.len() {
+        0..=RULE_METHODS_MAX => Ok(()),
+        _ => Err(Problem::new("invalid", format!("methods: at most {RULE_METHODS_MAX}"))),
+    }
 }
 
 /// One of them.
@@ -162,11 +193,9 @@ impl Order {
         proposal: impl FnOnce(&Written) -> Result<Proposal, ConfigurationFault>,
     ) -> Result<Response, Problem> {
         let Self { office, actor, headers, how } = self;
-        let (expected, desk) = (expected(&office, &headers)?, &office.desk);
+        let desk = &office.desk;
         let current = desk.current();
-        if current.revision != expected {
-            return Err(ConfigurationFault::Conflict { head: current.revision }.into());
-        }
+        let expected = expected(current.revision, &headers)?;
         let proposal = proposal(&Written::of(&current.document))?;
         if how.dry_run {
             let plan = desk.propose(proposal).await?;
@@ -187,6 +216,7 @@ pub(super) async fn add(
     Query(how): Query<How>,
     Json(rule): Json<RuleOrder>,
 ) -> Result<Response, Problem> {
+    within_bounds(&rule)?;
     Order { office, actor, headers, how }.carry_out(|written| written.add(&rule)).await
 }
 
@@ -198,6 +228,7 @@ pub(super) async fn change(
     Query(how): Query<How>,
     Json(rule): Json<RuleOrder>,
 ) -> Result<Response, Problem> {
+    within_bounds(&rule)?;
     Order { office, actor, headers, how }.carry_out(|written| written.replace(&name, &rule)).await
 }
 
@@ -225,6 +256,7 @@ pub(super) async fn test(
     State(office): State<Arc<Office>>,
     Json(order): Json<TestsOrder>,
 ) -> Result<Answer<TestsView>, Problem> {
+    order.within_bounds()?;
     let answer: Value = office.ask(None, "allow-list/test", json!(order)).await?;
     let view = serde_json::from_value(answer);
     view.map(Answer).map_err(|_| Problem::new("unavailable", "The node's answer cannot be read."))

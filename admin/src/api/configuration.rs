@@ -179,10 +179,14 @@ pub(super) fn tagged<T: Serialize>(revision: u64, view: T) -> Response {
     response
 }
 
-/// The revision that a change was made from; `*`: whatever there is (RFC 9110 §13.1.1).
-pub(super) fn expected(office: &Office, headers: &HeaderMap) -> Result<u64, Problem> {
+/// The revision that a change is made from, which is `head` unless that is another one than `If-Match` names; `*`: whatever
+/// there is (RFC 9110 §13.1.1).
+pub(super) fn expected(head: u64, headers: &HeaderMap) -> Result<u64, Problem> {
     let Some(tag) = headers.get(IF_MATCH) else { return Err(Problem::new("not_understood", "")) };
-    Ok(version(tag)?.unwrap_or_else(|| office.desk.current().revision))
+    match version(tag)? {
+        Some(other) if other != head => Err(ConfigurationFault::Conflict { head }.into()),
+        Some(_) | None => Ok(head),
+    }
 }
 
 pub(super) fn by(actor: &Actor, comment: String) -> By {
@@ -207,7 +211,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(mut order): Json<ConfigurationOrder>,
 ) -> Result<Response, Problem> {
-    let (expected, proposal) = (expected(&office, &headers)?, order.proposal()?);
+    let (expected, proposal) = (expected(office.desk.current().revision, &headers)?, order.proposal()?);
     let confirm = confirm_time(order.confirm_s)?;
     let done: CommitView = office.desk.commit(expected, proposal, by(&actor, order.comment), confirm).await?;
     Ok(tagged(done.revision, done))
@@ -241,7 +245,8 @@ pub(super) async fn rollback(
     if to > REVISION_MAX {
         return Err(Problem::new("invalid", format!("to: at most {REVISION_MAX}")));
     }
-    let expected = headers.contains_key(IF_MATCH).then(|| expected(&office, &headers)).transpose()?;
+    let head = office.desk.current().revision;
+    let expected = headers.contains_key(IF_MATCH).then(|| expected(head, &headers)).transpose()?;
     let done: CommitView = office.desk.rollback(to, expected, by(&actor, comment)).await?;
     Ok(tagged(done.revision, done))
 }

@@ -171,8 +171,9 @@ pub(super) async fn put(
     if !is_domain(&domain) {
         return Err(Problem::new("not_found", "That can be no domain."));
     }
-    let (expected, confirm) = (expected(&office, &headers)?, confirm_time(order.confirm_s)?);
-    let known = domains::deployments(&document(&office).1);
+    let (head, document) = document(&office);
+    let (expected, confirm) = (expected(head, &headers)?, confirm_time(order.confirm_s)?);
+    let known = domains::deployments(&document);
     let changes = domains::put(&known, &domain, &order.deployment)
         .ok_or_else(|| Problem::new("not_found", "There is no deployment of that name."))?;
     let by = by(&actor, order.comment);
@@ -190,8 +191,9 @@ pub(super) async fn remove(
     if !is_domain(&domain) {
         return Err(not_served());
     }
-    let expected = expected(&office, &headers)?;
-    let known = domains::deployments(&document(&office).1);
+    let (head, document) = document(&office);
+    let expected = expected(head, &headers)?;
+    let known = domains::deployments(&document);
     let changes: Vec<ChangeOrder> = domains::without(&known, &domain).ok_or_else(not_served)?;
     let by = by(&actor, going.comment.unwrap_or_default());
     let done: CommitView = office.desk.commit(expected, Proposal::Changes(changes), by, None).await?;

@@ -9,6 +9,7 @@ mod bodies;
 pub mod configuration;
 pub mod domains;
 mod door;
+mod named;
 pub mod nodes;
 pub mod openapi;
 mod problem;
@@ -21,7 +22,7 @@ mod taken;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, Request, State};
+use axum::extract::{FromRequestParts as _, Query, RawPathParams, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
@@ -67,6 +68,14 @@ async fn may(State(route): State<&'static Route>, request: Request, next: Next) 
 }
 
 async fn understood(route: &Route, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    // What cannot be read is refused by the route, as what is not there.
+    if let Ok(names) = RawPathParams::from_request_parts(&mut head, &()).await
+        && names.iter().any(|(name, value)| value.chars().nth(openapi::longest(route.path, name)).is_some())
+    {
+        return Problem::new("not_found", "That is the name of nothing: it is too long.").into_response();
+    }
+    let request = Request::from_parts(head, body);
     let Ok(Query(parameters)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
         return Problem::new("bad_query", "The parameters cannot be read.").into_response();
     };

@@ -307,13 +307,24 @@ fn reference(shape: Shape, schemas: &mut Map<String, Value>) -> Value {
 
 /// What a part of a path may be.
 fn named(path: &str, name: &str) -> Value {
-    let text = |pattern: &str, chars: usize| json!({ "type": "string", "pattern": pattern, "maxLength": chars });
+    let chars = longest(path, name);
+    let text = |pattern: &str| json!({ "type": "string", "pattern": pattern, "maxLength": chars });
     match name {
-        "node" => text("^[a-z0-9][a-z0-9-]*$", 63),
-        "name" if path.starts_with("/api/v1/accounts/") => text(super::accounts::NAME, crate::limits::NAME_BYTES_MAX),
-        "domain" => text(super::domains::DOMAIN, super::domains::DOMAIN_BYTES_MAX),
+        "node" => text("^[a-z0-9][a-z0-9-]*$"),
+        "name" if path.starts_with("/api/v1/accounts/") => text(super::accounts::NAME),
+        "domain" => text(super::domains::DOMAIN),
         "number" => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
-        _ => json!({ "type": "string", "minLength": 1, "maxLength": 256 }),
+        _ => json!({ "type": "string", "minLength": 1, "maxLength": chars }),
+    }
+}
+
+/// How long a part of a path may be, characters. What is longer is the name of nothing.
+pub(super) fn longest(path: &str, name: &str) -> usize {
+    match name {
+        "node" => 63,
+        "name" if path.starts_with("/api/v1/accounts/") => crate::limits::NAME_BYTES_MAX,
+        "domain" => super::domains::DOMAIN_BYTES_MAX,
+        _ => crate::limits::PATH_NAME_CHARS_MAX,
     }
 }
 

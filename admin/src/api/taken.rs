@@ -10,7 +10,7 @@ use http::request::Parts;
 use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Actor, Problem, Via};
+use super::{Actor, Problem, Via, named};
 
 /// A body of JSON.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -26,11 +26,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|_| Problem::new("bad_body", "The body broke off, or is too large."))?;
-        // Serde takes a list for a structure, too: its members without their names, which the description does not have.
-        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Err(Problem::new("bad_body", "The body must be a JSON object."));
-        }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("bad_body", error.to_string()))
+        named::from_slice(&bytes).map(Self).map_err(|error| Problem::new("bad_body", error.to_string()))
     }
 }
 
@@ -47,6 +43,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             Problem::new("bad_query", source.unwrap_or_else(|| "the parameters cannot be read".to_owned()))
         })
+    }
+}
+
+/// Text within its bound, in characters as JSON Schema counts them.
+pub(crate) fn at_most(name: &str, text: Option<&str>, most: usize) -> Result<(), Problem> {
+    match text.and_then(|text| text.chars().nth(most)) {
+        None => Ok(()),
+        Some(_) => Err(Problem::new("invalid", format!("{name}: at most {most} characters"))),
     }
 }
 

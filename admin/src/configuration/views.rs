@@ -177,6 +177,7 @@ pub struct DifferenceView {
 
 /// One setting that is to have another value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeOrder {
     /// The setting, as in a plan.
     #[schema(example = "domains")]
