@@ -152,7 +152,10 @@
     chosen.addEventListener("change", async () => {
       const [file] = chosen.files;
       const into = document.getElementById(chosen.dataset.into);
-      if (file && into && file.size <= into.maxLength) into.value = await file.text();
+      const fits = !file || file.size <= into.maxLength;
+      chosen.setCustomValidity(fits ? "" : chosen.dataset.tooLarge);
+      if (!fits) chosen.reportValidity();
+      else if (file) into.value = await file.text();
     });
   }
   document.addEventListener("submit", (event) => {

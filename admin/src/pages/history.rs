@@ -178,10 +178,36 @@ pub(crate) async fn propose(
         Ok(answer) => answer,
         Err(problems) => {
             let f = Frame::new(Wish::of(&parts), DOCUMENT, who.viewer, &pages.look().await.nodes);
-            let again = Document { administers: true, csrf: who.csrf, revision, text: document, problems, f };
+            let text = without_passwords(&document);
+            let again = Document { administers: true, csrf: who.csrf, revision, text, problems, f };
             page_with(StatusCode::UNPROCESSABLE_ENTITY, &again)
         }
     }
+}
+
+/// What was typed, but for passwords that are not sealed: a page may be kept by whoever shows it. It is read line by line,
+/// because what is sent back is what could not be read as a whole.
+fn without_passwords(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let value = line.find("password").and_then(|at| {
+            let (key, value) = line.get(at + "password".len()..)?.split_once('=')?;
+            let is_it = key.chars().all(|char| char.is_whitespace() || char == '"' || char == '\'');
+            is_it.then_some(value)
+        });
+        match value {
+            Some(value) if !value.trim_start().trim_start_matches(['"', '\'']).starts_with("sealed") => {
+                kept.push_str(line.strip_suffix(value).unwrap_or_default());
+                kept.push_str(" \"\"\n");
+                // A text of several lines: nobody can say where it ends.
+                if value.contains("\"\"\"") || value.contains("'''") {
+                    return kept;
+                }
+            }
+            Some(_) | None => kept.push_str(line),
+        }
+    }
+    kept
 }
 
 /// `GET /configuration/document/export`: the same as a file.

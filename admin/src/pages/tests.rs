@@ -244,6 +244,14 @@ async fn a_password_in_the_text_is_not_sent_back() {
     let (status, page) = house.post("/configuration/document", &admin, &fields).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.contains("set passwords under Servers") && !page.contains("hunter2"), "{page}");
+    // Nor where the text is none: what else was typed is.
+    for password in ["password = \"hunter2", "\"password\" = 'hunter2'", "password = \"\"\"\nhunter2\"\"\""] {
+        let text = format!("domains = [\"kept.example\"]\n[[unified_cm]]\n{password}\nuser = = \"u\"\n");
+        let fields = [("revision", "1"), ("document", text.as_str())];
+        let (status, page) = house.post("/configuration/document", &admin, &fields).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(page.contains("kept.example") && !page.contains("hunter2"), "{page}");
+    }
     let fields = [("revision", "1"), ("document", document.as_str())];
     let (status, page) = house.post("/configuration/document", &admin, &fields).await;
     assert_eq!(status, StatusCode::OK, "{page}");

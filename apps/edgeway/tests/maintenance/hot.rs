@@ -28,6 +28,7 @@ enum Shown {
 
 const SETTINGS: &str = include_str!("settings.rs");
 const CHANGED: &str = include_str!("../configuration.rs");
+const RULES: &str = "rules_of_the_allow_list_are_added_imported_tested_and_removed_while_it_runs";
 const EVERY: &str = "ten_changes_end_nothing_and_hold_at_once";
 const TOLD: &str = "edges_are_told_by_their_cores_and_remember";
 
@@ -73,7 +74,7 @@ const HOT: &[(&str, Shown)] = &[
     ("servers.look_every", Shown::MadeAnew(EVERY, SETTINGS)),
     ("http.allow_list", Shown::By(EVERY, SETTINGS)),
     ("http.default_methods", Shown::Here),
-    ("http.allow_list_rule.", Shown::MadeAnew(EVERY, SETTINGS)),
+    ("http.allow_list_rule.", Shown::By(RULES, CHANGED)),
     ("http.ca", Shown::MadeAnew(EVERY, SETTINGS)),
     ("xmpp_server.", Shown::MadeAnew(EVERY, SETTINGS)),
 ];
