@@ -48,10 +48,8 @@ impl Service {
                 let bound = ready.clone();
                 let hooks = Hooks {
                     notice: Some(service::notices_to(notice)),
-                    message: None,
                     ready: Some(Box::new(move |port| drop(bound.send(Ok(port))))),
-                    inside: None,
-                    admin: None,
+                    ..Hooks::default()
                 };
                 if let Err(fault) = serve(hooks, stopped) {
                     let _ = ready.send(Err(fault));
