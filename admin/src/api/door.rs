@@ -414,7 +414,7 @@ mod tests {
         let desk = ConfigurationDesk::new(booted.parts, port.clone());
         let store = Arc::new(LateStore::missing("the disk is full".to_owned()));
         let office = Office::new(port, store, desk, Settled::of(&booted.settings));
-        ordered(&office, Ordered { uid: 0, action: "maintenance".to_owned(), refused: None }).await;
+        ordered(&office, Ordered { uid: Some(0), action: "maintenance".to_owned(), refused: None }).await;
         drop(office);
         let Some(Work::Tell(Told::Alarm(alarm))) = asked.recv().await else { panic!("nobody is told") };
         assert!(alarm.id == ALARM_STORE && alarm.cause.contains("the disk is full"), "{}", alarm.cause);
