@@ -170,7 +170,7 @@ async fn audit(office: &Office, line: AuditLine) {
 
 /// Writes down what was ordered at the control socket past this door. Whoever may open the socket may write much: what they
 /// do is never left out.
-pub async fn ordered(office: &Office, ordered: Ordered) {
+pub(super) async fn ordered(office: &Office, ordered: Ordered) {
     let Ordered { uid, action, refused } = ordered;
     let line = AuditLine {
         number: 0,
