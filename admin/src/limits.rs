@@ -182,6 +182,12 @@ pub const KNOWN_PLACE_MS: u64 = 90 * 86_400_000;
 /// How often it is written down that somebody signs in from a place that is known, ms: once a day.
 pub const KNOWN_PLACE_EVERY_MS: u64 = 86_400_000;
 
+/// Orders at the control socket that wait to be written into the audit log; where it is full, whoever orders waits.
+pub const ORDERS_WAITING_MAX: usize = 256;
+
+/// Longest that a request at the control socket waits until the orders before it are in the audit log.
+pub const ORDER_WRITTEN_MAX: Duration = Duration::from_secs(1);
+
 /// Programs and browsers that follow what happens at once.
 pub const FOLLOWERS_MAX: usize = 64;
 

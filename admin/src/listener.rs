@@ -113,16 +113,18 @@ async fn serve(ingredients: Ingredients, port: OperatorPort, mut passed: mpsc::R
     if let Some(at) = settings.admin.listen {
         tokio::spawn(keep_listening(at, settings, router.clone(), announce));
     }
+    let mut orders = api::orders::Orders::new(&office);
     while let Some(passed) = passed.recv().await {
         let Forwarded { request, uid, answer } = match passed {
             Passed::Request(forwarded) => *forwarded,
             Passed::Ordered(ordered) => {
-                api::ordered(&office, ordered).await;
+                orders.hand_over(ordered).await;
                 continue;
             }
         };
-        let router = router.clone();
+        let (router, written) = (router.clone(), orders.written());
         tokio::spawn(async move {
+            written.await;
             let mut request = request.map(Body::from);
             request.extensions_mut().insert(Peer::Socket { uid });
             let Ok(response) = router.oneshot(request).await;

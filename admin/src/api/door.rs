@@ -170,7 +170,7 @@ async fn audit(office: &Office, line: AuditLine) {
 
 /// Writes down what was ordered at the control socket past this door. Whoever may open the socket may write much: what they
 /// do is never left out.
-pub async fn ordered(office: &Office, ordered: Ordered) {
+pub(super) async fn ordered(office: &Office, ordered: Ordered) {
     let Ordered { uid, action, refused } = ordered;
     let line = AuditLine {
         number: 0,
@@ -414,7 +414,7 @@ mod tests {
         let desk = ConfigurationDesk::new(booted.parts, port.clone());
         let store = Arc::new(LateStore::missing("the disk is full".to_owned()));
         let office = Office::new(port, store, desk, Settled::of(&booted.settings));
-        ordered(&office, Ordered { uid: 0, action: "maintenance".to_owned(), refused: None }).await;
+        ordered(&office, Ordered { uid: Some(0), action: "maintenance".to_owned(), refused: None }).await;
         drop(office);
         let Some(Work::Tell(Told::Alarm(alarm))) = asked.recv().await else { panic!("nobody is told") };
         assert!(alarm.id == ALARM_STORE && alarm.cause.contains("the disk is full"), "{}", alarm.cause);

@@ -12,6 +12,7 @@ mod door;
 mod named;
 pub mod nodes;
 pub mod openapi;
+pub mod orders;
 mod problem;
 pub mod routes;
 pub mod servers;
@@ -28,8 +29,8 @@ use axum::response::{IntoResponse as _, Response};
 
 pub use self::actor::{Actor, Peer, Via};
 pub(crate) use self::audited::Audited;
+pub use self::door::local_path;
 pub use self::door::surrounded;
-pub use self::door::{local_path, ordered};
 pub use self::problem::{CODES, Code, Problem};
 use self::routes::{Needs, Route};
 pub use self::stream::Followers;
