@@ -134,7 +134,7 @@ pub enum CallState {
     Up,
     /// It was up, and the connection of its client is gone; it may come back.
     ClientGone,
-    /// An operator has ended it, and one of its parties has not said yet that it knows.
+    /// It is to end, as an operator has ordered, and waits for an ACK or the answer to a CANCEL before its BYEs are sent.
     Ending,
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use edgeway_config::{Role, known_settings};
 use edgeway_runtime::operate::RefusalKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::Problem;
 use super::taken::Json;
+use super::{Audited, Problem};
 use crate::office::Office;
 use crate::views::Silent;
 
@@ -154,10 +155,14 @@ pub(super) async fn one_call(
 pub(super) async fn end_call(
     State(office): State<Arc<Office>>,
     Path((node, id)): Path<(String, String)>,
-) -> Asked<Value> {
+) -> Result<Response, Problem> {
     let node = office.node(&node)?;
     let id: u32 = id.parse().map_err(|_| Problem::new("not_found", "Calls have numbers."))?;
-    Ok(Answer(office.order(Some(&node), "calls/end", json!({ "id": id })).await?))
+    let ended = office.order(Some(&node), "calls/end", json!({ "id": id })).await?;
+    // Numbers are soon forgotten: the audit log has the call's own name.
+    let call_id = ended.get("call_id").and_then(Value::as_str).unwrap_or_default();
+    let subject = format!("call {node}/{id} {call_id}");
+    Ok(Audited { subject, done: true }.on(Answer(ended).into_response()))
 }
 
 pub(super) async fn alarms(State(office): State<Arc<Office>>) -> Answer<AlarmsView> {

@@ -54,6 +54,13 @@ impl Row {
         self.id.filter(|_| self.call_id.is_some() && self.state.as_deref() != Some("ending"))
     }
 
+    /// The question before it is ended: rows move while one looks at them.
+    fn question(&self, f: &Frame) -> String {
+        let said = |party: &Option<String>| party.clone().unwrap_or_else(|| "?".to_owned());
+        let (from, to) = (said(&self.from), said(&self.to));
+        f.fill("calls.confirm", &[("from", &from), ("to", &to)])
+    }
+
     fn ladder(&self) -> Option<String> {
         self.call_id.as_ref().map(|id| format!("{}?call_id={}", LADDER.path, percent_encoded(id)))
     }
@@ -107,12 +114,16 @@ pub(crate) async fn show(State(pages): State<Pages>, viewer: Viewer, parts: Part
 pub(crate) struct Which {
     node: String,
     id: u32,
+    /// What the page showed: a number alone may be another call's by now.
+    call_id: String,
 }
 
 /// `POST /status/calls/end`.
 pub(crate) async fn end(State(pages): State<Pages>, _operator: Operator, Form(which): Form<Which>) -> Response {
     let outcome = match pages.office.node(&which.node) {
-        Ok(node) => pages.office.order(Some(&node), "calls/end", json!({ "id": which.id })).await,
+        Ok(node) => {
+            pages.office.order(Some(&node), "calls/end", json!({ "id": which.id, "call_id": which.call_id })).await
+        }
         Err(refusal) => Err(refusal),
     };
     let done = outcome.is_ok();
@@ -121,5 +132,5 @@ pub(crate) async fn end(State(pages): State<Pages>, _operator: Operator, Form(wh
     }
     let outcome = if done { "done" } else { "failed" };
     let answer = Redirect::to(&format!("{}?outcome={outcome}", CALLS.path)).into_response();
-    Audited { subject: format!("node {}", which.node), done }.on(answer)
+    Audited { subject: format!("call {}/{} {}", which.node, which.id, which.call_id), done }.on(answer)
 }

@@ -277,6 +277,10 @@ impl Frame {
         self.words().with(key, name, value)
     }
 
+    pub(crate) fn fill(&self, key: &str, values: &[(&str, &dyn Display)]) -> String {
+        self.words().fill(key, values)
+    }
+
     pub(crate) fn count(&self, key: &str, n: &u64) -> String {
         self.words().count(key, *n)
     }

@@ -262,6 +262,8 @@ async fn the_audit_log_says_what_became_of_an_order_and_whom_it_was_about() {
     let house = House::open("pages-audit").await;
     let admin = house.browser("admin", Role::Administrator).await;
     house.post("/maintenance/maintenance-mode/start", &admin, &[("node", "edge1")]).await;
+    let call = [("node", "edge1"), ("id", "17"), ("call_id", "talk@10.0.0.1")];
+    house.post("/status/calls/end", &admin, &call).await;
     house.post("/users/people/revoke", &admin, &[("user", "alice")]).await;
     house.post("/configuration/history/confirm", &admin, &[("revision", "7")]).await;
     let account = [("name", "bob"), ("role", "operator"), ("password", PASSWORD)];
@@ -273,6 +275,7 @@ async fn the_audit_log_says_what_became_of_an_order_and_whom_it_was_about() {
     said.reverse();
     let expected = [
         "failed (node edge1)",
+        "failed (call edge1/17 talk@10.0.0.1)",
         "failed",
         "failed (revision 7)",
         "done (account bob: operator)",

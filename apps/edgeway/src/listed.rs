@@ -250,7 +250,7 @@ fn show_call(id: u32, at: &At, output: Format) -> Result<(), Failure> {
 
 fn end(id: u32, at: &At) -> Result<(), Failure> {
     at.ask("calls/end", &json!({ "id": id }))?;
-    say!("call {id} is being ended: `edgeway calls` shows it until both of its parties know");
+    say!("call {id} is being ended: `edgeway calls` shows it until its BYEs are sent");
     Ok(())
 }
 

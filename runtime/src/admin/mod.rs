@@ -274,8 +274,13 @@ async fn put(
             // Whoever hangs up takes back no order, and keeps none out of the audit log; and keeps their place meanwhile.
             let (port, door, permit) = (operator.port.clone(), door.clone(), Rc::clone(permit));
             let ordered = spawn_local(async move {
-                let action = action(&path, node.as_ref(), &question);
+                let mut action = action(&path, node.as_ref(), &question);
                 let answered = port.ask(node.as_ref(), &path, question).await;
+                if let ("calls/end", Ok(ended)) = (path.as_str(), &answered)
+                    && let Some(call_id) = ended.get("call_id").and_then(serde_json::Value::as_str)
+                {
+                    action.extend([" ", call_id]);
+                }
                 let refused = answered.as_ref().err().map(|refusal| refusal.kind);
                 door.ordered(Ordered { uid, action, refused }).await;
                 drop(permit);
@@ -291,7 +296,8 @@ async fn put(
     }
 }
 
-/// What was ordered, as the audit log says it: nothing of the question but whether maintenance mode begins or ends.
+/// What was ordered, as the audit log says it: nothing of the question but whether maintenance mode begins or ends, and
+/// which call.
 fn action(path: &str, node: Option<&NodeId>, question: &serde_json::Value) -> String {
     let node = node.map(|node| format!("?node={node}")).unwrap_or_default();
     let on = match (path, question.get("on").and_then(serde_json::Value::as_bool)) {
@@ -299,7 +305,11 @@ fn action(path: &str, node: Option<&NodeId>, question: &serde_json::Value) -> St
         ("maintenance", Some(false)) => " (end)",
         (_, Some(_) | None) => "",
     };
-    format!("POST /ask/{path}{node}{on}")
+    let call = match (path, question.get("id").and_then(serde_json::Value::as_u64)) {
+        ("calls/end", Some(id)) => format!(" (call {id})"),
+        (_, Some(_) | None) => String::new(),
+    };
+    format!("POST /ask/{path}{node}{on}{call}")
 }
 
 /// What is asked, as JSON.

@@ -87,6 +87,7 @@ async fn echo(mut asked: operate::Asked) {
         let echo = serde_json::json!({ "node": node, "path": question.path, "body": question.body });
         let _ = answer.send(match refused {
             Some(kind) => Err(Refusal { kind, why: "not this".to_owned() }),
+            None if question.path == "calls/end" => Ok(serde_json::json!({ "call_id": "talk@10.0.0.1" })),
             None => Ok(echo),
         });
     }
@@ -156,6 +157,8 @@ fn orders_are_told_to_the_administrators_side_and_questions_are_not() {
                 (None, "maintenance", serde_json::json!({ "on": false })),
                 (None, "servers/refresh", serde_json::json!({ "dry_run": true })),
                 (None, "servers/refresh", serde_json::json!({ "name": "secret" })),
+                (None, "calls/show", serde_json::json!({ "id": 17 })),
+                (None, "calls/end", serde_json::json!({ "id": 17 })),
                 (None, "conflict", serde_json::json!({ "password": "secret" })),
             ];
             for (node, path, question) in all {
@@ -168,6 +171,7 @@ fn orders_are_told_to_the_administrators_side_and_questions_are_not() {
             ("POST /ask/maintenance?node=edge1 (begin)", None),
             ("POST /ask/maintenance (end)", None),
             ("POST /ask/servers/refresh", None),
+            ("POST /ask/calls/end (call 17) talk@10.0.0.1", None),
             ("POST /ask/conflict", Some(RefusalKind::Conflict)),
         ];
         for (action, refused) in expected {

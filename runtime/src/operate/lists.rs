@@ -44,12 +44,24 @@ pub(super) fn wish(question: &Value) -> Result<Wish, Refusal> {
 #[serde(default, deny_unknown_fields)]
 struct Named {
     id: Option<u32>,
+    call_id: Option<String>,
 }
 
-/// The call that an order or a question is about.
-pub(super) fn call(question: &Value) -> Result<u32, Refusal> {
-    let Named { id } = read(question)?;
-    id.ok_or_else(|| Refusal::invalid("name the call by the `id` that the list of calls has"))
+/// The call that an order or a question is about: its number and, of whoever wants to be sure, its Call-ID.
+pub(super) fn call(question: &Value) -> Result<(u32, Option<String>), Refusal> {
+    let Named { id, call_id } = read(question)?;
+    match id {
+        Some(id) => Ok((id, call_id)),
+        None => Err(Refusal::invalid("name the call by the `id` that the list of calls has")),
+    }
+}
+
+/// A call, if it is the one that was meant.
+pub(super) fn meant(call: Option<CallDetail>, (id, call_id): &(u32, Option<String>)) -> Result<CallDetail, Refusal> {
+    let is_it = |call: &CallDetail| {
+        call_id.as_ref().is_none_or(|meant| call.call.call_id.as_ref().is_some_and(|known| known.reveal() == meant))
+    };
+    call.filter(is_it).ok_or_else(|| no_call(*id))
 }
 
 pub(super) fn registrations(page: Page<RegistrationRow>, now: Now) -> Value {
@@ -69,7 +81,7 @@ pub(super) fn registrations(page: Page<RegistrationRow>, now: Now) -> Value {
     })
 }
 
-pub(super) fn no_call(id: u32) -> Refusal {
+fn no_call(id: u32) -> Refusal {
     Refusal::not_found(format!("there is no call {id} here: it may be over already"))
 }
 
@@ -190,5 +202,39 @@ mod tests {
             "next": "1.0", "total": 9,
         });
         assert_eq!(registrations(page, now), expected);
+    }
+
+    #[test]
+    fn a_number_with_the_call_id_of_another_call_names_none() {
+        let call = || CallDetail {
+            call: CallRow {
+                id: 17,
+                call_id: Some(Pii::new("talk".into())),
+                from: None,
+                to: None,
+                state: None,
+                since: Moment::from_secs(1),
+                edge: None,
+                core: None,
+                inside: None,
+                media: Vec::new(),
+            },
+            device: None,
+            user_agent: None,
+            client: None,
+            parties: 1,
+            heard: Moment::from_secs(1),
+            media: Vec::new(),
+        };
+        for (question, is_it) in [
+            (json!({ "id": 17 }), true),
+            (json!({ "id": 17, "call_id": "talk" }), true),
+            (json!({ "id": 17, "call_id": "other" }), false),
+            (json!({ "id": 17, "call_id": "" }), false),
+        ] {
+            let named = super::call(&question).expect("a good question");
+            let outcome = meant(Some(call()), &named).map(|call| call.call.id).map_err(|refusal| refusal.kind);
+            assert_eq!(outcome, if is_it { Ok(17) } else { Err(super::super::RefusalKind::NotFound) }, "{question}");
+        }
     }
 }

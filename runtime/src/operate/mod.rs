@@ -121,11 +121,12 @@ fn read<T: DeserializeOwned + Default>(body: &Value) -> Result<T, Refusal> {
 
 /// Questions that only ask. Whatever else a node is asked for is an order, and is written down where there is an audit log:
 /// so a new order is, too, until somebody says here that it is none.
-const ONLY_ASK: [&str; 12] = [
+const ONLY_ASK: [&str; 13] = [
     "status",
     "metrics",
     "registrations",
     "calls",
+    "calls/show",
     "chats",
     "events",
     "attempts",

@@ -127,16 +127,22 @@ impl<N: Observable + 'static> Switchboard<N> {
             "calls/show" | "calls/end" if self.is_edge => {
                 Err(Refusal::not_found("an edge knows of a call that it relays, and no more: ask the core that has it"))
             }
-            "calls/show" => lists::call(body).and_then(|id| match self.reactor.call(id) {
-                Some(call) => Ok(lists::call_detail(call, now)),
-                None => Err(lists::no_call(id)),
+            "calls/show" => lists::call(body).and_then(|named| {
+                let call = lists::meant(self.reactor.call(named.0), &named)?;
+                Ok(lists::call_detail(call, now))
             }),
-            "calls/end" => lists::call(body).and_then(|call| match self.reactor.end_call(call) {
-                true => {
-                    tracing::info!(event = "call.end_ordered", id = call, "an operator has ended a call");
-                    Ok(json!({ "ended": true }))
-                }
-                false => Err(lists::no_call(call)),
+            "calls/end" => lists::call(body).and_then(|named| {
+                let call = lists::meant(self.reactor.call(named.0), &named)?.call;
+                self.reactor.end_call(call.id);
+                // Who keeps a record of it wants to know which call it was.
+                let call_id = call.call_id.as_ref().map(|call_id| call_id.reveal().as_str());
+                tracing::info!(
+                    event = "call.end_ordered",
+                    id = call.id,
+                    call = call_id,
+                    "an operator has ended a call"
+                );
+                Ok(json!({ "ended": true, "call_id": call_id }))
             }),
             "events" => self.reactor.events().list(body),
             "links" => {

@@ -69,13 +69,9 @@ impl<N: Observable + 'static> Reactor<N> {
         self.node.borrow().call(call)
     }
 
-    /// Ends a call that the node has; `false`: it has none of that id.
-    pub(crate) fn end_call(self: &Rc<Self>, call: u32) -> bool {
-        let has = self.call(call).is_some();
-        if has {
-            self.input(Input::EndCall { call });
-        }
-        has
+    /// Ends a call that the node has.
+    pub(crate) fn end_call(self: &Rc<Self>, call: u32) {
+        self.input(Input::EndCall { call });
     }
 
     /// The clock of the node.
