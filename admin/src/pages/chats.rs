@@ -55,6 +55,11 @@ impl Row {
         self.jid.as_deref().or(self.domain.as_deref())
     }
 
+    /// The question before it is ended: rows move while one looks at them.
+    fn question(&self, f: &Frame) -> String {
+        f.fill("chats.confirm", &[("user", &self.who().unwrap_or("?"))])
+    }
+
     fn since(&self) -> Option<Moment> {
         self.since_ms.map(Moment::of_ms)
     }

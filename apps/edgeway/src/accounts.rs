@@ -1,6 +1,6 @@
 //! `edgeway accounts`, `edgeway tokens`, `edgeway audit`: who may administer a core, and who did what, over its control socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,7 +9,7 @@ use edgeway_runtime::clock::rfc3339;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{At, Failure, finish};
+use crate::commands::{At, AtCore, Failure, finish};
 use crate::output::{say, show};
 use crate::users_file::{Password, typed};
 
@@ -20,7 +20,7 @@ pub(crate) enum AccountsCommand {
     #[command(after_help = "Examples:\n  edgeway accounts list\n  edgeway accounts list --output json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Makes an account. The password comes from the terminal, or from a file.
     #[command(
@@ -35,7 +35,7 @@ pub(crate) enum AccountsCommand {
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Removes an account and ends its sessions. The last administrator stays.
     #[command(
@@ -45,7 +45,7 @@ pub(crate) enum AccountsCommand {
         /// Its name.
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Gives an account another password and ends its sessions.
     #[command(
@@ -57,7 +57,7 @@ pub(crate) enum AccountsCommand {
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Prints a new code for a first sign-in, good for 24 hours and once: it makes an administrator, or gives one back whose
     /// password is lost.
@@ -66,7 +66,7 @@ pub(crate) enum AccountsCommand {
     )]
     ResetCode {
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum TokensCommand {
     #[command(after_help = "Examples:\n  edgeway tokens list\n  edgeway tokens list --output json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Makes a token and prints it, this once.
     #[command(
@@ -93,7 +93,7 @@ pub(crate) enum TokensCommand {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3650))]
         days: Option<u64>,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Takes a token away.
     #[command(
@@ -103,7 +103,7 @@ pub(crate) enum TokensCommand {
         /// Its id, as `edgeway tokens list` shows it.
         id: String,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
 }
 
@@ -117,17 +117,7 @@ pub(crate) struct Audit {
     #[arg(long)]
     before: Option<u64>,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// The core's settings file; without it, the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    common: AtCore,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -201,11 +191,11 @@ pub(crate) fn audit(audit: &Audit) -> ExitCode {
     }))
 }
 
-fn list(common: &Common, noun: &str, names: &[&str], heads: &[&str]) -> Result<(), Failure> {
+fn list(common: &AtCore, noun: &str, names: &[&str], heads: &[&str]) -> Result<(), Failure> {
     ask(common, "GET", noun, None).map(|answer| shown(common, &answer, noun, names, heads))
 }
 
-fn shown(common: &Common, answer: &Value, list: &str, names: &[&str], heads: &[&str]) {
+fn shown(common: &AtCore, answer: &Value, list: &str, names: &[&str], heads: &[&str]) {
     if matches!(common.output, Format::Json) {
         return say!("{answer:#}");
     }
@@ -221,7 +211,7 @@ fn shown(common: &Common, answer: &Value, list: &str, names: &[&str], heads: &[&
 }
 
 /// Whoever is at the socket means what is there now.
-fn change(common: &Common, method: &str, name: &str, body: Option<&Value>) -> Result<(), Failure> {
+fn change(common: &AtCore, method: &str, name: &str, body: Option<&Value>) -> Result<(), Failure> {
     let name = named(name)?;
     let path = format!("accounts/{name}");
     let socket = socket(common.config.as_deref())?;
@@ -231,7 +221,7 @@ fn change(common: &Common, method: &str, name: &str, body: Option<&Value>) -> Re
     answer(asked).map(|_| say!("done"))
 }
 
-fn ask(common: &Common, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+fn ask(common: &AtCore, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
     let socket = socket(common.config.as_deref())?;
     let path = format!("/api/v1/{path}");
     let asked = admin::api(&socket, ApiRequest { method, path: &path, revision: None, body });

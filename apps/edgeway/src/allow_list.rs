@@ -17,7 +17,7 @@ use edgeway_runtime::admin::{cell, grid};
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{At, Failure, finish, read};
+use crate::commands::{At, AtCore, Failure, finish, read};
 use crate::config::{self, Core};
 use crate::maintenance::span;
 use crate::output::{say, show};
@@ -54,7 +54,7 @@ pub(crate) enum AllowListCommand {
         #[arg(long, value_enum)]
         origin: Option<FromWhere>,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Adds a rule to the configuration: it holds from the next request on.
     #[command(after_help = "Examples:\n  edgeway allow-list add https://files.example.com:8443/updates\n  \
@@ -81,7 +81,7 @@ pub(crate) enum AllowListCommand {
         #[command(flatten)]
         how: How,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Removes a rule from the configuration.
     #[command(
@@ -93,7 +93,7 @@ pub(crate) enum AllowListCommand {
         #[command(flatten)]
         how: How,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Takes the rules of a CSV file into the configuration. `-` is standard input.
     #[command(after_help = "The first line is Url,Deployment,HttpMethods,MatchType,Description.\n\nExamples:\n  \
@@ -108,7 +108,7 @@ pub(crate) enum AllowListCommand {
         #[command(flatten)]
         how: How,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Prints rules of a running core as a CSV file: those that somebody wrote, or those of one origin.
     #[command(
@@ -150,17 +150,7 @@ pub(crate) struct TestWish {
     #[arg(long)]
     deployment: Vec<String>,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// The core's settings file; without it, the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    common: AtCore,
 }
 
 /// How a change is made.
@@ -239,7 +229,7 @@ pub(crate) fn run(command: &AllowListCommand) -> ExitCode {
 }
 
 /// Changes the rules of the configuration, or says what would change.
-fn change(method: &str, path: &str, how: &How, common: &Common, body: Option<&Value>) -> Result<(), Failure> {
+fn change(method: &str, path: &str, how: &How, common: &AtCore, body: Option<&Value>) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let mut path = format!("/api/v1/allow-list/{path}?dry_run={}", how.dry_run);
     if !how.comment.is_empty() {
@@ -391,7 +381,7 @@ fn rules_in(answer: &Value) -> &[Value] {
     answer.get("rules").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
 }
 
-fn list(origin: Option<FromWhere>, common: &Common) -> Result<(), Failure> {
+fn list(origin: Option<FromWhere>, common: &AtCore) -> Result<(), Failure> {
     let answer = in_force(origin, common.config.as_deref())?;
     match common.output {
         Format::Json => say!("{answer:#}"),

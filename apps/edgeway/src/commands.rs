@@ -13,6 +13,7 @@ use edgeway_runtime::admin;
 use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Token, unix_now};
 use serde_json::Value;
 
+use crate::Format;
 use crate::output::{say, show};
 
 /// sysexits: bad configuration.
@@ -103,6 +104,17 @@ pub(crate) fn any_settings(path: &Path) -> Result<AnySettings, Failure> {
             Err(if is_core { Failure::configuration(core) } else { Failure::configuration(edge) })
         }
     }
+}
+
+/// The core a command is about, and how its answer is printed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AtCore {
+    /// The core's settings file; without it, the core of this machine.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
 }
 
 /// Which node a command is about.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use edgeway_config::limits::CONFIG_TEXT_BYTES_MAX;
 use edgeway_runtime::admin::{self, ApiRequest, cell, grid};
 use edgeway_runtime::clock::rfc3339;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{self, At, Failure, finish};
+use crate::commands::{self, At, AtCore, Failure, finish};
 use crate::maintenance::span;
 use crate::output::{say, show};
 
@@ -35,7 +35,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         origin: bool,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// What differs: between two revisions, a revision and the newest, or the newest and a file that might be applied.
     #[command(
@@ -46,7 +46,7 @@ pub(crate) enum ConfigCommand {
         #[arg(num_args = 0..=2, value_name = "REVISION|FILE")]
         what: Vec<String>,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Makes a file the configuration: judged, planned, kept as a new revision, and used at once. `-` is standard input.
     #[command(
@@ -65,7 +65,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// The revisions, newest first.
     #[command(after_help = "Examples:\n  edgeway config history\n  edgeway config history --limit 5 -o json")]
@@ -74,7 +74,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
         limit: u16,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Makes a new revision with the text of an old one, and uses it at once.
     #[command(
@@ -87,7 +87,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long, default_value = "")]
         comment: String,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// A revision that was applied with --confirm stays.
     #[command(after_help = "Examples:\n  edgeway config confirm\n  edgeway config confirm 7")]
@@ -95,7 +95,7 @@ pub(crate) enum ConfigCommand {
         /// Which; without it the one that waits.
         revision: Option<u64>,
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Prints the whole configuration, to be kept or applied again.
     #[command(
@@ -109,16 +109,6 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         config: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// The core's settings file; without it, the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
-    output: Format,
 }
 
 /// Runs one of them.
@@ -223,7 +213,7 @@ pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn show_what_holds(origin: bool, common: &Common) -> Result<(), Failure> {
+fn show_what_holds(origin: bool, common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     if origin {
         let all = core.get("/origins")?;
@@ -256,7 +246,7 @@ fn show_what_holds(origin: bool, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-fn differences(what: &[String], common: &Common) -> Result<(), Failure> {
+fn differences(what: &[String], common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let number = |text: &String| text.parse::<u64>().ok();
     let newest = || -> Result<u64, Failure> { Ok(core.get("")?.get("revision").and_then(Value::as_u64).unwrap_or(0)) };
@@ -299,7 +289,7 @@ fn differences(what: &[String], common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, common: &Common) -> Result<(), Failure> {
+fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let document = text(file)?;
     if dry_run {
@@ -315,7 +305,7 @@ fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, c
     Ok(())
 }
 
-fn history(limit: u16, common: &Common) -> Result<(), Failure> {
+fn history(limit: u16, common: &AtCore) -> Result<(), Failure> {
     let page = Core::of(common.config.as_deref())?.get(&format!("/revisions?limit={limit}"))?;
     match common.output {
         Format::Json => say!("{page:#}"),
@@ -332,7 +322,7 @@ fn history(limit: u16, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-fn confirm(revision: Option<u64>, common: &Common) -> Result<(), Failure> {
+fn confirm(revision: Option<u64>, common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let waiting = || -> Result<u64, Failure> {
         let waits = core.get("")?.pointer("/waiting/revision").and_then(Value::as_u64);

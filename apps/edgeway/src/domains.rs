@@ -1,6 +1,5 @@
 //! `edgeway domains`: the domains a core serves, and changes of them as changes of the configuration.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use edgeway_runtime::admin::{cell, grid};
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{Failure, finish};
+use crate::commands::{AtCore, Failure, finish};
 use crate::config::{Core, told};
 use crate::maintenance::span;
 use crate::output::{say, show};
@@ -21,7 +20,7 @@ pub(crate) enum DomainsCommand {
     #[command(after_help = "Examples:\n  edgeway domains list\n  edgeway domains list --config ./core.toml -o json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: AtCore,
     },
     /// Serves a domain, or gives one that is served to another deployment; a new revision of the configuration.
     #[command(
@@ -53,22 +52,12 @@ pub(crate) enum DomainsCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// The core's settings file; without it, the core of this machine.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// How to print it.
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
-    output: Format,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Change {
     /// Why; it stands in the history.
     #[arg(long, default_value = "")]
     comment: String,
     #[command(flatten)]
-    common: Common,
+    common: AtCore,
 }
 
 const DOMAINS: &str = "/api/v1/domains";
@@ -86,7 +75,7 @@ pub(crate) fn run(command: &DomainsCommand) -> ExitCode {
     })
 }
 
-fn list(common: &Common) -> Result<(), Failure> {
+fn list(common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let all = core.json("GET", DOMAINS, None, None)?;
     match common.output {
@@ -112,7 +101,7 @@ fn row(domain: &Value) -> Vec<String> {
     vec![of("domain"), of("deployment"), of("state"), answers, services.join(", ")]
 }
 
-fn put(domain: &str, order: &Value, common: &Common) -> Result<(), Failure> {
+fn put(domain: &str, order: &Value, common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let done = core.json("PUT", &place(domain)?, core.revision()?, Some(order))?;
     told(&done, common.output);
