@@ -8,10 +8,10 @@ use edgeway_runtime::clock::unix_ms;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{At, Failure, finish, statuses};
+use crate::commands::{At, Failure, finish, statuses_everywhere};
 use crate::output::{say, show};
 
-/// The alarms that stand at the edge and core of this machine.
+/// The alarms that stand at the edge and core of this machine, and at the nodes its core is linked with.
 #[derive(Debug, Args)]
 pub(crate) struct Alarms {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(crate) fn run(alarms: &Alarms) -> ExitCode {
 
 fn list(wish: &Alarms) -> Result<(), Failure> {
     let mut all = Vec::new();
-    for status in statuses(&wish.at)? {
+    for status in statuses_everywhere(&wish.at)? {
         for one in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
             let mut one = one.clone();
             if one.get("node").is_none_or(Value::is_null) {

@@ -252,6 +252,26 @@ pub(crate) fn statuses(at: &At) -> Result<Vec<Value>, Failure> {
     sockets.iter().map(|socket| ask_at(socket, at.node.as_ref(), "status", &Value::Null)).collect()
 }
 
+/// Those, and what the nodes say of themselves that a core among them is linked with; whoever does not answer is named on
+/// standard error.
+pub(crate) fn statuses_everywhere(at: &At) -> Result<Vec<Value>, Failure> {
+    let mut all = statuses(at)?;
+    let of = |status: &Value, name: &str| status.get(name).and_then(Value::as_str).map(str::to_owned);
+    let core = all.iter().find(|status| of(status, "role").as_deref() == Some("core"));
+    let Some(peers) = core.filter(|_| at.node.is_none()).map(linked) else { return Ok(all) };
+    let (_, socket) = at.socket()?;
+    for peer in peers {
+        if all.iter().any(|status| of(status, "node").as_deref() == Some(peer.as_str())) {
+            continue;
+        }
+        match ask_at(&socket, Some(&peer), "status", &Value::Null) {
+            Ok(status) => all.push(status),
+            Err(failure) => eprintln!("{peer} does not say: {}", failure.1),
+        }
+    }
+    Ok(all)
+}
+
 /// `edgeway edge invite`
 pub(crate) fn invite(config: &Path, address: Option<&str>, minutes: u16) -> ExitCode {
     finish(print_invite(config, address, minutes))
