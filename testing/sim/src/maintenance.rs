@@ -29,10 +29,16 @@ use crate::world::{Actor, Happening, World};
 /// How long what was said before a change may still be under way: a stall, and the waits of an edge and a core for
 /// somebody else's answer.
 const UNDER_WAY: Duration = Duration::from_secs(45);
+/// How long a call that was withdrawn may wait for the answer to its CANCEL (RFC 3261 §9.1): 64 times T1.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(32);
 /// How long a stalled link may keep it from an edge that a core is out of service.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// As long as it may take after the deadline: an edge closes connections some at a time, and a link may stall.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
+/// A core calls devices of an edge whose connections are gone, for as long as a registrar names them. Its relay is there until
+/// the edge's answer is back, so what is found once may be that; what is found each time is not.
+const LOOKS: u8 = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(700);
 
 /// A node's maintenance mode, as the operator has ordered it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,7 +137,9 @@ impl World {
         (ordered.deadline, ordered.keeps) = (within.map(|within| now + within), keeps);
         self.feed(node, Input::Maintenance(MaintenanceOrder::Begin { within }));
         if let Some(within) = within {
-            self.schedule(within + ENDED_WITHIN, Happening::Overdue { node });
+            // A call that rings at a core at its deadline is there until its CANCEL is answered.
+            let waits = if self.slots[node].is_edge { Duration::ZERO } else { CANCELLED_WITHIN };
+            self.schedule(within + waits + ENDED_WITHIN, Happening::Overdue { node, looks: 0 });
         }
     }
 
@@ -333,12 +341,17 @@ impl World {
     }
 
     /// The deadline of a node has passed a while ago.
-    pub(crate) fn check_overdue(&mut self, node: usize) {
+    pub(crate) fn check_overdue(&mut self, node: usize, looks: u8) {
         let ordered = self.slots[node].ordered;
         let Some(deadline) = ordered.deadline else { return };
-        if ordered.since.is_some() && self.now >= deadline + ENDED_WITHIN {
-            self.check_drained(node, "past its deadline");
+        if ordered.since.is_none() || self.now < deadline + ENDED_WITHIN {
+            return;
         }
+        let has_calls = |hosted: &Hosted| hosted.status().calls.current > 0;
+        if looks < LOOKS && self.slots[node].node.as_ref().is_some_and(has_calls) {
+            return self.schedule(LOOK_AGAIN, Happening::Overdue { node, looks: looks + 1 });
+        }
+        self.check_drained(node, "past its deadline");
     }
 
     /// A node out of service has nothing left.

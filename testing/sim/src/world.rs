@@ -118,6 +118,8 @@ pub(crate) enum Happening {
     /// The deadline of a node out of service has passed.
     Overdue {
         node: usize,
+        /// How often it was looked already.
+        looks: u8,
     },
     /// A phone that had gone wants to be registered again.
     ComeBack {
@@ -462,7 +464,7 @@ impl World {
                 }
             }
             Happening::BackInService { node } => self.back_in_service(node),
-            Happening::Overdue { node } => self.check_overdue(node),
+            Happening::Overdue { node, looks } => self.check_overdue(node, looks),
             Happening::ComeBack { phone } => self.come_back(phone),
             Happening::Chaos => self.chaos(),
             Happening::Call => self.someone_calls(),
