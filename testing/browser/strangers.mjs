@@ -58,8 +58,18 @@ export async function strangers(menu) {
   const { context, page, complaints } = await visitor();
   const shown = async (at, what, text) => {
     if (at) await page.goto(told.open + at, { waitUntil: "load" });
-    const values = await page.$$eval("main input, main textarea", (all) => all.map((one) => one.value).join("\n"));
-    const seen = `${await page.textContent("main")}\n${values}`;
+    const look = async () => {
+      const values = await page.$$eval("main input, main textarea", (all) => all.map((one) => one.value).join("\n"));
+      return `${await page.textContent("main")}\n${values}`;
+    };
+    // What happens inside is not there the moment it is caused.
+    const end = Date.now() + 15000;
+    let seen = await look();
+    while (at && !seen.includes(text) && Date.now() < end) {
+      await page.waitForTimeout(250);
+      await page.goto(told.open + at, { waitUntil: "load" });
+      seen = await look();
+    }
     check(`${what} is shown as it is`, seen.includes(text), `${page.url()}: ${seen.replace(/\s+/g, " ").slice(0, 400)}`);
   };
 

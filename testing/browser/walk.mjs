@@ -123,8 +123,8 @@ class Walk {
     const revision = await this.api(`configuration/revisions/${made}`);
     this.check("and who made it, and why", revision.author.endsWith(NAME) && revision.comment === `${domain}, ${this.name}`, JSON.stringify(revision));
     await this.to(words.status, words.unified);
-    const listed = await page.locator(".node[data-node=core1] > ul").first().textContent();
-    this.check("the status lists it", listed.includes(domain), listed);
+    const listed = () => page.locator(".node[data-node=core1] > ul").first().textContent();
+    await this.until(async () => (await listed()).includes(domain), "the status lists it", { by: listed });
     const signed = await this.signs();
     this.check("the edge serves it: get_edge_config, with its cookie", signed.ok === true, signed.why);
     return made;

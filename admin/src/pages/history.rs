@@ -118,7 +118,10 @@ pub(crate) async fn roll_back(
 ) -> Response {
     let by = By { author: who.author, comment: String::new() };
     match pages.office.desk.rollback(wanted.revision, Some(wanted.head), by).await {
-        Ok(done) => Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response(),
+        Ok(done) => {
+            pages.forget_look().await;
+            Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response()
+        }
         Err(fault) => plan::refuse(&pages, &parts, who.viewer, fault, HISTORY.path).await,
     }
 }

@@ -246,5 +246,6 @@ fn without_place(reasons: Vec<String>) -> Vec<ProblemView> {
 async fn committed(pages: &Pages, who: &Administrator, order: Order) -> Result<Response, ConfigurationFault> {
     let by = By { author: who.author.clone(), comment: order.comment };
     let done = pages.office.desk.commit(order.revision, order.proposal, by, order.confirm).await?;
+    pages.forget_look().await;
     Ok(Redirect::to(&format!("{}?done={}", HISTORY.path, done.revision)).into_response())
 }
