@@ -61,7 +61,7 @@ pub(crate) enum AllowListCommand {
                       edgeway allow-list add http://photos.example.com --method GET --name photos --description Photos\n  \
                       edgeway allow-list add https://files.example.com/one.zip --match exact --dry-run")]
     Add {
-        /// Protocol, host, port and path: http[s]://host[:port][/path].
+        /// Protocol, host, port and path, as in `https://files.example.com:8443/updates`.
         url: String,
         /// What tells it from the others; without it, one is made of its host.
         #[arg(long)]
