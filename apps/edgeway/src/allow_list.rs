@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use edgeway_config::DEFAULT_METHODS;
@@ -17,9 +16,8 @@ use edgeway_runtime::admin::{cell, grid};
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{At, AtCore, Failure, finish, read};
+use crate::commands::{At, AtCore, Failure, How, finish, read};
 use crate::config::{self, Core};
-use crate::maintenance::span;
 use crate::output::{say, show};
 
 #[derive(Debug, Subcommand)]
@@ -151,20 +149,6 @@ pub(crate) struct TestWish {
     deployment: Vec<String>,
     #[command(flatten)]
     common: AtCore,
-}
-
-/// How a change is made.
-#[derive(Debug, Args)]
-pub(crate) struct How {
-    /// Why; it stands in the history.
-    #[arg(long, default_value = "")]
-    comment: String,
-    /// Go back by itself unless `edgeway config confirm` comes within this time: 90s, 5m, 1h.
-    #[arg(long, value_name = "TIME", value_parser = span)]
-    confirm: Option<Duration>,
-    /// Only show what it would do.
-    #[arg(long)]
-    dry_run: bool,
 }
 
 /// Where rules are from.

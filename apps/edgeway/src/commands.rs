@@ -14,6 +14,7 @@ use edgeway_runtime::pki::{self, Authority, EdgeBook, Invites, NodeState, Token,
 use serde_json::Value;
 
 use crate::Format;
+use crate::maintenance::span;
 use crate::output::{say, show};
 
 /// sysexits: bad configuration.
@@ -115,6 +116,20 @@ pub(crate) struct AtCore {
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+/// How a change of the configuration is made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// Why; it stands in the history.
+    #[arg(long, default_value = "")]
+    pub(crate) comment: String,
+    /// Go back by itself unless `edgeway config confirm` comes within this time: 90s, 5m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) confirm: Option<Duration>,
+    /// Only show what it would do.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Which node a command is about.

@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Subcommand;
 use edgeway_config::limits::CONFIG_TEXT_BYTES_MAX;
@@ -12,8 +11,7 @@ use edgeway_runtime::clock::rfc3339;
 use serde_json::{Value, json};
 
 use crate::Format;
-use crate::commands::{self, At, AtCore, Failure, finish};
-use crate::maintenance::span;
+use crate::commands::{self, At, AtCore, Failure, How, finish};
 use crate::output::{say, show};
 
 /// The configuration of a core.
@@ -55,15 +53,8 @@ pub(crate) enum ConfigCommand {
     Apply {
         /// TOML with shared settings, as `edgeway config export` writes it.
         file: PathBuf,
-        /// Why; it stands in the history.
-        #[arg(long, default_value = "")]
-        comment: String,
-        /// Go back by itself unless `edgeway config confirm` comes within this time: 90s, 5m, 1h.
-        #[arg(long, value_name = "TIME", value_parser = span)]
-        confirm: Option<Duration>,
-        /// Only show what it would do.
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        how: How,
         #[command(flatten)]
         common: AtCore,
     },
@@ -117,9 +108,7 @@ pub(crate) fn run(command: &ConfigCommand) -> ExitCode {
         ConfigCommand::Check { files } => return commands::check(files),
         ConfigCommand::Show { origin, common } => show_what_holds(*origin, common),
         ConfigCommand::Diff { what, common } => differences(what, common),
-        ConfigCommand::Apply { file, comment, confirm, dry_run, common } => {
-            apply(file, comment, *confirm, *dry_run, common)
-        }
+        ConfigCommand::Apply { file, how, common } => apply(file, how, common),
         ConfigCommand::History { limit, common } => history(*limit, common),
         ConfigCommand::Rollback { revision, comment, common } => {
             let order = json!({ "to": revision, "comment": comment });
@@ -289,17 +278,17 @@ fn differences(what: &[String], common: &AtCore) -> Result<(), Failure> {
     Ok(())
 }
 
-fn apply(file: &Path, comment: &str, confirm: Option<Duration>, dry_run: bool, common: &AtCore) -> Result<(), Failure> {
+fn apply(file: &Path, how: &How, common: &AtCore) -> Result<(), Failure> {
     let core = Core::of(common.config.as_deref())?;
     let document = text(file)?;
-    if dry_run {
+    if how.dry_run {
         let planned = core.post("plan", &json!({ "document": document }))?;
         told(&planned, common.output);
         return Ok(());
     }
     let revision = core.revision()?;
-    let confirm = confirm.map(|time| time.as_secs());
-    let order = json!({ "document": document, "comment": comment, "confirm_s": confirm });
+    let confirm = how.confirm.map(|time| time.as_secs());
+    let order = json!({ "document": document, "comment": how.comment, "confirm_s": confirm });
     let done = core.ask("PUT", "", revision, Some(&order))?;
     told(&serde_json::from_str(&done).map_err(Failure::new)?, common.output);
     Ok(())
